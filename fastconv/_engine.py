@@ -1,0 +1,448 @@
+"""The one door from the front ends to the planner.
+
+A front end turns its call into one or more `run` calls on arrays of shape (N, C, *spatial) and
+(K, C/groups, *kernel). `plan` and `candidates` execute the same front end with a recorder in
+place, so that what is prepared is by construction what is run.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import dataclasses
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv import _planner
+from fastconv._machine import this_machine
+from fastconv._plan import Plan as _Step
+from fastconv._problem import Array, Problem, compute_name, dtype_name, numpy_dtype
+from fastconv._solver import Config
+
+Pads = Sequence[tuple[int, int]]
+
+#: Plans kept by shape; the oldest goes first. A plan is a few KB, so this is a few MB at most.
+_CACHE_SIZE = 1024
+_cache: dict[Any, _planner.Choice] = {}
+_cache_lock = threading.Lock()
+
+
+def layout_of(x: Array) -> str:
+    """The memory order of (N, C, *spatial) array `x`, out of `LAYOUTS`."""
+    if x.flags.c_contiguous:
+        return "NC*"
+    if x.transpose(0, *range(2, x.ndim), 1).flags.c_contiguous:
+        return "N*C"
+    return "strided"
+
+
+def run(
+    x: Array,
+    w: Array,
+    *,
+    stride: Sequence[int] = (),
+    dilation: Sequence[int] = (),
+    input_dilation: Sequence[int] = (),
+    padding: Pads = (),
+    groups: int = 1,
+    boundary: str = "zeros",
+    cval: complex = 0.0,
+    flip: bool = False,
+    bias: Array | None = None,
+    out: Array | None = None,
+    dtype: Any = None,
+    out_dtype: Any = None,
+    method: str | tuple[str, ...] = "auto",
+    config: Config | None = None,
+    accuracy: str = "balanced",
+    threads: int | None = None,
+    workspace_limit: int | None = None,
+) -> Array:
+    """Solve one problem on arrays: y[n, k, o] as `Problem` defines it.
+
+    Parameters
+    ----------
+    x : array, (N, C, *spatial)
+        Any strides and any dtype that `Problem` knows.
+    w : array, (K, C / groups, *kernel)
+    padding : (before, after) pairs
+        In samples of the dilated input; negative ones cut it.
+    dtype : dtype, optional
+        What sums are computed in; by default what x and w promote to, float32 for 16-bit floats.
+    out : array, optional
+        (N, K, *out); may share memory with x or w. By default a new C-ordered array.
+    out_dtype : dtype, optional
+        What is stored; by default `dtype`.
+
+    Other parameters are those of every front end.
+    """
+    if out is not None and (_overlap(out, x) or _overlap(out, w)):
+        out[...] = run(
+            x, w, stride=stride, dilation=dilation, input_dilation=input_dilation, padding=padding,
+            groups=groups, boundary=boundary, cval=cval, flip=flip, bias=bias, dtype=dtype,
+            out_dtype=out.dtype, method=method, config=config, accuracy=accuracy, threads=threads,
+            workspace_limit=workspace_limit,
+        )  # fmt: skip
+        return out
+    if any(lo < 0 or hi < 0 for lo, hi in padding):
+        x, padding = _cut(x, padding, tuple(input_dilation) or (1,) * (x.ndim - 2))
+    recorder = _recorder.get()
+    key = (
+        x.shape, x.dtype, layout_of(x), w.shape, w.dtype, tuple(stride), tuple(dilation),
+        tuple(input_dilation), tuple(padding), groups, boundary, cval, flip, dtype,
+        out.dtype if out is not None else out_dtype, method,
+        tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
+        _planner.mode(), recorder is not None,
+    )  # fmt: skip
+    choice = _cache.get(key)
+    if choice is None:
+        problem = _problem(
+            x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
+            dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
+            recorder is not None,
+        )  # fmt: skip
+        choice = _planner.choose(
+            problem, method=method, config=config, workspace_limit=workspace_limit
+        )
+        with _cache_lock:
+            while len(_cache) >= _CACHE_SIZE:
+                del _cache[next(iter(_cache))]
+            _cache[key] = choice
+    problem = choice.plan.problem
+    if out is None:
+        y = np.empty(problem.y_shape, numpy_dtype(problem.y_dtype))
+    elif out.shape != problem.y_shape:
+        raise ValueError(f"expected out of shape {problem.y_shape}, got {out.shape}")
+    else:
+        y = out
+    if recorder is not None:
+        packed, skip = recorder(choice, w)
+        if skip:
+            y = np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
+            return y
+    else:
+        packed = None
+    if y.size == 0:
+        return y
+    if problem.taps == 0 or x.size == 0 and problem.boundary == "zeros":
+        y[...] = 0
+        if bias is not None:
+            y += bias.reshape(-1, *(1,) * problem.ndim).astype(y.dtype)
+        return y
+    if packed is None:
+        packed = choice.plan.pack_stored(w)
+    choice.plan(x, packed, bias, y)
+    return y
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    return np.may_share_memory(a, b)
+
+
+def _cut(x: Array, padding: Pads, dilation: Sequence[int]) -> tuple[Array, Pads]:
+    """Turn negative padding into a slice of x: cutting m dilated samples leaves a phase of zeros."""
+    index: list[slice] = [slice(None), slice(None)]
+    pads = []
+    for size, e, (lo, hi) in zip(x.shape[2:], dilation, padding):
+        start, stop = 0, size
+        if lo < 0:
+            start = min(size, -(lo // e))  # samples wholly or partly cut: ceil(-lo / e)
+            lo += start * e
+        if hi < 0:
+            cut = min(size - start, -(hi // e))
+            stop -= cut
+            hi += cut * e
+        if lo < 0 or hi < 0:
+            raise ValueError(f"expected padding that leaves some input, got {padding}")
+        index.append(slice(start, stop))
+        pads.append((lo, hi))
+    return x[tuple(index)], tuple(pads)
+
+
+def _problem(
+    x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
+    input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
+    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
+) -> Problem:  # fmt: skip
+    """The Problem of a `run` call; every mismatch of shapes is a ValueError here."""
+    if x.ndim != w.ndim or x.ndim < 3:
+        raise ValueError(
+            f"expected x and w of one rank with spatial dimensions, got shapes {x.shape}, {w.shape}"
+        )
+    if groups < 1:
+        raise ValueError(f"expected at least one group, got {groups}")
+    if x.shape[1] != w.shape[1] * groups:
+        raise ValueError(
+            f"expected x of {w.shape[1]} * {groups} channels (w's shape is {w.shape}, groups"
+            f" {groups}), got x of shape {x.shape}"
+        )
+    if threads is not None and threads < 1:
+        raise ValueError(f"expected at least one thread, got {threads}")
+    x_dtype, w_dtype = dtype_name(x.dtype), dtype_name(w.dtype)
+    compute = dtype_name(dtype) if dtype is not None else compute_name(x_dtype, w_dtype)
+    return Problem(
+        size=x.shape[2:], kernel=w.shape[2:], batch=x.shape[0], channels=x.shape[1],
+        filters=w.shape[0], groups=groups, stride=tuple(stride), dilation=tuple(dilation),
+        input_dilation=tuple(input_dilation), padding=tuple(padding), boundary=boundary,
+        cval=cval if boundary == "constant" else 0.0, flip=flip, dtype=compute, x_dtype=x_dtype,
+        w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
+        layout=layout_of(x), prepared=prepared, threads=threads or this_machine().cores,
+        accuracy=accuracy,
+    )  # fmt: skip
+
+
+# ---- preparing calls -----------------------------------------------------------------------------
+
+#: Called by `run` with (choice, w); answers (packed weights or None, whether to skip the work).
+_Recorder = Callable[[_planner.Choice, "Array"], "tuple[Any, bool]"]
+_recorder: contextvars.ContextVar[_Recorder | None] = contextvars.ContextVar(
+    "fastconv recorder", default=None
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontEnd:
+    """Which parameters of a front-end function are the data, the kernel and the output."""
+
+    data: str
+    kernel: str | None
+    out: str
+
+
+_front_ends: dict[Callable[..., Any], FrontEnd] = {}
+
+
+def front_end(
+    data: str, kernel: str | None, out: str = "out"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: let `plan`, `candidates` and `tune` take the function. It is returned unchanged."""
+
+    def register(function: Any) -> Any:
+        _front_ends[function] = FrontEnd(data, kernel, out)
+        return function
+
+    return register
+
+
+class Plan:
+    """A front-end call prepared for one shape: planned, and its kernel packed or transformed once.
+
+    Made by `fastconv.plan`. Immutable; may be called from many threads at once.
+
+    Attributes
+    ----------
+    method : str
+        The algorithm, or those of each step joined by ``+``.
+    config : dict
+        Its settings; a tuple of them when there are several steps.
+    workspace_bytes : int
+        The most memory a step takes beyond its arrays.
+    problems : tuple of Problem
+        What each step solves.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], shape: tuple[int, ...], dtype: np.dtype[Any],
+        arguments: dict[str, Any], steps: tuple[tuple[_planner.Choice, Any], ...],
+    ) -> None:  # fmt: skip
+        self._function = function
+        self._front = _front_ends[function]
+        self._shape = shape
+        self._dtype = dtype
+        self._arguments = arguments
+        self._steps = steps
+
+    def __call__(self, x: npt.ArrayLike, out: Array | None = None) -> Any:
+        """Run on data of the planned shape and dtype; ValueError or TypeError on any other."""
+        x = np.asanyarray(x)
+        if x.shape != self._shape:
+            raise ValueError(f"expected data of the planned shape {self._shape}, got {x.shape}")
+        if x.dtype != self._dtype:
+            raise TypeError(f"expected data of the planned dtype {self._dtype}, got {x.dtype}")
+        arguments = {**self._arguments, self._front.data: x}
+        if out is not None:
+            arguments[self._front.out] = out
+        pending = iter(self._steps)
+
+        def replay(choice: _planner.Choice, w: Array) -> tuple[Any, bool]:
+            planned, packed = next(pending)
+            # a call that takes another path than when planned (strides can) packs for itself
+            return (packed if planned.plan.problem == choice.plan.problem
+                    and planned.plan.solver is choice.plan.solver
+                    and planned.plan.config == choice.plan.config else None), False  # fmt: skip
+
+        token = _recorder.set(replay)
+        try:
+            return self._function(**arguments)
+        finally:
+            _recorder.reset(token)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(c.plan.problem for c, _ in self._steps)
+
+    @property
+    def method(self) -> str:
+        return "+".join(dict.fromkeys(c.plan.solver.name for c, _ in self._steps))
+
+    @property
+    def config(self) -> Any:
+        configs = tuple(dict(c.plan.config) for c, _ in self._steps)
+        return configs[0] if len(configs) == 1 else configs
+
+    @property
+    def workspace_bytes(self) -> int:
+        return max((c.plan.workspace_bytes for c, _ in self._steps), default=0)
+
+    def explain(self) -> str:
+        """Each step's problem, the method chosen and why, its paper, and what was refused and why."""
+        lines = []
+        for choice, _ in self._steps:
+            problem = choice.plan.problem
+            lines += [str(problem), f"  chosen   {choice.reason}",
+                      f"  paper    {choice.plan.solver.paper}"]  # fmt: skip
+            for other in _planner.candidates(problem):
+                same = (other.method, other.config) == (
+                    choice.candidate.method,
+                    choice.candidate.config,
+                )
+                if not same:
+                    lines.append(f"  {'refused' if other.refused else 'slower '}  {other}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        steps = "; ".join(str(p) for p in self.problems)
+        return f"<Plan {self._function.__name__} by {self.method or 'nothing'}: {steps}>"
+
+
+def _arguments(fn: Callable[..., Any], x: Any, w: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Named arguments of a front-end call; x may be an array or a (shape, dtype) pair."""
+    front = _front_ends.get(fn)
+    if front is None:
+        names = sorted({f.__name__ for f in _front_ends})
+        raise TypeError(f"expected a fastconv function ({', '.join(names)}), got {fn!r}")
+    if isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], tuple | list):
+        x = np.zeros(tuple(x[0]), dtype=x[1])  # pages are never touched
+    arguments = {front.data: np.asanyarray(x), **options}
+    if front.kernel is not None:
+        arguments[front.kernel] = w
+    elif w is not None:
+        raise TypeError(f"{fn.__name__} takes no kernel: pass w=None")
+    try:
+        inspect.signature(fn).bind(**arguments)
+    except TypeError as error:
+        raise TypeError(f"{fn.__name__}: {error}") from None
+    return arguments
+
+
+def _record(
+    fn: Callable[..., Any], arguments: dict[str, Any], pack: bool
+) -> tuple[tuple[_planner.Choice, Any], ...]:
+    """The steps of a call that is walked through without computing."""
+    data = arguments[_front_ends[fn].data]
+    steps: list[tuple[_planner.Choice, Any]] = []
+
+    def record(choice: _planner.Choice, w: Array) -> tuple[Any, bool]:
+        # when the front end swaps the operands, what it passes as kernel is the data
+        fixed = pack and w.size > 0 and not _overlap(w, data)
+        steps.append((choice, choice.plan.pack_stored(w) if fixed else None))
+        return None, True
+
+    token = _recorder.set(record)
+    try:
+        fn(**arguments)
+    finally:
+        _recorder.reset(token)
+    return tuple(steps)
+
+
+def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
+    """Prepare a call for repeated use: choose the algorithm and pack the kernel once.
+
+    Parameters
+    ----------
+    fn : function
+        Any function of `fastconv.nn`, `fastconv.signal` or `fastconv.ndimage`.
+    x : array_like or (shape, dtype)
+        Data of the shape, dtype and memory order that the plan is for; values are not read.
+    w : array_like, optional
+        What the function takes as kernel: weights, taps, sigma, size. It is copied: later
+        changes to it do not change the plan.
+    **options
+        The function's other arguments.
+
+    Returns
+    -------
+    Plan
+        ``plan(x)`` and ``plan(x, out=y)`` give what ``fn(x, w, **options)`` gives.
+
+    Examples
+    --------
+    >>> import fastconv, numpy as np
+    >>> blur = fastconv.plan(fastconv.conv2d, ((1, 3, 64, 64), "f4"), np.ones((8, 3, 5, 5), "f4"))
+    >>> blur(np.ones((1, 3, 64, 64), "f4")).shape
+    (1, 8, 60, 60)
+    """
+    arguments = _arguments(fn, x, w, options)
+    front = _front_ends[fn]
+    if isinstance(w, np.ndarray):
+        arguments[front.kernel or ""] = w.copy()
+    data = arguments.pop(front.data)
+    steps = _record(fn, {**arguments, front.data: data}, pack=True)
+    return Plan(fn, data.shape, data.dtype, arguments, steps)
+
+
+def candidates(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> list[Any]:
+    """Every way to run a call: (method, config) with what each costs, and the refused with why.
+
+    Parameters are those of `plan`.
+
+    Returns
+    -------
+    list of Candidate
+        For each step of the call (one, for a convolution) the quickest estimate first, then
+        those refused, whose attribute `refused` is the reason.
+    """
+    arguments = _arguments(fn, x, w, options)
+    limit = options.get("workspace_limit")
+    problems = dict.fromkeys(c.plan.problem for c, _ in _record(fn, arguments, pack=False))
+    return [c for p in problems for c in _planner.candidates(p, limit)]
+
+
+def tune(
+    fn: Callable[..., Any], x: Any, w: Any = None, *, budget: float = 2.0, **options: Any
+) -> list[Any]:
+    """Time the candidates of a call on scratch arrays and remember the fastest.
+
+    Parameters are those of `plan`, and
+
+    budget : float
+        Seconds that timing each problem may take, about.
+
+    Returns
+    -------
+    list of Candidate
+        Those timed first, fastest first. Later calls of the same problem use the winner.
+    """
+    arguments = _arguments(fn, x, w, options)
+    limit = options.get("workspace_limit")
+    found: list[Any] = []
+    for problem in dict.fromkeys(c.plan.problem for c, _ in _record(fn, arguments, pack=False)):
+        # a plain call and a prepared one weigh packing differently: both are remembered
+        for prepared in (False, True):
+            timed = _planner.tune(
+                problem.replace(prepared=prepared), workspace_limit=limit, budget=budget / 2
+            )
+            found += timed if not prepared else []
+    forget_plans()
+    return found
+
+
+def forget_plans() -> None:
+    """Empty the cache of plans; the next call of each shape plans anew."""
+    with _cache_lock:
+        _cache.clear()

@@ -1,0 +1,227 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""Arrays to pointers, the GIL released, a driver called. The only Cython of fastconv.
+
+`Call` is one driver bound to one geometry; everything it is given has been validated before.
+"""
+
+import os
+import threading
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uintptr_t
+from libc.string cimport memset
+from scipy.linalg cimport cython_blas
+
+cnp.import_array()
+
+cdef extern from "fc.h" nogil:
+    enum: FC_DIMS
+    enum: FC_CONFIGS
+    enum: FC_ALIGN
+    ctypedef enum fc_dtype:
+        pass
+    ctypedef enum fc_boundary:
+        pass
+    ctypedef struct fc_problem:
+        int64_t dims, n, c, k, g
+        int64_t *size "in"
+        int64_t *ker
+        int64_t *out
+        int64_t *stride
+        int64_t *dilation
+        int64_t *input_dilation
+        int64_t *pad
+        int64_t x_n, x_c
+        int64_t *x_s
+        int64_t w_k, w_c
+        int64_t *w_s
+        int64_t y_n, y_k
+        int64_t *y_s
+        fc_dtype dtype
+        fc_boundary boundary
+        double *cval
+        int64_t cval_i
+    ctypedef struct fc_config:
+        int64_t *v
+    ctypedef struct fc_kernels:
+        const char *isa
+    ctypedef struct fc_driver:
+        const char *name
+        int64_t (*workspace_bytes)(const fc_problem *, const fc_config *, const fc_kernels *,
+                                   int64_t) noexcept nogil
+        int64_t (*packed_bytes)(const fc_problem *, const fc_config *,
+                                const fc_kernels *) noexcept nogil
+        void (*pack)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
+                     void *) noexcept nogil
+        void (*run)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
+                    const void *, const void *, void *, void *, int64_t) noexcept nogil
+    const fc_driver *fc_find_driver(const char *)
+    ctypedef void fc_gemm(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *,
+                          void *, void *, int *) noexcept nogil
+    ctypedef struct fc_blas:
+        fc_gemm *sgemm
+        fc_gemm *dgemm
+        fc_gemm *cgemm
+        fc_gemm *zgemm
+    fc_blas fc_blas_table
+    ctypedef struct fc_isa:
+        const fc_kernels *kernels
+        int (*usable)() noexcept nogil
+    const fc_isa *fc_isas
+    const int64_t fc_isa_count
+
+fc_blas_table.sgemm = <fc_gemm *>cython_blas.sgemm
+fc_blas_table.dgemm = <fc_gemm *>cython_blas.dgemm
+fc_blas_table.cgemm = <fc_gemm *>cython_blas.cgemm
+fc_blas_table.zgemm = <fc_gemm *>cython_blas.zgemm
+
+# in the order of fc_dtype; signed integers are summed as unsigned ones, bit for bit the same
+DTYPES = ("f32", "f64", "c64", "c128", "u8", "u16", "u32", "u64", "f80", "c160")
+BOUNDARIES = ("zeros", "constant", "reflect", "mirror", "nearest", "wrap")  # of fc_boundary
+
+#: Workspaces up to this size stay with their thread: mapping pages costs about 0.25 us a 4 KB page.
+_KEPT_BYTES = 64 << 20
+_local = threading.local()
+
+
+def isas():
+    """Instruction sets compiled in that run on this machine, best first."""
+    return tuple(fc_isas[i].kernels.isa.decode() for i in range(fc_isa_count) if fc_isas[i].usable())
+
+
+def compiled_isas():
+    """Instruction sets compiled in, best first, whether they run here or not."""
+    return tuple(fc_isas[i].kernels.isa.decode() for i in range(fc_isa_count))
+
+
+def _chosen_isa():
+    usable = isas()
+    cap = os.environ.get("FASTCONV_ISA", "")
+    if cap and cap not in usable:
+        raise ImportError(f"expected FASTCONV_ISA out of {', '.join(usable)}, got {cap!r}")
+    return cap or usable[0]
+
+
+_isa = _chosen_isa()
+
+
+def isa():
+    """The instruction set in use: the best that runs here, or FASTCONV_ISA."""
+    return _isa
+
+
+cdef const fc_kernels *_kernels(str name) except NULL:
+    for i in range(fc_isa_count):
+        if fc_isas[i].kernels.isa.decode() == name and fc_isas[i].usable():
+            return fc_isas[i].kernels
+    raise ValueError(f"expected an instruction set out of {', '.join(isas())}, got {name!r}")
+
+
+cdef void *_aligned(cnp.ndarray a) noexcept:
+    """First cache line of a byte array that was made FC_ALIGN bytes too long."""
+    cdef uintptr_t address = <uintptr_t>cnp.PyArray_DATA(a)
+    return <void *>((address + FC_ALIGN - 1) // FC_ALIGN * FC_ALIGN)
+
+
+cdef cnp.ndarray _scratch(int64_t size):
+    """Bytes for one call; small ones are kept for the thread's next call."""
+    cdef object kept = getattr(_local, "scratch", None)
+    # a call inside a call of the same thread (none today) would find the scratch taken
+    if kept is None or (<cnp.ndarray>kept).nbytes < size + FC_ALIGN:
+        kept = np.empty(size + FC_ALIGN, np.uint8)
+        if size <= _KEPT_BYTES:
+            _local.scratch = kept
+    return kept
+
+
+cdef class Call:
+    """A driver, an instruction set and a geometry: immutable, and callable from many threads."""
+
+    cdef fc_problem problem
+    cdef fc_config config
+    cdef const fc_driver *driver
+    cdef const fc_kernels *kernels
+    cdef int64_t threads, itemsize, workspace
+    cdef readonly int64_t packed_bytes
+
+    def __init__(self, str driver, str isa, problem, values=()):
+        """`problem` is a `fastconv._problem.Problem`; `values` are the driver's settings."""
+        name = driver.encode()
+        self.driver = fc_find_driver(name)
+        if self.driver == NULL:
+            raise ValueError(f"no driver is called {driver!r}")
+        self.kernels = _kernels(isa)
+        cdef fc_problem *p = &self.problem
+        memset(p, 0, sizeof(fc_problem))
+        p.dims = problem.ndim
+        p.n = problem.batch
+        p.g = problem.groups
+        p.c = problem.channels // problem.groups
+        p.k = problem.filters // problem.groups
+        out = problem.out
+        for d in range(p.dims):
+            p.size[d] = problem.size[d]
+            p.ker[d] = problem.kernel[d]
+            p.out[d] = out[d]
+            p.stride[d] = problem.stride[d]
+            p.dilation[d] = problem.dilation[d]
+            p.input_dilation[d] = problem.input_dilation[d]
+            p.pad[d] = problem.padding[d][0]
+        dtype = problem.accumulator
+        p.dtype = <fc_dtype><int>DTYPES.index(dtype.replace("i", "u"))
+        p.boundary = <fc_boundary><int>BOUNDARIES.index(problem.boundary)
+        if problem.boundary == "constant":
+            value = complex(problem.cval)
+            p.cval[0] = value.real
+            p.cval[1] = value.imag
+            if problem.is_exact:
+                p.cval_i = <int64_t>(int(problem.cval) & 0xFFFFFFFFFFFFFFFF)
+        memset(&self.config, 0, sizeof(fc_config))
+        if len(values) > FC_CONFIGS:
+            raise ValueError(f"a driver has at most {FC_CONFIGS} settings, got {len(values)}")
+        for i, value in enumerate(values):
+            self.config.v[i] = value
+        self.threads = problem.threads
+        self.itemsize = problem.itemsize if problem.dtype != "bool" else 4
+        self.packed_bytes = self.driver.packed_bytes(p, &self.config, self.kernels)
+        self.workspace = self.driver.workspace_bytes(p, &self.config, self.kernels, self.threads)
+
+    @property
+    def workspace_bytes(self):
+        """Bytes that one call takes, packed weights not counted."""
+        return self.workspace
+
+    def pack(self, cnp.ndarray w):
+        """Weights of shape (K, C / groups, *kernel), any strides, in the driver's form."""
+        packed = np.empty(self.packed_bytes + FC_ALIGN, np.uint8)
+        cdef fc_problem p = self.problem
+        p.w_k = cnp.PyArray_STRIDES(w)[0] // self.itemsize
+        p.w_c = cnp.PyArray_STRIDES(w)[1] // self.itemsize
+        for d in range(p.dims):
+            p.w_s[d] = cnp.PyArray_STRIDES(w)[2 + d] // self.itemsize
+        cdef const void *source = cnp.PyArray_DATA(w)
+        cdef void *target = _aligned(packed)
+        with nogil:
+            self.driver.pack(&p, &self.config, self.kernels, source, target)
+        return packed
+
+    def run(self, cnp.ndarray x, cnp.ndarray packed, cnp.ndarray bias, cnp.ndarray y):
+        """Write y; x and y are of the problem's shapes and any strides, bias may be None."""
+        cdef fc_problem p = self.problem
+        p.x_n = cnp.PyArray_STRIDES(x)[0] // self.itemsize
+        p.x_c = cnp.PyArray_STRIDES(x)[1] // self.itemsize
+        p.y_n = cnp.PyArray_STRIDES(y)[0] // self.itemsize
+        p.y_k = cnp.PyArray_STRIDES(y)[1] // self.itemsize
+        for d in range(p.dims):
+            p.x_s[d] = cnp.PyArray_STRIDES(x)[2 + d] // self.itemsize
+            p.y_s[d] = cnp.PyArray_STRIDES(y)[2 + d] // self.itemsize
+        cdef cnp.ndarray scratch = _scratch(self.workspace)
+        cdef const void *xp = cnp.PyArray_DATA(x)
+        cdef const void *wp = _aligned(packed)
+        cdef const void *bp = NULL if bias is None else cnp.PyArray_DATA(bias)
+        cdef void *yp = cnp.PyArray_DATA(y)
+        cdef void *ws = _aligned(scratch)
+        with nogil:
+            self.driver.run(&p, &self.config, self.kernels, xp, wp, bp, yp, ws, self.threads)

@@ -1,0 +1,31 @@
+/* Which instruction sets this build holds and which of them run here. */
+#include "fc.h"
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+/* __builtin_cpu_supports also asks whether the operating system saves the registers (XGETBV). */
+static int usable_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("fma");
+}
+static int usable_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+#ifdef FC_HAVE_neon
+static int usable_neon(void) { return 1; /* part of every aarch64 */ }
+#endif
+static int usable_baseline(void) { return 1; }
+
+#define FC_ISA(isa) extern const fc_kernels fc_kernels__##isa;
+#include "isas.inc"
+#undef FC_ISA
+
+const fc_isa fc_isas[] = {
+#define FC_ISA(isa) {&fc_kernels__##isa, usable_##isa},
+#include "isas.inc"
+#undef FC_ISA
+};
+const int64_t fc_isa_count = sizeof fc_isas / sizeof fc_isas[0];

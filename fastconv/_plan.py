@@ -1,0 +1,87 @@
+"""`Plan`: a solver and a config bound to a problem, ready to run."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastconv._problem import Array, Problem, numpy_dtype
+
+if TYPE_CHECKING:
+    from fastconv._solver import Config, Solver
+
+
+class Plan(abc.ABC):
+    """Immutable and callable from many threads at once: state of a call lives on its stack.
+
+    Subclasses see arrays in `problem.accumulator`'s dtype and native byte order, with the problem's
+    shapes and any strides; converting from and to what the caller stores is done here.
+    """
+
+    def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
+        self.problem = problem
+        self.solver = solver
+        self.config = config
+        self._dtype = numpy_dtype(problem.accumulator)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes that one call takes beyond x, w and y."""
+        return self.solver.workspace(self.problem, self.config) + conversion_bytes(self.problem)
+
+    @abc.abstractmethod
+    def pack(self, w: Array) -> Any:
+        """Weights in the form that `execute` wants: packed, transformed, or as they are."""
+
+    @abc.abstractmethod
+    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+        """Write every element of y; x and packed are only read."""
+
+    def pack_stored(self, w: Array) -> Any:
+        """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
+        if self.problem.flip:
+            w = w[(slice(None), slice(None), *(slice(None, None, -1),) * self.problem.ndim)]
+        return self.pack(self._native(w))
+
+    def __call__(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+        """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`."""
+        if bias is not None:
+            bias = np.ascontiguousarray(bias, dtype=self._dtype)
+        if y.dtype == self._dtype and y.flags.aligned:
+            self.execute(self._native(x), packed, bias, y)
+            return
+        wide = np.empty(self.problem.y_shape, dtype=self._dtype)
+        self.execute(self._native(x), packed, bias, wide)
+        y[...] = wide != 0 if self.problem.dtype == "bool" else wide
+
+    def _native(self, a: Array) -> Array:
+        """`a` itself, or a copy in the accumulator's dtype when it is stored otherwise."""
+        if a.dtype == self._dtype and a.flags.aligned and _whole_strides(a):
+            return a
+        return a.astype(self._dtype)  # casts to the same kind or wider: the front end has seen to it
+
+
+def _whole_strides(a: Array) -> bool:
+    """Whether strides are multiples of the item size; fields of packed records are not."""
+    size = a.itemsize
+    return not any(s % size for s in a.strides)
+
+
+def conversion_bytes(problem: Problem) -> int:
+    """Bytes of the copies that `Plan.__call__` makes when stored and computed dtypes differ."""
+    size = numpy_dtype(problem.accumulator).itemsize
+    shapes = (
+        (problem.x_dtype, problem.x_shape),
+        (problem.w_dtype, problem.w_shape),
+        (problem.y_dtype, problem.y_shape),
+    )
+    total = 0
+    for stored, shape in shapes:
+        if stored != problem.accumulator:
+            count = 1
+            for extent in shape:
+                count *= extent
+            total += count * size
+    return total

@@ -1,0 +1,255 @@
+"""`Planner`: problem -> plan, from wisdom, else the cost model, else (when asked) by timing."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from fastconv import _wisdom
+from fastconv._accuracy import allowed_error
+from fastconv._machine import Machine, free_memory, this_machine
+from fastconv._plan import Plan, conversion_bytes
+from fastconv._problem import Problem
+from fastconv._solver import Config, Solver
+from fastconv.solvers import BY_NAME, SOLVERS
+
+#: What happens when a problem is met that wisdom does not know: ``off`` does not even look,
+#: ``cached`` asks the cost model, ``measure`` times the candidates and remembers.
+MODES = ("off", "cached", "measure")
+
+_mode: contextvars.ContextVar[tuple[str, float]] = contextvars.ContextVar(
+    "fastconv tuning mode", default=("cached", 2.0)
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A solver and a config that may solve a problem, and what is expected of it.
+
+    Attributes
+    ----------
+    problem : Problem
+        The convolution it solves.
+    method : str
+        Name of the solver; pass it as ``method=``.
+    config : dict
+        Settings of the solver; pass it as ``config=``.
+    seconds : float
+        Estimated time of one call, or the measured one when `source` is ``"timed"``.
+    workspace_bytes : int
+        Memory one call takes beyond its arrays.
+    error_bound : float
+        Published bound on the error, relative as docs/accuracy.md says.
+    source : str
+        ``"model"``, ``"wisdom"`` or ``"timed"``.
+    """
+
+    problem: Problem
+    method: str
+    config: Config
+    seconds: float
+    workspace_bytes: int
+    error_bound: float
+    source: str = "model"
+    refused: str | None = None
+
+    def __str__(self) -> str:
+        if self.refused is not None:
+            return f"{self.method}: refused, {self.refused}"
+        settings = " ".join(f"{k}={v}" for k, v in self.config.items())
+        return (
+            f"{self.method} {settings}".rstrip()
+            + f": {self.seconds * 1e3:.3g} ms ({self.source}),"
+            + f" workspace {self.workspace_bytes / 2**20:.3g} MiB,"
+            + f" error bound {self.error_bound:.2g}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A plan and why it was chosen."""
+
+    plan: Plan
+    reason: str
+    candidate: Candidate
+
+
+def default_workspace_limit() -> int:
+    """Bytes a plan may take when the caller does not say: a quarter of what is free."""
+    return free_memory() // 4
+
+
+def _check_one(
+    problem: Problem, solver: Solver, config: Config, machine: Machine, limit: int
+) -> Candidate:
+    bound = solver.error_bound(problem, config)
+    memory = solver.workspace(problem, config) + conversion_bytes(problem)
+    refused = None
+    if bound > allowed_error(problem):
+        refused = (
+            f"its error bound {bound:.2g} is over the {allowed_error(problem):.2g}"
+            f" that accuracy={problem.accuracy!r} admits"
+        )
+    elif memory > limit:
+        refused = f"its workspace of {memory} bytes is over the limit of {limit}"
+    seconds = solver.cost(problem, config, machine)
+    return Candidate(problem, solver.name, config, seconds, memory, bound, refused=refused)
+
+
+def candidates(
+    problem: Problem, workspace_limit: int | None = None, solvers: Sequence[Solver] = SOLVERS
+) -> list[Candidate]:
+    """Every candidate, quickest estimate first, then every refused one with its reason."""
+    limit = default_workspace_limit() if workspace_limit is None else workspace_limit
+    machine = this_machine()
+    found = []
+    for solver in solvers:
+        why_not = solver.why_not(problem)
+        if why_not is not None:
+            found.append(Candidate(problem, solver.name, {}, 0.0, 0, 0.0, refused=why_not))
+            continue
+        found += [
+            _check_one(problem, solver, config, machine, limit)
+            for config in solver.configs(problem, machine)
+        ]
+    # a stable sort: equal estimates keep the order of SOLVERS, then of configs
+    return sorted(found, key=lambda c: (c.refused is not None, c.seconds))
+
+
+def choose(
+    problem: Problem,
+    *,
+    method: str | tuple[str, ...] = "auto",
+    config: Config | None = None,
+    workspace_limit: int | None = None,
+) -> Choice:
+    """The plan for a problem.
+
+    A forced `method` (or the first of several that applies) is used whatever it is expected to
+    cost; ValueError gives the reason when it cannot be.
+    """
+    machine = this_machine()
+    if method != "auto":
+        return _forced(problem, method, config, workspace_limit, machine)
+    if config is not None:
+        raise ValueError("config= needs method= to say whose settings they are")
+    mode, budget = _mode.get()
+    limit = default_workspace_limit() if workspace_limit is None else workspace_limit
+    known = _wisdom.lookup(problem, machine) if mode != "off" else None
+    if known is not None:
+        solver = BY_NAME.get(known.method)
+        # wisdom is only a hint: what it names must still be legal here and now
+        if solver is not None and solver.why_not(problem) is None and any(
+            known.config == c for c in solver.configs(problem, machine)
+        ):  # fmt: skip
+            c = _check_one(problem, solver, known.config, machine, limit)
+            if c.refused is None:
+                c = dataclasses.replace(c, seconds=known.seconds, source="wisdom")
+                return Choice(solver.plan(problem, c.config, machine), f"wisdom: {c}", c)
+    if mode == "measure":
+        best = tune(problem, workspace_limit=limit, budget=budget)[0]
+    else:
+        best = candidates(problem, limit)[0]
+    if best.refused is not None:
+        every = "; ".join(str(c) for c in candidates(problem, limit))
+        raise ValueError(f"no method can solve {problem} within its limits: {every}")
+    reason = {"model": "least estimated time", "timed": "fastest when timed"}[best.source]
+    return Choice(_plan_of(best, machine), f"{reason}: {best}", best)
+
+
+def _plan_of(c: Candidate, machine: Machine) -> Plan:
+    return BY_NAME[c.method].plan(c.problem, c.config, machine)
+
+
+def _forced(
+    problem: Problem,
+    method: str | tuple[str, ...],
+    config: Config | None,
+    workspace_limit: int | None,
+    machine: Machine,
+) -> Choice:
+    names = (method,) if isinstance(method, str) else method
+    for name in names:
+        if name not in BY_NAME:
+            legal = ", ".join(("auto", *BY_NAME))
+            raise ValueError(f"expected a method out of {legal}, got {name!r}")
+    limit = default_workspace_limit() if workspace_limit is None else workspace_limit
+    reasons = []
+    for name in names:
+        solver = BY_NAME[name]
+        reason = solver.why_not(problem)
+        if reason is None:
+            legal_configs = list(solver.configs(problem, machine))
+            if config is not None and dict(config) not in [dict(c) for c in legal_configs]:
+                raise ValueError(
+                    f"expected a config of {name} out of {legal_configs}, got {dict(config)}"
+                )
+            tried = [dict(config)] if config is not None else legal_configs
+            checked = [_check_one(problem, solver, c, machine, limit) for c in tried]
+            fitting = [c for c in checked if c.refused is None]
+            if fitting:
+                best = min(fitting, key=lambda c: c.seconds)
+                return Choice(_plan_of(best, machine), f"forced: {best}", best)
+            reason = checked[0].refused
+        reasons.append(f"{name}: {reason}")
+    raise ValueError(f"cannot solve {problem} with {'; '.join(reasons)}")
+
+
+def tune(
+    problem: Problem,
+    *,
+    workspace_limit: int | None = None,
+    budget: float = 2.0,
+    progress: _wisdom.Progress | None = None,
+) -> list[Candidate]:
+    """Time the candidates of a problem for at most about `budget` seconds; remember the fastest.
+
+    Returns the candidates, fastest first; those not timed (too slow by the model or over budget)
+    keep their estimate and come after those that were.
+    """
+    from fastconv import _tuner
+
+    limit = default_workspace_limit() if workspace_limit is None else workspace_limit
+    machine = this_machine()
+    timed = _tuner.race(candidates(problem, limit), machine, budget, progress)
+    if timed[0].source == "timed":
+        _wisdom.remember(timed[0], machine)
+    return timed
+
+
+@contextlib.contextmanager
+def autotune(mode: str = "measure", *, budget: float = 2.0) -> Iterator[None]:
+    """Choose how problems that wisdom does not know are planned inside the ``with`` block.
+
+    Parameters
+    ----------
+    mode : {"measure", "cached", "off"}
+        ``measure`` times the candidates of each new problem at first sight and remembers the
+        fastest; ``cached``, the default outside any block, asks wisdom, then the cost model;
+        ``off`` asks the cost model alone.
+    budget : float
+        Seconds that timing one problem may take, about.
+
+    Examples
+    --------
+    >>> import fastconv, numpy as np
+    >>> with fastconv.autotune("off"):
+    ...     fastconv.convolve(np.ones(3), np.ones(2))
+    array([1., 2., 2., 1.])
+    """
+    if mode not in MODES:
+        raise ValueError(f"expected a mode out of {MODES}, got {mode!r}")
+    if not budget > 0:
+        raise ValueError(f"expected a budget of more than 0 seconds, got {budget}")
+    token = _mode.set((mode, budget))
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def mode() -> str:
+    """The tuning mode in force here."""
+    return _mode.get()[0]

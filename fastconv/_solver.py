@@ -1,0 +1,63 @@
+"""`Solver`: one algorithm. Subclass it in `solvers/<name>.py` and list it in `solvers/__init__.py`."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from fastconv._machine import Machine
+    from fastconv._plan import Plan
+    from fastconv._problem import Problem
+
+#: Named settings of a solver, of JSON's simple types so that wisdom can hold them.
+Config = Mapping[str, "int | str"]
+
+
+class Solver(abc.ABC):
+    """One stateless algorithm; the planner asks, in this order, the methods below.
+
+    `configs`, `cost`, `workspace`, `error_bound` and `plan` are only called for problems that
+    `why_not` accepts.
+    """
+
+    #: The algorithm's one name: module, wisdom value, test id, benchmark parameter, CLI word.
+    name: ClassVar[str]
+    #: Where its arrays live.
+    device: ClassVar[str] = "cpu"
+    #: Where the algorithm and its error bound come from.
+    paper: ClassVar[str]
+    #: Raised when a change of the code makes what was measured before worthless.
+    revision: ClassVar[int] = 1
+
+    @abc.abstractmethod
+    def why_not(self, problem: Problem) -> str | None:
+        """None when the solver applies, else the first condition that fails, in words.
+
+        Exact, cheap, and never raises: the text is what a user who forces this solver reads.
+        """
+
+    def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
+        """Every legal setting, the best guess first."""
+        return ({},)
+
+    @abc.abstractmethod
+    def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
+        """Estimated seconds of one call, packing included unless `problem.prepared`."""
+
+    @abc.abstractmethod
+    def workspace(self, problem: Problem, config: Config) -> int:
+        """Bytes that one call takes beyond x, w and y; packed weights are counted."""
+
+    @abc.abstractmethod
+    def error_bound(self, problem: Problem, config: Config) -> float:
+        """Published bound on abs(error) / S, with S = sum(abs(x) * abs(w)) over the window.
+
+        Solvers that mix windows (Winograd, Fourier) state it against the B of docs/accuracy.md and
+        guard every output that such a bound leaves without a correct digit. Exact results give 0.
+        """
+
+    @abc.abstractmethod
+    def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+        """Bind the algorithm to a problem: everything that does not depend on data is done here."""

@@ -1,0 +1,47 @@
+"""Plans of solvers whose loops are a C driver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv._ext import core
+from fastconv._plan import Plan
+from fastconv._problem import Array, Problem
+from fastconv._solver import Config, Solver
+
+
+class DriverPlan(Plan):
+    """A C driver bound to a problem. `values` are the driver's settings, in its own order.
+
+    Weights that are not all finite go to the naive driver: it multiplies only what is there, while blocked
+    ones also multiply padding, and 0 * inf is NaN.
+    """
+
+    def __init__(
+        self, problem: Problem, solver: Solver, config: Config, driver: str, values: tuple[int, ...]
+    ) -> None:
+        super().__init__(problem, solver, config)
+        isa = str(config.get("isa", core.isa()))
+        self._call = core.Call(driver, isa, problem, values)
+        self._naive = (
+            core.Call("naive", isa, problem)
+            if driver != "naive" and not problem.is_exact
+            else None
+        )
+
+    def pack(self, w: Array) -> Any:
+        if self._naive is not None and not np.isfinite(w).all():
+            return self._naive, self._naive.pack(w)
+        return self._call, self._call.pack(w)
+
+    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+        call, weights = packed
+        call.run(x, weights, bias, y)
+
+
+def driver_bytes(problem: Problem, driver: str, isa: str, values: tuple[int, ...]) -> int:
+    """Workspace and packed weights of a driver's call."""
+    call = core.Call(driver, isa, problem, values)
+    return int(call.workspace_bytes + call.packed_bytes)

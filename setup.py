@@ -1,0 +1,70 @@
+"""Build of the one extension module: kernels compiled once per instruction set, the rest once."""
+
+import pathlib
+import platform
+import sys
+
+import numpy as np
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+EXT = pathlib.Path("fastconv/_ext")
+
+# One line per instruction set: its compiler flags. A compiler that refuses them drops the set.
+ISAS = {
+    "x86_64": {
+        "baseline": [],
+        "avx2": ["-mavx2", "-mfma", "-mf16c"],
+        "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
+                   "-mf16c", "-mprefer-vector-width=512"],
+    },
+    "aarch64": {"baseline": [], "neon": ["-march=armv8-a+simd"]},
+}  # fmt: skip
+ISAS["AMD64"] = ISAS["x86_64"]
+ISAS["arm64"] = ISAS["aarch64"]
+
+# -std=c11 turns contraction to fused multiply-add off: ask for it. Nothing else of fast-math is
+# allowed: NaN, Inf and signed zeros keep their meaning.
+FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-fno-math-errno",
+         "-fno-trapping-math", "-pthread"]  # fmt: skip
+
+
+class BuildExt(build_ext):
+    """Compiles `_ext/kernels/*.c` once per instruction set and adds the objects."""
+
+    def build_extension(self, ext: Extension) -> None:
+        flags = FLAGS if self.compiler.compiler_type != "msvc" else ["/O2", "/std:c11"]
+        kernels = sorted(str(path) for path in (EXT / "kernels").glob("*.c"))
+        for isa, isa_flags in ISAS.get(platform.machine(), {"baseline": []}).items():
+            try:
+                # warnings of a flag that the compiler does not know must count as a refusal
+                objects = self.compiler.compile(
+                    kernels,
+                    output_dir=str(pathlib.Path(self.build_temp) / isa),
+                    macros=[("FC_ISA", isa), (f"FC_ISA_{isa}", None)],
+                    include_dirs=[str(EXT)],
+                    extra_postargs=[*flags, *isa_flags],
+                    depends=ext.depends,
+                )
+            except Exception as error:
+                if isa == "baseline":
+                    raise
+                print(f"fastconv: built without {isa} kernels: {error}", file=sys.stderr)
+                continue
+            ext.extra_objects.extend(objects)
+            ext.define_macros.append((f"FC_HAVE_{isa}", None))
+        ext.extra_compile_args = flags
+        super().build_extension(ext)
+
+
+extension = Extension(
+    "fastconv._ext.core",
+    [str(EXT / "core.pyx"), str(EXT / "isa.c"), *sorted(map(str, (EXT / "drivers").glob("*.c")))],
+    include_dirs=[np.get_include(), str(EXT)],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+    extra_link_args=["-pthread"] if sys.platform != "win32" else [],
+    depends=[str(p) for p in sorted(EXT.rglob("*")) if p.suffix in (".h", ".inc", ".pyx")],
+)
+
+setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildExt})
