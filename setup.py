@@ -2,12 +2,14 @@
 
 import pathlib
 import platform
+import shutil
 import sys
 
 import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 EXT = pathlib.Path("fastconv/_ext")
 
@@ -32,6 +34,16 @@ FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-fno-m
 
 class BuildExt(build_ext):
     """Compiles `_ext/kernels/*.c` once per instruction set and adds the objects."""
+
+    def build_extensions(self) -> None:
+        command = getattr(self.compiler, "compiler", None)  # MSVC's has no such attribute
+        if command and shutil.which(command[0]) is None:
+            raise CompileError(
+                f"fastconv is built from C and found no compiler called {command[0]}: install one"
+                " (Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc;"
+                " macOS: xcode-select --install) or set CC=/path/to/compiler"
+            )
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
         flags = FLAGS if self.compiler.compiler_type != "msvc" else ["/O2", "/std:c11"]

@@ -184,9 +184,10 @@ class Problem:
         need(self.threads >= 1, "at least one thread", self.threads)
         for name in (self.dtype, self.x_dtype, self.w_dtype, self.y_dtype):
             need(name in DTYPES, f"a dtype out of {tuple(DTYPES)}", repr(name))
+        need(self.boundary == "zeros" or max(self.input_dilation) == 1,
+             "no input dilation with this boundary",
+             f"{self.input_dilation} with {self.boundary!r}")  # fmt: skip
         if self.boundary not in ("zeros", "constant"):
-            need(max(self.input_dilation) == 1, "no input dilation with this boundary",
-                 f"{self.input_dilation} with {self.boundary!r}")  # fmt: skip
             need(min(self.size) >= 1, f"a non-empty input to extend by {self.boundary!r}",
                  self.size)  # fmt: skip
         padded = self.padded

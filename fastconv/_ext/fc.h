@@ -104,6 +104,14 @@ static inline int64_t fc_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t fc_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t fc_round_up(int64_t a, int64_t b) { return fc_ceil_div(a, b) * b; }
 
+/* Product of the sizes of `dims` axes. */
+static inline int64_t fc_volume(const int64_t *sizes, int64_t dims)
+{
+    int64_t v = 1;
+    for (int64_t d = 0; d < dims; d++) v *= sizes[d];
+    return v;
+}
+
 /* ---- kernels ---------------------------------------------------------------------------------*/
 
 /* y[i][j] (+)= sum over t < taps of w[t][i] * x[offset[t] + j] for i < rows, j < columns.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fastconv._solver import Solver
+from fastconv.solvers.direct import Direct
+from fastconv.solvers.im2col import Im2col
 from fastconv.solvers.naive import Naive
 
-SOLVERS: tuple[Solver, ...] = (Naive(),)
+SOLVERS: tuple[Solver, ...] = (Direct(), Im2col(), Naive())
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -15,13 +15,6 @@ typedef struct {
     void *y;
 } job;
 
-static int64_t volume(const int64_t *sizes, int64_t dims)
-{
-    int64_t v = 1;
-    for (int64_t d = 0; d < dims; d++) v *= sizes[d];
-    return v;
-}
-
 #define T float
 #define ACC double
 #define NAME(x) x##_f32
@@ -81,14 +74,14 @@ static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
 static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
 {
     (void)config, (void)kernels;
-    return p->g * p->k * p->c * volume(p->ker, p->dims) * fc_dtype_bytes(p->dtype);
+    return p->g * p->k * p->c * fc_volume(p->ker, p->dims) * fc_dtype_bytes(p->dtype);
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                  const void *w, void *packed)
 {
     (void)config, (void)kernels;
-    const int64_t bytes = fc_dtype_bytes(p->dtype), taps = volume(p->ker, p->dims);
+    const int64_t bytes = fc_dtype_bytes(p->dtype), taps = fc_volume(p->ker, p->dims);
     char *to = packed;
     for (int64_t k = 0; k < p->g * p->k; k++)
         for (int64_t c = 0; c < p->c; c++)

@@ -1,0 +1,30 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv._problem import Problem
+
+DTYPES: tuple[str, ...]
+BOUNDARIES: tuple[str, ...]
+
+def isas() -> tuple[str, ...]: ...
+def compiled_isas() -> tuple[str, ...]: ...
+def isa() -> str: ...
+
+class Call:
+    packed_bytes: int
+    def __init__(
+        self, driver: str, isa: str, problem: Problem, values: Sequence[int] = ()
+    ) -> None: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    def pack(self, w: npt.NDArray[Any]) -> npt.NDArray[np.uint8]: ...
+    def run(
+        self,
+        x: npt.NDArray[Any],
+        packed: npt.NDArray[np.uint8],
+        bias: npt.NDArray[Any] | None,
+        y: npt.NDArray[Any],
+    ) -> None: ...

@@ -1,0 +1,268 @@
+/* direct: y[k][o] = bias[k] + sum over taps of w[k][tap] * planes[offset[tap] + position(o)].
+ *
+ * The input block of a band of outputs is copied once into phase planes (phase.h), where a tap is
+ * an offset; register tiles (kernels/tile.c) of mr filters by nr consecutive positions then read
+ * it in place, so that no im2col matrix is ever made. Complex data become two real channels and two
+ * real filters: [re; im] = [[wr, -wi], [wi, wr]] [xr; xi].
+ *
+ * One unit of work is (image, group, band of outputs, part of the filters), on one thread:
+ *     fill planes
+ *     for tile of nr positions, for block of `filters` filters
+ *         for block of at most `taps` taps, for mr of the filters: sums (+)= tile
+ *         write the sums that are outputs, plus bias
+ * Settings: v[0] bytes of planes aimed at, v[1] taps and v[2] filters of a block.
+ * Packed: per group and block of mr filters, weights [tap][row].
+ *
+ * Zhang, Franchetti and Low, High Performance Zero-Memory Overhead Direct Convolutions, ICML 2018
+ * (blocking without im2col); the phase planes are the polyphase form of Crochiere and Rabiner,
+ * Multirate Digital Signal Processing, 1983, section 3.2.
+ */
+#include <string.h>
+
+#include "phase.h"
+
+typedef struct {
+    const fc_problem *p;
+    const fc_tiles *tiles;
+    int64_t parts;          /* 2 for complex */
+    int64_t bytes;          /* of a real element */
+    int64_t channels, rows; /* real channels and real filters of a group */
+    int64_t kernel, taps;   /* taps of one channel, of all */
+    int64_t tap_block, row_block;
+    int64_t bands, band, row_parts, rows_a_part;
+    int64_t slack, plane_bytes, sum_bytes, slot_bytes;
+    fc_phase layout;
+} geometry;
+
+static const fc_tiles *tiles_of(fc_dtype dtype, const fc_kernels *kernels)
+{
+    switch (dtype) {
+    case FC_F64: case FC_C128: return kernels->tile_f64;
+    case FC_U8: return kernels->tile_u8;
+    case FC_U16: return kernels->tile_u16;
+    case FC_U32: return kernels->tile_u32;
+    case FC_U64: return kernels->tile_u64;
+    default: return kernels->tile_f32;
+    }
+}
+
+static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                          int64_t threads, geometry *s)
+{
+    s->p = p;
+    s->tiles = tiles_of(p->dtype, kernels);
+    s->parts = p->dtype == FC_C64 || p->dtype == FC_C128 ? 2 : 1;
+    s->bytes = fc_dtype_bytes(p->dtype) / s->parts;
+    s->channels = s->parts * p->c;
+    s->rows = s->parts * p->k;
+    s->kernel = fc_volume(p->ker, p->dims);
+    s->taps = s->channels * s->kernel;
+    s->tap_block = fc_min(s->taps, config->v[1]);
+    s->row_block = fc_round_up(config->v[2], s->tiles->by_rows[0].rows);
+
+    /* the band: as many outputs of the first axis as keep the planes within v[0] bytes */
+    fc_phase_layout(p, 1, &s->layout);
+    const int64_t outputs = p->out[s->layout.axis[0]];
+    const int64_t halo = s->layout.length[0] - 1;
+    const int64_t unit = s->channels * s->layout.planes * s->layout.pitch[0] * s->bytes;
+    int64_t band = fc_max(config->v[0] / unit - halo, 1);
+    /* a band shorter than its halo would mostly copy */
+    band = fc_min(outputs, fc_max(band, fc_min(outputs, halo)));
+    const int64_t images = p->n * p->g;
+    if (images < threads) /* enough units for every thread, when bands can give them */
+        band = fc_min(band, fc_max(fc_ceil_div(outputs, fc_ceil_div(threads, images)), 1));
+    s->bands = fc_ceil_div(outputs, band);
+    s->band = fc_ceil_div(outputs, s->bands);
+    s->bands = fc_ceil_div(outputs, s->band);
+    fc_phase_layout(p, s->band, &s->layout);
+
+    const int64_t mr = s->tiles->by_rows[0].rows;
+    s->row_parts = fc_min(fc_ceil_div(threads, images * s->bands), fc_ceil_div(s->rows, mr));
+    s->rows_a_part = fc_round_up(fc_ceil_div(s->rows, s->row_parts), mr);
+    s->row_parts = fc_ceil_div(s->rows, s->rows_a_part);
+
+    int64_t widest = 0;
+    for (int64_t i = 0; i < FC_TILE_SIZES; i++)
+        widest = fc_max(widest, s->tiles->by_rows[i].columns);
+    s->slack = widest;
+    s->plane_bytes = fc_round_up(
+        (s->channels * s->layout.planes * s->layout.plane + s->slack) * s->bytes, FC_ALIGN);
+    s->sum_bytes = fc_round_up(fc_min(s->row_block, s->rows_a_part) * widest * s->bytes, FC_ALIGN);
+    s->slot_bytes = s->plane_bytes + s->sum_bytes + fc_round_up(widest * sizeof(fc_run), FC_ALIGN);
+}
+
+static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
+                               const fc_kernels *kernels, int64_t threads)
+{
+    geometry s;
+    plan_geometry(p, config, kernels, threads, &s);
+    return threads * s.slot_bytes + s.taps * (int64_t)sizeof(int64_t);
+}
+
+static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
+{
+    geometry s;
+    plan_geometry(p, config, kernels, 1, &s);
+    return p->g * s.rows * s.taps * s.bytes;
+}
+
+/* Rows of the register tile used for row `row` of `rows`: the largest that still fits. */
+static const fc_tile *tile_of(const fc_tiles *tiles, int64_t rows)
+{
+    const fc_tile *tile = tiles->by_rows;
+    while (tile->rows > rows) tile++;
+    return tile;
+}
+
+/* Copies weight (row, tap) of a group; complex weights are expanded to real ones. */
+static void weight(const geometry *s, const char *w, int64_t row, int64_t tap, char *to)
+{
+    const fc_problem *p = s->p;
+    const int64_t channel = tap / s->kernel, c = channel / s->parts;
+    int64_t rest = tap % s->kernel;
+    int64_t at = row / s->parts * p->w_k + c * p->w_c;
+    for (int64_t d = p->dims - 1; d >= 0; d--) {
+        at += rest % p->ker[d] * p->w_s[d];
+        rest /= p->ker[d];
+    }
+    if (s->parts == 1) {
+        memcpy(to, w + at * s->bytes, (size_t)s->bytes);
+        return;
+    }
+    const int64_t imaginary = (row % 2) ^ (channel % 2); /* off the diagonal of the 2 x 2 block */
+    memcpy(to, w + (2 * at + imaginary) * s->bytes, (size_t)s->bytes);
+    if (channel % 2 && !(row % 2)) to[s->bytes - 1] ^= (char)0x80; /* -wi: flip the sign bit */
+}
+
+static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                 const void *w, void *packed)
+{
+    geometry s;
+    plan_geometry(p, config, kernels, 1, &s);
+    char *to = packed;
+    for (int64_t g = 0; g < p->g; g++) {
+        const char *const group = (const char *)w + g * p->k * p->w_k * s.parts * s.bytes;
+        for (int64_t row = 0, mr; row < s.rows; row += mr) {
+            mr = tile_of(s.tiles, s.rows - row)->rows;
+            for (int64_t tap = 0; tap < s.taps; tap++)
+                for (int64_t i = 0; i < mr; i++, to += s.bytes) weight(&s, group, row + i, tap, to);
+        }
+    }
+}
+
+#define T float
+#define NAME(x) x##_f32
+#include "store.inc"
+#define T double
+#define NAME(x) x##_f64
+#include "store.inc"
+#define T uint8_t
+#define NAME(x) x##_u8
+#include "store.inc"
+#define T uint16_t
+#define NAME(x) x##_u16
+#include "store.inc"
+#define T uint32_t
+#define NAME(x) x##_u32
+#include "store.inc"
+#define T uint64_t
+#define NAME(x) x##_u64
+#include "store.inc"
+
+static void (*const store[FC_DTYPES])(const void *, int64_t, const void *, void *, int64_t) = {
+    [FC_F32] = store_f32, [FC_C64] = store_f32, [FC_F64] = store_f64, [FC_C128] = store_f64,
+    [FC_U8] = store_u8,   [FC_U16] = store_u16, [FC_U32] = store_u32, [FC_U64] = store_u64,
+};
+
+/* Element offset in y of the first output of a run, for real filter k of image n. */
+static int64_t target(const geometry *s, const fc_run *run, int64_t start, int64_t n, int64_t k)
+{
+    const fc_problem *p = s->p;
+    int64_t at = n * p->y_n + k / s->parts * p->y_k;
+    for (int64_t a = 0; a < s->layout.axes; a++)
+        at += (run->o[a] + (a == 0 ? start : 0)) * p->y_s[s->layout.axis[a]];
+    return at * s->parts + k % s->parts;
+}
+
+typedef struct {
+    const geometry *s;
+    const void *x, *bias;
+    const char *packed;
+    const int64_t *offsets;
+    void *y;
+    char *workspace;
+} job;
+
+/* All tiles of one band for filters [from, to) of a group, which share one register tile. */
+static void run_rows(const job *j, const fc_tile *tile, int64_t n, int64_t g, int64_t start,
+                     int64_t count, int64_t from, int64_t to, char *planes, char *sums,
+                     fc_run *runs)
+{
+    const geometry *s = j->s;
+    const int64_t nr = tile->columns, mr = tile->rows;
+    const int64_t step = s->p->y_s[s->layout.axis[s->layout.axes - 1]] * s->parts;
+    for (int64_t position = 0;
+         (position = fc_phase_next(s->p, &s->layout, count, position)) >= 0; position += nr) {
+        const int64_t found = fc_phase_runs(s->p, &s->layout, count, position, nr, runs);
+        const char *const x = planes + position * s->bytes;
+        for (int64_t block = from; block < to; block += s->row_block) {
+            const int64_t rows = fc_min(s->row_block, to - block);
+            for (int64_t tap = 0; tap < s->taps; tap += s->tap_block) {
+                const int64_t taps = fc_min(s->tap_block, s->taps - tap);
+                for (int64_t row = 0; row < rows; row += mr) {
+                    const char *const w =
+                        j->packed + ((g * s->rows + block + row) * s->taps + tap * mr) * s->bytes;
+                    tile->run(taps, j->offsets + tap, x, w, sums + row * nr * s->bytes, nr, tap > 0);
+                }
+            }
+            for (int64_t row = 0; row < rows; row++) {
+                const int64_t k = g * s->rows + block + row;
+                const char *const bias = j->bias ? (const char *)j->bias + k * s->bytes : NULL;
+                for (int64_t i = 0; i < found; i++)
+                    store[s->p->dtype](sums + (row * nr + runs[i].column) * s->bytes, runs[i].count,
+                                       bias, (char *)j->y + target(s, &runs[i], start, n, k) * s->bytes,
+                                       step);
+            }
+        }
+    }
+}
+
+static void run_unit(void *context, int64_t index, int64_t slot)
+{
+    const job *j = context;
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t part = index % s->row_parts, rest = index / s->row_parts;
+    const int64_t band = rest % s->bands, image = rest / s->bands;
+    const int64_t n = image / p->g, g = image % p->g;
+    const int64_t start = band * s->band;
+    const int64_t count = fc_min(s->band, p->out[s->layout.axis[0]] - start);
+    char *const planes = j->workspace + slot * s->slot_bytes;
+    char *const sums = planes + s->plane_bytes;
+    fc_run *const runs = (fc_run *)(sums + s->sum_bytes);
+    fc_phase_fill(p, &s->layout, j->x, n, g * p->c, s->channels, start, count, s->slack, s->parts,
+                  s->bytes, planes);
+    int64_t from = part * s->rows_a_part;
+    const int64_t end = fc_min(s->rows, from + s->rows_a_part);
+    while (from < end) {
+        const fc_tile *tile = tile_of(s->tiles, end - from);
+        const int64_t to = from + (end - from) / tile->rows * tile->rows;
+        run_rows(j, tile, n, g, start, count, from, to, planes, sums, runs);
+        from = to;
+    }
+}
+
+static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                const void *x, const void *packed, const void *bias, void *y, void *workspace,
+                int64_t threads)
+{
+    geometry s;
+    plan_geometry(p, config, kernels, threads, &s);
+    /* offsets depend on the band, and so on the number of threads: made per call, not packed */
+    int64_t *const offsets = (int64_t *)((char *)workspace + threads * s.slot_bytes);
+    fc_phase_offsets(p, &s.layout, s.channels, offsets);
+    job j = {&s, x, bias, packed, offsets, y, workspace};
+    fc_parallel(p->n * p->g * s.bands * s.row_parts, threads, run_unit, &j);
+}
+
+const fc_driver fc_driver_direct = {"direct", workspace_bytes, packed_bytes, pack, run};

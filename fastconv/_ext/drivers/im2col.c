@@ -1,0 +1,248 @@
+/* im2col: y[k][column] = bias[k] + sum over taps of w[k][tap] * x[tap][column], a matrix product.
+ *
+ * Column (n, o) of the im2col matrix holds the window of output o of image n; it is made a tile of
+ * nc columns by kc taps at a time, by several threads, and each tile is one call of BLAS, outside
+ * any parallel region. Columns run on across images, so that many small outputs (gradients of
+ * weights) still make large products. A 1x1 kernel on dense x needs no tile: x is the matrix.
+ *
+ * Settings: v[0] bytes of a tile aimed at, v[1] taps kc of a block.
+ * Packed: per group and block of kc taps, weights [filter][tap].
+ *
+ * Chellapilla, Puri and Simard, High Performance Convolutional Neural Networks for Document
+ * Processing, IWFHR 2006, section 3 (unrolling into a matrix product).
+ */
+#include <string.h>
+
+#include "phase.h"
+
+typedef struct {
+    const fc_problem *p;
+    int64_t bytes, taps, kernel, outputs; /* outputs of one image */
+    int64_t kc, nc;
+    int in_place;  /* x is the matrix */
+    int into_y;    /* BLAS writes y, a tile stays within one image */
+    int64_t tile_bytes, sum_bytes;
+} geometry;
+
+/* Whether the spatial axes of an array lie dense and in C order. */
+static int dense(const int64_t *strides, const int64_t *sizes, int64_t dims)
+{
+    int64_t expected = 1;
+    for (int64_t d = dims - 1; d >= 0; d--) {
+        if (sizes[d] != 1 && strides[d] != expected) return 0;
+        expected *= sizes[d];
+    }
+    return 1;
+}
+
+/* Leading dimensions are BLAS's 32-bit integers. */
+static int fits_blas(int64_t stride, int64_t columns) { return stride >= columns && stride <= INT32_MAX; }
+
+static void plan_geometry(const fc_problem *p, const fc_config *config, geometry *s)
+{
+    s->p = p;
+    s->bytes = fc_dtype_bytes(p->dtype);
+    s->kernel = fc_volume(p->ker, p->dims);
+    s->taps = p->c * s->kernel;
+    s->outputs = fc_volume(p->out, p->dims);
+    s->kc = fc_min(s->taps, config->v[1]);
+    s->into_y = s->outputs >= 64 && dense(p->y_s, p->out, p->dims) && fits_blas(p->y_k, s->outputs);
+    s->in_place = s->into_y && s->kernel == 1 && dense(p->x_s, p->in, p->dims) &&
+                  fits_blas(p->x_c, s->outputs);
+    for (int64_t d = 0; d < p->dims; d++)
+        s->in_place &= p->in[d] == p->out[d] && p->stride[d] == 1 && p->pad[d] == 0;
+    /* multiples of 16 keep BLAS's own register tiles full */
+    const int64_t aimed = fc_round_up(fc_max(config->v[0] / (s->kc * s->bytes), 16), 16);
+    s->nc = fc_min(aimed, p->n * s->outputs);
+    s->tile_bytes = fc_round_up(s->kc * s->nc * s->bytes, FC_ALIGN);
+    s->sum_bytes = fc_round_up(p->k * s->nc * s->bytes, FC_ALIGN);
+}
+
+static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
+                               const fc_kernels *kernels, int64_t threads)
+{
+    (void)kernels, (void)threads;
+    geometry s;
+    plan_geometry(p, config, &s);
+    return s.tile_bytes + s.sum_bytes; /* strides are not known yet: the larger of both ways */
+}
+
+static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
+{
+    (void)config, (void)kernels;
+    return p->g * p->k * p->c * fc_volume(p->ker, p->dims) * fc_dtype_bytes(p->dtype);
+}
+
+static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                 const void *w, void *packed)
+{
+    (void)kernels;
+    geometry s;
+    plan_geometry(p, config, &s);
+    char *to = packed;
+    for (int64_t g = 0; g < p->g; g++)
+        for (int64_t first = 0; first < s.taps; first += s.kc)
+            for (int64_t k = 0; k < p->k; k++)
+                for (int64_t tap = first; tap < fc_min(s.taps, first + s.kc); tap++) {
+                    int64_t rest = tap % s.kernel;
+                    int64_t at = (g * p->k + k) * p->w_k + tap / s.kernel * p->w_c;
+                    for (int64_t d = p->dims - 1; d >= 0; d--) {
+                        at += rest % p->ker[d] * p->w_s[d];
+                        rest /= p->ker[d];
+                    }
+                    memcpy(to, (const char *)w + at * s.bytes, (size_t)s.bytes);
+                    to += s.bytes;
+                }
+}
+
+/* An output run of one image: its columns, and where it lies. */
+static int64_t next_run(const geometry *s, int64_t column, int64_t end, int64_t *n, int64_t *o)
+{
+    const fc_problem *p = s->p;
+    int64_t rest = column % s->outputs;
+    *n = column / s->outputs;
+    for (int64_t d = p->dims - 1; d >= 0; d--) {
+        o[d] = rest % p->out[d];
+        rest /= p->out[d];
+    }
+    return fc_min(end - column, p->out[p->dims - 1] - o[p->dims - 1]);
+}
+
+typedef struct {
+    const geometry *s;
+    const char *x;
+    char *tile;
+    int64_t g, first_tap, column, columns;
+} job;
+
+/* Row `index` of a tile: one tap of every column. */
+static void fill_tap(void *context, int64_t index, int64_t slot)
+{
+    (void)slot;
+    const job *j = context;
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t tap = j->first_tap + index, last = p->dims - 1;
+    int64_t r[FC_DIMS];
+    for (int64_t d = last, rest = tap % s->kernel; d >= 0; d--) {
+        r[d] = rest % p->ker[d];
+        rest /= p->ker[d];
+    }
+    const int64_t c = j->g * p->c + tap / s->kernel;
+    char value[16], *to = j->tile + index * j->columns * s->bytes;
+    const int complex_x = p->dtype == FC_C64 || p->dtype == FC_C128;
+    const int64_t real = complex_x ? s->bytes / 2 : s->bytes;
+    fc_phase_value(p, 0, real, value);
+    if (complex_x) fc_phase_value(p, 1, real, value + real);
+    const int64_t end = j->column + j->columns;
+    for (int64_t column = j->column, count; column < end; column += count, to += count * s->bytes) {
+        int64_t n, o[FC_DIMS], inside = 1;
+        count = next_run(s, column, end, &n, o);
+        const char *from = j->x + (n * p->x_n + c * p->x_c) * s->bytes;
+        for (int64_t d = 0; d < last; d++) {
+            const int64_t source = fc_source(p, d, o[d] * p->stride[d] + r[d] * p->dilation[d]);
+            inside &= source >= 0;
+            from += source * p->x_s[d] * s->bytes;
+        }
+        if (inside)
+            fc_phase_row(p, last, r[last] * p->dilation[last], o[last], count, from, 1, 1, value,
+                         s->bytes, to);
+        else
+            fc_phase_fill_value(to, count, value, s->bytes);
+    }
+}
+
+/* c[k][column] (+)= sum over tap of w[k][tap] * tile[tap][column], all row-major: BLAS, which is column-major,
+ * sees the transposes and the factors in the other order. */
+static void multiply(fc_dtype dtype, int64_t rows, int64_t columns, int64_t taps, const void *w,
+                     const void *tile, int64_t ld_tile, void *c, int64_t ld_c, int add)
+{
+    float one_f[2] = {1, 0}, beta_f[2] = {(float)add, 0};
+    double one_d[2] = {1, 0}, beta_d[2] = {(double)add, 0};
+    int m = (int)columns, n = (int)rows, k = (int)taps, lda = (int)ld_tile, ldc = (int)ld_c;
+    char no = 'N';
+    void *a = (void *)tile, *b = (void *)w;
+    switch (dtype) {
+    case FC_F32: fc_blas_table.sgemm(&no, &no, &m, &n, &k, one_f, a, &lda, b, &k, beta_f, c, &ldc); break;
+    case FC_F64: fc_blas_table.dgemm(&no, &no, &m, &n, &k, one_d, a, &lda, b, &k, beta_d, c, &ldc); break;
+    case FC_C64: fc_blas_table.cgemm(&no, &no, &m, &n, &k, one_f, a, &lda, b, &k, beta_f, c, &ldc); break;
+    default: fc_blas_table.zgemm(&no, &no, &m, &n, &k, one_d, a, &lda, b, &k, beta_d, c, &ldc); break;
+    }
+}
+
+/* Writes one element plus bias; complex elements are two real ones. */
+static void store_run(const fc_problem *p, const char *from, int64_t count, const char *bias, char *to,
+                      int64_t step)
+{
+    const int64_t bytes = fc_dtype_bytes(p->dtype);
+    const int64_t parts = p->dtype == FC_C64 || p->dtype == FC_C128 ? 2 : 1;
+    for (int64_t j = 0; j < count; j++, from += bytes, to += step * bytes)
+        for (int64_t part = 0; part < parts; part++) {
+            if (bytes / parts == 4)
+                ((float *)to)[part] = ((const float *)from)[part] + (bias ? ((const float *)bias)[part] : 0);
+            else
+                ((double *)to)[part] = ((const double *)from)[part] + (bias ? ((const double *)bias)[part] : 0);
+        }
+}
+
+static void store_tile(const job *j, const char *sums, const void *bias, void *y)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t end = j->column + j->columns;
+    for (int64_t k = 0; k < p->k; k++) {
+        const int64_t filter = j->g * p->k + k;
+        const char *const b = bias ? (const char *)bias + filter * s->bytes : NULL;
+        for (int64_t column = j->column, count; column < end; column += count) {
+            int64_t n, o[FC_DIMS];
+            count = next_run(s, column, end, &n, o);
+            int64_t at = n * p->y_n + filter * p->y_k;
+            for (int64_t d = 0; d < p->dims; d++) at += o[d] * p->y_s[d];
+            store_run(p, sums + (k * j->columns + column - j->column) * s->bytes, count, b,
+                      (char *)y + at * s->bytes, p->y_s[p->dims - 1]);
+        }
+    }
+}
+
+static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                const void *x, const void *packed, const void *bias, void *y, void *workspace,
+                int64_t threads)
+{
+    (void)kernels;
+    geometry s;
+    plan_geometry(p, config, &s);
+    char *const tile = workspace, *const sums = tile + s.tile_bytes;
+    const char zero[16] = {0};
+    const int64_t columns = p->n * s.outputs;
+    for (int64_t g = 0; g < p->g; g++)
+        for (int64_t column = 0, count; column < columns; column += count) {
+            count = fc_min(s.nc, columns - column);
+            const int64_t n = column / s.outputs, at = column % s.outputs;
+            if (s.into_y) count = fc_min(count, s.outputs - at);
+            char *const c = s.into_y ? (char *)y + (n * p->y_n + g * p->k * p->y_k + at) * s.bytes : sums;
+            if (s.into_y && bias) /* products are added to the bias */
+                for (int64_t k = 0; k < p->k; k++)
+                    for (int64_t i = 0; i < count; i++)
+                        store_run(p, zero, 1, (const char *)bias + (g * p->k + k) * s.bytes,
+                                  c + (k * p->y_k + i) * s.bytes, 1);
+            job j = {&s, x, tile, g, 0, column, count};
+            for (int64_t tap = 0; tap < s.taps; tap += s.kc) {
+                const int64_t taps = fc_min(s.kc, s.taps - tap);
+                const char *const w = (const char *)packed + (g * s.taps + tap) * p->k * s.bytes;
+                const char *matrix = tile;
+                int64_t ld = count;
+                if (s.in_place) {
+                    matrix = (const char *)x + (n * p->x_n + (g * p->c + tap) * p->x_c + at) * s.bytes;
+                    ld = p->x_c;
+                } else {
+                    j.first_tap = tap;
+                    fc_parallel(taps, threads, fill_tap, &j);
+                }
+                multiply(p->dtype, p->k, count, taps, w, matrix, ld, c, s.into_y ? p->y_k : count,
+                         tap > 0 || (s.into_y && bias));
+            }
+            if (!s.into_y) store_tile(&j, sums, bias, y);
+        }
+}
+
+const fc_driver fc_driver_im2col = {"im2col", workspace_bytes, packed_bytes, pack, run};

@@ -1,0 +1,79 @@
+"""im2col: windows gathered a tile at a time, multiplied by BLAS."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fastconv._accuracy import SUM_BLOCK, blocked_sum_bound
+from fastconv._ext import core
+from fastconv._machine import Machine
+from fastconv._plan import Plan
+from fastconv._problem import Array, Problem
+from fastconv._solver import Config
+from fastconv.solvers._driver import DriverPlan, driver_bytes
+from fastconv.solvers._polyphase import Polyphase
+
+
+@functools.cache
+def _blas() -> list[Any]:
+    """The BLAS libraries of this process that threads can be set of."""
+    import threadpoolctl
+
+    return list(threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+@contextlib.contextmanager
+def blas_threads(threads: int) -> Iterator[None]:
+    """Let BLAS use `threads` threads inside the block; what was set before comes back after it."""
+    changed = [(lib, n) for lib in _blas() if (n := lib.get_num_threads()) != threads]
+    for lib, _ in changed:
+        lib.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        for lib, before in changed:
+            lib.set_num_threads(before)
+
+
+class _BlasPlan(DriverPlan):
+    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+        with blas_threads(self.problem.threads):
+            super().execute(x, packed, bias, y)
+
+
+class Im2col(Polyphase):
+    name = "im2col"
+    paper = (
+        "Chellapilla, Puri, Simard, High Performance Convolutional Neural Networks for Document"
+        " Processing, IWFHR 2006"
+    )
+
+    def why_not_dense(self, problem: Problem) -> str | None:
+        if problem.device != "cpu":
+            return "it runs on the CPU only"
+        if problem.dtype not in ("f32", "f64", "c64", "c128"):
+            return f"BLAS multiplies no {problem.dtype}"
+        return None
+
+    def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
+        # a tile that stays in L2, or one large enough for BLAS to block as it likes
+        return [{"tile_bytes": size, "taps": SUM_BLOCK} for size in (16 << 20, machine.l2 // 2)]
+
+    def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
+        return 1e-4
+
+    def workspace_dense(self, problem: Problem, config: Config) -> int:
+        return driver_bytes(problem, "im2col", core.isa(), _values(config))
+
+    def error_bound(self, problem: Problem, config: Config) -> float:
+        return blocked_sum_bound(problem)
+
+    def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+        return _BlasPlan(problem, self, config, "im2col", _values(config))
+
+
+def _values(config: Config) -> tuple[int, ...]:
+    return int(config["tile_bytes"]), int(config["taps"])
