@@ -123,24 +123,31 @@ typedef struct {
     fc_tile_fn *run;
 } fc_tile;
 
-#define FC_TILE_SIZES 3
+#define FC_TILE_SIZES 4
 
 /* Register tiles of one dtype, most rows first; the last has one row. */
 typedef struct {
     fc_tile by_rows[FC_TILE_SIZES];
 } fc_tiles;
 
-/* Winograd F(m x m, 3 x 3) on `columns` tiles at once; a = m + 2 points a side.
- * input:  u[(i*a + j)][t] = (B' d B)[i][j] of the tile at position t, d[i][j] at
- *         x[offset[i*a + j] + t]; u has row stride ldu.
- *         peak[t] = max(peak[t], abs(d)) and NaN when any d is not finite.
- * output: z[(i*m + j)][t] = (A' v A)[i][j]; v has row stride ldv, z row stride `columns`. */
+/* Interpolation points of Winograd F(4x4, 3x3): 0, +-P, +-Q, inf. Rounding errors grow at most by
+ * (max over rows of |A'| of sum |A'| |B'|1 max|G|)^2, which is 860 for the usual 1 and 2, 181 at the
+ * best points 2/3 and 3/2, and 204 here, where every entry of A' and B' is exact in float. */
+#define FC_WINOGRAD_P 0.625
+#define FC_WINOGRAD_Q 1.5
+
+/* Winograd F(m x m, 3 x 3) on `columns` tiles at once, with a = m + 2 points a side.
+ * input:  u[(i*a + j)*ldu + t] = (B' d B)[i][j] of tile t < columns, with d[i][j] at
+ *         x[offset[i*a + j] + t]; peak[t] becomes the larger of itself and max abs(d), and NaN when
+ *         a d is NaN.
+ * output: z[(i*m + j)*columns + t] = (A' v A)[i][j], with v[i][j] at v[(i*a + j)*ldv + t]; returns
+ *         whether any abs(z) is not above scale * peak[t]. */
 typedef struct {
-    int64_t m, columns;
-    void (*input)(const void *x, const int64_t *offset, void *u, int64_t ldu, void *peak);
-    void (*output)(const void *v, int64_t ldv, void *z);
-    /* w[r][s] of one filter and channel, contiguous -> (G w G')[i][j], in double precision */
-    void (*filter)(const double *w, double *u);
+    int64_t m;
+    void (*input)(const void *x, const int64_t *offset, int64_t columns, void *u, int64_t ldu,
+                  void *peak);
+    int (*output)(const void *v, int64_t ldv, int64_t columns, const void *peak, double scale,
+                  void *z);
 } fc_winograd;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */

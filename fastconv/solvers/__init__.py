@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from fastconv._solver import Solver
 from fastconv.solvers.direct import Direct
+from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
 from fastconv.solvers.naive import Naive
+from fastconv.solvers.winograd import Winograd
+from fastconv.solvers.overlap_save import OverlapSave
 
-SOLVERS: tuple[Solver, ...] = (Direct(), Im2col(), Naive())
+SOLVERS: tuple[Solver, ...] = (Direct(), Im2col(), Winograd(), Fft(), OverlapSave(), Naive())
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

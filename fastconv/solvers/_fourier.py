@@ -1,7 +1,7 @@
 """What `fft` and `overlap_save` share: transforms, spectra, and the plan that runs both.
 
-Correlation with w is multiplication of spectra: ``y = F^-1(F(x) * F(h))`` with h the kernel reversed in
-the circle of n samples. The product is circular, so n need only be long enough that no kept output
+Correlation with w is multiplication of spectra: ``y = F^-1(F(x) * F(h))`` with h the kernel
+reversed in the circle of n samples. The product is circular, so n need only be long enough that no kept output
 sees a sample twice; how the problem is laid on circles is a `Layout`, and the two solvers differ in
 nothing else. Transforms are scipy.fft's (pocketfft): real input has half the spectrum, float32 stays
 float32.
@@ -22,7 +22,7 @@ import scipy.fft
 from fastconv._accuracy import epsilon
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Array, Problem, numpy_dtype
+from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers import _guard
 
@@ -77,16 +77,18 @@ def good_length(n: int, problem: Problem) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """How one axis is cut into circles of `n` samples, each giving `kept` outputs.
+    """How one axis is cut into circles of `n` samples, each giving up to `kept` outputs.
 
-    A `circular` axis is one circle that holds x itself: what lies beyond the ends of x is the circle's
-    own zeros or, for ``wrap``, the circle. On the others block b starts at sample
-    ``b * step - before`` of x extended by the boundary rule.
+    A `circular` axis is one circle that holds x itself: what lies beyond the ends of x is the
+    circle's own zeros or, for ``wrap``, the circle. On the others block b starts at sample
+    ``b * kept * stride - before`` of x extended by the boundary rule. A `plain` axis, along which
+    the kernel has one tap, is not transformed: its blocks hold n samples.
     """
 
     n: int
     kept: int
     circular: bool = False
+    plain: bool = False
 
 
 Layout = tuple[Axis, ...]
@@ -96,12 +98,15 @@ def whole_axis(problem: Problem, axis: int) -> Axis:
     """One circle for the complete axis, as short as keeps the wrapped part out of the outputs."""
     size, (before, after) = problem.size[axis], problem.padding[axis]
     span, kept = problem.span[axis], problem.out[axis]
+    if span == 1 and max(problem.span) > 1:
+        return Axis(problem.padded[axis], kept, plain=True)
     if problem.boundary == "zeros":
         # an output reaches at most max(before, after) beyond x: one run of zeros serves both ends
-        return Axis(good_length(max(size + max(before, after), span), problem), kept, True)
+        n = max(size + max(before, after), span, problem.padded[axis] - span + 1)
+        return Axis(good_length(n, problem), kept, circular=True)
     if problem.boundary == "wrap" and span <= size and kept * problem.stride[axis] <= size:
         if good_length(size, problem) == size:
-            return Axis(size, kept, True)
+            return Axis(size, kept, circular=True)
     return Axis(good_length(problem.padded[axis], problem), kept)
 
 
@@ -110,9 +115,29 @@ def block_axis(problem: Problem, axis: int, n: int) -> Axis:
     return Axis(n, (n - problem.span[axis]) // problem.stride[axis] + 1)
 
 
-def spectrum_shape(layout: Layout, problem: Problem) -> tuple[int, ...]:
-    n = tuple(a.n for a in layout)
-    return n if problem.is_complex else (*n[:-1], n[-1] // 2 + 1)
+def cut_plain(problem: Problem, layout: Layout) -> Layout:
+    """The same with plain axes but the last cut so that a circle's rows fill a chunk."""
+    axes = list(layout)
+    row = circle(layout) * problem.itemsize * (problem.channels // problem.groups)
+    if axes[-1].plain:
+        row *= axes[-1].n
+    together = max(1, CHUNK_BYTES // max(1, row))
+    for i in reversed(range(len(axes) - 1)):
+        if axes[i].plain:
+            kept = min(axes[i].kept, together)
+            axes[i] = Axis((kept - 1) * problem.stride[i] + 1, kept, plain=True)
+            together = max(1, together // axes[i].n)
+    return tuple(axes)
+
+
+def transformed(layout: Layout) -> tuple[int, ...]:
+    """Length of the transform along each axis, 0 for none."""
+    return tuple(0 if a.plain else a.n for a in layout)
+
+
+def circle(layout: Layout) -> int:
+    """Samples of one transform."""
+    return math.prod(a.n for a in layout if not a.plain)
 
 
 def extend(x: Array, ranges: list[tuple[int, int]], boundary: str, cval: complex) -> Array:
@@ -122,7 +147,8 @@ def extend(x: Array, ranges: list[tuple[int, int]], boundary: str, cval: complex
     """
     lead = x.ndim - len(ranges)
     if boundary in ("zeros", "constant"):
-        inner = tuple(slice(max(0, a), max(0, min(b, s))) for (a, b), s in zip(ranges, x.shape[lead:]))
+        sizes = x.shape[lead:]
+        inner = tuple(slice(max(0, a), max(0, min(b, s))) for (a, b), s in zip(ranges, sizes))
         if all(s.start == a and s.stop == b for s, (a, b) in zip(inner, ranges)):
             return x[(..., *inner)]
         y = np.full(
@@ -158,58 +184,88 @@ def source_index(t: Array, size: int, boundary: str) -> Array:
 # ---- spectra ---------------------------------------------------------------------------------
 
 
-def forward(x: Array, n: tuple[int, ...], workers: int) -> Array:
-    """Transform of the trailing axes of x, zero-extended to `n`; rows of zeros are not transformed."""
-    if np.iscomplexobj(x):
-        z = scipy.fft.fft(x, n[-1], workers=workers)
-    else:
-        z = scipy.fft.rfft(x, n[-1], workers=workers)
-    for axis in range(-2, -1 - len(n), -1):
-        z = scipy.fft.fft(z, n[axis], axis=axis, overwrite_x=True, workers=workers)
-    return z
+def forward(x: Array, n: tuple[int, ...], first: int, workers: int) -> Array:
+    """Transform of axes `first` on of x, zero-extended to `n`; 0 leaves an axis as it is.
+
+    The last axis goes first, so that rows of zeros are added, not transformed.
+    """
+    real = not np.iscomplexobj(x)
+    own = False  # x itself belongs to the caller
+    for axis, m in reversed(list(enumerate(n, first))):
+        if m:
+            if real:
+                x = scipy.fft.rfft(x, m, axis=axis, workers=workers)
+            else:
+                x = scipy.fft.fft(x, m, axis=axis, overwrite_x=own, workers=workers)
+            real, own = False, True
+    return x
 
 
 def inverse(
-    z: Array, n: tuple[int, ...], kept: tuple[slice, ...], real: bool, workers: int
+    z: Array, n: tuple[int, ...], kept: tuple[slice, ...], first: int, real: bool, workers: int
 ) -> Array:
-    """The `kept` part of the inverse transform of z, which is overwritten; rows that are not kept
-    are dropped before the next axis."""
-    for axis in range(-len(n), -1):
-        z = scipy.fft.ifft(z, axis=axis, overwrite_x=True, workers=workers)
-        z = z[(..., kept[axis], *(slice(None),) * (-1 - axis))]
-    if real:
-        z = scipy.fft.irfft(z, n[-1], workers=workers)
-    else:
-        z = scipy.fft.ifft(z, n[-1], overwrite_x=True, workers=workers)
-    return z[..., kept[-1]]
+    """The `kept` part of the inverse transform of z, which is overwritten.
+
+    Rows that are not kept are dropped before the next axis is transformed.
+    """
+    last = max(axis for axis, m in enumerate(n) if m)
+    for i, m in enumerate(n):
+        if m and real and i == last:
+            z = scipy.fft.irfft(z, m, axis=first + i, workers=workers)
+        elif m:
+            z = scipy.fft.ifft(z, m, axis=first + i, overwrite_x=True, workers=workers)
+        z = z[(slice(None),) * (first + i) + (kept[i],)]
+    return z
 
 
 @dataclasses.dataclass
 class Spectrum:
-    """Packed weights: `values` (g, k, c, 1, *frequencies), and what the guard needs of them.
+    """Packed weights: the spectrum of w (g, k, c, *kernel), and what the guard needs of it.
 
-    `peak` (g, k) is the largest modulus of the spectrum, summed over channels: no output can be
-    larger than it times the input's rms, and no rms error larger than that times eps. `w`
-    (g, k, c, *kernel) is the kernel itself and `exponent` the power of two taken out of it.
+    `values` is (g, k, c, 1, *frequencies), or (g, *frequencies, c, k) where channels are summed `by
+    matrix` products. `peak` (g, k) is the largest modulus of each filter's spectra, summed over
+    channels: the filter multiplies its input's rms by no more. `exponent` is the power of two
+    taken out of w.
     """
 
     values: Array
+    by_matrix: bool
     peak: Array
     w: Array
     exponent: int
-    wide: Spectrum | None = None  # in double precision, made when first needed
+    extras: dict[str, Any]
 
-    @property
-    def by_frequency(self) -> bool:
-        """Whether `values` is stored (g, frequencies, c, k), for a matrix product."""
-        return self.values.ndim == 4 and self.values.shape[2:] == self.w.shape[2:0:-1]
+    def part(self, groups: slice) -> Spectrum:
+        return Spectrum(
+            self.values[groups], self.by_matrix, self.peak[groups], self.w[groups],
+            self.exponent, {},
+        )  # fmt: skip
+
+    def largest_taps(self, groups: slice) -> Array:
+        """Flat positions (g, k, up to 32) of the largest taps of each filter, largest first."""
+        if "taps" not in self.extras:
+            flat = abs(self.w).reshape(*self.w.shape[:2], -1)
+            m = min(32, flat.shape[-1])
+            top = np.argpartition(flat, flat.shape[-1] - m, axis=-1)[..., -m:]
+            order = np.argsort(np.take_along_axis(flat, top, -1), axis=-1)[..., ::-1]
+            self.extras["taps"] = np.take_along_axis(top, order, -1)
+        taps: Array = self.extras["taps"][groups]
+        return taps
+
+    def in_double(self, layout: Layout, problem: Problem) -> Spectrum:
+        """The spectrum of the same weights in double precision, made when first needed."""
+        if "double" not in self.extras:
+            w = self.w.astype(np.complex128 if problem.is_complex else np.float64)
+            self.extras["double"] = spectrum(w, layout, problem, 1)
+        double: Spectrum = self.extras["double"]
+        return double
 
 
-def exponent_of(peak: float, dtype: np.dtype[Any]) -> int:
-    """Power of two to take out of data so that its products neither overflow nor vanish; 0 mostly."""
-    limit = np.finfo(dtype).maxexp // 4
-    e = math.frexp(peak)[1] if 0 < peak < math.inf else 0
-    return e if abs(e) > limit else 0
+def exponents(peak: Array) -> Array:
+    """Powers of two to take out so that products neither overflow nor vanish; mostly 0."""
+    limit = np.finfo(peak.dtype).maxexp // 4
+    e = np.frexp(peak)[1]
+    return np.where(abs(e) > limit, e, 0)
 
 
 def scaled(a: Array, exponent: Any) -> Array:
@@ -219,44 +275,59 @@ def scaled(a: Array, exponent: Any) -> Array:
     return a * np.ldexp(real(1), half) * np.ldexp(real(1), exponent - half)
 
 
+def by_matrix(problem: Problem) -> bool:
+    """Whether spectra are multiplied by a matrix product for each frequency."""
+    k, c = problem.filters // problem.groups, problem.channels // problem.groups
+    return min(k, c) > 1 and k * c >= _MATMUL_PRODUCTS
+
+
+def _peak(z: Array, matrix: bool) -> Array:
+    """Largest modulus of each filter's spectra, summed over channels: (g, k)."""
+    if matrix:
+        flat = z.reshape(z.shape[0], -1, *z.shape[-2:])
+        step = max(1, (1 << 16) // math.prod(z.shape[-2:]))  # moduli stay in cache
+        return np.max(
+            [abs(flat[:, i : i + step]).sum(2).max(1) for i in range(0, flat.shape[1], step)],
+            axis=0,
+        )
+    each = [[abs(zk).sum(0).max() if len(zk) > 1 else abs(zk).max() for zk in zg] for zg in z]
+    return np.array(each, z.real.dtype)
+
+
 def spectrum(w: Array, layout: Layout, problem: Problem, workers: int) -> Spectrum:
-    """Transform of the kernel, reversed and laid so that output o of the circle is output o kept."""
-    groups = problem.groups
-    w = np.array(w, order="C").reshape(groups, -1, *w.shape[1:])
-    largest = max(float(abs(part).max()) for part in (w.real, w.imag))
-    exponent = exponent_of(largest, w.dtype)
+    """Transform of w (g, k, c, *kernel), reversed and laid so that y[o] is sample o of a circle."""
+    largest = max(abs(part).max() for part in (w.real, w.imag))
+    exponent = int(exponents(np.asarray(largest, w.real.dtype)))
     z = scaled(w, -exponent) if exponent else w
-    n = tuple(a.n for a in layout)
-    for axis in reversed(range(len(n))):
+    matrix = by_matrix(problem)
+    first = 1 if matrix else 3
+    if matrix:  # transforms write in C order whatever they read: they transpose for nothing
+        z = z.transpose(0, *range(3, z.ndim), 2, 1)
+    real = not problem.is_complex
+    for axis in reversed(range(len(layout))):
+        n, at = layout[axis].n, axis + first
+        if layout[axis].plain:
+            continue
         offset = problem.padding[axis][0] if layout[axis].circular else 0
-        taps = (offset - np.arange(problem.kernel[axis]) * problem.dilation[axis]) % n[axis]
-        at = axis + 3
-        laid = np.zeros((*z.shape[:at], n[axis], *z.shape[at + 1 :]), z.dtype)
+        taps = (offset - np.arange(problem.kernel[axis]) * problem.dilation[axis]) % n
+        laid = np.zeros((*z.shape[:at], n, *z.shape[at + 1 :]), z.dtype)
         laid[(slice(None),) * at + (taps,)] = z
-        if axis == len(n) - 1:
-            z = forward(laid, n[-1:], workers)
+        if real:
+            z = scipy.fft.rfft(laid, axis=at, workers=workers)
         else:
             z = scipy.fft.fft(laid, axis=at, overwrite_x=True, workers=workers)
-    modulus = abs(z).sum(2) if z.shape[2] > 1 else abs(z[:, :, 0])
-    peak = modulus.reshape(*z.shape[:2], -1).max(-1).astype(w.real.dtype)
-    if z.shape[1] * z.shape[2] >= _MATMUL_PRODUCTS and min(z.shape[1:3]) > 1:
-        flat = z.reshape(*z.shape[:3], -1)
-        values = np.ascontiguousarray(flat.transpose(0, 3, 2, 1))
-    else:
-        values = np.expand_dims(z, 3)
-    return Spectrum(values, peak, w, exponent)
+        real = False
+    peak = _peak(z, matrix)
+    return Spectrum(z if matrix else np.expand_dims(z, 3), matrix, peak, w, exponent, {})
 
 
 def multiply(x: Array, s: Spectrum, filters: slice) -> Array:
-    """Sum over channels of x (n, g, c, b, *f) times the spectra of some filters: (n, g, k, b, *f)."""
-    if s.by_frequency:
-        n, g, c, b = x.shape[:4]
-        rows = x.reshape(n, g, c, b, -1).transpose(1, 4, 0, 3, 2).reshape(g, -1, n * b, c)
-        z = rows @ s.values[..., filters]
-        z = z.reshape(g, -1, n, b, z.shape[-1]).transpose(2, 0, 4, 3, 1)
-        return np.ascontiguousarray(z).reshape(n, g, -1, b, *x.shape[4:])
+    """Sum over channels of x (n, g, c, b, *f) times the spectra of some filters: (n, g, k, b, *f).
+
+    x may be overwritten when the spectrum has one filter.
+    """
     values = s.values[:, filters]
-    if values.shape[1:3] == (1, 1):
+    if s.values.shape[1:3] == (1, 1):
         x *= values[:, 0]
         return x
     z = x[:, :, None, 0] * values[:, :, 0]
@@ -282,32 +353,64 @@ class Piece:
     kept: tuple[tuple[int, int], ...]
     blocks: int
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Outputs of one block along each axis."""
+        sizes = [stop - start for start, stop in self.kept]
+        return (*sizes[:-1], sizes[-1] // self.blocks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """How many images, groups and blocks of the last axis make a piece of about CHUNK_BYTES."""
+
+    images: int
+    groups: int
+    blocks: int
+
+    @classmethod
+    def of(cls, problem: Problem, layout: Layout) -> Cut:
+        channels = max(1, problem.channels // problem.groups)
+        row = channels * math.prod(a.n for a in layout) * problem.itemsize
+        together = max(1, CHUNK_BYTES // max(1, row))
+        blocks = max(1, min(together, problem.out[-1] // layout[-1].kept))
+        groups = max(1, min(problem.groups, together // blocks))
+        return cls(max(1, min(problem.batch, together // (blocks * groups))), groups, blocks)
+
+    def count(self, problem: Problem, layout: Layout) -> int:
+        """Pieces of a problem."""
+        lead = math.prod(-(-out // a.kept) for out, a in zip(problem.out[:-1], layout))
+        full, rest = divmod(problem.out[-1], layout[-1].kept)
+        last = -(-full // self.blocks) + (rest > 0)
+        return -(-problem.batch // self.images) * -(-problem.groups // self.groups) * lead * last
+
 
 def pieces(problem: Problem, layout: Layout) -> Iterator[Piece]:
-    """Cut a problem into pieces of about CHUNK_BYTES."""
-    channels = problem.channels // problem.groups
-    row = channels * math.prod(a.n for a in layout) * problem.itemsize
-    together = max(1, CHUNK_BYTES // row)
-    full, rest = divmod(problem.out[-1], layout[-1].kept)
-    runs = [(b, min(together, full - b)) for b in range(0, full, together)]
-    last = [((b * layout[-1].kept, (b + m) * layout[-1].kept), m) for b, m in runs]
+    """Every piece of a problem, in order."""
+    cut = Cut.of(problem, layout)
+    kept = layout[-1].kept
+    full, rest = divmod(problem.out[-1], kept)
+    last = [(b * kept, min(b + cut.blocks, full) * kept) for b in range(0, full, cut.blocks)]
     if rest:
-        last.append(((full * layout[-1].kept, problem.out[-1]), 1))
+        last.append((full * kept, problem.out[-1]))
     lead = [
         [(a, min(a + axis.kept, out)) for a in range(0, out, axis.kept)]
         for axis, out in zip(layout[:-1], problem.out)
     ]
-    together = max(1, together // (last[0][1]))
-    groups = min(problem.groups, together)
-    images = max(1, together // groups)
-    for i in range(0, problem.batch, images):
-        for g in range(0, problem.groups, groups):
-            for block in itertools.product(*lead):
-                for end, m in last:
-                    yield Piece(
-                        slice(i, min(i + images, problem.batch)),
-                        slice(g, min(g + groups, problem.groups)), (*block, end), m,
-                    )  # fmt: skip
+    for i in range(0, problem.batch, cut.images):
+        for g in range(0, problem.groups, cut.groups):
+            for block in itertools.product(*lead, last):
+                yield Piece(
+                    slice(i, min(i + cut.images, problem.batch)),
+                    slice(g, min(g + cut.groups, problem.groups)),
+                    block, max(1, (block[-1][1] - block[-1][0]) // kept),
+                )  # fmt: skip
+
+
+def filters_together(problem: Problem, layout: Layout) -> int:
+    """Filters of a group whose products with a piece are held at once."""
+    row = math.prod(a.n for a in layout) * problem.itemsize
+    return max(1, min(problem.filters // problem.groups, CHUNK_BYTES // max(1, row)))
 
 
 class FourierPlan(Plan):
@@ -317,29 +420,27 @@ class FourierPlan(Plan):
         self, problem: Problem, solver: Solver, config: Config, layout: Layout, machine: Machine
     ) -> None:
         super().__init__(problem, solver, config)
-        self._layout = layout
-        self._n = tuple(a.n for a in layout)
+        self.layout = layout
+        self._n = transformed(layout)
         self._channels = problem.channels // problem.groups
         self._filters = problem.filters // problem.groups
         self._threads = min(problem.threads, machine.cores)
-        #: filters whose products are held at once
-        row = math.prod(self._n) * problem.itemsize * self._channels
-        self._together = max(1, min(self._filters, CHUNK_BYTES // max(1, row)))
-        #: a unit of error is this times max|x| times the spectrum's peak
-        self._error = error_bound(problem, math.prod(self._n))
+        self._together = filters_together(problem, layout)
 
     def pack(self, w: Array) -> Any:
         if not np.isfinite(w).all():
             plan = _guard.direct_plan(self.problem)
             return plan, plan.pack(w)
-        return self, spectrum(w, self._layout, self.problem, self._threads)
+        p = self.problem
+        w = w.copy().reshape(p.groups, self._filters, self._channels, *p.kernel)
+        return self, spectrum(w, self.layout, p, self._threads)
 
     def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
         plan, weights = packed
-        if plan is not self:
+        if plan is not self and not isinstance(weights, Spectrum):
             plan.execute(x, weights, bias, y)
             return
-        work = list(pieces(self.problem, self._layout))
+        work = list(pieces(self.problem, self.layout))
         if self._threads == 1 or len(work) == 1:
             for piece in work:
                 self._run(piece, x, weights, bias, y, self._threads)
@@ -353,50 +454,172 @@ class FourierPlan(Plan):
     ) -> None:
         p = self.problem
         x = x.reshape(p.batch, p.groups, self._channels, *p.size)[piece.images, piece.groups]
-        y = y.reshape(p.batch, p.groups, self._filters, *p.out)[piece.images, piece.groups]
-        s = dataclasses.replace(s, values=s.values[piece.groups], peak=s.peak[piece.groups],
-                                w=s.w[piece.groups], wide=None)  # fmt: skip
-        rows = self._rows(piece, x, all_padded=False)
-        peak, bad = _guard.peak(rows)
+        rows = self._rows(piece, x, whole=False)
+        peak = _guard.peak(rows)
+        bad = not np.isfinite(peak).all()
         if bad:
             rows = np.where(np.isfinite(rows), rows, 0)
-            peak, _ = _guard.peak(rows)
+            peak = _guard.peak(rows)
+        part = s.part(piece.groups)
         for k in range(0, self._filters, self._together):
-            filters = slice(k, k + self._together)
-            z = self.apply(rows, peak, s, filters, workers)
-            limit = self.limit(peak, s, filters)
-            suspects = _guard.suspects(z, limit) if p.accuracy != "fast" else None
+            filters = slice(k, min(k + self._together, self._filters))
+            z = self.apply(rows, peak, part, filters, piece.sizes, workers)
+            suspects = limit = None
+            if p.accuracy != "fast":
+                limit = self.limit(peak, part, filters)
+                suspects = _guard.suspects(z, limit)
             if suspects is not None or bad:
-                part = dataclasses.replace(s, w=s.w[:, filters], peak=s.peak[:, filters])
-                windows = self._rows(piece, x, all_padded=True)
-                _guard.Guard(self, part, filters, s).mend(rows, windows, peak, z, suspects)
+                windows = self._rows(piece, x, whole=True)
+                guard = _guard.Guard(self, s, piece.groups, filters, piece.sizes)
+                guard.mend(rows, windows, z, suspects, limit, bad)
             self._store(piece, z, filters, bias, y)
 
     def apply(
-        self, rows: Array, peak: Array, s: Spectrum, filters: slice, workers: int
-    ) -> Array:
-        """Kept outputs (n, g, k, b, *kept) of data (n, g, c, b, *samples) by Fourier transforms."""
+        self, rows: Array, peak: Array, s: Spectrum, filters: slice, sizes: tuple[int, ...],
+        workers: int,
+    ) -> Array:  # fmt: skip
+        """Outputs (n, g, k, b, *sizes) of data (n, g, c, b, *samples) by Fourier transforms."""
         p = self.problem
-        dtype = rows.real.dtype
-        exponents = np.array([exponent_of(float(v), dtype) for v in peak.flat]).reshape(peak.shape)
-        shift = exponents.any()
         tail = (1,) * p.ndim
+        down = exponents(peak).reshape(*peak.shape[:2], 1, -1, *tail)
+        shift = down.any()
         if shift:
-            rows = scaled(rows, -exponents[:, :, None].reshape(*peak.shape[:2], 1, -1, *tail))
-        z = multiply(forward(rows, self._n, workers), s, filters)
-        kept = tuple(
-            slice(0, (out - 1) * u + 1, u)
-            for out, u in zip((a.kept for a in self._layout), p.stride)
-        )
-        y = inverse(z, self._n, kept, not p.is_complex, workers)
+            rows = scaled(rows, -down)
+        kept = tuple(slice(0, (m - 1) * u + 1, u) for m, u in zip(sizes, p.stride))
+        real = not p.is_complex
+        if s.by_matrix:
+            rows = rows.transpose(1, *range(4, rows.ndim), 0, 3, 2)
+            z = forward(rows, self._n, 1, workers)
+            z = z.reshape(*z.shape[:-3], -1, z.shape[-1]) @ s.values[..., filters]
+            y = inverse(z, self._n, kept, 1, real, workers)
+            y = y.reshape(*y.shape[:-2], *rows.shape[-3:-1], -1)
+            y = y.transpose(-3, 0, -1, -2, *range(1, y.ndim - 3))
+        else:
+            z = multiply(forward(rows, self._n, 4, workers), s, filters)
+            y = inverse(z, self._n, kept, 4, real, workers)
         if shift or s.exponent:
-            up = exponents[:, :, None] + s.exponent
-            with np.errstate(over="ignore"):
-                y = scaled(y, up.reshape(*peak.shape[:2], 1, -1, *tail))
+            with np.errstate(over="ignore", under="ignore"):
+                y = scaled(y, down + s.exponent)
         return y
 
     def limit(self, peak: Array, s: Spectrum, filters: slice) -> Array:
-        """Largest error of each row's outputs (n, g, k, b): DIGIT times it must be seen in an output."""
-        with np.errstate(over="ignore"):
-            w = s.peak[:, filters].astype(np.float64) * 2.0**s.exponent
-            return self._error * peak.astype(np.float64)[:, :, None] * w[:, :, None]
+        """Largest error of the outputs of each row (n, g, k, b)."""
+        unit = error_bound(self.problem, circle(self.layout))
+        if s.peak.dtype != self._dtype.type(0).real.dtype:  # in double
+            unit *= float(np.finfo(s.peak.dtype).eps) / epsilon(self.problem)
+        with np.errstate(over="ignore", under="ignore"):
+            w = scaled(s.peak[:, filters].astype(np.float64), s.exponent)
+            return unit * peak.astype(np.float64)[:, :, None] * w[..., None]
+
+    def _rows(self, piece: Piece, x: Array, whole: bool) -> Array:
+        """Samples (n, g, c, b, *samples) of a piece; `whole`: circular axes in padded positions."""
+        p = self.problem
+        ranges = []
+        for axis, (start, stop) in enumerate(piece.kept):
+            u, before = p.stride[axis], p.padding[axis][0]
+            first = start * u - before
+            ranges.append(
+                (0, p.size[axis])
+                if self.layout[axis].circular and not whole
+                else (first, first + (stop - 1 - start) * u + p.span[axis])
+            )
+        x = extend(x, ranges, p.boundary, p.cval)
+        if piece.blocks == 1:
+            return x[:, :, :, None]
+        step = piece.sizes[-1] * p.stride[-1]
+        window = x.shape[-1] - (piece.blocks - 1) * step
+        x = np.lib.stride_tricks.sliding_window_view(x, window, axis=-1)[..., ::step, :]
+        return np.moveaxis(x, -2, 3)
+
+    def _store(self, piece: Piece, z: Array, filters: slice, bias: Array | None, y: Array) -> None:
+        p = self.problem
+        kept = tuple(slice(*k) for k in piece.kept)
+        y = y.reshape(p.batch, p.groups, self._filters, *p.out)
+        y = y[(piece.images, piece.groups, filters, *kept)]
+        z = np.moveaxis(z, 3, -2)
+        y = y.reshape(*y.shape[:-1], *z.shape[-2:])  # splitting an axis: a view
+        if bias is None:
+            y[...] = z
+        else:
+            b = bias.reshape(p.groups, self._filters)[piece.groups, filters]
+            np.add(z, b.reshape(*b.shape, *(1,) * (p.ndim + 1)), out=y)
+
+
+# ---- estimates -------------------------------------------------------------------------------
+
+
+def half(problem: Problem, layout: Layout) -> int:
+    """Frequencies kept of one transform."""
+    n = [m for m in transformed(layout) if m]
+    return math.prod(n) if problem.is_complex else math.prod(n[:-1]) * (n[-1] // 2 + 1)
+
+
+def workspace(problem: Problem, layout: Layout) -> int:
+    """Bytes of the weights' spectra and of what each thread's piece holds at once."""
+    item = problem.itemsize
+    wide = item if problem.is_complex else 2 * item
+    channels = problem.channels // problem.groups
+    weights = (
+        problem.filters
+        * channels
+        * (half(problem, layout) * wide + math.prod(problem.kernel) * item)
+    )
+    cut = Cut.of(problem, layout)
+    rows = cut.images * cut.groups * cut.blocks
+    samples = math.prod(a.n for a in layout)
+    frequencies = samples // circle(layout) * half(problem, layout)
+    data = channels * (samples * item + 2 * frequencies * wide)
+    result = filters_together(problem, layout) * (2 * frequencies * wide + samples * (item + 1))
+    return weights + rows * (data + result) * problem.threads
+
+
+#: ns a sample and factor of log2(length) of one scipy.fft transform along one axis, by bytes of a
+#: real sample, for transforms within a core's cache: rfft of 256 to 16384 samples in rows of 64
+#: Ki samples altogether, 0.12 to 0.14 in float32 and 0.19 to 0.22 in float64; fft twice that.
+_NS_A_BUTTERFLY = {4: 0.135, 8: 0.21, 12: 3.0, 16: 3.0}
+
+#: ns a byte of data that a transform along one axis takes more, beyond the L2 cache and beyond the L3:
+#: 2**18 and 2**21 float64, the latter with the page faults of a new array.
+_NS_A_BYTE = (0.08, 0.25)
+
+#: ns a complex multiply-add of spectra, by bytes of a real: as an elementwise product, and as a
+#: matrix product a frequency.
+_NS_A_PRODUCT = {4: (0.5, 0.35), 8: (1.0, 0.6), 12: (20.0, 20.0), 16: (20.0, 20.0)}
+
+#: ns a sample of copying, comparing with the peak and storing, by bytes of a real.
+_NS_A_SAMPLE = {4: 0.6, 8: 1.1, 12: 6.0, 16: 6.0}
+
+#: seconds of Python and of a transform's set-up for each piece, and for each call.
+_SECONDS_A_PIECE = 90e-6
+_SECONDS_A_CALL = 60e-6
+
+
+def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
+    """Estimated time of a call; the constants above say how they were measured."""
+    real = problem.itemsize // (2 if problem.is_complex else 1)
+    twice = 2 if problem.is_complex else 1
+    samples = math.prod(a.n for a in layout)
+    log = sum(math.log2(max(2, m)) for m in transformed(layout) if m)
+    passes = sum(1 for m in transformed(layout) if m)
+    held = samples * problem.itemsize
+    a_byte = 0.0 if held < machine.l2 // 2 else _NS_A_BYTE[held * 3 > machine.l3]
+    transform = samples * twice * (_NS_A_BUTTERFLY[real] * log + 2 * real * a_byte * passes)
+    frequencies = samples // circle(layout) * half(problem, layout)
+    channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
+    product = frequencies * _NS_A_PRODUCT[real][by_matrix(problem)]
+    if channels == filters == 1:
+        product /= 2  # in place
+    row = (problem.channels + problem.filters) * (
+        transform + samples * twice * _NS_A_SAMPLE[real]
+    ) + problem.filters * channels * product
+    blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
+    circles = problem.batch * blocks
+    work = Cut.of(problem, layout).count(problem, layout)
+    threads = min(problem.threads, machine.cores)
+    useful = max(1, min(threads, work)) if work > 1 or problem.ndim == 1 else threads
+    total = circles * row * 1e-9 + work * _SECONDS_A_PIECE
+    total = total / useful + _SECONDS_A_CALL * threads
+    if not problem.prepared:
+        count = problem.filters * channels
+        total += 2e-5 + count * (transform + frequencies * 3.0) * 1e-9
+    return total

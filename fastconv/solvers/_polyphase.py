@@ -159,6 +159,8 @@ class Polyphase(Solver):
     MAX_DENSE = 4096
 
     def why_not(self, problem: Problem) -> str | None:
+        if problem.flops == 0:
+            return "there is nothing to multiply"
         if max(problem.input_dilation) == 1:
             return self.why_not_dense(problem)
         count = math.prod(problem.input_dilation)

@@ -114,24 +114,36 @@ static const fc_tile *tile_of(const fc_tiles *tiles, int64_t rows)
     return tile;
 }
 
-/* Copies weight (row, tap) of a group; complex weights are expanded to real ones. */
-static void weight(const geometry *s, const char *w, int64_t row, int64_t tap, char *to)
+/* Packs `mr` filters from `row` of a group: one element of each filter, tap after tap. */
+static char *pack_rows(const geometry *s, const char *w, int64_t row, int64_t mr, char *to)
 {
     const fc_problem *p = s->p;
-    const int64_t channel = tap / s->kernel, c = channel / s->parts;
-    int64_t rest = tap % s->kernel;
-    int64_t at = row / s->parts * p->w_k + c * p->w_c;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
-        at += rest % p->ker[d] * p->w_s[d];
-        rest /= p->ker[d];
+    const int64_t bytes = s->bytes, parts = s->parts;
+    for (int64_t channel = 0; channel < s->channels; channel++) {
+        int64_t r[FC_DIMS] = {0}, at = row / parts * p->w_k + channel / parts * p->w_c;
+        for (int64_t tap = 0; tap < s->kernel; tap++) {
+            const char *from = w + at * parts * bytes;
+            if (parts == 2) /* filters 2k and 2k + 1 are the parts of k: [wr -wi; wi wr] */
+                for (int64_t i = 0; i < mr; i++, to += bytes) {
+                    const int64_t k = (row + i) / 2 - row / 2, imaginary = (row + i) % 2 ^ channel % 2;
+                    memcpy(to, from + (2 * k * p->w_k + imaginary) * bytes, (size_t)bytes);
+                    if (channel % 2 && (row + i) % 2 == 0) to[bytes - 1] ^= (char)0x80; /* sign */
+                }
+            else if (bytes == 4)
+                for (int64_t i = 0; i < mr; i++, to += 4)
+                    *(uint32_t *)to = ((const uint32_t *)from)[i * p->w_k];
+            else
+                for (int64_t i = 0; i < mr; i++, to += bytes)
+                    memcpy(to, from + i * p->w_k * bytes, (size_t)bytes);
+            for (int64_t d = p->dims - 1; d >= 0; d--) {
+                at += p->w_s[d];
+                if (++r[d] < p->ker[d]) break;
+                at -= p->ker[d] * p->w_s[d];
+                r[d] = 0;
+            }
+        }
     }
-    if (s->parts == 1) {
-        memcpy(to, w + at * s->bytes, (size_t)s->bytes);
-        return;
-    }
-    const int64_t imaginary = (row % 2) ^ (channel % 2); /* off the diagonal of the 2 x 2 block */
-    memcpy(to, w + (2 * at + imaginary) * s->bytes, (size_t)s->bytes);
-    if (channel % 2 && !(row % 2)) to[s->bytes - 1] ^= (char)0x80; /* -wi: flip the sign bit */
+    return to;
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
@@ -144,8 +156,7 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
         const char *const group = (const char *)w + g * p->k * p->w_k * s.parts * s.bytes;
         for (int64_t row = 0, mr; row < s.rows; row += mr) {
             mr = tile_of(s.tiles, s.rows - row)->rows;
-            for (int64_t tap = 0; tap < s.taps; tap++)
-                for (int64_t i = 0; i < mr; i++, to += s.bytes) weight(&s, group, row + i, tap, to);
+            to = pack_rows(&s, group, row, mr, to);
         }
     }
 }

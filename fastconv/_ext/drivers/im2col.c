@@ -79,11 +79,19 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
     (void)kernels;
     geometry s;
     plan_geometry(p, config, &s);
+    const int whole = dense(p->w_s, p->ker, p->dims) && (p->w_c == s.kernel || p->c == 1);
     char *to = packed;
     for (int64_t g = 0; g < p->g; g++)
         for (int64_t first = 0; first < s.taps; first += s.kc)
-            for (int64_t k = 0; k < p->k; k++)
-                for (int64_t tap = first; tap < fc_min(s.taps, first + s.kc); tap++) {
+            for (int64_t k = 0; k < p->k; k++) {
+                const int64_t count = fc_min(s.kc, s.taps - first);
+                if (whole) {
+                    const int64_t at = (g * p->k + k) * p->w_k + first;
+                    memcpy(to, (const char *)w + at * s.bytes, (size_t)(count * s.bytes));
+                    to += count * s.bytes;
+                    continue;
+                }
+                for (int64_t tap = first; tap < first + count; tap++) {
                     int64_t rest = tap % s.kernel;
                     int64_t at = (g * p->k + k) * p->w_k + tap / s.kernel * p->w_c;
                     for (int64_t d = p->dims - 1; d >= 0; d--) {
@@ -93,6 +101,7 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
                     memcpy(to, (const char *)w + at * s.bytes, (size_t)s.bytes);
                     to += s.bytes;
                 }
+            }
 }
 
 /* An output run of one image: its columns, and where it lies. */

@@ -10,18 +10,23 @@
  * y    row stride ldy, `columns` elements written in each row
  * Sums of `taps` products are kept in registers and in order of taps; integers wrap.
  *
- * Register tiles: rows x vectors accumulators plus `vectors` of x plus one broadcast of w must fit the
- * registers: 4 x 6 of 32, 4 x 3 of 16. At 4 x 6 a tap costs 10 loads for 24 multiply-adds, so
- * that two load ports feed two multiply-add units. Goto and van de Geijn, Anatomy of
+ * Register tiles: rows x vectors accumulators plus `vectors` of x plus one broadcast of w must fit
+ * the registers: 8 x 3 of 32, 6 x 2 of 16. At 8 x 3 a tap costs 11 loads for 24 multiply-adds, so
+ * that two load ports feed two multiply-add units, and it asks half as much x of the L2 cache as
+ * 4 x 6. Tiles of fewer rows, for the last filters, are wider. Goto and van de Geijn, Anatomy of
  * High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008, section 4.
  */
 #include "vec.h"
 
 #if VEC_REGISTERS >= 32
+#define ROWS_0 8
+#define VECTORS_0 3
 #define VECTORS_4 6
 #define VECTORS_2 8
 #define VECTORS_1 8
 #else
+#define ROWS_0 6
+#define VECTORS_0 2
 #define VECTORS_4 3
 #define VECTORS_2 6
 #define VECTORS_1 8
