@@ -1,0 +1,1368 @@
+"""Linear filters of N-dimensional images with the signatures and the meaning of `scipy.ndimage`.
+
+Every function turns its window and origin into padding and makes one engine call a pass: the
+N-dimensional ones make one, the separable ones (gaussian, uniform, sobel, prewitt) one an axis. On
+axes that a pass does not reach its kernel is one sample, so that no axis is ever moved.
+
+Sums are computed in float32 when input and output are at most that wide, else in float64. What is
+stored in integers is computed in float64, cut towards zero and wrapped modulo 2**bits as C does; or
+in those integers themselves, which gives the same, where input and weights are whole numbers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from fastconv._engine import front_end, run
+from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
+from fastconv._solver import Config
+
+__all__ = [
+    "convolve", "correlate", "convolve1d", "correlate1d", "gaussian_filter", "gaussian_filter1d",
+    "uniform_filter", "uniform_filter1d", "sobel", "prewitt", "laplace", "gaussian_laplace",
+    "gaussian_gradient_magnitude", "generic_laplace", "generic_gradient_magnitude", "FilterError",
+    "FilterTypeError",
+]  # fmt: skip
+
+Output = Array | npt.DTypeLike | None
+Axes = int | Sequence[int] | None
+_Method = str | tuple[str, ...]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class FilterError(ValueError, RuntimeError):
+    """A wrong shape or value where `scipy.ndimage` raises RuntimeError; it is a ValueError too."""
+
+
+class FilterTypeError(TypeError, RuntimeError):
+    """A wrong dtype where `scipy.ndimage` raises RuntimeError; it is a TypeError too."""
+
+
+#: The engine's name of every mode: for filters the grid- ones are no different.
+_BOUNDARIES = {
+    "reflect": "reflect", "grid-mirror": "reflect", "constant": "constant",
+    "grid-constant": "constant", "nearest": "nearest", "mirror": "mirror", "wrap": "wrap",
+    "grid-wrap": "wrap",
+}  # fmt: skip
+
+#: Gaussians narrower than this are a single sample: their axes are left as they are.
+_NARROWEST = 1e-15
+
+_EPS = float(np.finfo(np.float64).eps)
+
+_DIFFERENCE = np.array([-1, 0, 1])
+_SECOND_DIFFERENCE = np.array([1, -2, 1])
+
+_DOCUMENTED = {
+    "input": """input : array_like
+    Any shape, strides and byte order; bool, integer, floating or complex. It is only read.""",
+    "output": """output : array or dtype, optional
+    Where the result goes, or its dtype; by default a new array of the input's dtype (complex when
+    the input or the weights are). An array must have the input's shape; it may be the input.""",
+    "mode": """mode : {"reflect", "constant", "nearest", "mirror", "wrap"}, optional
+    How the input goes on beyond its ends: ``reflect`` repeats the edge sample
+    (d c b a | a b c d | d c b a), ``mirror`` does not (d c b | a b c d | c b a), ``nearest`` is
+    (a a a | a b c d | d d d), ``wrap`` is (b c d | a b c d | a b c) and ``constant`` fills with
+    `cval`. ``grid-mirror`` is reflect, ``grid-constant`` constant and ``grid-wrap`` wrap.""",
+    "modes": """    A sequence has one mode an axis filtered.""",
+    "cval": """cval : scalar, optional
+    What lies beyond the ends when `mode` is ``constant``.""",
+    "axes": """axes : int or sequence of int, optional
+    The axes to filter; by default all. Sequences given for other parameters have one value for
+    each, in the same order.""",
+    "engine": """method, config : str and dict, optional
+    The algorithm and its settings, out of `fastconv.candidates`; by default the planner's choice.
+accuracy : {"strict", "balanced", "fast"}, optional
+    How much rounding error is accepted.
+threads : int, optional
+    How many threads may work; by default one a core.
+workspace_limit : int, optional
+    Bytes that may be taken beyond the arrays; by default a quarter of what is free.""",
+    "returns": """array
+    Of the input's shape: `output`, or a new array.""",
+    "accuracy": """The error of a pass is at most c * eps * sum(abs(x) * abs(w)) over an output's
+window, weights being rounded to the dtype computed in; docs/accuracy.md states c, and where Fourier
+methods differ, for each level of `accuracy`. Integer results are cut towards zero and wrap; a sum
+that lies below an integer by its own rounding error counts as that integer.""",
+    "raises": """FilterError
+    A ValueError and a RuntimeError: an unknown mode, a sequence or an output of the wrong size.
+FilterTypeError
+    A TypeError and a RuntimeError: a dtype that is not supported, complex results for a real
+    output array.
+ValueError
+    An axis or origin out of range, an output that is read-only.""",
+}
+
+
+def _documented(function: _F) -> _F:
+    """Put the paragraphs that functions share where their docstrings name them."""
+    if function.__doc__:
+        text = inspect.cleandoc(function.__doc__)
+        for name, paragraph in _DOCUMENTED.items():
+            text = text.replace(f"<{name}>", paragraph)
+        function.__doc__ = text
+    return function
+
+
+def _options(
+    method: _Method, config: Config | None, accuracy: str, threads: int | None,
+    workspace_limit: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    return {"method": method, "config": config, "accuracy": accuracy, "threads": threads,
+            "workspace_limit": workspace_limit}  # fmt: skip
+
+
+def _as_input(input: npt.ArrayLike) -> Array:
+    x = np.asarray(input)
+    _check_dtype(x.dtype)
+    return x
+
+
+def _check_dtype(dtype: np.dtype[Any]) -> str:
+    try:
+        return dtype_name(dtype)
+    except TypeError as error:
+        raise FilterTypeError(str(error)) from None
+
+
+def _as_output(
+    output: Output, x: Array, is_complex: bool, allocate: Callable[..., Array] = np.empty
+) -> Array:
+    """The array that an `output` argument stands for."""
+    if output is None or isinstance(output, str | type | np.dtype):
+        dtype = x.dtype.newbyteorder("=") if output is None else np.dtype(output)
+        name = _check_dtype(dtype)
+        if is_complex and name[0] != "c":
+            if isinstance(output, str):
+                raise FilterTypeError(f"expected a complex output dtype, got {output!r}")
+            if output is not None:
+                warnings.warn(f"output dtype {dtype} is promoted to complex", stacklevel=4)
+            dtype = numpy_dtype(compute_name(name, "c64"))
+        return allocate(x.shape, dtype)
+    array: Array = np.asarray(output)
+    if array.shape != x.shape:
+        raise FilterError(f"expected an output of the input's shape {x.shape}, got {array.shape}")
+    if _check_dtype(array.dtype)[0] != "c" and is_complex:
+        raise FilterTypeError(f"expected a complex output array, got one of {array.dtype}")
+    if not array.flags.writeable:
+        raise ValueError("expected an output that can be written, got a read-only array")
+    return array
+
+
+def _boundary(mode: object) -> str:
+    name = _BOUNDARIES.get(mode) if isinstance(mode, str) else None
+    if name is None:
+        raise FilterError(f"expected a mode out of {tuple(_BOUNDARIES)}, got {mode!r}")
+    return name
+
+
+def _fill(cval: Any, is_complex: bool) -> complex:
+    kind = np.asarray(cval).dtype.kind
+    if kind not in "biufc":
+        raise TypeError(f"expected a number for cval, got {cval!r}")
+    if kind == "c" and not is_complex:
+        raise TypeError(f"expected a real cval for real input and weights, got {cval!r}")
+    value = complex(cval) if is_complex else float(cval)
+    return value if value == value else math.nan  # one object: equal calls have equal plans
+
+
+def _axes(axes: Axes, ndim: int) -> tuple[int, ...]:
+    return tuple(range(ndim)) if axes is None else normalize_axis_tuple(axes, ndim, "axes")
+
+
+def _each(value: Any, count: int, name: str) -> list[Any]:
+    """One value an axis: a sequence of that many, or one for all."""
+    if isinstance(value, str) or not np.iterable(value):
+        return [value] * count
+    values = list(value)
+    if len(values) != count:
+        raise FilterError(f"expected one {name} or {count}, one an axis; got {len(values)}")
+    return values
+
+
+def _before(size: int, origin: Any, flip: bool) -> int:
+    """Samples of a window that come before the output's own place."""
+    if not -(size // 2) <= origin <= (size - 1) // 2:
+        raise ValueError(
+            f"expected an origin of {-(size // 2)} to {(size - 1) // 2} for {size} weights,"
+            f" got {origin}"
+        )
+    # turned round, an even window has its middle one sample further on
+    return (size - 1) // 2 - operator.index(origin) if flip else size // 2 + operator.index(origin)
+
+
+def _is_whole(values: Array) -> bool:
+    """Whether all are integers that int64 and float64 both hold."""
+    if values.dtype.kind in "biu":
+        return True
+    return bool(((values == np.rint(values)) & (np.abs(values) < 2.0**53)).all())
+
+
+def _store(y: Array, out: Array) -> None:
+    """Write y to out; floats to integers as C does, towards zero and modulo 2**bits, NaN as 0."""
+    if y.dtype.kind in "biu" or out.dtype.kind not in "biu":
+        out[...] = y
+        return
+    if out.dtype.kind == "b":
+        out[...] = np.trunc(y) != 0
+        return
+    try:
+        with np.errstate(invalid="raise"):
+            out[...] = y.astype(np.int64)
+    except FloatingPointError:  # some are beyond int64, or not finite
+        whole = np.fmod(np.where(np.isfinite(y), np.trunc(y), 0), 2.0**64)
+        whole = np.where(whole >= 2.0**63, whole - 2.0**64, whole)
+        whole = np.where(whole < -(2.0**63), whole + 2.0**64, whole)
+        out[...] = whole.astype(np.int64)
+
+
+def _integer_sums(
+    x: Array, w: Array, out: Array, cval: complex, divisor: int
+) -> np.dtype[Any] | None:
+    """The integers that sums can be kept in with the same result as in float64, if any."""
+    value = cval.real
+    if x.dtype.kind not in "biu" or not _is_whole(w) or not 0 <= value < 2**53 or value % 1:
+        return None
+    if divisor == 1:  # wrapping before the sum or after it is the same
+        return out.dtype.newbyteorder("=") if out.dtype.kind != "b" else None
+    limits = np.iinfo(x.dtype) if x.dtype.kind != "b" else np.iinfo(np.uint8)
+    most = w.size * max(limits.max, -limits.min, int(value))
+    if most >= 2**63:
+        return None
+    return np.min_scalar_type(-most if x.dtype.kind == "i" else most)
+
+
+def _window(
+    x: Array, w: Array, before: Sequence[int], out: Array, mode: str, cval: complex,
+    options: dict[str, Any], flip: bool = False, divisor: int = 1,
+) -> None:  # fmt: skip
+    """Write the sums over windows that start `before` ahead of each output, over `divisor`."""
+    boundary = _boundary(mode)
+    if out.size == 0:
+        return
+    if x.ndim == 0:
+        x, w, out, before = x.reshape(1), w.reshape(1), out.reshape(1), (0,)
+    elif x.ndim > MAX_DIMS:
+        _window_of_many(x, w, before, out, mode, cval, options, flip, divisor)
+        return
+    if boundary == "constant" and cval == 0:
+        boundary = "zeros"
+    elif boundary != "constant":
+        cval = 0.0
+    arguments = {
+        **options, "padding": tuple((b, k - 1 - b) for b, k in zip(before, w.shape)),
+        "boundary": boundary, "flip": flip,
+    }  # fmt: skip
+    data = x[None, None]
+    if out.dtype.kind not in "biu":
+        dtype = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(out.dtype)))
+        w = w.astype(dtype, copy=False)[None, None]
+        run(data, w, dtype=dtype, cval=cval, out=out[None, None], **arguments)
+        return
+    whole = _integer_sums(x, w, out, cval, divisor)
+    if whole is not None:
+        w = w if w.dtype.kind in "biu" else w.astype(np.int64)
+        arguments |= {"dtype": whole, "cval": int(cval.real)}
+        w = w.astype(whole, copy=False)[None, None]
+        if divisor == 1:
+            run(data, w, out=out[None, None], **arguments)
+            return
+        y = run(data, w, **arguments)
+        if whole.kind == "i":  # towards zero, where // is towards minus infinity
+            np.add(y, divisor - 1, out=y, where=y < 0)
+        y //= divisor
+        _store(y[0, 0], out)
+        return
+    dtype = numpy_dtype("f80" if dtype_name(x.dtype) == "f80" else "f64")
+    if not _is_whole(w):
+        # Rounding may leave a sum just below the integer that it is, which cutting would turn into
+        # the next lower one: 99 of an even 100. This factor is above 1 by more than that error.
+        w = w * (1 + 2 * w.size * _EPS)
+    y = run(data, w.astype(dtype, copy=False)[None, None], dtype=dtype, cval=cval, **arguments)
+    if divisor != 1:
+        y = y / divisor
+    _store(y[0, 0], out)
+
+
+def _window_of_many(
+    x: Array, w: Array, before: Sequence[int], out: Array, mode: str, cval: complex,
+    options: dict[str, Any], flip: bool, divisor: int,
+) -> None:  # fmt: skip
+    """`_window` in more dimensions than the engine's: those with one weight become a single one."""
+    reach = [a for a, k in enumerate(w.shape) if k > 1]
+    if len(reach) >= MAX_DIMS:
+        raise ValueError(
+            f"expected fewer than {MAX_DIMS} axes with several weights, got weights {w.shape}"
+        )
+    order = [a for a in range(x.ndim) if a not in reach] + reach
+    shape = tuple(x.shape[a] for a in order)
+    flat = (math.prod(shape[: x.ndim - len(reach)]), *(x.shape[a] for a in reach))
+    y = np.empty(shape, out.dtype)
+    _window(
+        x.transpose(order).reshape(flat), w.reshape(1, *(k for k in w.shape if k > 1)),
+        (0, *(before[a] for a in reach)), y.reshape(flat), mode, cval, options, flip, divisor,
+    )  # fmt: skip
+    out.transpose(order)[...] = y
+
+
+class _Pass(NamedTuple):
+    """A filter of one axis: 1-D weights, `before` of them ahead of the output's place."""
+
+    axis: int
+    weights: Array
+    before: int
+    mode: str
+    divisor: int = 1
+
+
+def _separable(
+    x: Array, passes: Sequence[_Pass], out: Array, cval: complex, options: dict[str, Any]
+) -> None:
+    """Filter axis by axis. What lies between passes is of the dtype computed in, or, as in SciPy,
+    of the output's when that is an integer."""
+    if not passes:
+        _store(x, out)
+        return
+    for step in passes:
+        _boundary(step.mode)  # before anything is written
+    middle = out.dtype
+    if middle.kind not in "biu":
+        middle = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(middle)))
+    # two arrays take turns, so that no pass reads what it writes; out is one of them when it can be
+    turns: list[Array | None] = [out if middle == out.dtype else None, None]
+    for left, step in zip(range(len(passes) - 1, -1, -1), passes):
+        target = turns[left % 2] if left else out
+        if target is None:
+            target = turns[left % 2] = np.empty(x.shape, middle)
+        ones = (1,) * x.ndim
+        shape, before = list(ones), [0] * x.ndim
+        shape[step.axis], before[step.axis] = step.weights.size, step.before
+        _window(x, step.weights.reshape(shape), before, target, step.mode, cval, options,
+                divisor=step.divisor)  # fmt: skip
+        x = target
+
+
+def _weights1d(weights: npt.ArrayLike) -> Array:
+    w = np.asarray(weights)
+    _check_dtype(w.dtype)
+    if w.ndim != 1 or w.size == 0:
+        raise FilterError(f"expected 1-D weights, at least one; got shape {w.shape}")
+    return w
+
+
+def _filter(
+    input: npt.ArrayLike, weights: npt.ArrayLike, output: Output, mode: str, cval: complex,
+    origin: int | Sequence[int], axes: Axes, flip: bool, options: dict[str, Any],
+) -> Array:  # fmt: skip
+    x, w = _as_input(input), np.asarray(weights)
+    _check_dtype(w.dtype)
+    axes = _axes(axes, x.ndim)
+    if w.ndim != len(axes):
+        raise FilterError(f"expected weights with {len(axes)} axes, those filtered; got {w.shape}")
+    if w.size == 0:
+        raise FilterError(f"expected at least one weight on each axis, got shape {w.shape}")
+    # as in SciPy, weights follow the order of the image's axes, whatever that of `axes`
+    kept = sorted(axes)
+    w = np.expand_dims(w, tuple(a for a in range(x.ndim) if a not in kept))
+    before = [0] * x.ndim
+    for axis, place in zip(axes, _each(origin, len(axes), "origin")):
+        before[axis] = _before(w.shape[axis], place, flip)
+    is_complex = "c" in (x.dtype.kind, w.dtype.kind)
+    if np.iscomplexobj(cval) and w.dtype.kind == "c" != x.dtype.kind:
+        raise ValueError(f"expected a real cval for real input, got {cval!r}")
+    fill = _fill(cval, is_complex)
+    _boundary(mode)
+    out = _as_output(output, x, is_complex)
+    if w.dtype.kind == "c" and not flip:
+        w = w.conj()
+    _window(x, w, before, out, mode, fill, options, flip)
+    return out
+
+
+def _filter1d(
+    input: npt.ArrayLike, weights: npt.ArrayLike, axis: int, output: Output, mode: str,
+    cval: complex, origin: int, flip: bool, options: dict[str, Any],
+) -> Array:  # fmt: skip
+    x, w = _as_input(input), _weights1d(weights)
+    axis = normalize_axis_index(axis, x.ndim)
+    return _filter(x, w, output, mode, cval, origin, axis, flip, options)
+
+
+@front_end(data="input", kernel="weights", out="output")
+@_documented
+def correlate(
+    input: npt.ArrayLike, weights: npt.ArrayLike, output: Output = None, mode: str = "reflect",
+    cval: complex = 0.0, origin: int | Sequence[int] = 0, *, axes: Axes = None,
+    method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
+    threads: int | None = None, workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """N-dimensional correlation: ``out[i] = sum over r of x[i + r - size // 2 - origin] * w[r]``.
+
+    Parameters
+    ----------
+    <input>
+    weights : array_like
+        As many axes as are filtered, in the input's order; at least one weight on each. Complex
+        weights are conjugated.
+    <output>
+    <mode>
+    <cval>
+    origin : int or sequence of int, optional
+        Shift of the window, ``-(size // 2) <= origin <= (size - 1) // 2``; a positive one reaches
+        further to the left.
+    <axes>
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    convolve : the same with the weights turned round.
+    scipy.ndimage.correlate
+
+    Notes
+    -----
+    <accuracy>
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import correlate
+    >>> correlate(np.array([0, 0, 1, 0, 0]), [1, 2, 3])
+    array([0, 3, 2, 1, 0])
+    """
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    return _filter(input, weights, output, mode, cval, origin, axes, False, options)
+
+
+@front_end(data="input", kernel="weights", out="output")
+@_documented
+def convolve(
+    input: npt.ArrayLike, weights: npt.ArrayLike, output: Output = None, mode: str = "reflect",
+    cval: complex = 0.0, origin: int | Sequence[int] = 0, *, axes: Axes = None,
+    method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
+    threads: int | None = None, workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """N-dimensional convolution: ``out[i] = sum over r of x[i - r + size // 2 + origin] * w[r]``.
+
+    Parameters
+    ----------
+    <input>
+    weights : array_like
+        As many axes as are filtered, in the input's order; at least one weight on each.
+    <output>
+    <mode>
+    <cval>
+    origin : int or sequence of int, optional
+        Shift of the window, ``-(size // 2) <= origin <= (size - 1) // 2``; a positive one reaches
+        further to the right.
+    <axes>
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    correlate : the same without turning the weights round.
+    scipy.ndimage.convolve
+
+    Notes
+    -----
+    <accuracy>
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import convolve
+    >>> convolve(np.array([0, 0, 1, 0, 0]), [1, 2, 3])
+    array([0, 1, 2, 3, 0])
+    >>> convolve(np.eye(3), np.ones((3, 3)) / 9, mode="constant").round(2)
+    array([[0.22, 0.22, 0.11],
+           [0.22, 0.33, 0.22],
+           [0.11, 0.22, 0.22]])
+    """
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    return _filter(input, weights, output, mode, cval, origin, axes, True, options)
+
+
+@front_end(data="input", kernel="weights", out="output")
+@_documented
+def correlate1d(
+    input: npt.ArrayLike, weights: npt.ArrayLike, axis: int = -1, output: Output = None,
+    mode: str = "reflect", cval: complex = 0.0, origin: int = 0, *, method: _Method = "auto",
+    config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
+    workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Correlation along one axis; see `correlate`.
+
+    Parameters
+    ----------
+    <input>
+    weights : array_like, 1-D
+        At least one weight. Complex weights are conjugated.
+    axis : int, optional
+        The axis filtered; by default the last.
+    <output>
+    <mode>
+    <cval>
+    origin : int, optional
+        Shift of the window, ``-(size // 2) <= origin <= (size - 1) // 2``.
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.correlate1d
+
+    Notes
+    -----
+    <accuracy>
+
+    Examples
+    --------
+    >>> from fastconv.ndimage import correlate1d
+    >>> correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
+    array([ 8, 26,  8, 12,  7, 28, 36,  9])
+    """
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    return _filter1d(input, weights, axis, output, mode, cval, origin, False, options)
+
+
+@front_end(data="input", kernel="weights", out="output")
+@_documented
+def convolve1d(
+    input: npt.ArrayLike, weights: npt.ArrayLike, axis: int = -1, output: Output = None,
+    mode: str = "reflect", cval: complex = 0.0, origin: int = 0, *, method: _Method = "auto",
+    config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
+    workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Convolution along one axis; see `convolve`.
+
+    Parameters
+    ----------
+    <input>
+    weights : array_like, 1-D
+        At least one weight.
+    axis : int, optional
+        The axis filtered; by default the last.
+    <output>
+    <mode>
+    <cval>
+    origin : int, optional
+        Shift of the window, ``-(size // 2) <= origin <= (size - 1) // 2``.
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.convolve1d
+
+    Notes
+    -----
+    <accuracy>
+
+    Examples
+    --------
+    >>> from fastconv.ndimage import convolve1d
+    >>> convolve1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
+    array([14, 24,  4, 13, 12, 36, 27,  0])
+    """
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    return _filter1d(input, weights, axis, output, mode, cval, origin, True, options)
+
+
+def _gaussian_pass(
+    axis: int, sigma: Any, order: Any, mode: str, truncate: float, radius: Any
+) -> _Pass | None:
+    """The pass of a sampled Gaussian or its derivative; None when it is a single sample."""
+    sigma, order = float(sigma), operator.index(order)
+    if not sigma >= 0:
+        raise ValueError(f"expected a sigma of at least 0, got {sigma}")
+    if order < 0:
+        raise ValueError(f"expected an order of at least 0, got {order}")
+    if sigma <= _NARROWEST:
+        return None
+    if radius is None:
+        reach = truncate * sigma + 0.5
+        if not 0 <= reach < MAX_SIZE:
+            raise ValueError(f"expected truncate * sigma to be a size, got {reach - 0.5}")
+        radius = int(reach)
+    try:
+        radius = operator.index(radius)
+    except TypeError:
+        raise ValueError(f"expected an integer radius, got {radius!r}") from None
+    if not 0 <= radius < MAX_SIZE:
+        raise ValueError(f"expected a radius of at least 0, got {radius}")
+    u = np.arange(-radius, radius + 1) / sigma
+    weights = np.exp(-0.5 * u * u)
+    weights /= weights.sum()
+    if order:
+        # the n-th derivative of exp(-u*u/2) is (-1)**n He_n(u) exp(-u*u/2); correlation turns the
+        # kernel round, which takes the sign away
+        hermite = np.polynomial.hermite_e.hermeval(u, [0] * order + [1])
+        weights *= hermite / sigma**order
+    return _Pass(axis, weights, radius, mode)
+
+
+@front_end(data="input", kernel="sigma", out="output")
+@_documented
+def gaussian_filter1d(
+    input: npt.ArrayLike, sigma: float, axis: int = -1, order: int = 0, output: Output = None,
+    mode: str = "reflect", cval: complex = 0.0, truncate: float = 4.0, *,
+    radius: int | None = None, method: _Method = "auto", config: Config | None = None,
+    accuracy: str = "balanced", threads: int | None = None, workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Convolve one axis with a Gaussian or one of its derivatives.
+
+    Parameters
+    ----------
+    <input>
+    sigma : float
+        Standard deviation in samples; up to 1e-15 the axis is left as it is.
+    axis : int, optional
+        The axis filtered; by default the last.
+    order : int, optional
+        0 for the Gaussian itself, n for its n-th derivative.
+    <output>
+    <mode>
+    <cval>
+    truncate : float, optional
+        The kernel reaches this many standard deviations to each side, rounded to whole samples.
+    radius : int, optional
+        The kernel reaches this many samples to each side, whatever `truncate` is.
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+        Also a negative sigma, order or radius.
+
+    See Also
+    --------
+    scipy.ndimage.gaussian_filter1d
+
+    Notes
+    -----
+    Weights are the sampled Gaussian divided by its sum, in float64.
+    <accuracy>
+
+    Examples
+    --------
+    >>> from fastconv.ndimage import gaussian_filter1d
+    >>> gaussian_filter1d([1.0, 2.0, 3.0, 4.0, 5.0], 1).round(4)
+    array([1.427 , 2.0678, 3.    , 3.9322, 4.573 ])
+    """
+    x = _as_input(input)
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    axis = normalize_axis_index(axis, x.ndim)
+    step = _gaussian_pass(axis, sigma, order, mode, truncate, radius)
+    _boundary(mode)
+    is_complex = x.dtype.kind == "c"
+    fill = _fill(cval, is_complex)
+    out = _as_output(output, x, is_complex)
+    _separable(x, [step] if step else [], out, fill, options)
+    return out
+
+
+@front_end(data="input", kernel="sigma", out="output")
+@_documented
+def gaussian_filter(
+    input: npt.ArrayLike, sigma: float | Sequence[float], order: int | Sequence[int] = 0,
+    output: Output = None, mode: str | Sequence[str] = "reflect", cval: complex = 0.0,
+    truncate: float = 4.0, *, radius: int | Sequence[int] | None = None, axes: Axes = None,
+    method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
+    threads: int | None = None, workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Convolve with a Gaussian or its derivatives, axis by axis.
+
+    Parameters
+    ----------
+    <input>
+    sigma : float or sequence of float
+        Standard deviation in samples, on each axis; axes where it is 1e-15 or less are left as they
+        are.
+    order : int or sequence of int, optional
+        0 for the Gaussian itself, n for its n-th derivative on an axis.
+    <output>
+    <mode>
+    <modes>
+    <cval>
+    truncate : float, optional
+        The kernel reaches this many standard deviations to each side, rounded to whole samples.
+    radius : int or sequence of int, optional
+        The kernel reaches this many samples to each side, whatever `truncate` is.
+    <axes>
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+        Also a negative sigma, order or radius.
+
+    See Also
+    --------
+    scipy.ndimage.gaussian_filter
+
+    Notes
+    -----
+    Weights are sampled Gaussians divided by their sum, in float64.
+    <accuracy>
+
+    Between axes integers are stored in the output's dtype, so ask for a floating-point one where
+    fractions matter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import gaussian_filter
+    >>> x = np.zeros((3, 5), np.float32)
+    >>> x[1, 2] = 1
+    >>> gaussian_filter(x, 0.6, mode="constant").round(3)
+    array([[0.   , 0.027, 0.11 , 0.027, 0.   ],
+           [0.002, 0.11 , 0.441, 0.11 , 0.002],
+           [0.   , 0.027, 0.11 , 0.027, 0.   ]], dtype=float32)
+    """
+    x = _as_input(input)
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    axes = _axes(axes, x.ndim)
+    values = [_each(value, len(axes), name) for value, name in
+              ((sigma, "sigma"), (order, "order"), (mode, "mode"), (radius, "radius"))]  # fmt: skip
+    steps = [_gaussian_pass(axis, s, o, m, truncate, r) for axis, s, o, m, r in zip(axes, *values)]
+    is_complex = x.dtype.kind == "c"
+    fill = _fill(cval, is_complex)
+    out = _as_output(output, x, is_complex)
+    _separable(x, [step for step in steps if step], out, fill, options)
+    return out
+
+
+def _uniform_pass(axis: int, size: int, origin: int, mode: str, integer: bool) -> _Pass:
+    before = _before(size, origin, False)
+    if integer:  # a sum of integers is exact and so is its quotient's integer part
+        return _Pass(axis, np.ones(size, np.int64), before, mode, size)
+    return _Pass(axis, np.full(size, 1 / np.longdouble(size)), before, mode)
+
+
+@front_end(data="input", kernel="size", out="output")
+@_documented
+def uniform_filter1d(
+    input: npt.ArrayLike, size: int, axis: int = -1, output: Output = None, mode: str = "reflect",
+    cval: complex = 0.0, origin: int = 0, *, method: _Method = "auto",
+    config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
+    workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Mean of `size` neighbours along one axis.
+
+    Parameters
+    ----------
+    <input>
+    size : int
+        Samples averaged, at least 1.
+    axis : int, optional
+        The axis filtered; by default the last.
+    <output>
+    <mode>
+    <cval>
+    origin : int, optional
+        Shift of the window, ``-(size // 2) <= origin <= (size - 1) // 2``.
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+        Also a size below 1.
+
+    See Also
+    --------
+    scipy.ndimage.uniform_filter1d
+
+    Notes
+    -----
+    <accuracy>
+
+    Examples
+    --------
+    >>> from fastconv.ndimage import uniform_filter1d
+    >>> uniform_filter1d([2, 8, 0, 4, 1, 9, 9, 0], size=3)
+    array([4, 3, 4, 1, 4, 6, 6, 3])
+    """
+    x = _as_input(input)
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    axis = normalize_axis_index(axis, x.ndim)
+    size = operator.index(size)
+    if size < 1:
+        raise FilterError(f"expected a size of at least 1, got {size}")
+    _before(size, origin, False)
+    _boundary(mode)
+    is_complex = x.dtype.kind == "c"
+    fill = _fill(cval, is_complex)
+    out = _as_output(output, x, is_complex)
+    step = _uniform_pass(axis, size, origin, mode, out.dtype.kind in "biu")
+    _separable(x, [step], out, fill, options)
+    return out
+
+
+@front_end(data="input", kernel="size", out="output")
+@_documented
+def uniform_filter(
+    input: npt.ArrayLike, size: int | Sequence[int] = 3, output: Output = None,
+    mode: str | Sequence[str] = "reflect", cval: complex = 0.0, origin: int | Sequence[int] = 0, *,
+    axes: Axes = None, method: _Method = "auto", config: Config | None = None,
+    accuracy: str = "balanced", threads: int | None = None, workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Mean of a box of neighbours, axis by axis.
+
+    Parameters
+    ----------
+    <input>
+    size : int or sequence of int, optional
+        Samples averaged on each axis; axes where it is 0 or 1 are left as they are.
+    <output>
+    <mode>
+    <modes>
+    <cval>
+    origin : int or sequence of int, optional
+        Shift of the window, ``-(size // 2) <= origin <= (size - 1) // 2``.
+    <axes>
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+        Also a negative size.
+
+    See Also
+    --------
+    scipy.ndimage.uniform_filter
+
+    Notes
+    -----
+    <accuracy>
+
+    Between axes integers are stored in the output's dtype, so ask for a floating-point one where
+    fractions matter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import uniform_filter
+    >>> uniform_filter(np.arange(12.0).reshape(3, 4), size=(1, 3), mode="nearest").round(2)
+    array([[ 0.33,  1.  ,  2.  ,  2.67],
+           [ 4.33,  5.  ,  6.  ,  6.67],
+           [ 8.33,  9.  , 10.  , 10.67]])
+    """
+    x = _as_input(input)
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    axes = _axes(axes, x.ndim)
+    sizes = []
+    for value in _each(size, len(axes), "size"):
+        if not (value >= 0 and int(value) == value):
+            raise FilterError(f"expected sizes that are integers of at least 0, got {value!r}")
+        sizes.append(int(value))
+    origins, modes = _each(origin, len(axes), "origin"), _each(mode, len(axes), "mode")
+    steps = [step for step in zip(axes, sizes, origins, modes) if step[1] > 1]
+    for _, length, place, _ in steps:
+        _before(length, place, False)
+    is_complex = x.dtype.kind == "c"
+    fill = _fill(cval, is_complex)
+    out = _as_output(output, x, is_complex)
+    passes = [_uniform_pass(*step, out.dtype.kind in "biu") for step in steps]
+    _separable(x, passes, out, fill, options)
+    return out
+
+
+def _gradient(
+    input: npt.ArrayLike, axis: int, output: Output, mode: str | Sequence[str], cval: complex,
+    smoothing: Sequence[int], options: dict[str, Any],
+) -> Array:  # fmt: skip
+    """Difference of both neighbours along one axis, smoothed along all others."""
+    x = _as_input(input)
+    axis = normalize_axis_index(axis, x.ndim)
+    modes = _each(mode, x.ndim, "mode")
+    is_complex = x.dtype.kind == "c"
+    fill = _fill(cval, is_complex)
+    out = _as_output(output, x, is_complex)
+    others = [a for a in range(x.ndim) if a != axis]
+    passes = [_Pass(axis, _DIFFERENCE, 1, modes[axis])]
+    passes += [_Pass(a, np.array(smoothing), 1, modes[a]) for a in others]
+    _separable(x, passes, out, fill, options)
+    return out
+
+
+@front_end(data="input", kernel=None, out="output")
+@_documented
+def sobel(
+    input: npt.ArrayLike, axis: int = -1, output: Output = None,
+    mode: str | Sequence[str] = "reflect", cval: complex = 0.0, *, method: _Method = "auto",
+    config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
+    workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Sobel derivative: [-1, 0, 1] along one axis, [1, 2, 1] along all others.
+
+    Parameters
+    ----------
+    <input>
+    axis : int, optional
+        The axis differentiated; by default the last.
+    <output>
+    <mode>
+        A sequence has one mode an axis of the input.
+    <cval>
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.sobel
+
+    Notes
+    -----
+    <accuracy>
+
+    Unsigned results wrap: ask for a signed or floating-point output of unsigned input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import sobel
+    >>> edge = np.array([[0, 0, 9, 9]] * 3, np.uint8)
+    >>> sobel(edge, output=np.int16)[0]
+    array([ 0, 36, 36,  0], dtype=int16)
+    """
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    return _gradient(input, axis, output, mode, cval, (1, 2, 1), options)
+
+
+@front_end(data="input", kernel=None, out="output")
+@_documented
+def prewitt(
+    input: npt.ArrayLike, axis: int = -1, output: Output = None,
+    mode: str | Sequence[str] = "reflect", cval: complex = 0.0, *, method: _Method = "auto",
+    config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
+    workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Prewitt derivative: [-1, 0, 1] along one axis, [1, 1, 1] along all others.
+
+    Parameters
+    ----------
+    <input>
+    axis : int, optional
+        The axis differentiated; by default the last.
+    <output>
+    <mode>
+        A sequence has one mode an axis of the input.
+    <cval>
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.prewitt
+
+    Notes
+    -----
+    <accuracy>
+
+    Unsigned results wrap: ask for a signed or floating-point output of unsigned input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import prewitt
+    >>> edge = np.array([[0, 0, 9, 9]] * 3, np.uint8)
+    >>> prewitt(edge, output=np.int16)[0]
+    array([ 0, 27, 27,  0], dtype=int16)
+    """
+    options = _options(method, config, accuracy, threads, workspace_limit)
+    return _gradient(input, axis, output, mode, cval, (1, 1, 1), options)
+
+
+def _combine(
+    input: npt.ArrayLike, derivative: Callable[..., Any], output: Output,
+    mode: str | Sequence[str], cval: complex, arguments: Sequence[Any], keywords: dict[str, Any],
+    axes: Axes, squared: bool,
+) -> Array:  # fmt: skip
+    """Sum, or root of the sum of squares, of a derivative along each axis."""
+    x = _as_input(input)
+    axes = _axes(axes, x.ndim)
+    modes = _each(mode, len(axes), "mode")
+    _fill(cval, x.dtype.kind == "c")
+    # zeros, because a derivative may leave samples of its output alone
+    out = _as_output(output, x, x.dtype.kind == "c", np.zeros)
+    if not axes:
+        _store(x, out)
+        return out
+    total = np.zeros_like(out) if np.may_share_memory(x, out) else out
+    derivative(x, axes[0], total, modes[0], cval, *arguments, **keywords)
+    if squared:
+        np.multiply(total, total, out=total)
+    for axis, rule in zip(axes[1:], modes[1:]):
+        term = derivative(x, axis, total.dtype, rule, cval, *arguments, **keywords)
+        if squared:
+            np.multiply(term, term, out=term)
+        total += term
+    if squared:
+        np.sqrt(total, out=total, casting="unsafe")
+    if total is not out:
+        out[...] = total
+    return out
+
+
+@front_end(data="input", kernel="derivative2", out="output")
+@_documented
+def generic_laplace(
+    input: npt.ArrayLike, derivative2: Callable[..., Any], output: Output = None,
+    mode: str | Sequence[str] = "reflect", cval: complex = 0.0,
+    extra_arguments: Sequence[Any] = (), extra_keywords: dict[str, Any] | None = None, *,
+    axes: Axes = None,
+) -> Array:  # fmt: skip
+    """Laplacian: the sum over axes of a given second derivative.
+
+    Parameters
+    ----------
+    <input>
+    derivative2 : callable
+        Called as ``derivative2(input, axis, output, mode, cval, *extra_arguments,
+        **extra_keywords)``. For the first axis `output` is an array, which it must write to, for
+        the others a dtype, and it must return a new array.
+    <output>
+    <mode>
+    <modes>
+    <cval>
+    extra_arguments : sequence, optional
+        Further positional arguments of `derivative2`.
+    extra_keywords : dict, optional
+        Its keyword arguments; those that choose the algorithm belong here.
+    <axes>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.generic_laplace
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import correlate1d, generic_laplace
+    >>> def second(input, axis, output, mode, cval):
+    ...     return correlate1d(input, [1, -2, 1], axis, output, mode, cval)
+    >>> generic_laplace(np.diag([0, 1, 0]), second, mode="constant")
+    array([[ 0,  1,  0],
+           [ 1, -4,  1],
+           [ 0,  1,  0]])
+    """
+    return _combine(input, derivative2, output, mode, cval, extra_arguments, extra_keywords or {},
+                    axes, False)  # fmt: skip
+
+
+@front_end(data="input", kernel=None, out="output")
+@_documented
+def laplace(
+    input: npt.ArrayLike, output: Output = None, mode: str | Sequence[str] = "reflect",
+    cval: complex = 0.0, *, axes: Axes = None, method: _Method = "auto",
+    config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
+    workspace_limit: int | None = None,
+) -> Array:  # fmt: skip
+    """Laplacian by second differences: the sum over axes of [1, -2, 1].
+
+    Parameters
+    ----------
+    <input>
+    <output>
+    <mode>
+    <modes>
+    <cval>
+    <axes>
+    <engine>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.laplace
+
+    Notes
+    -----
+    <accuracy>
+
+    Unsigned results wrap: ask for a signed or floating-point output of unsigned input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import laplace
+    >>> laplace(np.array([0, 1, 4, 9, 16, 25]), mode="nearest")
+    array([ 1,  2,  2,  2,  2, -9])
+    """
+    options = _options(method, config, accuracy, threads, workspace_limit)
+
+    def second_difference(
+        input: Array, axis: int, output: Output, mode: str, cval: complex
+    ) -> Array:
+        return _filter1d(input, _SECOND_DIFFERENCE, axis, output, mode, cval, 0, False, options)
+
+    return _combine(input, second_difference, output, mode, cval, (), {}, axes, False)
+
+
+def _gaussian_derivative(
+    derivative_order: int, sigma: float | Sequence[float], axes: tuple[int, ...],
+    keywords: dict[str, Any],
+) -> Callable[..., Array]:  # fmt: skip
+    """A derivative along one of `axes` that is smoothed along all of them."""
+    sigmas = _each(sigma, len(axes), "sigma")
+
+    def derivative(input: Array, axis: int, output: Output, mode: str, cval: complex) -> Array:
+        order = [derivative_order if a == axis else 0 for a in axes]
+        return np.asarray(
+            gaussian_filter(input, sigmas, order, output, mode, cval, axes=axes, **keywords)
+        )
+
+    return derivative
+
+
+@front_end(data="input", kernel="sigma", out="output")
+@_documented
+def gaussian_laplace(
+    input: npt.ArrayLike, sigma: float | Sequence[float], output: Output = None,
+    mode: str | Sequence[str] = "reflect", cval: complex = 0.0, *, axes: Axes = None,
+    method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
+    threads: int | None = None, workspace_limit: int | None = None, **kwargs: Any,
+) -> Array:  # fmt: skip
+    """Laplacian of a Gaussian: the sum over axes of Gaussian second derivatives.
+
+    Parameters
+    ----------
+    <input>
+    sigma : float or sequence of float
+        Standard deviation in samples, on each axis.
+    <output>
+    <mode>
+        A sequence has one mode an axis filtered, for all passes of the derivative along that axis.
+    <cval>
+    <axes>
+    <engine>
+    **kwargs
+        ``truncate`` and ``radius`` of `gaussian_filter`.
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.gaussian_laplace
+
+    Notes
+    -----
+    <accuracy>
+
+    References
+    ----------
+    D. Marr and E. Hildreth, "Theory of edge detection", Proc. R. Soc. Lond. B 207 (1980).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import gaussian_laplace
+    >>> x = np.zeros(7)
+    >>> x[3] = 1
+    >>> gaussian_laplace(x, 1.0, radius=2).round(3)
+    array([ 0.   ,  0.163,  0.   , -0.403,  0.   ,  0.163,  0.   ])
+    """
+    x = _as_input(input)
+    kwargs |= _options(method, config, accuracy, threads, workspace_limit)
+    axes = _axes(axes, x.ndim)
+    derivative = _gaussian_derivative(2, sigma, axes, kwargs)
+    return _combine(x, derivative, output, mode, cval, (), {}, axes, False)
+
+
+@front_end(data="input", kernel="derivative", out="output")
+@_documented
+def generic_gradient_magnitude(
+    input: npt.ArrayLike, derivative: Callable[..., Any], output: Output = None,
+    mode: str | Sequence[str] = "reflect", cval: complex = 0.0,
+    extra_arguments: Sequence[Any] = (), extra_keywords: dict[str, Any] | None = None, *,
+    axes: Axes = None,
+) -> Array:  # fmt: skip
+    """Length of the gradient: the root of the sum over axes of a given derivative squared.
+
+    Parameters
+    ----------
+    <input>
+    derivative : callable
+        Called as ``derivative(input, axis, output, mode, cval, *extra_arguments,
+        **extra_keywords)``. For the first axis `output` is an array, which it must write to, for
+        the others a dtype, and it must return a new array.
+    <output>
+    <mode>
+    <modes>
+    <cval>
+    extra_arguments : sequence, optional
+        Further positional arguments of `derivative`.
+    extra_keywords : dict, optional
+        Its keyword arguments; those that choose the algorithm belong here.
+    <axes>
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.generic_gradient_magnitude
+
+    Notes
+    -----
+    Squares of integers wrap in the output's dtype: ask for a floating-point output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import generic_gradient_magnitude, sobel
+    >>> ramp = np.add.outer(3.0 * np.arange(3), 4.0 * np.arange(3))
+    >>> generic_gradient_magnitude(ramp, sobel)[1, 1]
+    np.float64(40.0)
+    """
+    return _combine(input, derivative, output, mode, cval, extra_arguments, extra_keywords or {},
+                    axes, True)  # fmt: skip
+
+
+@front_end(data="input", kernel="sigma", out="output")
+@_documented
+def gaussian_gradient_magnitude(
+    input: npt.ArrayLike, sigma: float | Sequence[float], output: Output = None,
+    mode: str | Sequence[str] = "reflect", cval: complex = 0.0, *, axes: Axes = None,
+    method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
+    threads: int | None = None, workspace_limit: int | None = None, **kwargs: Any,
+) -> Array:  # fmt: skip
+    """Length of the gradient of a Gaussian: the root of the sum of squared first derivatives.
+
+    Parameters
+    ----------
+    <input>
+    sigma : float or sequence of float
+        Standard deviation in samples, on each axis.
+    <output>
+    <mode>
+        A sequence has one mode an axis filtered, for all passes of the derivative along that axis.
+    <cval>
+    <axes>
+    <engine>
+    **kwargs
+        ``truncate`` and ``radius`` of `gaussian_filter`.
+
+    Returns
+    -------
+    <returns>
+
+    Raises
+    ------
+    <raises>
+
+    See Also
+    --------
+    scipy.ndimage.gaussian_gradient_magnitude
+
+    Notes
+    -----
+    Squares of integers wrap in the output's dtype: ask for a floating-point output.
+    <accuracy>
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.ndimage import gaussian_gradient_magnitude
+    >>> ramp = np.add.outer(3.0 * np.arange(13), 4.0 * np.arange(13))
+    >>> gaussian_gradient_magnitude(ramp, 1.0)[6, 6].round(2)
+    np.float64(5.0)
+    """
+    x = _as_input(input)
+    kwargs |= _options(method, config, accuracy, threads, workspace_limit)
+    axes = _axes(axes, x.ndim)
+    derivative = _gaussian_derivative(1, sigma, axes, kwargs)
+    return _combine(x, derivative, output, mode, cval, (), {}, axes, True)
