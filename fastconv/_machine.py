@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import functools
+import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import platform
+from collections.abc import Iterator
+from typing import Any
 
 from fastconv._ext import core
+
+_CGROUPS = "/sys/fs/cgroup"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,27 +44,85 @@ def _read(path: str) -> str:
         return ""
 
 
+def _number(text: str) -> int | None:
+    """A count, or None for anything else: "max", "-1", an empty file."""
+    return int(text) if text.isdecimal() else None
+
+
+def _sysctl(name: str) -> int | None:
+    """A number that macOS knows by name; None elsewhere."""
+    if platform.system() != "Darwin":
+        return None
+    value = ctypes.c_uint64(0)  # numbers of 4 bytes fill the lower half
+    size = ctypes.c_size_t(8)
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        if libc.sysctlbyname(name.encode(), ctypes.byref(value), ctypes.byref(size), None, 0) == 0:
+            return value.value or None
+    return None
+
+
+def _cgroups(controller: str) -> Iterator[str]:
+    """Directories of the control groups that hold this process, innermost first.
+
+    A limit may stand in any of them. Version 2 has one tree, version 1 one a controller; in a
+    container the paths may be the host's and missing, and then the root is the container's.
+    """
+    for line in _read("/proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers == "":
+            tree = _CGROUPS
+        elif controller in controllers.split(","):
+            tree = f"{_CGROUPS}/{controller}"
+        else:
+            continue
+        group = pathlib.PurePosixPath(path)
+        for each in (group, *group.parents):
+            yield tree + str(each).rstrip("/")
+
+
 def usable_cores() -> int:
-    """Cores that this process may use: the smaller of its affinity and its cgroup's quota."""
+    """Cores that this process may use: the smaller of its affinity and its cgroups' quotas."""
     try:
         cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
+    except AttributeError:  # macOS, Windows
         cores = os.cpu_count() or 1
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        cores = min(cores, max(1, int(quota) // int(period)))
+    for group in _cgroups("cpu"):
+        quota, _, period = _read(f"{group}/cpu.max").partition(" ")
+        if not quota:
+            quota = _read(f"{group}/cpu.cfs_quota_us")
+            period = _read(f"{group}/cpu.cfs_period_us")
+        granted, per = _number(quota), _number(period)
+        if granted and per:
+            # rounded down: one thread more than the quota gets all of them suspended
+            cores = min(cores, max(1, granted // per))
     return max(1, cores)
 
 
 def free_memory() -> int:
-    """Bytes that can still be allocated, by the kernel's and the cgroup's account."""
-    free = 4 << 30  # where the system does not say
+    """Bytes that can still be allocated, by the kernel's and the cgroups' account."""
+    # macOS keeps little memory free but much that it gives back on demand
+    free = (_sysctl("hw.memsize") or 8 << 30) // 2
     for line in _read("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    limit, used = _read("/sys/fs/cgroup/memory.max"), _read("/sys/fs/cgroup/memory.current")
-    if limit.isdigit() and used.isdigit():
-        free = min(free, max(0, int(limit) - int(used)))
+    for group in _cgroups("memory"):
+        for limit_name, used_name, cache_name in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            limit, used = _number(_read(f"{group}/{limit_name}")), None
+            if limit is not None:
+                used = _number(_read(f"{group}/{used_name}"))
+            if limit is None or used is None:
+                continue
+            # cached files are counted as used, but make way
+            for line in _read(f"{group}/memory.stat").splitlines():
+                name, _, value = line.partition(" ")
+                if name == cache_name:
+                    used -= min(used, _number(value) or 0)
+            free = min(free, max(0, limit - used))
     return free
 
 
@@ -66,9 +132,11 @@ def _cache_bytes(level: int, default: int) -> int:
         if _read(base + "level") == str(level) and _read(base + "type") != "Instruction":
             text = _read(base + "size")
             scale = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:], 0)
-            if scale and text[:-1].isdigit():
+            if scale and text[:-1].isdecimal():
                 return int(text[:-1]) * scale
-    return default
+    name = "l1dcachesize" if level == 1 else f"l{level}cachesize"
+    # the fast cores where there are two kinds
+    return _sysctl(f"hw.perflevel0.{name}") or _sysctl(f"hw.{name}") or default
 
 
 @functools.cache
@@ -82,3 +150,49 @@ def this_machine() -> Machine:
         # a virtual machine may report the host's whole cache: believe no more than 256 MiB
         l3=min(_cache_bytes(3, 8 << 20), 256 << 20),
     )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _blas() -> list[dict[str, Any]]:
+    """The BLAS libraries loaded into this process."""
+    import threadpoolctl
+
+    fields = ("internal_api", "version", "num_threads", "threading_layer", "architecture")
+    return [
+        {field: library[field] for field in fields if library.get(field) is not None}
+        for library in threadpoolctl.threadpool_info()
+        if library.get("user_api") == "blas"
+    ]
+
+
+def info() -> dict[str, Any]:
+    """Facts for bug reports, of JSON's types: versions, instruction sets, caches, BLAS, GPU."""
+    machine = this_machine()
+    numba = all(importlib.util.find_spec(name) is not None for name in ("numba", "numba_cuda"))
+    return {
+        "versions": {
+            "fastconv": _version("fastconv"),
+            "python": platform.python_version(),
+            "numpy": _version("numpy"),
+            "scipy": _version("scipy"),
+        },
+        "platform": platform.platform(),
+        "isa": {
+            "in use": core.isa(),
+            "usable": list(core.isas()),
+            "compiled": list(core.compiled_isas()),
+        },
+        "machine": str(machine),
+        "cores": machine.cores,
+        "caches": {"l1": machine.l1, "l2": machine.l2, "l3": machine.l3},
+        "free memory": free_memory(),
+        "blas": _blas(),
+        # asking a driver takes seconds and can fail: `info` does not start one
+        "gpu": "not checked: numba-cuda is installed" if numba else "none: numba-cuda is missing",
+    }

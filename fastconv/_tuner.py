@@ -1,0 +1,475 @@
+"""Timing the candidates of one problem, each of which must be right before it is timed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastconv import _timer
+from fastconv._machine import Machine, free_memory
+from fastconv._problem import Array, Problem, numpy_dtype
+from fastconv.solvers import BY_NAME
+
+if TYPE_CHECKING:
+    from fastconv._planner import Candidate
+    from fastconv._wisdom import Progress
+
+_log = logging.getLogger("fastconv")
+
+#: Candidates estimated at this many times the best estimate are not tried: models are wrong, but a
+#: factor of 30 would be the model's bug to mend. The best of two methods always are.
+HOPELESS_ESTIMATE = 30.0
+
+#: Scratch data repeats after this many elements: a prime, so that no row or channel equals another.
+_PERIOD = 65521
+
+#: Elements of y's dtype on either side of y that no candidate may touch.
+_GUARD = 64
+
+#: Products that checking one problem's outputs may take, and those multiplied at once.
+_CHECK_PRODUCTS = 1 << 22
+
+
+class Scratch:
+    """Arrays of a problem's shapes, dtypes and memory order, filled with seeded finite noise."""
+
+    def __init__(self, problem: Problem, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.problem = problem
+        self.x = _strided(problem.x_shape, numpy_dtype(problem.x_dtype), problem.layout)
+        self.w = np.empty(problem.w_shape, numpy_dtype(problem.w_dtype))
+        largest = _fill(self.x, rng)
+        _fill(self.w, rng)
+        if problem.y_dtype[0] in "iu" and self.w.dtype.kind == "f":
+            # a weighted mean of x, which fits where x does
+            self.w[...] = np.abs(self.w) / max(1, problem.taps)
+        dtype = numpy_dtype(problem.y_dtype)
+        size = math.prod(problem.y_shape)
+        self._guarded = np.empty(size + 2 * _GUARD, dtype)
+        self.y = self._guarded[_GUARD:-_GUARD].reshape(problem.y_shape)
+        self._poison = np.ones(1, dtype)
+        if problem.y_dtype != "bool":
+            self._poison = np.frombuffer(b"\xa5" * dtype.itemsize, dtype)
+        self._reference = _Reference(problem, self.x, self.w, largest, rng)
+
+    def why_wrong(
+        self, run: Callable[[], Any], bound: float, clock: _timer.Clock = _timer.clock
+    ) -> tuple[str | None, float]:
+        """Run once; None when what it wrote to `y` is right within `bound`, else what is not.
+
+        Also the seconds that the run took.
+        """
+        self._guarded[...] = self._poison
+        if self.y.dtype.kind not in "biu":
+            self.y[...] = np.nan
+        edges = (self._guarded[:_GUARD], self._guarded[-_GUARD:])
+        before = [edge.tobytes() for edge in edges]
+        watch = _timer.Deadline(None, clock)
+        run()
+        seconds = watch.spent
+        if [edge.tobytes() for edge in edges] != before:
+            return "it wrote beyond its output", seconds
+        return self._reference.why_wrong(self.y, bound), seconds
+
+
+def scratch_bytes(problem: Problem) -> int:
+    """Memory that `Scratch` takes."""
+    shapes = (
+        (problem.x_shape, problem.x_dtype),
+        (problem.w_shape, problem.w_dtype),
+        (problem.y_shape, problem.y_dtype),
+    )
+    return sum(math.prod(shape) * numpy_dtype(dtype).itemsize for shape, dtype in shapes)
+
+
+def _strided(shape: tuple[int, ...], dtype: np.dtype[Any], layout: str) -> Array:
+    if layout == "N*C":
+        return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)
+    if layout == "strided":  # the commonest kind: a crop of something wider
+        return np.empty((*shape[:-1], shape[-1] + 16), dtype)[..., : shape[-1]]
+    return np.empty(shape, dtype)
+
+
+def _fill(a: Array, rng: np.random.Generator) -> float:
+    """Noise of unit range, signed where the dtype is; integers up to 1000, to look like data.
+
+    Returns the largest magnitude.
+    """
+    count = min(_PERIOD, max(1, a.size))
+    kind = a.dtype.kind
+    noise: Array
+    if kind == "b":
+        noise = rng.integers(0, 2, count).astype(a.dtype)
+    elif kind in "iu":
+        info = np.iinfo(a.dtype)
+        noise = rng.integers(max(info.min, -1000), min(info.max, 1000) + 1, count).astype(a.dtype)
+    else:
+        noise = rng.uniform(-1, 1, count)
+        if kind == "c":
+            noise = noise + 1j * rng.uniform(-1, 1, count)
+        noise = noise.astype(a.dtype)
+    # row by row: no temporary of a's size
+    position = 0
+    flat = a.reshape(-1) if a.flags.c_contiguous else None
+    rows = [flat] if flat is not None else (a[i] for i in np.ndindex(a.shape[:-1]))
+    for row in rows:
+        done = 0
+        while done < row.shape[0]:
+            some = min(row.shape[0] - done, count - position)
+            row[done : done + some] = noise[position : position + some]
+            done += some
+            position = (position + some) % count
+    return float(np.abs(noise).max())
+
+
+def _sources(problem: Problem, axis: int, o: int) -> Array:
+    """Index into x along an axis of each tap of output o; -1 where x is not read."""
+    n, e = problem.size[axis], problem.input_dilation[axis]
+    t = np.arange(problem.kernel[axis], dtype=np.int64) * problem.dilation[axis]
+    t += o * problem.stride[axis] - problem.padding[axis][0]
+    if problem.boundary in ("zeros", "constant"):
+        inside = (t >= 0) & (t <= (n - 1) * e)
+        return np.where(inside & (t % e == 0), t // e, -1)
+    if problem.boundary == "nearest":
+        return np.clip(t, 0, n - 1)
+    if problem.boundary == "wrap":
+        return t % n
+    if problem.boundary == "reflect":
+        t %= 2 * n
+        return np.where(t < n, t, 2 * n - 1 - t)
+    if n == 1:
+        return np.zeros_like(t)
+    t %= 2 * n - 2
+    return np.where(t < n, t, 2 * n - 2 - t)
+
+
+class _Reference:
+    """Some outputs of a problem by the definition, in a dtype at least twice as precise."""
+
+    def __init__(
+        self, problem: Problem, x: Array, w: Array, largest: float, rng: np.random.Generator
+    ) -> None:
+        self._problem = problem
+        wide = {"f32": "f64", "f64": "f80", "c64": "c128", "c128": "c160"}
+        name = wide.get(problem.dtype, problem.accumulator)
+        self._dtype = numpy_dtype(name)
+        if problem.is_exact:
+            self._eps = 0.0
+        else:
+            self._eps = float(np.finfo(self._dtype).eps)
+        self._positions = self._choose(rng)
+        self._values = np.array(
+            [self._output(x, w, position) for position in self._positions], self._dtype
+        )
+        if problem.boundary == "constant":
+            largest = max(largest, abs(problem.cval))
+        # B of docs/accuracy.md, by output
+        self._scale = np.array(
+            [largest * float(np.abs(w[p[1]].astype(self._dtype)).sum()) for p in self._positions]
+        )
+
+    def _choose(self, rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """The first and the last output, and others at ends, where mistakes live, and within."""
+        shape = self._problem.y_shape
+        count = max(2, min(64, _CHECK_PRODUCTS // self._problem.taps))
+        chosen = [(0,) * len(shape), tuple(s - 1 for s in shape)]
+        while len(chosen) < count:
+            where = [(0, s - 1, int(rng.integers(s)), int(rng.integers(s))) for s in shape]
+            chosen.append(tuple(w[int(rng.integers(4))] for w in where))
+        return list(dict.fromkeys(chosen))
+
+    def _output(self, x: Array, w: Array, position: tuple[int, ...]) -> Any:
+        p = self._problem
+        n, k, *where = position
+        channels = p.channels // p.groups
+        first = k // (p.filters // p.groups) * channels
+        taps = w[k]
+        if p.flip:
+            taps = np.flip(taps, tuple(range(1, taps.ndim)))
+        sources = [_sources(p, axis, o) for axis, o in enumerate(where)]
+        total = self._dtype.type(0)
+        beyond = _cast(p.cval if p.boundary == "constant" else 0, self._dtype)
+        # in slices of the first kernel axis: a window may be as large as x
+        step = max(1, _CHECK_PRODUCTS // max(1, p.taps // p.kernel[0]))
+        for start in range(0, p.kernel[0], step):
+            part = [sources[0][start : start + step], *sources[1:]]
+            index = np.ix_(np.arange(first, first + channels), *part)
+            window = x[n][index].astype(self._dtype)
+            outside = functools.reduce(np.logical_or, (i < 0 for i in index))
+            window = np.where(outside, beyond, window)
+            products = window * taps[:, start : start + step].astype(self._dtype)
+            total = total + products.sum(dtype=self._dtype)
+        return total
+
+    def why_wrong(self, y: Array, bound: float) -> str | None:
+        p = self._problem
+        if y.dtype.kind not in "biu" and not np.isfinite(y).all():
+            return "an output is not finite or was not written"
+        got: Array = y[tuple(np.array(self._positions).T)]
+        if p.dtype == "bool":
+            ok = got.astype(bool) == (self._values != 0)
+        elif p.is_exact:
+            ok = got == self._values.astype(y.dtype)
+        else:
+            slack = 2.0 * p.taps * self._eps
+            size = np.abs(self._values).astype(float)
+            allowed = (bound + slack) * self._scale
+            values = self._values
+            if p.y_dtype[0] in "iu":
+                # truncated when stored, and undefined out of range
+                info = np.iinfo(y.dtype)
+                fits = (values.real >= info.min) & (values.real <= info.max)
+                got, values = got[fits], values[fits]
+                allowed = allowed[fits] + 1
+            else:
+                narrow = _finfo(y.dtype)
+                allowed = allowed + float(narrow.eps) * size + float(narrow.smallest_subnormal)
+            ok = np.abs(got.astype(self._dtype) - values) <= allowed
+        if ok.all():
+            return None
+        index = int(np.argmin(ok))
+        return f"output {self._positions[index]} is {got[index]}, expected {self._values[index]}"
+
+
+def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
+    """A constant as the engine stores it: integers wrap."""
+    if dtype.kind in "iu":
+        return np.array(int(value) & (2 ** (8 * dtype.itemsize) - 1), np.uint64).astype(dtype)
+    return dtype.type(value)
+
+
+def _finfo(dtype: np.dtype[Any]) -> Any:
+    if dtype.name == "bfloat16":
+        import ml_dtypes
+
+        return ml_dtypes.finfo(dtype)
+    return np.finfo(dtype)
+
+
+@dataclasses.dataclass
+class _Entrant:
+    candidate: Candidate
+    call: Callable[[], Any]
+    first: float  # seconds of the checked call, which also builds what later calls find built
+
+
+@dataclasses.dataclass
+class _Field:
+    """Candidates sorted into those ready to be timed, those left out, and those refused."""
+
+    entrants: list[_Entrant]
+    untimed: list[Candidate]
+    refused: list[Candidate]
+
+
+def _enter(
+    found: Sequence[Candidate], machine: Machine, deadline: _timer.Deadline, hopeless: float,
+    progress: Progress | None, clock: _timer.Clock,
+) -> _Field:  # fmt: skip
+    """Plan and check candidates until half of the time is gone."""
+    legal = [c for c in found if c.refused is None]
+    field = _Field([], [], [c for c in found if c.refused is not None])
+    if not legal:
+        return field
+    problem = legal[0].problem
+    why_none = _why_none(problem, legal[0], deadline)
+    try:
+        scratch = Scratch(problem) if why_none is None else None
+    except MemoryError:
+        why_none, scratch = "there is no memory for its arrays", None
+    if scratch is None:
+        _log.info("nothing is timed for %s: %s", problem, why_none)
+        field.untimed = legal
+        return field
+    memory = free_memory() // 2
+    methods = len({c.method for c in legal})
+    for number, c in enumerate(_by_turns(legal)):
+        late = deadline.left < deadline.seconds / 2 and len(field.entrants) >= 2
+        if number < methods and c.seconds < deadline.left / 4:
+            late = False  # no method misses its turn for another's having been slow
+        # where the model was too hopeful of the first, it may have been of this one's rivals too
+        best = max(legal[0].seconds, min((e.first for e in field.entrants), default=0.0))
+        slow = c.seconds > hopeless * best and number >= 2
+        if late or slow or c.seconds > deadline.left or c.workspace_bytes > memory:
+            field.untimed.append(c)
+            continue
+        if progress is not None:
+            progress(0.5 * number / len(legal), f"checking {c.method}")
+        wrong: str | None
+        try:
+            call = _call(c, scratch, machine)
+            wrong, first = scratch.why_wrong(call, c.error_bound, clock)
+        except Exception as error:  # whatever an algorithm does, the others can still be timed
+            wrong = f"it failed when tried: {type(error).__name__}: {error}"
+        if wrong is not None:
+            _log.warning("%s %s is dropped: %s, in %s", c.method, dict(c.config), wrong, problem)
+            field.refused.insert(0, dataclasses.replace(c, refused=wrong))
+            continue
+        field.entrants.append(_Entrant(c, call, first))
+        if problem.prepared:
+            memory -= c.workspace_bytes  # packed weights of all entrants live side by side
+    field.entrants.sort(key=lambda e: e.first)
+    return field
+
+
+def _by_turns(legal: Sequence[Candidate]) -> list[Candidate]:
+    """The best guess of each method, then the second of each, and so on.
+
+    A method with many settings must not use up the time before another has had a turn.
+    """
+    turns: dict[str, int] = {}
+    ranks = []
+    for c in legal:
+        ranks.append(turns.get(c.method, 0))
+        turns[c.method] = ranks[-1] + 1
+    return [c for _, c in sorted(zip(ranks, legal), key=lambda pair: pair[0])]
+
+
+def _why_none(problem: Problem, best: Candidate, deadline: _timer.Deadline) -> str | None:
+    """Why not even the likeliest candidate can be tried."""
+    if math.prod(problem.y_shape) == 0 or problem.taps == 0 or math.prod(problem.x_shape) == 0:
+        return "there is nothing to compute"
+    if best.seconds * 2 > deadline.seconds:
+        return f"one call is estimated at {best.seconds:.3g} s, the budget is {deadline.seconds} s"
+    if scratch_bytes(problem) > free_memory() // 2:
+        return f"its arrays take {scratch_bytes(problem)} bytes, over half of what is free"
+    return None
+
+
+def _call(c: Candidate, scratch: Scratch, machine: Machine) -> Callable[[], Any]:
+    """A call as the engine makes it, with the weights packed before when the problem says so."""
+    plan = BY_NAME[c.method].plan(c.problem, c.config, machine)
+    x, w, y = scratch.x, scratch.w, scratch.y
+    if c.problem.prepared:
+        packed = plan.pack_stored(w)
+        return lambda: plan(x, packed, None, y)
+    return lambda: plan(x, plan.pack_stored(w), None, y)
+
+
+def race(
+    found: Sequence[Candidate],
+    machine: Machine,
+    budget: float,
+    progress: Progress | None = None,
+    *,
+    clock: _timer.Clock = _timer.clock,
+) -> list[Candidate]:
+    """Find the fastest of the candidates of one problem.
+
+    Parameters
+    ----------
+    found : list of Candidate
+        As the planner lists them, the least estimate first. Those refused stay so.
+    machine : Machine
+        What plans are made for.
+    budget : float
+        Seconds to take, about: a call that has begun is not interrupted.
+    progress : callable, optional
+        Told the fraction done and what is being done.
+    clock : callable
+        Tests pass their own.
+
+    Returns
+    -------
+    list of Candidate
+        Those timed (`source` is ``"timed"``, `seconds` the lower quartile), fastest first, ties
+        by the smaller error bound, workspace and estimate; then those not timed, as they came;
+        then those refused, among them any that gave a wrong result or failed here. When the
+        budget was too small to tell, all are returned as not timed.
+    """
+    deadline = _timer.Deadline(budget, clock)
+    field = _enter(found, machine, deadline, HOPELESS_ESTIMATE, progress, clock)
+    entrants, untimed = field.entrants, field.untimed
+    if not entrants:
+        return field.untimed + field.refused
+
+    position = {id(c): i for i, c in enumerate(found)}
+
+    def prefer(index: int) -> tuple[float, int, int]:
+        c = entrants[index].candidate
+        return c.error_bound, c.workspace_bytes, position[id(c)]
+
+    def report(done: float) -> None:
+        if progress is not None:
+            progress(0.5 + done / 2, f"timing {len(entrants)} candidates")
+
+    ranking = _timer.rank(
+        [e.call for e in entrants], seen=[e.first for e in entrants],
+        budget=max(0.0, deadline.left), prefer=prefer, clock=clock, progress=report,
+    )  # fmt: skip
+    timed = []
+    for index in ranking.order:
+        timing = ranking.timings[index]
+        assert timing is not None
+        timed.append(
+            dataclasses.replace(
+                entrants[index].candidate, seconds=max(timing.seconds, 1e-9), source="timed"
+            )
+        )
+    late = [e.candidate for i, e in enumerate(entrants) if ranking.timings[i] is None]
+    left = {id(c) for c in (*late, *untimed)}
+    if progress is not None:
+        progress(1.0, "done")
+    if _rivals(timed, [c for c in found if id(c) in left]):
+        left |= {id(e.candidate) for e in entrants}
+        timed = []
+    return timed + [c for c in found if id(c) in left] + field.refused
+
+
+def _rivals(timed: Sequence[Candidate], untimed: Sequence[Candidate]) -> bool:
+    """Whether the best of those timed should not count as the winner.
+
+    It has beaten nobody though others were likely, or another method, not tried for lack of time,
+    is estimated to be faster than it is.
+    """
+    best = timed[0]
+    return any(
+        c.seconds < best.seconds
+        if c.method != best.method
+        else len(timed) == 1 and c.seconds < HOPELESS_ESTIMATE * best.seconds
+        for c in untimed
+    )
+
+
+def bench(
+    found: Sequence[Candidate],
+    machine: Machine,
+    budget: float,
+    progress: Progress | None = None,
+    *,
+    clock: _timer.Clock = _timer.clock,
+) -> list[tuple[Candidate, _timer.Timing | None]]:
+    """Time every candidate to the end, interleaved, however slow it is.
+
+    Parameters are those of `race`.
+
+    Returns
+    -------
+    list of (Candidate, Timing or None)
+        Those timed, fastest first; then those there was no time for; then those refused.
+    """
+    deadline = _timer.Deadline(budget, clock)
+    field = _enter(found, machine, deadline, math.inf, progress, clock)
+
+    def report(done: float) -> None:
+        if progress is not None:
+            progress(0.5 + done / 2, f"timing {len(field.entrants)} candidates")
+
+    timings = _timer.compare(
+        [e.call for e in field.entrants], budget=max(0.0, deadline.left), clock=clock,
+        progress=report,
+    )  # fmt: skip
+    timed = sorted(
+        zip((e.candidate for e in field.entrants), timings), key=lambda pair: pair[1].seconds
+    )
+    return [
+        *((dataclasses.replace(c, seconds=t.seconds, source="timed"), t) for c, t in timed),
+        *((c, None) for c in field.untimed),
+        *((c, None) for c in field.refused),
+    ]

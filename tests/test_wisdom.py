@@ -1,0 +1,537 @@
+"""Wisdom is a cache: whatever happens to its file costs time, never an exception."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import io
+import json
+import logging
+import os
+import pathlib
+import sqlite3
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from fastconv import _planner, _wisdom
+from fastconv._machine import Machine
+from fastconv._planner import Candidate
+from fastconv._problem import Problem
+from fastconv.solvers import BY_NAME
+
+HERE = Machine(isa="avx2", cores=4, l1=32768, l2=1 << 20, l3=8 << 20)
+ELSEWHERE = Machine(isa="avx512", cores=64, l1=32768, l2=1 << 20, l3=8 << 20)
+PROBLEM = Problem.parse("conv2d f32 n1 c8 h9 w9 k4 r3 s3 p1")
+
+REVISION = BY_NAME["naive"].revision
+
+
+def timed(problem: Problem = PROBLEM, seconds: float = 1e-3, **config: int | str) -> Candidate:
+    return Candidate(problem, "naive", config, seconds, 0, 0.0, "timed")
+
+
+@pytest.fixture
+def file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    path = tmp_path / "deep" / "wisdom.db"
+    monkeypatch.setenv("FASTCONV_WISDOM", str(path))
+    monkeypatch.setattr(_wisdom, "_stores", {})
+    return path
+
+
+def restart() -> None:
+    """What the next process would see."""
+    _wisdom._stores.clear()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_remembers_across_processes(file: pathlib.Path) -> None:
+    assert _wisdom.lookup(PROBLEM, HERE) is None
+    assert not file.exists()  # asking writes nothing
+    _wisdom.remember(timed(tile=3, isa="avx2"), HERE)
+    expected = _wisdom.Known("naive", {"tile": 3, "isa": "avx2"}, 1e-3)
+    assert _wisdom.lookup(PROBLEM, HERE) == expected
+    restart()
+    assert _wisdom.lookup(PROBLEM, HERE) == expected
+    assert file.is_file() and file.parent.stat().st_mode & 0o077 == 0
+    (row,) = _wisdom.rows()
+    assert (row.how, row.revision, row.stale) == ("timed", REVISION, None)
+    assert set(row.versions) >= {"numpy", "scipy"}
+
+
+def test_odd_characters_in_the_path(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a b?mode=ro#%41 é" / "wisdom.db"
+    monkeypatch.setenv("FASTCONV_WISDOM", str(path))
+    monkeypatch.setattr(_wisdom, "_stores", {})
+    _wisdom.remember(timed(), HERE)
+    restart()
+    assert path.is_file() and _wisdom.lookup(PROBLEM, HERE) is not None
+
+
+def test_another_process_reads_it(file: pathlib.Path) -> None:
+    _wisdom.remember(timed(), HERE)
+    code = "from fastconv import _wisdom; print(*[r.problem for r in _wisdom.rows()], sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(PROBLEM)
+
+
+def test_key_is_problem_and_machine(file: pathlib.Path) -> None:
+    _wisdom.remember(timed(), HERE)
+    assert _wisdom.lookup(PROBLEM, ELSEWHERE) is None
+    for other in (
+        PROBLEM.replace(prepared=True), PROBLEM.replace(threads=2), PROBLEM.replace(size=(9, 8)),
+        PROBLEM.replace(accuracy="strict"), PROBLEM.replace(layout="N*C"),
+    ):  # fmt: skip
+        assert _wisdom.lookup(other, HERE) is None
+
+
+def test_the_last_timing_counts(file: pathlib.Path) -> None:
+    _wisdom.remember(timed(seconds=2.0), HERE)
+    _wisdom.remember(timed(seconds=1.0), HERE)
+    restart()
+    known = _wisdom.lookup(PROBLEM, HERE)
+    assert known is not None and known.seconds == 1.0
+    assert len(_wisdom.rows()) == 1
+
+
+def test_memory_only(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setenv("FASTCONV_WISDOM", ":memory:")
+    monkeypatch.setattr(_wisdom, "_stores", {})
+    monkeypatch.chdir(tmp_path)
+    _wisdom.remember(timed(), HERE)
+    assert _wisdom.lookup(PROBLEM, HERE) is not None
+    assert len(_wisdom.rows()) == 1 and not _wisdom.writable()
+    assert _wisdom.clear() and _wisdom.rows() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_path_is_in_the_cache_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.delenv("FASTCONV_WISDOM")
+    _wisdom._default_path.cache_clear()
+    assert pathlib.Path(_wisdom.path()).is_absolute()
+    assert "fastconv" in _wisdom.path()
+    monkeypatch.setenv("FASTCONV_WISDOM", "")  # empty is not set
+    assert _wisdom.path() == _wisdom._default_path()
+    _wisdom._default_path.cache_clear()
+
+
+def test_no_cache_directory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import platformdirs
+
+    def fails(*_: Any) -> pathlib.Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.delenv("FASTCONV_WISDOM")
+    for broken in (fails, lambda *_: pathlib.Path("~/.cache")):
+        monkeypatch.setattr(platformdirs, "user_cache_path", broken)
+        _wisdom._default_path.cache_clear()
+        assert _wisdom.path() == ":memory:"
+    _wisdom._default_path.cache_clear()
+    assert len(warnings(caplog)) == 2
+
+
+# Damage
+
+
+def fill(count: int = 200) -> None:
+    """Rows for batches of 1 to `count`, in one write."""
+    _wisdom.remember(timed(), HERE)
+    store = _wisdom._store()
+    row = store.get((str(HERE), str(PROBLEM)))
+    assert row is not None
+    batches = range(1, count + 1)
+    store.put(dataclasses.replace(row, problem=str(PROBLEM.replace(batch=n))) for n in batches)
+
+
+def use_it() -> None:
+    """Everything that reads or writes; none may raise."""
+    _wisdom.lookup(PROBLEM, HERE)
+    _wisdom.remember(timed(), HERE)
+    assert _wisdom.lookup(PROBLEM, HERE) is not None
+    _wisdom.remember(timed(PROBLEM.replace(batch=7)), HERE)
+    _wisdom.rows()
+    _wisdom.writable()
+    _wisdom.export(io.StringIO())
+    _wisdom.import_(io.StringIO("nonsense\n"))
+    assert _wisdom.lookup(PROBLEM, HERE) is not None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: b"this is not a database at all" * 100,
+        lambda raw: raw[:50],
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: raw[:100] + os.urandom(len(raw) - 100),
+        lambda raw: os.urandom(len(raw)),
+        lambda raw: raw[:4096] + b"\xff" * (len(raw) - 4096),
+    ],
+    ids=["text", "header", "half", "pages", "random", "all ones"],
+)
+def test_a_corrupt_file_is_set_aside(
+    file: pathlib.Path, caplog: pytest.LogCaptureFixture, damage: Any
+) -> None:
+    fill()
+    raw = file.read_bytes()
+    file.write_bytes(damage(raw))
+    restart()
+    use_it()
+    assert len(warnings(caplog)) == 1
+    assert file.with_name("wisdom.db.corrupt").is_file()
+    restart()
+    assert _wisdom.lookup(PROBLEM, HERE) is not None  # the new file works
+
+
+def test_flipped_bytes_never_raise(file: pathlib.Path) -> None:
+    import random
+
+    fill(60)
+    raw = file.read_bytes()
+    rng = random.Random(1)
+    for _ in range(40):
+        broken = bytearray(raw)
+        for _ in range(rng.choice((1, 5, 50))):
+            broken[rng.randrange(len(broken))] = rng.randrange(256)
+        file.write_bytes(bytes(broken))
+        restart()
+        use_it()
+
+
+def test_an_empty_file_is_a_new_one(file: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    file.parent.mkdir()
+    file.touch()
+    use_it()
+    assert warnings(caplog) == []
+    restart()
+    assert _wisdom.lookup(PROBLEM, HERE) is not None
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("config", "{"), ("config", '{"a":[1]}'), ("config", "[]"), ("config", '{"a":true}'),
+     ("seconds", "soon"), ("seconds", -1.0), ("seconds", 9e999), ("revision", "x"),
+     ("revision", 99), ("solver", "guesswork"), ("solver", b"\xff\xfe"), ("how", "dreamt"),
+     ("versions", "null"), ("config", "[" * 100_000)],
+)  # fmt: skip
+def test_a_damaged_row_is_a_miss(file: pathlib.Path, column: str, value: Any) -> None:
+    _wisdom.remember(timed(), HERE)
+    _wisdom.remember(timed(PROBLEM.replace(batch=2)), HERE)
+    with sqlite3.connect(file) as connection:
+        where = "WHERE problem = ?"
+        connection.execute(f"UPDATE wisdom SET {column} = ? {where}", (value, str(PROBLEM)))
+    connection.close()
+    restart()
+    assert _wisdom.lookup(PROBLEM, HERE) is None
+    assert _wisdom.lookup(PROBLEM.replace(batch=2), HERE) is not None
+    _wisdom.rows()
+
+
+def test_a_problem_that_does_not_parse_is_no_row(file: pathlib.Path) -> None:
+    _wisdom.remember(timed(), HERE)
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE wisdom SET problem = 'conv9d nonsense'")
+    connection.close()
+    restart()
+    assert _wisdom.rows() == []
+
+
+def test_another_schema_is_left_alone(file: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    _wisdom.remember(timed(), HERE)
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    raw = file.read_bytes()
+    restart()
+    assert _wisdom.lookup(PROBLEM, HERE) is None
+    use_it()
+    assert not _wisdom.clear()
+    assert file.read_bytes() == raw
+    assert len(warnings(caplog)) == 1 and "schema 99" in warnings(caplog)[0]
+
+
+def test_someone_elses_database_is_left_alone(
+    file: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.parent.mkdir()
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE wisdom (precious TEXT)")
+        connection.execute("INSERT INTO wisdom VALUES ('data')")
+    connection.close()
+    raw = file.read_bytes()
+    use_it()
+    assert not _wisdom.clear()
+    assert file.read_bytes() == raw
+    assert "not a file of fastconv" in warnings(caplog)[0]
+
+
+def test_columns_are_missing(file: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    _wisdom.remember(timed(), HERE)
+    with sqlite3.connect(file) as connection:
+        connection.execute("DROP TABLE wisdom")
+        connection.execute("CREATE TABLE wisdom (machine TEXT)")
+    connection.close()
+    restart()
+    use_it()
+    assert len(warnings(caplog)) == 1
+
+
+# What cannot be read or written
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "device", "parent is a file", "dangling"])
+def test_no_regular_file(
+    file: pathlib.Path, caplog: pytest.LogCaptureFixture, kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if kind == "parent is a file":
+        file.parent.touch()
+    else:
+        file.parent.mkdir()
+    if kind == "directory":
+        file.mkdir()
+    elif kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes here")
+        os.mkfifo(file)
+    elif kind == "device":
+        monkeypatch.setenv("FASTCONV_WISDOM", os.devnull)
+    elif kind == "dangling":
+        file.symlink_to(file.parent / "no" / "such")
+    use_it()
+    assert len(warnings(caplog)) == 1
+    assert not _wisdom.writable()
+    assert len(_wisdom.rows()) == 2  # in memory
+
+
+def test_locked_by_another_writer(file: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    _wisdom.remember(timed(), HERE)
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    second = PROBLEM.replace(batch=2)
+    try:
+        _wisdom.remember(timed(second), HERE)
+        assert _wisdom.lookup(second, HERE) is not None
+        assert len(_wisdom.rows()) == 2  # what was read before is not lost
+        assert not _wisdom.clear()
+        assert len(warnings(caplog)) == 1
+        restart()
+        assert _wisdom.lookup(PROBLEM, HERE) is None  # locked: a miss
+        _wisdom.remember(timed(second), HERE)
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+    third = PROBLEM.replace(batch=3)
+    _wisdom.remember(timed(third), HERE)  # writes what is pending, too
+    restart()
+    assert {r.problem for r in _wisdom.rows()} == {str(PROBLEM), str(second), str(third)}
+
+
+def test_a_full_disk(
+    file: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(5)
+    before = len(_wisdom.rows())
+    connect = sqlite3.connect
+
+    def small_disk(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*args, **options)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", small_disk)
+    fill(3000)
+    assert len(_wisdom.rows()) == 3000
+    monkeypatch.undo()
+    assert len(warnings(caplog)) == 1 and "full" in warnings(caplog)[0]
+    os.environ["FASTCONV_WISDOM"] = str(file)
+    try:
+        restart()
+        assert len(_wisdom.rows()) == before  # the transaction left nothing half done
+    finally:
+        os.environ["FASTCONV_WISDOM"] = ":memory:"
+
+
+def test_python_without_sqlite(
+    file: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    use_it()
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_candidate_that_is_no_row_is_not_remembered(file: pathlib.Path) -> None:
+    for seconds in (0.0, float("nan"), float("inf")):
+        _wisdom.remember(timed(seconds=seconds), HERE)
+    assert _wisdom.rows() == []
+
+
+# Many at once
+
+
+def test_threads(file: pathlib.Path) -> None:
+    def work(i: int) -> None:
+        _wisdom.remember(timed(PROBLEM.replace(batch=i + 1)), HERE)
+        assert _wisdom.lookup(PROBLEM.replace(batch=i + 1), HERE) is not None
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(64)))
+    _wisdom.remember(timed(PROBLEM.replace(batch=65)), HERE)
+    restart()
+    assert len(_wisdom.rows()) == 65
+
+
+def test_processes(file: pathlib.Path) -> None:
+    code = """
+import sys
+from fastconv import _wisdom
+sys.path.insert(0, sys.argv[1])
+from test_wisdom import HERE, PROBLEM, timed
+for i in range(20):
+    _wisdom.remember(timed(PROBLEM.replace(batch=20 * int(sys.argv[2]) + i + 1)), HERE)
+_wisdom._BUSY = 10.0
+_wisdom._store().put([])
+"""
+    folder = str(pathlib.Path(__file__).parent)
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, folder, str(i)],
+                         stderr=subprocess.PIPE, text=True)
+        for i in range(3)
+    ]  # fmt: skip
+    for process in running:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert len(_wisdom.rows()) == 60
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking with threads, from 3.12 on
+def test_fork(file: pathlib.Path) -> None:
+    _wisdom.remember(timed(), HERE)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            _wisdom.remember(timed(PROBLEM.replace(batch=2)), HERE)
+            status = 0 if _wisdom.lookup(PROBLEM, HERE) is not None else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    _wisdom.remember(timed(PROBLEM.replace(batch=3)), HERE)
+    assert len(_wisdom.rows()) == 3
+
+
+# Lines of JSON
+
+
+def test_export_and_import(file: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    fill(5)
+    text = tmp_path / "rows.jsonl"
+    assert _wisdom.export(text) == 5
+    before = _wisdom.rows()
+    assert _wisdom.clear() and _wisdom.rows() == []
+    done = _wisdom.import_(text)
+    assert (done.accepted, done.skipped) == (5, ())
+    restart()
+    after = _wisdom.rows()
+    assert [r.how for r in after] == ["imported"] * 5
+    assert [dataclasses.replace(r, how="timed") for r in after] == before
+    assert _wisdom.lookup(PROBLEM, HERE) is not None
+
+
+def test_import_does_not_replace_what_was_timed_here(file: pathlib.Path) -> None:
+    _wisdom.remember(timed(seconds=1.0), HERE)
+    lines = io.StringIO()
+    _wisdom.export(lines)
+    _wisdom.remember(timed(seconds=2.0), HERE)
+    done = _wisdom.import_(io.StringIO(lines.getvalue()))
+    assert done.accepted == 0 and "timed here" in done.skipped[0][1]
+    assert _wisdom.rows()[0].seconds == 2.0
+
+
+def line(**changes: Any) -> str:
+    fields = {
+        "schema": 1, "machine": str(HERE), "problem": str(PROBLEM), "solver": "naive",
+        "config": {}, "seconds": 1e-3, "how": "timed", "revision": REVISION, "versions": {},
+        "created": "2026-01-01 00:00:00",
+    }  # fmt: skip
+    fields.update(changes)
+    return json.dumps({k: v for k, v in fields.items() if v is not ...})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nonsense", "not JSON"), ("[1]", "expected a JSON object"), ("[" * 50_000, "not JSON"),
+        (line(schema=2), "expected schema 1, got 2"), (line(schema=...), "got None"),
+        (line(problem="conv2d f32"), "lacks"), (line(problem=7), "expected text for problem"),
+        (line(problem="conv2d  f32 n1 c8 h9 w9 k4 r3 s3 p1"), "canonical"),
+        (line(solver="guess"), "no solver is called 'guess'"),
+        (line(revision=REVISION + 1), "of naive is not the current"),
+        (line(revision=True), "whole number"), (line(revision="1"), "whole number"),
+        (line(config={"a": 1.5}), "settings"), (line(config=[]), "settings"),
+        (line(config={"a": {"b": 1}}), "settings"), (line(versions={"numpy": 2}), "versions"),
+        (line(seconds=0), "above 0"), (line(seconds=float("nan")), "above 0"),
+        (line(seconds="1"), "number for seconds"), (line(how="x"), "timed or imported"),
+        (line(machine=""), "machine"), (line(created=...), "created is missing"),
+        (line(code="import os"), "unknown field 'code'"),
+    ],
+)  # fmt: skip
+def test_bad_lines_are_skipped(file: pathlib.Path, text: str, reason: str) -> None:
+    good = line(problem=str(PROBLEM.replace(batch=2)))
+    done = _wisdom.import_(io.StringIO(f"{text}\n\n{good}\n"))
+    assert done.accepted == 1
+    ((number, why),) = done.skipped
+    assert number == 1 and reason in why
+    assert [r.problem for r in _wisdom.rows()] == [str(PROBLEM.replace(batch=2))]
+
+
+def test_binary_rubbish_is_no_import(file: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_bytes(os.urandom(10_000))
+    assert _wisdom.import_(rubbish).accepted == 0
+
+
+def test_import_of_a_missing_file(file: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        _wisdom.import_(tmp_path / "none")
+
+
+# With the planner
+
+
+def test_the_planner_uses_it_and_times_nothing(
+    file: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem.parse("conv1d f32 n1 c1 w40 k1 s3")
+    best = _planner.tune(problem, budget=10)[0]
+    assert best.source == "timed"
+    restart()
+    monkeypatch.setattr(
+        "fastconv._tuner.race", lambda *_: pytest.fail("timed although it is known")
+    )
+    with _planner.autotune("measure"):
+        choice = _planner.choose(problem)
+    assert choice.candidate.source == "wisdom"
+    assert (choice.candidate.method, choice.candidate.config) == (best.method, best.config)
+    with _planner.autotune("off"):
+        assert _planner.choose(problem).candidate.source == "model"
+
+
+def test_a_config_that_is_not_legal_here_is_a_miss(file: pathlib.Path) -> None:
+    from fastconv._machine import this_machine
+
+    problem = Problem.parse("conv1d f32 n1 c1 w40 k1 s3")
+    _wisdom.remember(timed(problem, nonsense=10**9), this_machine())
+    assert _wisdom.lookup(problem, this_machine()) is not None
+    assert _planner.choose(problem).candidate.source == "model"
