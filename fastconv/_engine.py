@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -112,30 +112,30 @@ def run(
             while len(_cache) >= _CACHE_SIZE:
                 del _cache[next(iter(_cache))]
             _cache[key] = choice
-    problem = choice.plan.problem
+    step = choice.plan
     if out is None:
-        y = np.empty(problem.y_shape, numpy_dtype(problem.y_dtype))
-    elif out.shape != problem.y_shape:
-        raise ValueError(f"expected out of shape {problem.y_shape}, got {out.shape}")
+        y = np.empty(step.y_shape, step.y_dtype)
+    elif out.shape != step.y_shape:
+        raise ValueError(f"expected out of shape {step.y_shape}, got {out.shape}")
+    elif not out.flags.writeable:
+        raise ValueError("expected out that can be written to, got a read-only array")
     else:
         y = out
+    if bias is not None and bias.shape != (w.shape[0],):
+        raise ValueError(f"expected bias of shape {(w.shape[0],)}, got {bias.shape}")
+    packed = None
     if recorder is not None:
         packed, skip = recorder(choice, w)
         if skip:
-            y = np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
-            return y
-    else:
-        packed = None
+            return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
     if y.size == 0:
         return y
-    if problem.taps == 0 or x.size == 0 and problem.boundary == "zeros":
+    if step.is_empty:
         y[...] = 0
         if bias is not None:
-            y += bias.reshape(-1, *(1,) * problem.ndim).astype(y.dtype)
+            y += bias.reshape(-1, *(1,) * step.problem.ndim).astype(y.dtype)
         return y
-    if packed is None:
-        packed = choice.plan.pack_stored(w)
-    choice.plan(x, packed, bias, y)
+    step(x, step.pack_stored(w) if packed is None else packed, bias, y)
     return y
 
 
@@ -148,18 +148,17 @@ def _cut(x: Array, padding: Pads, dilation: Sequence[int]) -> tuple[Array, Pads]
     index: list[slice] = [slice(None), slice(None)]
     pads = []
     for size, e, (lo, hi) in zip(x.shape[2:], dilation, padding):
-        start, stop = 0, size
-        if lo < 0:
-            start = min(size, -(lo // e))  # samples wholly or partly cut: ceil(-lo / e)
-            lo += start * e
-        if hi < 0:
-            cut = min(size - start, -(hi // e))
-            stop -= cut
-            hi += cut * e
-        if lo < 0 or hi < 0:
+        total = max(0, (size - 1) * e + 1) + lo + hi
+        # samples wholly or partly cut: ceil(-lo / e) and ceil(-hi / e)
+        start = min(size, -(lo // e)) if lo < 0 else 0
+        stop = max(start, size + hi // e) if hi < 0 else size
+        if start < stop:
+            pads.append((lo + start * e, hi + (size - stop) * e))
+        elif total >= 0:  # only padding and the zeros between samples are left
+            pads.append((total, 0))
+        else:
             raise ValueError(f"expected padding that leaves some input, got {padding}")
         index.append(slice(start, stop))
-        pads.append((lo, hi))
     return x[tuple(index)], tuple(pads)
 
 
@@ -214,14 +213,13 @@ class FrontEnd:
 
 
 _front_ends: dict[Callable[..., Any], FrontEnd] = {}
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def front_end(
-    data: str, kernel: str | None, out: str = "out"
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def front_end(data: str, kernel: str | None, out: str = "out") -> Callable[[_F], _F]:
     """Decorator: let `plan`, `candidates` and `tune` take the function. It is returned unchanged."""
 
-    def register(function: Any) -> Any:
+    def register(function: _F) -> _F:
         _front_ends[function] = FrontEnd(data, kernel, out)
         return function
 
@@ -343,7 +341,9 @@ def _record(
     fn: Callable[..., Any], arguments: dict[str, Any], pack: bool
 ) -> tuple[tuple[_planner.Choice, Any], ...]:
     """The steps of a call that is walked through without computing."""
-    data = arguments[_front_ends[fn].data]
+    data, out = arguments[_front_ends[fn].data], arguments.get(_front_ends[fn].out)
+    if isinstance(out, np.ndarray):  # what the caller's array holds must outlive the planning
+        arguments = {**arguments, _front_ends[fn].out: np.zeros_like(out)}
     steps: list[tuple[_planner.Choice, Any]] = []
 
     def record(choice: _planner.Choice, w: Array) -> tuple[Any, bool]:
@@ -399,13 +399,31 @@ def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
 def candidates(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> list[Any]:
     """Every way to run a call: (method, config) with what each costs, and the refused with why.
 
-    Parameters are those of `plan`.
+    Parameters
+    ----------
+    fn : function
+        Any function of `fastconv.nn`, `fastconv.signal` or `fastconv.ndimage`.
+    x : array_like or (shape, dtype)
+        Data, or what they are like; values are not read.
+    w : array_like, optional
+        What the function takes as kernel: weights, taps, sigma, size.
+    **options
+        The function's other arguments.
 
     Returns
     -------
     list of Candidate
         For each step of the call (one, for a convolution) the quickest estimate first, then
         those refused, whose attribute `refused` is the reason.
+
+    Examples
+    --------
+    >>> import fastconv, numpy as np
+    >>> found = fastconv.candidates(fastconv.convolve, np.arange(9), np.arange(3))
+    >>> sorted({c.method for c in found if c.refused is None})
+    ['direct', 'naive']
+    >>> next(c for c in found if c.method == "im2col").refused
+    'BLAS multiplies no i64'
     """
     arguments = _arguments(fn, x, w, options)
     limit = options.get("workspace_limit")
@@ -418,15 +436,30 @@ def tune(
 ) -> list[Any]:
     """Time the candidates of a call on scratch arrays and remember the fastest.
 
-    Parameters are those of `plan`, and
-
+    Parameters
+    ----------
+    fn : function
+        Any function of `fastconv.nn`, `fastconv.signal` or `fastconv.ndimage`.
+    x : array_like or (shape, dtype)
+        Data, or what they are like; values are not read.
+    w : array_like, optional
+        What the function takes as kernel: weights, taps, sigma, size.
     budget : float
         Seconds that timing each problem may take, about.
+    **options
+        The function's other arguments.
 
     Returns
     -------
     list of Candidate
         Those timed first, fastest first. Later calls of the same problem use the winner.
+
+    Examples
+    --------
+    >>> import fastconv, numpy as np
+    >>> found = fastconv.tune(fastconv.convolve, np.ones(999), np.ones(99))  # doctest: +SKIP
+    >>> [c.method for c in found if c.source == "timed"]  # doctest: +SKIP
+    ['direct', 'im2col', 'overlap_save']
     """
     arguments = _arguments(fn, x, w, options)
     limit = options.get("workspace_limit")

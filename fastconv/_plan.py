@@ -24,7 +24,13 @@ class Plan(abc.ABC):
         self.problem = problem
         self.solver = solver
         self.config = config
+        # what every call needs, worked out once
+        self.y_shape = problem.y_shape
+        self.y_dtype = numpy_dtype(problem.y_dtype)
+        self.is_empty = problem.taps == 0 or (0 in problem.size and problem.boundary == "zeros")
         self._dtype = numpy_dtype(problem.accumulator)
+        back = (slice(None, None, -1),) * problem.ndim
+        self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
     @property
     def workspace_bytes(self) -> int:
@@ -41,15 +47,13 @@ class Plan(abc.ABC):
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
-        if self.problem.flip:
-            w = w[(slice(None), slice(None), *(slice(None, None, -1),) * self.problem.ndim)]
-        return self.pack(self._native(w))
+        return self.pack(self._native(w if self._flip is None else w[self._flip]))
 
     def __call__(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
         """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`."""
         if bias is not None:
             bias = np.ascontiguousarray(bias, dtype=self._dtype)
-        if y.dtype == self._dtype and y.flags.aligned:
+        if y.dtype == self._dtype and y.flags.aligned and _whole_strides(y):
             self.execute(self._native(x), packed, bias, y)
             return
         wide = np.empty(self.problem.y_shape, dtype=self._dtype)
@@ -58,7 +62,8 @@ class Plan(abc.ABC):
 
     def _native(self, a: Array) -> Array:
         """`a` itself, or a copy in the accumulator's dtype when it is stored otherwise."""
-        if a.dtype == self._dtype and a.flags.aligned and _whole_strides(a):
+        flags = a.flags
+        if a.dtype == self._dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
             return a
         return a.astype(self._dtype)  # casts to the same kind or wider: the front end has seen to it
 

@@ -16,7 +16,12 @@ def isa() -> str: ...
 class Call:
     packed_bytes: int
     def __init__(
-        self, driver: str, isa: str, problem: Problem, values: Sequence[int] = ()
+        self,
+        driver: str,
+        isa: str,
+        problem: Problem,
+        values: Sequence[int] = (),
+        threads: int | None = None,
     ) -> None: ...
     @property
     def workspace_bytes(self) -> int: ...

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg cimport cython_blas
 
@@ -146,7 +146,7 @@ cdef class Call:
     cdef int64_t threads, itemsize, workspace
     cdef readonly int64_t packed_bytes
 
-    def __init__(self, str driver, str isa, problem, values=()):
+    def __init__(self, str driver, str isa, problem, values=(), threads=None):
         """`problem` is a `fastconv._problem.Problem`; `values` are the driver's settings."""
         name = driver.encode()
         self.driver = fc_find_driver(name)
@@ -177,13 +177,13 @@ cdef class Call:
             p.cval[0] = value.real
             p.cval[1] = value.imag
             if problem.is_exact:
-                p.cval_i = <int64_t>(int(problem.cval) & 0xFFFFFFFFFFFFFFFF)
+                p.cval_i = <int64_t><uint64_t>(int(problem.cval) & 0xFFFFFFFFFFFFFFFF)
         memset(&self.config, 0, sizeof(fc_config))
         if len(values) > FC_CONFIGS:
             raise ValueError(f"a driver has at most {FC_CONFIGS} settings, got {len(values)}")
         for i, value in enumerate(values):
             self.config.v[i] = value
-        self.threads = problem.threads
+        self.threads = threads or problem.threads
         self.itemsize = problem.itemsize if problem.dtype != "bool" else 4
         self.packed_bytes = self.driver.packed_bytes(p, &self.config, self.kernels)
         self.workspace = self.driver.workspace_bytes(p, &self.config, self.kernels, self.threads)

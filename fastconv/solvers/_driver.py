@@ -12,11 +12,21 @@ from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 
 
+#: Floating-point operations a thread must find before it is worth waking: about 20 us of work at
+#: 50 GFLOP/s, some four times what waking and waiting for it costs.
+FLOPS_A_THREAD = 1_000_000
+
+
+def useful_threads(problem: Problem) -> int:
+    """Threads that have enough to do, at most what the problem grants."""
+    return max(1, min(problem.threads, problem.flops // FLOPS_A_THREAD))
+
+
 class DriverPlan(Plan):
     """A C driver bound to a problem. `values` are the driver's settings, in its own order.
 
-    Weights that are not all finite go to the naive driver: it multiplies only what is there, while blocked
-    ones also multiply padding, and 0 * inf is NaN.
+    Weights that are not all finite go to the naive driver: it multiplies only what is there, while
+    blocked ones also multiply padding, and 0 * inf is NaN.
     """
 
     def __init__(
@@ -24,12 +34,9 @@ class DriverPlan(Plan):
     ) -> None:
         super().__init__(problem, solver, config)
         isa = str(config.get("isa", core.isa()))
-        self._call = core.Call(driver, isa, problem, values)
-        self._naive = (
-            core.Call("naive", isa, problem)
-            if driver != "naive" and not problem.is_exact
-            else None
-        )
+        self._call = core.Call(driver, isa, problem, values, useful_threads(problem))
+        blocked = driver != "naive" and not problem.is_exact
+        self._naive = core.Call("naive", isa, problem) if blocked else None
 
     def pack(self, w: Array) -> Any:
         if self._naive is not None and not np.isfinite(w).all():
@@ -43,5 +50,5 @@ class DriverPlan(Plan):
 
 def driver_bytes(problem: Problem, driver: str, isa: str, values: tuple[int, ...]) -> int:
     """Workspace and packed weights of a driver's call."""
-    call = core.Call(driver, isa, problem, values)
+    call = core.Call(driver, isa, problem, values, useful_threads(problem))
     return int(call.workspace_bytes + call.packed_bytes)

@@ -11,11 +11,28 @@ from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config
-from fastconv.solvers._driver import DriverPlan, driver_bytes
+from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
 #: FC_PHASES of drivers/phase.h.
 MAX_PHASES = 256
+
+
+#: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class) in 3x3 layers, by ISA and element: floats
+#: by size, unsigned integers by name. Only ratios between candidates matter to the planner.
+_GFLOPS = {
+    "avx512": {4: 108, 8: 54, "u8": 80, "u16": 150, "u32": 80, "u64": 41},
+    "avx2": {4: 85, 8: 44, "u8": 95, "u16": 110, "u32": 60, "u64": 11},
+    "neon": {4: 50, 8: 25, "u8": 60, "u16": 60, "u32": 30, "u64": 6},
+    "baseline": {4: 28, 8: 14, "u8": 38, "u16": 48, "u32": 12, "u64": 5.5},
+}
+
+#: Register tiles, filters x vectors, of kernels/tile.c; and the share of the rate that tiles of few
+#: filters reach, by filters: they load more than they multiply.
+_TILES = {32: ((8, 3), (4, 6), (2, 8), (1, 8)), 16: ((6, 2), (4, 3), (2, 4), (1, 8))}
+_SHARE = {8: 1.0, 6: 1.0, 4: 0.95, 2: 0.9, 1: 0.54}
+_REGISTERS = {"avx512": 32, "neon": 32}
+_VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 
 class Direct(Polyphase):
@@ -45,7 +62,50 @@ class Direct(Polyphase):
         ]
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        return 1e-5
+        isa = str(config["isa"])
+        parts = 2 if problem.is_complex else 1
+        size = problem.itemsize // parts
+        floating = problem.dtype[0] in "fc"
+        rate = _GFLOPS[isa][size if floating else problem.accumulator.replace("i", "u")] * 1e9
+        per_group = problem.channels // problem.groups
+        filters = parts * problem.filters // problem.groups
+        taps = parts * problem.taps
+        images = problem.batch * problem.groups
+
+        # flattened outputs: rows of the last axis with the gaps that tiles run across
+        *outer, last = problem.out
+        gap = (problem.kernel[-1] - 1) * problem.dilation[-1] // problem.stride[-1]
+        rows = math.prod(outer)
+        seconds, left = 0.0, filters
+        for tile, vectors in _TILES[_REGISTERS.get(isa, 16)]:
+            columns = vectors * _VECTOR_BYTES.get(isa, 16) // size
+            blocks, left = divmod(left, tile)
+            if gap >= columns:
+                tiles = rows * -(-last // columns)
+            else:
+                tiles = -(-(rows * last + (rows - 1) * gap) // columns)
+            products = blocks * tile * tiles * columns * taps
+            # about 40 ns a tile to set up and store
+            seconds += 2 * products / (rate * _SHARE[tile]) + blocks * tiles * 40e-9
+        # planes: a copy at 8 GB/s where rows are dense, 1 ns an element where they are strided;
+        # 20 ns a row either way
+        fit = math.prod(problem.padded) / math.prod(problem.stride)
+        cells = fit * math.prod(min(r, u) for r, u in zip(problem.kernel, problem.stride))
+        dense = problem.stride[-1] == 1 and parts == 1 and problem.layout == "NC*"
+        copy = cells * parts * per_group * (size / 8e9 if dense else 1e-9)
+        copy += cells * parts * per_group / max(1, problem.padded[-1]) * 20e-9
+        band = max(1.0, cells * parts * per_group * size / float(int(config["plane_bytes"])))
+        copy *= 1 + (problem.kernel[0] - 1) * band / max(1, problem.out[0])  # halos
+        work = images * (seconds + copy)
+        # weights that L2 does not hold come from L3 at 30 GB/s, once for each set of columns
+        weights = filters * taps * size * problem.groups
+        if weights > machine.l2 // 2:
+            work += weights / 30e9 * math.ceil(rows * last / 48)
+        units = images * max(1.0, band)
+        threads = min(useful_threads(problem), machine.cores)
+        lanes = threads if units * filters >= threads else 1
+        pack = 0.0 if problem.prepared else weights / size * (1e-9 if parts == 1 else 4e-9)
+        return 2e-6 + 0.3e-6 * units + work / lanes + pack + (4e-6 if lanes > 1 else 0.0)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, "direct", str(config["isa"]), _values(config))

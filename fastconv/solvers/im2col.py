@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config
-from fastconv.solvers._driver import DriverPlan, driver_bytes
+from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
 
@@ -36,6 +37,10 @@ def blas_threads(threads: int) -> Iterator[None]:
     finally:
         for lib, before in changed:
             lib.set_num_threads(before)
+
+
+#: Measured GFLOP/s of one core in scipy's OpenBLAS (EPYC 9004): only ratios matter to the planner.
+_GFLOPS = {"f32": 95, "f64": 46, "c64": 95, "c128": 48}
 
 
 class _BlasPlan(DriverPlan):
@@ -63,7 +68,28 @@ class Im2col(Polyphase):
         return [{"tile_bytes": size, "taps": SUM_BLOCK} for size in (16 << 20, machine.l2 // 2)]
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        return 1e-4
+        columns = math.prod(problem.out) * problem.batch
+        filters = problem.filters // problem.groups
+        threads = min(useful_threads(problem), machine.cores)
+        # BLAS: its rate falls with the smallest side of the product, which one group's filters,
+        # or few columns, can make
+        side = min(filters, columns, problem.taps)
+        flops = problem.flops / (_GFLOPS[problem.dtype] * 1e9 * side / (side + 16))
+        in_place = set(problem.kernel) == {1} and set(problem.stride) == {1}
+        in_place = in_place and not any(map(any, problem.padding)) and problem.layout == "NC*"
+        cells = 0 if in_place else problem.taps * problem.groups * columns
+        # a tile is written and read once from L2, or from memory when it is larger
+        spill = 2.0 if int(config["tile_bytes"]) > machine.l2 else 1.0
+        runs = cells / max(1, problem.out[-1])
+        fill = cells * problem.itemsize / 8e9 * spill + runs * 25e-9
+        if problem.stride[-1] > 1:
+            fill += cells * 0.6e-9
+        tiles = problem.groups * max(
+            1.0, cells / problem.groups * problem.itemsize / int(config["tile_bytes"])
+        )
+        pack = 0.0 if problem.prepared else math.prod(problem.w_shape) * 0.3e-9
+        store = math.prod(problem.y_shape) * problem.itemsize / 8e9
+        return 4e-6 + (flops + fill) / threads + store + tiles * 4e-6 * threads + pack
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, "im2col", core.isa(), _values(config))

@@ -10,12 +10,22 @@ from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config
-from fastconv.solvers._driver import DriverPlan, driver_bytes
+from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
-#: Bound on abs(error) / B in eps, by m: B is the largest abs(x) of a tile times sum(abs(w)). The
-#: largest seen on random, two-valued and near-sparse data were 3.4 and 20.2 (docs/accuracy.md).
-BOUND = {2: 8, 4: 32}
+#: Bounds on abs(error) / B in eps, by m, for fewer than 16 channels of a group and for more, whose
+#: errors average out; B is the largest abs(x) of a tile times sum(abs(w)). The largest seen on
+#: random, two-valued and near-sparse data were 3.4 and 20.2, 2.5 and 6.3 (docs/accuracy.md).
+_BOUND = {2: (8, 4), 4: (32, 12)}
+
+
+def bound(problem: Problem, m: int) -> int:
+    """Bound on abs(error) / B, in eps."""
+    return _BOUND[m][problem.channels // problem.groups >= 16]
+
+
+#: Measured GFLOP/s of one core in the products (EPYC 9004): only ratios matter to the planner.
+_GFLOPS = {"avx512": 105, "avx2": 80, "neon": 45, "baseline": 26}
 
 
 class Winograd(Polyphase):
@@ -46,19 +56,44 @@ class Winograd(Polyphase):
         ]
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        return 1e-4
+        m, isa = int(config["m"]), str(config["isa"])
+        size = problem.itemsize
+        channels = problem.channels // problem.groups
+        filters = -(-problem.filters // problem.groups // 8) * 8
+        images = problem.batch * problem.groups
+        tall, wide = (-(-o // m) for o in problem.out)
+        columns = (192 if isa == "avx512" else 64 if isa == "avx2" else 48) // size
+        runs = max(1, -(-(tall * wide + (tall - 1) * (1 + 2 // m)) // columns))
+        points = (m + 2) ** 2
+        rate = _GFLOPS[isa] * 1e9 * 4 / size
+        products = 2 * points * channels * filters * runs * columns / rate
+        # input and output transforms: a load, a store and about 3 operations a point
+        points_moved = points * runs * columns * (channels + filters)
+        transform = points_moved * size / (16e9 if isa != "baseline" else 4e9)
+        store = runs * columns * m * m * filters * 1.0e-9
+        # the transformed weights are read anew for each run of columns
+        weights = points * channels * filters * size
+        if weights > machine.l2 // 2:
+            products += weights * runs / 30e9
+        # points that L2 does not hold make a trip to L3 and back
+        moved = points * (channels + filters) * columns * size
+        if moved > machine.l2:
+            transform += runs * 2 * (moved - machine.l2) / 3e9
+        lanes = min(useful_threads(problem), machine.cores, images * tall)
+        pack = 0.0 if problem.prepared else problem.filters * channels * points * 7e-9
+        return 3e-6 + images * (products + transform + store) / lanes + pack
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
-        return driver_bytes(problem, "winograd", str(config["isa"]), _values(config))
+        return driver_bytes(problem, "winograd", str(config["isa"]), _values(problem, config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        return BOUND[int(config["m"])] * epsilon(problem)
+        return bound(problem, int(config["m"])) * epsilon(problem)
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
-        return DriverPlan(problem, self, config, "winograd", _values(config))
+        return DriverPlan(problem, self, config, "winograd", _values(problem, config))
 
 
-def _values(config: Config) -> tuple[int, ...]:
+def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     m = int(config["m"])
     # twice the bound: what is left above it has at least one correct digit
-    return int(config["plane_bytes"]), 2 * BOUND[m], m
+    return int(config["plane_bytes"]), 2 * bound(problem, m), m

@@ -39,7 +39,8 @@ typedef struct {
     const fc_winograd *transform;
     const fc_tiles *tiles;
     int64_t bytes, m, points, columns;
-    int64_t k; /* filters of a group, rounded up to whole register tiles */
+    int64_t k;        /* filters of a group, rounded up to whole register tiles */
+    int64_t ldu, ldv; /* elements from one point of u and v to the next */
     int64_t bands, band;
     int64_t raw_at, sum_at, filter_bytes; /* taps and sums in a group's packed weights; their size */
     int64_t plane_bytes, u_bytes, v_bytes, z_bytes, slot_bytes;
@@ -83,8 +84,11 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->filter_bytes = fc_round_up(s->sum_at + p->k * (int64_t)sizeof(double), FC_ALIGN);
     s->plane_bytes = fc_round_up((p->c * s->layout.planes * s->layout.plane + s->columns) * s->bytes,
                                  FC_ALIGN);
-    s->u_bytes = s->points * p->c * s->columns * s->bytes;
-    s->v_bytes = s->points * s->k * s->columns * s->bytes;
+    /* one line more than the data: 36 points a multiple of 4 KB apart would share 8 ways of L1 */
+    s->ldu = p->c * s->columns + FC_ALIGN / s->bytes;
+    s->ldv = s->k * s->columns + FC_ALIGN / s->bytes;
+    s->u_bytes = s->points * s->ldu * s->bytes;
+    s->v_bytes = s->points * s->ldv * s->bytes;
     s->z_bytes = fc_round_up((s->m * s->m + 1) * s->columns * s->bytes, FC_ALIGN); /* and peaks */
     s->slot_bytes = s->plane_bytes + s->u_bytes + s->v_bytes + s->z_bytes +
                     fc_round_up(s->columns * (int64_t)sizeof(fc_run), FC_ALIGN);
@@ -194,11 +198,10 @@ static void multiply(const job *j, const char *group, const char *u, char *v)
     const geometry *s = j->s;
     const fc_tile *tile = s->tiles->by_rows;
     for (int64_t point = 0; point < s->points; point++) {
-        const char *const from = u + point * s->p.c * s->columns * s->bytes;
+        const char *const from = u + point * s->ldu * s->bytes;
         for (int64_t k = 0; k < s->k; k += tile->rows) {
-            const int64_t row = point * s->k + k;
-            tile->run(s->p.c, j->rows, from, group + row * s->p.c * s->bytes,
-                      v + row * s->columns * s->bytes, s->columns, 0);
+            tile->run(s->p.c, j->rows, from, group + (point * s->k + k) * s->p.c * s->bytes,
+                      v + (point * s->ldv + k * s->columns) * s->bytes, s->columns, 0);
         }
     }
 }
@@ -250,7 +253,6 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     fc_phase_fill(&s->strided, &s->layout, j->x, n, g * p->c, p->c, start, count, s->columns, 1,
                   s->bytes, planes);
     const double *const sums = (const double *)(group + s->sum_at);
-    const int64_t ldu = p->c * s->columns, ldv = s->k * s->columns;
     for (int64_t position = 0;
          (position = fc_phase_next(&s->strided, &s->layout, count, position)) >= 0;
          position += s->columns) {
@@ -259,11 +261,11 @@ static void run_unit(void *context, int64_t index, int64_t slot)
         memset(peak, 0, (size_t)(s->columns * s->bytes));
         for (int64_t c = 0; c < p->c; c++)
             s->transform->input(planes + position * s->bytes, j->points + c * s->points, s->columns,
-                                u + c * s->columns * s->bytes, ldu, peak);
+                                u + c * s->columns * s->bytes, s->ldu, peak);
         multiply(j, group, u, v);
         for (int64_t k = 0; k < p->k; k++) {
             const double scale = j->guard * sums[k];
-            const int suspect = s->transform->output(v + k * s->columns * s->bytes, ldv, s->columns,
+            const int suspect = s->transform->output(v + k * s->columns * s->bytes, s->ldv, s->columns,
                                                      peak, scale, z);
             for (int64_t i = 0; i < found; i++) {
                 const fc_run *run = &runs[i];

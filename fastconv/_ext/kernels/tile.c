@@ -28,7 +28,7 @@
 #define ROWS_0 6
 #define VECTORS_0 2
 #define VECTORS_4 3
-#define VECTORS_2 6
+#define VECTORS_2 4
 #define VECTORS_1 8
 #endif
 
