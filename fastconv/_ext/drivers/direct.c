@@ -204,6 +204,20 @@ typedef struct {
     char *workspace;
 } job;
 
+/* Taps [*from, *to) that meet x somewhere in `columns` outputs from `o`: in a full convolution of two
+ * long signals half of all products are with padding. One channel and one axis only. */
+static void taps_inside(const geometry *s, int64_t o, int64_t columns, int64_t *from, int64_t *to)
+{
+    const fc_problem *p = s->p;
+    *from = 0;
+    *to = s->taps;
+    if (s->layout.axes > 1 || s->channels > 1 || p->boundary != FC_ZEROS) return;
+    const int64_t d = s->layout.axis[0], u = p->stride[d], l = p->dilation[d];
+    const int64_t first = o * u - p->pad[d], last = (o + columns - 1) * u - p->pad[d];
+    if (last < 0) *from = fc_min(s->taps, fc_ceil_div(-last, l));
+    *to = fc_max(*from, fc_min(s->taps, fc_ceil_div(fc_max(0, p->in[d] - first), l)));
+}
+
 /* All tiles of one band for filters [from, to) of a group, which share one register tile. */
 static void run_rows(const job *j, const fc_tile *tile, int64_t n, int64_t g, int64_t start,
                      int64_t count, int64_t from, int64_t to, char *planes, char *sums,
@@ -216,14 +230,17 @@ static void run_rows(const job *j, const fc_tile *tile, int64_t n, int64_t g, in
          (position = fc_phase_next(s->p, &s->layout, count, position)) >= 0; position += nr) {
         const int64_t found = fc_phase_runs(s->p, &s->layout, count, position, nr, runs);
         const char *const x = planes + position * s->bytes;
+        int64_t first, end;
+        taps_inside(s, start + position, nr, &first, &end);
         for (int64_t block = from; block < to; block += s->row_block) {
             const int64_t rows = fc_min(s->row_block, to - block);
-            for (int64_t tap = 0; tap < s->taps; tap += s->tap_block) {
-                const int64_t taps = fc_min(s->tap_block, s->taps - tap);
+            /* at least one call, of no taps if need be: it is what sets the sums */
+            for (int64_t tap = first; tap == first || tap < end; tap += s->tap_block) {
+                const int64_t taps = fc_min(s->tap_block, end - tap);
                 for (int64_t row = 0; row < rows; row += mr) {
                     const char *const w =
                         j->packed + ((g * s->rows + block + row) * s->taps + tap * mr) * s->bytes;
-                    tile->run(taps, j->offsets + tap, x, w, sums + row * nr * s->bytes, nr, tap > 0);
+                    tile->run(taps, j->offsets + tap, x, w, sums + row * nr * s->bytes, nr, tap > first);
                 }
             }
             for (int64_t row = 0; row < rows; row++) {
