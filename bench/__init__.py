@@ -1,0 +1,1 @@
+"""asv suites and comparisons with peers; see shapes.py for what is measured."""

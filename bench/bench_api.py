@@ -1,0 +1,73 @@
+"""What a call costs before any arithmetic: tiny calls, planning, importing."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+from . import common, peers, shapes
+
+
+class Tiny(common.Timed):
+    params = (list(shapes.TINY.values()),)
+    param_names = ("call",)
+
+    def setup(self, text: str) -> None:
+        self.prepare(text)
+
+    def time_call(self, text: str) -> None:
+        self.call()
+
+
+class Planned(common.Timed):
+    """A prepared call of a tiny layer with an output: the least that a call can cost."""
+
+    def setup(self) -> None:
+        import fastconv
+
+        common.without_wisdom()
+        c = shapes.case(shapes.TINY["conv2d"])
+        self.x, w = shapes.arrays(c)
+        self.plan = fastconv.plan(fastconv.conv2d, self.x, w)
+        self.out = self.plan(self.x)
+
+    def time_call(self) -> None:
+        self.plan(self.x, out=self.out)
+
+
+class Planning(common.Timed):
+    """The cold path: a problem never seen, by the cost model."""
+
+    params = (list(shapes.NN.values())[:4],)
+    param_names = ("problem",)
+
+    def setup(self, text: str) -> None:
+        from fastconv._problem import Problem
+
+        self.planner = importlib.import_module("fastconv._planner")
+        common.without_wisdom()
+        self.problem = Problem.parse(text)
+
+    def time_choose(self, text: str) -> None:
+        self.planner.choose(self.problem)
+
+
+class Import:
+    version = "1"
+    unit = "x"
+    timeout = 120
+
+    def timeraw_fastconv(self) -> str:
+        return "import fastconv"
+
+    def track_import_ratio_to_scipy_signal(self) -> float:
+        """time(import fastconv) / time(import scipy.signal), interpreter start left out."""
+        from fastconv._timer import compare
+
+        def run(code: str) -> peers.Work:
+            return lambda: subprocess.run([sys.executable, "-c", code], check=True)
+
+        works = [run("pass"), run("import fastconv"), run("import scipy.signal")]
+        empty, ours, theirs = (t.seconds for t in compare(works, rounds=9, budget=60))
+        return (ours - empty) / (theirs - empty)

@@ -1,0 +1,45 @@
+"""Layers of networks: every method, prepared or not, and beside PyTorch."""
+
+from __future__ import annotations
+
+from . import common, shapes
+
+METHODS = ["auto", "direct", "im2col", "winograd", "fft", "overlap_save"]
+
+
+class Layer(common.Timed):
+    params = (list(shapes.NN.values()), METHODS)
+    param_names = ("layer", "method")
+
+    def setup(self, text: str, method: str) -> None:
+        self.prepare(text, method)
+
+    def time_call(self, text: str, method: str) -> None:
+        self.call()
+
+
+class Prepared(common.Timed):
+    """Weights packed beforehand and an output that is there, as in inference."""
+
+    params = ([t for t in shapes.NN.values() if t.split()[0] in ("conv1d", "conv2d", "conv3d")],)
+    param_names = ("layer",)
+
+    def setup(self, text: str) -> None:
+        import fastconv
+
+        common.without_wisdom()
+        c = shapes.case(text)
+        self.x, w = shapes.arrays(c)
+        self.plan = fastconv.plan(getattr(fastconv, c.function), self.x, w, **c.options)
+        self.out = self.plan(self.x)
+
+    def time_call(self, text: str) -> None:
+        self.plan(self.x, out=self.out)
+
+
+class Ratio(common.Against):
+    params = (list(shapes.NN.values()), ["torch"])
+    param_names = ("layer", "peer")
+
+    def track_time_ratio(self, text: str, peer: str) -> float:
+        return self.ratio(text, peer)
