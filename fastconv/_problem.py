@@ -58,9 +58,9 @@ def dtype_name(dtype: Any) -> str:
         if resolved.kind == "O" or resolved.hasobject:
             raise TypeError("object arrays are not supported")
         name = _SHORT.get(resolved.name)
-        if name is None and resolved == np.dtype(np.longdouble):
+        if name is None and resolved.newbyteorder("=") == np.dtype(np.longdouble):
             name = "f80"  # numpy names it by its width: float128, float96 or plain float64
-        if name is None and resolved == np.dtype(np.clongdouble):
+        if name is None and resolved.newbyteorder("=") == np.dtype(np.clongdouble):
             name = "c160"
     except TypeError as error:
         raise TypeError(f"unsupported dtype {dtype!r}: {error}") from None
@@ -96,6 +96,16 @@ def compute_name(x: str, w: str) -> str:
         )
     promoted = dtype_name(np.result_type(numpy_dtype(x), numpy_dtype(w)))
     return _COMPUTE.get(promoted, promoted)
+
+
+def _number(value: Any) -> complex:
+    """`value` as a Python int, float or complex, whose repr reads back; one object for every NaN."""
+    if isinstance(value, bool | np.bool_ | int | np.integer):
+        return int(value)
+    number = complex(value)
+    if number != number:
+        return _NAN
+    return number if number.imag else number.real
 
 
 def _sizes(values: tuple[int, ...]) -> str:
@@ -149,12 +159,7 @@ class Problem:
         put("padding", self.padding or ((0, 0),) * ndim)
         for name in ("x_dtype", "w_dtype", "y_dtype"):
             put(name, getattr(self, name) or self.dtype)
-        cval = self.cval
-        if isinstance(cval, complex) and cval.imag == 0:
-            cval = cval.real
-        if cval != cval:
-            cval = _NAN
-        put("cval", cval)
+        put("cval", _number(self.cval))
         self._check(ndim)
 
     def _check(self, ndim: int) -> None:
@@ -190,6 +195,11 @@ class Problem:
         if self.boundary not in ("zeros", "constant"):
             need(min(self.size) >= 1, f"a non-empty input to extend by {self.boundary!r}",
                  self.size)  # fmt: skip
+        if self.boundary == "constant":
+            need(self.is_complex or not isinstance(self.cval, complex),
+                 f"a real constant beyond the ends of {self.dtype}", self.cval)  # fmt: skip
+            need(not self.is_exact or math.isfinite(self.cval.real),
+                 f"a finite constant beyond the ends of {self.dtype}", self.cval)  # fmt: skip
         padded = self.padded
         need(max(padded) <= MAX_SIZE, f"padded sizes up to {MAX_SIZE}", padded)
         need(all(p >= s for p, s in zip(padded, self.span)),
@@ -331,16 +341,16 @@ class Problem:
         fields: dict[str, Any] = {}
         for position, word in enumerate(words[1:]):
             key, value = _parse_word(word, ndim, position == 0)
-            if key in axes or key in taps:
-                numbers[key] = value
-            elif key in counts:
-                fields[counts[key]] = value
-            elif key:
-                fields[key] = value
-                if key == "cval":
-                    fields["boundary"] = "constant"
-            else:
-                raise ValueError(f"cannot read {word!r} in problem {text!r}")
+            said = {counts.get(key, key): value}
+            if key == "cval":
+                said["boundary"] = "constant"
+            for name, value in said.items():
+                target = numbers if name in (*axes, *taps) else fields
+                if target is fields and name not in cls.__slots__:
+                    raise ValueError(f"cannot read {word!r} in problem {text!r}")
+                if name in target:
+                    raise ValueError(f"{word!r} says {name} again in problem {text!r}")
+                target[name] = value
         if axes:
             missing = [a for a in (*axes, *taps) if a not in numbers]
             if missing:
@@ -349,6 +359,8 @@ class Problem:
             fields["kernel"] = tuple(numbers[a] for a in taps)
         elif "size" not in fields or "kernel" not in fields:
             raise ValueError(f"problem {text!r} needs i<sizes> and f<kernel sizes>")
+        if len(fields["size"]) != ndim:
+            raise ValueError(f"expected {ndim} sizes in problem {text!r}, got {fields['size']}")
         return cls(**fields)
 
 
@@ -370,12 +382,10 @@ def _parse_word(word: str, ndim: int, first: bool) -> tuple[str, Any]:
         return "threads", int(match[1])
     if (match := re.fullmatch(r"([xwy]):(\w+)", word)) and match[2] in DTYPES:
         return f"{match[1]}_dtype", match[2]
-    if match := re.fullmatch(r"p([\d:,]+)", word):
+    if match := re.fullmatch(r"p(\d+(?::\d+)?(?:,\d+(?::\d+)?)*)", word):
         pads = []
         for part in match[1].split(","):
             low, _, high = part.partition(":")
-            if not low or (":" in part and not high):
-                return "", None
             pads.append((int(low), int(high or low)))
         return "padding", tuple(pads * ndim if len(pads) == 1 else pads)
     if match := re.fullmatch(r"([uleif])(\d+(?:,\d+)*)", word):

@@ -1,10 +1,10 @@
 """What `fft` and `overlap_save` share: transforms, spectra, and the plan that runs both.
 
 Correlation with w is multiplication of spectra: ``y = F^-1(F(x) * F(h))`` with h the kernel
-reversed in the circle of n samples. The product is circular, so n need only be long enough that no kept output
-sees a sample twice; how the problem is laid on circles is a `Layout`, and the two solvers differ in
-nothing else. Transforms are scipy.fft's (pocketfft): real input has half the spectrum, float32 stays
-float32.
+reversed in a circle of n samples. The product is circular, so n need only be long enough that no
+kept output sees a sample twice; how the problem is laid on circles is a `Layout`, and the two
+solvers differ in nothing else. Transforms are scipy.fft's (pocketfft): real input has half the
+spectrum, float32 stays float32.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers import _guard
+from fastconv.solvers.im2col import blas_threads
 
 PAPER = (
     "Stockham, High-speed convolution and correlation (1966);"
@@ -32,9 +33,9 @@ PAPER = (
     " and Schatzman, Accuracy of the discrete Fourier transform (1996)"
 )
 
-#: Bytes of spectra that are in flight at once where the problem can be cut: the L2 cache of one core
-#: of current x86 servers. Arrays of this size also come back from malloc without page faults, which
-#: at 0.25 ns a byte cost as much as the transform itself.
+#: Bytes of data in flight at once where the problem can be cut: the L2 cache of one core of current
+#: x86 servers. Arrays of this size also come back from malloc without page faults, which cost as
+#: much as the transform itself.
 CHUNK_BYTES = 1 << 20
 
 #: Frequencies times products above which a matrix product for each frequency beats a loop over
@@ -147,19 +148,18 @@ def extend(x: Array, ranges: list[tuple[int, int]], boundary: str, cval: complex
     """
     lead = x.ndim - len(ranges)
     if boundary in ("zeros", "constant"):
-        sizes = x.shape[lead:]
-        inner = tuple(slice(max(0, a), max(0, min(b, s))) for (a, b), s in zip(ranges, sizes))
-        if all(s.start == a and s.stop == b for s, (a, b) in zip(inner, ranges)):
-            return x[(..., *inner)]
-        y = np.full(
-            (*x.shape[:lead], *(b - a for a, b in ranges)),
-            cval if boundary == "constant" else 0, dtype=x.dtype,
-        )  # fmt: skip
-        part = x[(..., *inner)]
-        where = (slice(s.start - a, s.start - a + e)
-                 for s, (a, _), e in zip(inner, ranges, part.shape[lead:]))  # fmt: skip
+        inside = [(max(0, a), max(0, min(b, n))) for (a, b), n in zip(ranges, x.shape[lead:])]
+        part = x
+        for axis, (a, b) in enumerate(inside, lead):
+            part = part[(slice(None),) * axis + (slice(a, b),)]
+        if inside == ranges:
+            return part
+        shape = x.shape[:lead] + tuple(b - a for a, b in ranges)
+        y = np.full(shape, cval if boundary == "constant" else 0, dtype=x.dtype)
         if part.size:
-            y[(..., *where)] = part
+            where = [slice(c - a, c - a + n)
+                     for (c, _), (a, _), n in zip(inside, ranges, part.shape[lead:])]  # fmt: skip
+            y[(slice(None),) * lead + tuple(where)] = part
         return y
     for axis, (a, b) in enumerate(ranges, lead):
         size = x.shape[axis]
@@ -407,6 +407,14 @@ def pieces(problem: Problem, layout: Layout) -> Iterator[Piece]:
                 )  # fmt: skip
 
 
+def pool_threads(problem: Problem, layout: Layout, threads: int) -> int:
+    """Threads among which pieces are shared; each should have a chunk or more to do."""
+    blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
+    samples = problem.batch * problem.channels * blocks * math.prod(a.n for a in layout)
+    chunks = samples * problem.itemsize // CHUNK_BYTES
+    return max(1, min(threads, chunks, Cut.of(problem, layout).count(problem, layout)))
+
+
 def filters_together(problem: Problem, layout: Layout) -> int:
     """Filters of a group whose products with a piece are held at once."""
     row = math.prod(a.n for a in layout) * problem.itemsize
@@ -440,12 +448,20 @@ class FourierPlan(Plan):
         if plan is not self and not isinstance(weights, Spectrum):
             plan.execute(x, weights, bias, y)
             return
-        work = list(pieces(self.problem, self.layout))
-        if self._threads == 1 or len(work) == 1:
+        if weights.by_matrix:  # BLAS: products too small to share out
+            with blas_threads(1):
+                self._run_all(x, weights, bias, y)
+        else:
+            self._run_all(x, weights, bias, y)
+
+    def _run_all(self, x: Array, weights: Spectrum, bias: Array | None, y: Array) -> None:
+        work = pieces(self.problem, self.layout)
+        side_by_side = pool_threads(self.problem, self.layout, self._threads)
+        if side_by_side == 1:
             for piece in work:
                 self._run(piece, x, weights, bias, y, self._threads)
             return
-        with ThreadPoolExecutor(min(self._threads, len(work))) as pool:
+        with ThreadPoolExecutor(side_by_side) as pool:
             for done in [pool.submit(self._run, p, x, weights, bias, y, 1) for p in work]:
                 done.result()
 
@@ -570,56 +586,75 @@ def workspace(problem: Problem, layout: Layout) -> int:
     frequencies = samples // circle(layout) * half(problem, layout)
     data = channels * (samples * item + 2 * frequencies * wide)
     result = filters_together(problem, layout) * (2 * frequencies * wide + samples * (item + 1))
-    return weights + rows * (data + result) * problem.threads
+    return weights + rows * (data + result) * pool_threads(problem, layout, problem.threads)
 
 
-#: ns a sample and factor of log2(length) of one scipy.fft transform along one axis, by bytes of a
-#: real sample, for transforms within a core's cache: rfft of 256 to 16384 samples in rows of 64
-#: Ki samples altogether, 0.12 to 0.14 in float32 and 0.19 to 0.22 in float64; fft twice that.
-_NS_A_BUTTERFLY = {4: 0.135, 8: 0.21, 12: 3.0, 16: 3.0}
+#: ns a sample and factor of log2(length) of one scipy.fft transform of real data along one axis, by
+#: bytes of a real: lines of 256 to 16384 samples, 64 Ki samples at a time (0.12 to 0.14 in float32,
+#: 0.19 to 0.22 in float64), and lines beyond the L2 cache (2**16 to 2**20 samples). Long double
+#: runs on the x87 unit. All constants here are of one core of a 3 GHz AMD EPYC, 1 MiB L2.
+_NS_A_BUTTERFLY = {4: (0.135, 0.27), 8: (0.21, 0.3), 12: (3.0, 3.0), 16: (3.0, 3.0)}
 
-#: ns a byte of data that a transform along one axis takes more, beyond the L2 cache and beyond the L3:
-#: 2**18 and 2**21 float64, the latter with the page faults of a new array.
-_NS_A_BYTE = (0.08, 0.25)
+#: Strided lines of an inner axis against the same work on the last one: 1125 x 1944 float32.
+_INNER_AXIS = 1.2
 
-#: ns a complex multiply-add of spectra, by bytes of a real: as an elementwise product, and as a
-#: matrix product a frequency.
-_NS_A_PRODUCT = {4: (0.5, 0.35), 8: (1.0, 0.6), 12: (20.0, 20.0), 16: (20.0, 20.0)}
+#: ns a byte of input and spectrum, a transform: lines within the cache, and lines beyond it with
+#: the page faults of new arrays (float32 of 3e6 samples 0.3, float64 of 1e6 and 2e6 0.45).
+_NS_A_BYTE = (0.06, 0.4)
 
-#: ns a sample of copying, comparing with the peak and storing, by bytes of a real.
-_NS_A_SAMPLE = {4: 0.6, 8: 1.1, 12: 6.0, 16: 6.0}
+#: ns a complex multiply-add of spectra, by bytes of a real: elementwise with a sum over channels,
+#: and as a matrix product a frequency.
+_NS_A_PRODUCT = {4: (1.0, 0.35), 8: (1.5, 0.7), 12: (20.0, 20.0), 16: (20.0, 20.0)}
 
-#: seconds of Python and of a transform's set-up for each piece, and for each call.
+#: ns a sample of extending, comparing with the peak and storing: 2000 rows of 4096 float32.
+_NS_A_SAMPLE = {4: 1.3, 8: 1.8, 12: 6.0, 16: 6.0}
+
+#: ns a byte of weights' spectra read from memory: 8 GB/s.
+_NS_A_SPECTRUM_BYTE = 0.125
+
+#: ns a frequency of the weights' peak and of writing their spectra to new memory: 64 x 64 filters
+#: of 72 x 37.
+_NS_A_WEIGHT = 4.0
+
+#: seconds of Python for each piece and for each call: 4096 float64 with 512 taps.
 _SECONDS_A_PIECE = 90e-6
 _SECONDS_A_CALL = 60e-6
 
 
 def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
     """Estimated time of a call; the constants above say how they were measured."""
-    real = problem.itemsize // (2 if problem.is_complex else 1)
-    twice = 2 if problem.is_complex else 1
+    parts = 2 if problem.is_complex else 1
+    real = problem.itemsize // parts
     samples = math.prod(a.n for a in layout)
-    log = sum(math.log2(max(2, m)) for m in transformed(layout) if m)
-    passes = sum(1 for m in transformed(layout) if m)
-    held = samples * problem.itemsize
-    a_byte = 0.0 if held < machine.l2 // 2 else _NS_A_BYTE[held * 3 > machine.l3]
-    transform = samples * twice * (_NS_A_BUTTERFLY[real] * log + 2 * real * a_byte * passes)
+    transform = 0.0
+    last = max((i for i, a in enumerate(layout) if not a.plain), default=0)
+    for i, a in enumerate(layout):
+        if not a.plain:
+            long = a.n * problem.itemsize > machine.l2 // 4
+            butterfly = _NS_A_BUTTERFLY[real][long] * (_INNER_AXIS if i != last else 1)
+            transform += samples * parts * (
+                butterfly * math.log2(max(2, a.n)) + 2 * real * _NS_A_BYTE[long]
+            )  # fmt: skip
     frequencies = samples // circle(layout) * half(problem, layout)
-    channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
+    channels = problem.channels // problem.groups
+    cut = Cut.of(problem, layout)
     product = frequencies * _NS_A_PRODUCT[real][by_matrix(problem)]
-    if channels == filters == 1:
-        product /= 2  # in place
-    row = (problem.channels + problem.filters) * (
-        transform + samples * twice * _NS_A_SAMPLE[real]
-    ) + problem.filters * channels * product
+    if channels == 1:  # without a sum
+        product /= 2
+    elif by_matrix(problem):  # the spectra are read from memory for each piece
+        product += frequencies * 2 * real * _NS_A_SPECTRUM_BYTE / (cut.images * cut.blocks)
+    one = (problem.channels + problem.filters) * (
+        transform + samples * parts * _NS_A_SAMPLE[real]
+    ) + problem.filters * channels * product  # fmt: skip
     blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
-    circles = problem.batch * blocks
-    work = Cut.of(problem, layout).count(problem, layout)
-    threads = min(problem.threads, machine.cores)
-    useful = max(1, min(threads, work)) if work > 1 or problem.ndim == 1 else threads
-    total = circles * row * 1e-9 + work * _SECONDS_A_PIECE
-    total = total / useful + _SECONDS_A_CALL * threads
+    count = cut.count(problem, layout)
+    total = problem.batch * blocks * one * 1e-9 + count * _SECONDS_A_PIECE
     if not problem.prepared:
-        count = problem.filters * channels
-        total += 2e-5 + count * (transform + frequencies * 3.0) * 1e-9
-    return total
+        # the weights' circle is mostly zeros, which inner axes skip
+        total += problem.filters * channels * (transform + frequencies * _NS_A_WEIGHT) * 1e-9
+    threads = min(problem.threads, machine.cores)
+    shared = pool_threads(problem, layout, threads)
+    if shared == 1 and (problem.ndim > 1 or problem.channels * problem.batch > 1):
+        shared = threads  # scipy.fft shares the lines of one transform
+    # two threads are about 1.9 times as fast as one
+    return _SECONDS_A_CALL * shared + total / (1 + 0.9 * (shared - 1))

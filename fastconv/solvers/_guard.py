@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 #: An output this many times the error has a correct decimal digit: abs(y) > 11 e leaves S > 10 e.
 DIGIT = 11
 
-#: Products computed by gathering windows, beyond which another way is sought: 2 to 4 ns each, so
-#: this is a few milliseconds, the price of setting up anything else.
+#: Products computed by gathering windows, beyond which another way is sought: 0.5 to 4 ns each, so
+#: this is a few milliseconds, the price of setting up anything else. Also this many a sample of the
+#: piece, which is what transforming it again in double precision costs.
 GATHERED = 1 << 21
+_GATHERED_A_SAMPLE = 8
 
 #: Outputs compared at once, so that the two masks stay in cache.
 _COMPARED = 1 << 17
@@ -166,6 +168,7 @@ class Guard:
         self, rows: Array, x: Array, z: Array, todo: Array, limit: Array, double: bool
     ) -> None:
         taps = self._problem.taps
+        gathered = max(GATHERED, _GATHERED_A_SAMPLE * x.size)
         many = np.count_nonzero(todo) > todo.size // 16
         if many:
             self._silence(x, z, todo)
@@ -173,12 +176,12 @@ class Guard:
         if not (many and double):
             self._clear(x, todo, limit)
         count = np.count_nonzero(todo)
-        if count * taps > GATHERED:
+        if count * taps > gathered:
             self._silence(x, z, todo)
             count = np.count_nonzero(todo)
         if count == 0:
             return
-        if count * taps <= GATHERED:
+        if count * taps <= gathered:
             self._gather(x, z, todo)
         elif double:
             self._again_in_double(rows, x, z, todo)
@@ -210,7 +213,7 @@ class Guard:
                         for q, u, r, step in zip(o, p.stride, where[1:], p.dilation)
                     )
                     found = abs(data[(n[:, None], where[0][:few], b[:, None], *samples)])
-                    clear = found @ weight[:few] > bound[n, b]
+                    clear = (found * weight[:few]).sum(1) > bound[n, b]
                     part = tuple(index[clear] for index in (n, b, *o))
                     todo[(part[0], g, k, *part[1:])] = False
 
@@ -234,7 +237,8 @@ class Guard:
             for i in range(0, len(at[0]), together):
                 n, *rest = (index[i : i + together] for index in at)
                 found = view[(n, g, *rest)].reshape(len(n), -1)
-                z[(n, g, k, *rest)] = found @ w
+                # not BLAS, whose threads would fight with those of the plan
+                z[(n, g, k, *rest)] = np.einsum("mt,t->m", found, w)
 
     def _again_in_double(self, rows: Array, x: Array, z: Array, todo: Array) -> None:
         plan, s = self._plan, self._spectrum
@@ -309,7 +313,7 @@ class Guard:
             where = np.argwhere(infinite)
             if len(where) > _SCATTERED:
                 todo = np.zeros(z[n : n + 1, g : g + 1, :, b : b + 1].shape, bool)
-                todo[0, 0, :, 0] = reach(infinite.any(axis=0), *geometry)
+                todo[0, 0, :, 0] = reach(np.any(infinite, axis=0), *geometry)
                 guard = Guard(
                     self._plan, self._spectrum,
                     slice(self._groups.start + g, self._groups.start + g + 1),
@@ -323,7 +327,7 @@ class Guard:
                 for c, *position in where:
                     self._scatter(data[(c, *position)], int(c), position, y, self._w[g])
             if nans.any():
-                hit = reach(nans.any(axis=0), *geometry)
+                hit = reach(np.any(nans, axis=0), *geometry)
                 y[:, hit] = complex(math.nan, math.nan) if z.dtype.kind == "c" else math.nan
 
     def _scatter(self, value: Any, c: int, position: list[int], y: Array, w: Array) -> None:

@@ -1,7 +1,7 @@
 """overlap_save: Fourier transforms of overlapping blocks that suit the kernel and the cache.
 
-Each block gives the outputs whose windows it holds whole; the rest of its circle is discarded. Memory
-is bounded by blocks in flight, whatever the length of the input.
+Each block gives the outputs whose windows it holds whole; the rest of its circle is discarded.
+Memory is bounded by the blocks in flight, whatever the length of the input.
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""What every test needs: wisdom kept out of the user's, hypothesis profiles, fresh plans."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["FASTCONV_WISDOM"] = ":memory:"  # before fastconv is first imported
+
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+# Time never decides: no deadline. Continuous integration draws the same examples each time.
+_QUIET = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large,
+          hypothesis.HealthCheck.function_scoped_fixture]  # fmt: skip
+hypothesis.settings.register_profile(
+    "ci", deadline=None, derandomize=True, max_examples=60, print_blob=True,
+    suppress_health_check=_QUIET,
+)  # fmt: skip
+hypothesis.settings.register_profile(
+    "dev", deadline=None, max_examples=60, print_blob=True, suppress_health_check=_QUIET
+)
+hypothesis.settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev")
+)
+
+
+@pytest.fixture
+def fresh_plans() -> Iterator[None]:
+    """No plan is cached when the test starts, and none that it made when it ends."""
+    from fastconv import _engine
+
+    _engine.forget_plans()
+    yield
+    _engine.forget_plans()

@@ -1,0 +1,297 @@
+"""Problems that every solver is tried on, data for them, and what a right answer is.
+
+Every bug fix adds the string of the problem that showed it to `FIXED`.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import reference
+
+from fastconv._problem import Problem, numpy_dtype
+
+Array = npt.NDArray[Any]
+
+#: The shapes each family of algorithms is for, and the edges of its blocks and tiles.
+NETWORKS = (
+    "conv2d f32 n1 c64 h14 w14 k32 r3 s3 p1",
+    "conv2d f32 n1 c128 h7 w7 k40 r3 s3 p1",
+    "conv2d f64 n2 c33 h7 w7 k17 r3 s3 p1",
+    "conv2d f32 n1 c640 h2 w3 k24 r1 s1",  # more channels than SUM_BLOCK taps
+    "conv2d f32 n1 c70 h5 w5 k20 r3 s3 p1",  # 630 taps: a block and a part of one
+    "conv2d f32 n2 c3 h31 w33 k8 r3 s3 p1 u2",
+    "conv2d f32 n1 c3 h23 w40 k16 r7 s7 p3 u2",
+    "conv2d f32 n1 c16 h17 w19 k24 r1 s1",
+    "conv2d f32 n2 c16 h15 w15 k8 r1 s1 u2",
+    "conv2d f32 n2 c32 h16 w17 k16 r3 s3 p1 prepared threads2",
+    "conv2d f32 n2 c8 h12 w13 k16 r3 s3 p1 N*C",
+    "conv2d f64 n1 c8 h12 w13 k16 r3 s3 p1 N*C",
+    "conv2d f32 n2 c8 h12 w13 k16 r3 s3 p1 strided",
+    "conv2d f32 n1 c12 h9 w11 k18 r3 s3 g3 p1",
+    "conv2d f32 n2 c24 h14 w15 k24 r3 s3 g24 p1",  # depthwise
+    "conv2d f32 n1 c6 h14 w15 k18 r5 s5 g6 p2 u2",  # depthwise, multiplied
+    "conv2d f32 n1 c4 h20 w21 k6 r3 s3 p2 l2",
+    "conv2d f32 n1 c4 h20 w21 k6 r3 s3 p6,3 l6,3",
+    "conv2d f32 n1 c5 h7 w6 k4 r4 s4 p2:1,1:2 e2 flip",  # transposed
+    "conv2d f32 n1 c5 h7 w6 k4 r3 s3 p1:2 e3 flip",
+    "conv2d f32 n1 c4 h9 w9 k4 r3 s3 p2 u3 l2 e2",
+    "conv2d f64 n1 c4 h10 w9 k4 r3 s3 p2 u2 l3 e4",
+    "conv3d f32 n1 c3 d5 h6 w7 k4 t3 r3 s3 p1",
+    "conv3d f64 n2 c4 d6 h5 w9 k6 t2 r3 s1 g2 p1,0,2 u2,1,1",
+    "conv1d f32 n2 c8 w100 k9 s5 p4",
+    "conv1d f32 n3 c16 w64 k16 s3 p1",
+    "conv1d f32 n1 c24 w50 k24 s4 g24 p3:0",  # causal depthwise
+    "conv1d f32 n1 c3 w41 k5 s4 p3 u3 l2",
+)
+
+#: Signals and images: one channel, long or wide, every boundary.
+SIGNALS = (
+    "conv1d f32 n1 c1 w4000 k1 s31 p30 flip",
+    "conv1d f64 n1 c1 w4096 k1 s1001 p1000 flip",
+    "conv1d f64 n1 c1 w3001 k1 s400",
+    "conv1d f32 n2 c2 w2500 k3 s257 p128",
+    "conv1d c64 n1 c1 w1500 k1 s63 p62 flip",
+    "conv1d c128 n1 c1 w999 k2 s100 p50",
+    "conv1d f64 n1 c1 w1000 k1 s1000",  # one output
+    "conv1d f64 n1 c1 w200 k1 s200 p199 flip",  # kernel equal to the input
+    "conv1d f32 n1 c1 w5 k1 s64 p63 flip",  # and larger
+    "conv1d f64 n5 c1 w120 k1 s9 p4 u4",
+    "conv1d f64 n1 c1 w60 k1 s41 p40 u2 e3 flip",  # upfirdn
+    "conv1d f64 n1 c3 w300 k3 s33 g3 p16 reflect",
+    "conv1d f32 n1 c1 w300 k1 s129 p64 mirror",
+    "conv1d f32 n1 c1 w300 k1 s129 p64 nearest flip",
+    "conv1d c64 n1 c1 w300 k1 s129 p64 wrap",
+    "conv1d f64 n1 c1 w300 k1 s129 p64 constant=-2.5",
+    "conv1d f32 n1 c1 w4 k1 s21 p10 reflect",  # around the input more than once
+    "conv1d f32 n1 c1 w4 k1 s21 p10 mirror",
+    "conv1d f32 n1 c1 w4 k1 s21 p10 wrap",
+    "conv1d f32 n1 c1 w1 k1 s7 p3 mirror",
+    "conv2d f32 n1 c1 h33 w47 k1 r5 s5 p2 reflect",
+    "conv2d f64 n1 c1 h33 w47 k1 r5 s5 p2 mirror flip",
+    "conv2d f32 n1 c1 h20 w31 k1 r9 s11 p4,5 nearest",
+    "conv2d f64 n1 c1 h20 w31 k1 r9 s11 p4,5 wrap",
+    "conv2d f32 n1 c2 h9 w10 k3 r3 s3 p1 constant=1.5",
+    "conv2d f32 n1 c2 h9 w10 k3 r3 s3 p2 u2 wrap",
+    "conv2d f32 n2 c4 h9 w10 k4 r3 s3 g2 p1 reflect",
+    "conv2d c128 n1 c1 h9 w10 k1 r3 s3 p1 constant=1.5-2j",
+    "conv2d f64 n1 c1 h3 w2 k1 r9 s9 p4 reflect",
+    "conv2d f64 n1 c1 h64 w64 k1 r31 s31 p30 flip",
+    "conv2d f32 n1 c1 h70 w50 k1 r24 s24",  # template matching
+    "conv2d c64 n1 c2 h24 w23 k2 r8 s8 p7",
+    "conv2d f32 n1 c1 h60 w1 k1 r7 s1 p3,0 nearest",
+    "conv2d f32 n1 c1 h1 w60 k1 r1 s7 p0,3 nearest",
+    "conv2d f32 n3 c1 h40 w7 k1 r15 s1 p7,0 reflect",
+    "conv3d f64 n1 c1 d9 h8 w7 k1 t3 r3 s3 p1 reflect",
+    "conv3d f32 n1 c1 d12 h13 w11 k1 t5 r6 s7 p4,5,6 flip",
+    "conv3d c64 n1 c1 d5 h4 w6 k1 t3 r2 s3 p1 mirror",
+    "conv4d f64 n1 c2 i4,3,5,6 k2 f2,3,2,3 p1",
+    "conv4d f32 n1 c1 i5,4,3,6 k1 f3,3,3,3 p1 wrap",
+    "conv5d f64 n1 c1 i3,2,3,2,3 k1 f2,2,2,2,2 p1,0,1,0,1",
+)
+
+#: Other number types: exact, complex, wide, and narrow ones that are storage only.
+DTYPES = (
+    *(f"conv1d {d} n1 c1 w70 k1 s9 p8 flip" for d in ("i8", "u8", "i16", "u16", "i32", "u32")),
+    *(f"conv2d {d} n1 c3 h9 w37 k5 r3 s3 p1" for d in ("i8", "u8", "i32", "i64", "u64", "bool")),
+    "conv1d i64 n1 c1 w900 k1 s120 p119 flip",
+    "conv1d u8 n1 c1 w20 k1 s5 p6 constant=200",
+    "conv2d i16 n1 c2 h9 w10 k3 r3 s3 p4 u2 l2 mirror",
+    "conv1d i32 n2 c4 w19 k6 s3 g2 p5 e3",
+    "conv1d bool n1 c1 w90 k1 s11 p10",
+    "conv2d c64 n1 c5 h9 w11 k7 r3 s3 p1",
+    "conv2d c128 n2 c4 h9 w10 k6 r3 s3 g2 p1 u2",
+    "conv1d f80 n1 c2 w40 k3 s5 p2",
+    "conv1d c160 n1 c1 w30 k1 s7 p6",
+    "conv2d f32 n1 c3 h9 w11 k5 r3 s3 p1 x:f16 w:f16 y:f16",
+    "conv2d f32 n1 c3 h9 w11 k5 r3 s3 p1 x:bf16 w:bf16 y:bf16",
+    "conv1d f32 n1 c1 w300 k1 s65 p64 x:f16 w:f16",
+    "conv2d f32 n1 c3 h9 w11 k5 r3 s3 p1 x:u8 y:f64",
+    "conv2d f64 n1 c3 h9 w11 k5 r3 s3 p1 x:f32 y:f32",
+)
+
+#: The least there can be of everything, and sizes around vectors and register tiles.
+EDGES = (
+    "conv1d f32 n1 c1 w1 k1 s1",
+    "conv2d f64 n1 c1 h1 w1 k1 r1 s1",
+    "conv2d f32 n1 c1 h1 w1 k1 r3 s3 p1",
+    "conv3d f32 n1 c1 d1 h1 w1 k1 t1 r1 s1",
+    "conv2d f32 n1 c2 h3 w3 k2 r3 s3",
+    "conv2d f32 n1 c2 h3 w3 k2 r3 s3 p9",  # most outputs see nothing but padding
+    "conv2d f32 n1 c1 h4 w4 k2 r2 s2 p0:7,5:0",
+    "conv1d f32 n1 c1 w2 k1 s2 p8 u5",
+    "conv1d f64 n1 c1 w0 k1 s3 p2 constant=3.0",
+    "conv2d f32 n1 c2 h9 w8 k3 r1 s1 p2",
+    "conv2d f32 n1 c2 h9 w8 k3 r1 s1 u3 l5",
+    "conv1d f32 n1 c2 w30 k2 s3 p1 u40",
+    *(f"conv1d f32 n1 c2 w{w + 2} k5 s3" for w in (7, 8, 15, 16, 17, 31, 33, 63, 65)),
+    *(f"conv1d f32 n1 c2 w{w} k5 s3 p1" for w in (94, 95, 96, 97, 127, 129, 191, 193)),
+    *(f"conv2d f32 n1 c2 h3 w19 k{k} r3 s3 p1" for k in range(1, 10)),
+    *(f"conv2d f64 n1 c3 h3 w25 k{k} r2 s3 p1" for k in (1, 3, 5, 6, 7)),
+    *(f"conv2d f32 n1 c3 h{h} w{w} k4 r3 s3 p1" for h, w in ((4, 5), (6, 4), (7, 25), (13, 8))),
+)
+
+#: One string a bug: the shape on which it was seen.
+FIXED: tuple[str, ...] = ()
+
+PROBLEMS = NETWORKS + SIGNALS + DTYPES + EDGES + FIXED
+
+#: Solvers whose bound is against B, the largest sample times the sum of magnitudes of a filter,
+#: because they mix windows.
+MIXING = ("winograd", "fft", "overlap_save")
+
+
+def stored(a: Array, name: str) -> Array:
+    """`a` in the dtype of a short text."""
+    return a.astype(numpy_dtype(name))
+
+
+def values(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
+    """Random numbers of a dtype: integers over its whole range, others standard normal."""
+    dtype = numpy_dtype(name)
+    if dtype.kind == "b":
+        return rng.random(shape) < 0.25
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+    real = rng.standard_normal(shape)
+    if dtype.kind == "c":
+        return (real + 1j * rng.standard_normal(shape)).astype(dtype)
+    return real.astype(dtype)
+
+
+def in_layout(x: Array, layout: str) -> Array:
+    """`x` with the strides that a layout's name says."""
+    if layout == "N*C":
+        return np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)
+    if layout == "strided":
+        wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1), x.dtype)
+        wide[..., 1::2] = x
+        return wide[..., 1::2]
+    return x
+
+
+def arrays(problem: Problem, seed: int = 0) -> tuple[Array, Array, Array]:
+    """x, w and bias for a problem, always the same; none of them writable."""
+    rng = np.random.default_rng([seed, zlib.crc32(str(problem).encode())])
+    x = in_layout(values(rng, problem.x_dtype, problem.x_shape), problem.layout)
+    w = values(rng, problem.w_dtype, problem.w_shape)
+    bias = values(rng, problem.dtype, (problem.filters,))
+    for a in (x, w, bias):
+        a.flags.writeable = False
+    return x, w, bias
+
+
+def oracle(problem: Problem, x: Array, w: Array, bias: Array | None = None) -> tuple[Array, Array]:
+    """The reference's y and S for a problem, of data rounded to the dtype computed in."""
+    dtype = numpy_dtype(problem.dtype)
+    return reference.conv(
+        x.astype(dtype), w.astype(dtype), stride=problem.stride, dilation=problem.dilation,
+        input_dilation=problem.input_dilation, padding=problem.padding, groups=problem.groups,
+        boundary=problem.boundary, cval=problem.cval, flip=problem.flip,
+        bias=None if bias is None else bias.astype(dtype),
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=None)
+def solved(text: str, with_bias: bool = False) -> tuple[Array, Array]:
+    """`oracle` of `arrays` of a problem's text; kept, because every solver is asked the same."""
+    problem = Problem.parse(text)
+    x, w, bias = arrays(problem)
+    return oracle(problem, x, w, bias if with_bias else None)
+
+
+def mixed_magnitude(problem: Problem, x: Array, w: Array) -> Array:
+    """B of each output: the largest magnitude that any window can hold times the sum of the filter's."""
+    dtype = numpy_dtype(problem.dtype)
+    wide = np.dtype(np.longdouble)
+    finite = np.where(np.isfinite(x), x, 0).astype(dtype)
+    peak = abs(finite).max(initial=0).astype(wide)
+    if problem.boundary == "constant":
+        peak = max(peak, wide.type(abs(problem.cval)))
+    sums = abs(w.astype(dtype)).astype(wide).sum(axis=tuple(range(1, w.ndim)))
+    return (peak * sums).reshape(1, -1, *(1,) * problem.ndim)
+
+
+def check(
+    problem: Problem, y: Array, expected: tuple[Array, Array], bound: float,
+    mixed: Array | None = None, label: str = "",
+) -> None:  # fmt: skip
+    """Raise AssertionError unless `y` is a right answer within `bound`.
+
+    `expected` is the oracle's (y, S). The error of each real or imaginary part may be `bound` times
+    S, or times B where `mixed` gives it; then it may not pass S / 2 either, so that some digit is
+    right. To both come the oracle's own rounding, the rounding of what is stored, and
+    underflow. Where the window holds NaN or Inf, y must hold what the definition gives; where sums pass
+    the largest number of the dtype computed in or stored, anything is right.
+    """
+    right, s = expected
+    assert y.shape == right.shape, label
+    if problem.is_exact:
+        if problem.y_dtype == problem.dtype:
+            np.testing.assert_array_equal(y, right, err_msg=f"{label} {problem}")
+        else:
+            np.testing.assert_array_equal(y, stored(right, problem.y_dtype), label)
+        return
+    info, kept = _info(problem.dtype), _info(problem.y_dtype)
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(s)
+        largest = min(float(info.max) if problem.dtype not in ("f80", "c160") else np.inf,
+                      float(kept.max) if problem.y_dtype not in ("f80", "c160") else np.inf)  # fmt: skip
+        fits = finite & (s < largest / 4)
+        wide = s.dtype.type
+        magnitude = s if mixed is None else np.broadcast_to(mixed, s.shape) + s
+        own = (problem.taps + 1) * float(np.finfo(s.dtype).eps)
+        underflow = wide(info.smallest_subnormal) * (2 + 2 * problem.taps)
+        allowed = bound * magnitude + own * s
+        if mixed is not None:
+            allowed = np.minimum(allowed + _mixed_underflow(problem, info, s, mixed), s / 2)
+        allowed = allowed + underflow
+        if kept.eps > info.eps:
+            allowed = allowed + kept.eps * abs(right) + wide(kept.smallest_subnormal)
+        allowed = np.where(s == 0, 0, allowed)
+        for part in (np.real, np.imag) if np.iscomplexobj(right) else (np.real,):
+            error = abs(part(y).astype(s.dtype) - part(right))
+            bad = fits & ~(error <= allowed)
+            if bad.any():
+                i = np.unravel_index(np.argmax(np.where(bad, error - allowed, -1)), bad.shape)
+                raise AssertionError(
+                    f"{label} {problem}: {bad.sum()} of {bad.size} outputs are off, the worst at"
+                    f" {tuple(map(int, i))}: got {y[i]!r}, expected {right[i]!r}, error"
+                    f" {float(error[i]):.3g}, allowed {float(allowed[i]):.3g}, S {float(s[i]):.3g}"
+                )
+        if not finite.all():
+            _check_non_finite(y[~finite], right[~finite], s[~finite], f"{label} {problem}")
+
+
+def _info(name: str) -> Any:
+    dtype = numpy_dtype(name)
+    if name == "bf16":
+        import ml_dtypes
+
+        return ml_dtypes.finfo(dtype)
+    return np.finfo(dtype if dtype.kind in "fc" else np.float64)
+
+
+def _mixed_underflow(problem: Problem, info: Any, s: Array, mixed: Array) -> Array:
+    """What products below the smallest normal number may lose, passed through a transform."""
+    length = int(np.prod(problem.padded)) * max(1, problem.channels // problem.groups)
+    return s.dtype.type(info.smallest_normal) * length * np.maximum(1, mixed)
+
+
+def _check_non_finite(y: Array, right: Array, s: Array, label: str) -> None:
+    """Where a window holds NaN or Inf: NaN and each Inf as defined; complex ones just not finite.
+
+    A sum of finite products may overflow in a narrower type and so turn an Inf to NaN; data with
+    infinities is made small enough not to.
+    """
+    if np.iscomplexobj(right):
+        assert not np.isfinite(y[~np.isfinite(right)]).any(), label
+        return
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(right), err_msg=label)
+    infinite = np.isinf(right)
+    np.testing.assert_array_equal(y[infinite].astype(float), right[infinite].astype(float), label)

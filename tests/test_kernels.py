@@ -1,0 +1,290 @@
+"""Every kernel of every instruction set that runs here, at the edges of its vectors and tiles."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from problems import MIXING, Array, arrays, check, mixed_magnitude, oracle, stored
+from strategies import EXACT, FLOATS, problems
+
+from fastconv._ext import core
+from fastconv._machine import this_machine
+from fastconv._problem import Problem
+from fastconv._solver import Config, Solver
+from fastconv.solvers import SOLVERS
+from fastconv.solvers._driver import DriverPlan
+
+#: Small blocks of each driver, so that small problems have several and a part of one.
+BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
+    "direct": (
+        {"plane_bytes": 1, "taps": 1, "filters": 1},
+        {"plane_bytes": 700, "taps": 5, "filters": 4},
+        {"plane_bytes": 4000, "taps": 7, "filters": 6},
+    ),
+    "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
+    "winograd": ({"plane_bytes": 1}, {"plane_bytes": 3000}),
+}
+
+DTYPES = ("f32", "f64", "c64", "c128", "i8", "u16", "i32", "u64", "bool")
+
+
+def drivers() -> list[Solver]:
+    problem = Problem.parse("conv2d f32 n1 c4 h12 w12 k4 r3 s3 p1")
+    found = []
+    for solver in SOLVERS:
+        if solver.device == "cpu" and solver.why_not(problem) is None:
+            config = solver.configs(problem, this_machine())[0]
+            if isinstance(solver.plan(problem, config, this_machine()), DriverPlan):
+                found.append(solver)
+    return found
+
+
+DRIVERS = drivers()
+
+
+def forced(solver: Solver, problem: Problem, isa: str) -> list[Config]:
+    """The solver's configs for `isa`, and the first of them with small blocks."""
+    offered = [{**c, "isa": isa} for c in solver.configs(problem, this_machine())]
+    unique = [dict(c) for c in dict.fromkeys(tuple(c.items()) for c in offered)]
+    return unique + [{**unique[0], **blocks} for blocks in BLOCKS.get(solver.name, ())]
+
+
+def solve(
+    solver: Solver, problem: Problem, config: Config, x: Array, w: Array, bias: Any = None
+) -> Array:
+    plan = solver.plan(problem, config, this_machine())
+    y = stored(np.full(problem.y_shape, 77), problem.y_dtype)
+    plan(x, plan.pack_stored(w), bias, y)
+    return y
+
+
+def check_all(solver: Solver, isa: str, problem: Problem) -> bool:
+    """Whether the solver accepts the problem; AssertionError when it solves it wrongly."""
+    if solver.why_not(problem) is not None:
+        return False
+    x, w, bias = arrays(problem)
+    expected = oracle(problem, x, w, bias)
+    mixed = mixed_magnitude(problem, x, w) if solver.name in MIXING else None
+    eps = 0 if problem.is_exact else np.finfo(x.dtype).eps
+    for config in forced(solver, problem, isa):
+        y = solve(solver, problem, config, x, w, bias)
+        bound = solver.error_bound(problem, config) + eps
+        check(problem, y, expected, bound, mixed, f"{solver.name} {config}")
+    return True
+
+
+@pytest.fixture(params=core.compiled_isas())
+def isa(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if name not in core.isas():
+        pytest.skip(f"{name} is compiled in but does not run on this processor")
+    return name
+
+
+@pytest.fixture(params=DRIVERS, ids=lambda s: s.name)
+def solver(request: pytest.FixtureRequest) -> Solver:
+    made: Solver = request.param
+    return made
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_filters(solver: Solver, isa: str, dtype: str) -> None:
+    """1 to 9 filters: every sequence of register tiles."""
+    tried = [
+        check_all(solver, isa, Problem.parse(f"conv2d {dtype} n1 c2 h4 w21 k{k} r3 s3 p1"))
+        for k in range(1, 10)
+    ]
+    if not any(tried):
+        pytest.skip(f"{solver.name} solves no {dtype}")
+
+
+@pytest.mark.parametrize("dtype", ("f32", "f64", "c64", "u8", "i16", "i32", "i64"))
+def test_widths(solver: Solver, isa: str, dtype: str) -> None:
+    """1 to 100 columns and around 16 vectors: every tail."""
+    widths = (*range(1, 101, 1 if dtype in ("f32", "u8") else 3), 126, 128, 129, 191, 192, 193, 513)
+    tried = [
+        check_all(solver, isa, Problem.parse(f"conv1d {dtype} n1 c1 w{w} k5 s3 p1")) for w in widths
+    ]
+    if not any(tried):
+        pytest.skip(f"{solver.name} solves no 1-D {dtype}")
+
+
+@pytest.mark.parametrize("h, w", [(1, 1), (1, 9), (2, 2), (3, 4), (4, 3), (5, 5), (6, 7), (7, 6),
+                                  (8, 8), (9, 25), (13, 31), (2, 70), (40, 3)])  # fmt: skip
+@pytest.mark.parametrize("dtype", ("f32", "f64"))
+def test_planes(solver: Solver, isa: str, dtype: str, h: int, w: int) -> None:
+    """Heights and widths around the tiles of 3 x 3 kernels."""
+    check_all(solver, isa, Problem.parse(f"conv2d {dtype} n1 c3 h{h} w{w} k6 r3 s3 p1"))
+    check_all(solver, isa, Problem.parse(f"conv2d {dtype} n1 c6 h{h} w{w} k6 r3 s3 g2 p1,2:0"))
+
+
+@pytest.mark.parametrize("taps", (1, 2, 3, 5, 31, 511, 512, 513, 1025))
+@pytest.mark.parametrize("dtype", ("f32", "c128", "u8"))
+def test_taps(solver: Solver, isa: str, dtype: str, taps: int) -> None:
+    """Sums of one block of taps, of several and of a part."""
+    check_all(solver, isa, Problem.parse(f"conv1d {dtype} n1 c1 w{taps + 40} k5 s{taps}"))
+    check_all(solver, isa, Problem.parse(f"conv2d {dtype} n1 c{taps} h3 w4 k3 r1 s1"))
+
+
+@pytest.mark.parametrize("filters", (63, 64, 65, 68, 130))
+def test_many_filters(solver: Solver, isa: str, filters: int) -> None:
+    for threads in (1, 3):
+        text = f"conv2d f32 n1 c2 h4 w5 k{filters} r3 s3 p1"
+        assert check_all(solver, isa, Problem.parse(text).replace(threads=threads))
+
+
+@pytest.mark.parametrize("text", [
+    "conv2d f32 n1 c3 h13 w29 k5 r5 s4 p2 u2,3",
+    "conv2d f32 n1 c3 h13 w29 k5 r5 s4 p2 u3,2 l2,3",
+    "conv2d f64 n1 c3 h13 w29 k5 r3 s3 p3 u2 l4 wrap",
+    "conv2d f32 n2 c4 h11 w12 k6 r3 s3 g2 p5 reflect",
+    "conv2d c64 n1 c2 h9 w9 k3 r2 s3 p1 u2 constant=1.0-0.5j",
+    "conv3d f32 n1 c2 d5 h6 w7 k5 t3 r2 s3 p1 u1,2,1 nearest",
+    "conv4d f64 n1 c2 i3,4,3,5 k3 f2,2,3,2 p1 mirror",
+    "conv1d i16 n2 c3 w50 k4 s7 p9 u4 l3 flip",
+    "conv2d f32 n2 c5 h6 w5 k4 r3 s3 p2 e2 flip",
+    "conv2d f32 n1 c40 h9 w9 k40 r3 s3 p1 threads3",
+    "conv2d f32 n3 c2 h30 w9 k5 r9 s3 p4,1 threads8",
+    "conv2d f32 n1 c1 h60 w70 k1 r7 s7 p3 threads3 reflect",
+])  # fmt: skip
+def test_geometry(solver: Solver, isa: str, text: str) -> None:
+    """Strides, phases, bands and boundaries of the drivers, in blocks of every size."""
+    if not check_all(solver, isa, Problem.parse(text)):
+        pytest.skip(f"{solver.name}: {solver.why_not(Problem.parse(text))}")
+
+
+@given(problem=problems(dtypes=FLOATS + EXACT))
+@example(Problem.parse("conv2d f32 n2 c40 h30 w33 k20 r3 s3 p1 threads2"))
+@example(Problem.parse("conv2d f64 n1 c3 h60 w9 k9 r3 s3 p1 threads3"))
+@example(Problem.parse("conv1d f32 n1 c2 w3000 k5 s600"))
+def test_workspace_is_not_overrun(problem: Problem) -> None:
+    """Drivers stay within the bytes that they said they need: what lies behind keeps its pattern."""
+    x, w, bias = arrays(problem)
+    room = np.empty(0, np.uint8)
+    for solver in DRIVERS:
+        if solver.why_not(problem) is not None:
+            continue
+        for config in forced(solver, problem, core.isa()):
+            plan = solver.plan(problem, config, this_machine())
+            steps = [plan] if isinstance(plan, DriverPlan) else [p for _, p in plan._parts if p]
+            needed = max((step._call.workspace_bytes for step in steps), default=0)
+            if needed + 8192 > room.size:
+                room = np.full(needed + 65536, 0xA5, np.uint8)
+            start = -room.ctypes.data % 64  # where the first cache line begins
+            behind = room[start + needed :]
+            core._local.scratch = room
+            packed, y = plan.pack_stored(w), stored(np.zeros(problem.y_shape), problem.y_dtype)
+            try:
+                plan(x, packed, bias, y)
+            finally:
+                core._local.__dict__.clear()
+            assert (behind == 0xA5).all(), f"{solver.name} {config} {problem}"
+            room[: start + needed] = 0xA5
+
+
+def test_isas_agree_on_integers(solver: Solver) -> None:
+    for dtype in ("i8", "u16", "i32", "u64"):
+        problem = Problem.parse(f"conv2d {dtype} n1 c3 h9 w33 k7 r3 s3 p1")
+        if solver.why_not(problem) is not None:
+            continue
+        x, w, _ = arrays(problem)
+        results = [
+            solve(solver, problem, forced(solver, problem, isa)[0], x, w).tobytes()
+            for isa in core.isas()
+        ]
+        assert len(set(results)) == 1
+
+
+def test_baseline_is_always_there() -> None:
+    assert core.compiled_isas()[-1] == core.isas()[-1] == "baseline"
+    assert core.isa() in core.isas()
+    with pytest.raises(ValueError, match="expected an instruction set out of"):
+        core.Call("naive", "mmx", Problem.parse("conv1d f32 n1 c1 w3 k1 s1"))
+
+
+def test_environment_caps_the_isa() -> None:
+    """FASTCONV_ISA is read at import; a name that does not run here is an ImportError."""
+    program = "from fastconv._ext import core; print(core.isa())"
+
+    def child(value: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False,
+            env={**os.environ, "FASTCONV_ISA": value},
+        )  # fmt: skip
+
+    assert child("baseline").stdout.strip() == "baseline"
+    refused = child("mmx")
+    assert refused.returncode != 0
+    assert "ImportError: expected FASTCONV_ISA out of" in refused.stderr
+    assert all(isa in refused.stderr for isa in core.isas())
+
+
+#: x, w, y and nothing else between pages that may not be touched.
+_FENCES = """
+import ctypes, mmap, sys
+import numpy as np
+from problems import arrays, numpy_dtype
+from test_kernels import DRIVERS, forced
+from fastconv._ext import core
+from fastconv._machine import this_machine
+from fastconv._problem import Problem
+
+libc = ctypes.CDLL(None, use_errno=True)
+kept = []
+
+def fenced(a, at_end):
+    page = mmap.PAGESIZE
+    body = -(-max(1, a.nbytes) // page) * page
+    area = mmap.mmap(-1, body + 2 * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    for guard in (base, base + page + body):
+        assert libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(page), 0) == 0
+    kept.append(area)
+    start = page + (body - a.nbytes if at_end else 0)
+    copy = np.frombuffer(area, a.dtype, a.size, start).reshape(a.shape)
+    copy[...] = a
+    return copy
+
+for text in sys.stdin.read().splitlines():
+    problem = Problem.parse(text)
+    for solver in DRIVERS:
+        if solver.why_not(problem) is not None:
+            continue
+        for at_end in (False, True):
+            x, w, bias = (fenced(a, at_end) for a in arrays(problem))
+            y = fenced(np.zeros(problem.y_shape, numpy_dtype(problem.y_dtype)), at_end)
+            for isa in core.isas():
+                for config in forced(solver, problem, isa):
+                    print(text, solver.name, config, at_end, flush=True)
+                    plan = solver.plan(problem, config, this_machine())
+                    plan(x, plan.pack_stored(w), bias, y)
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pages are fenced with mprotect")
+def test_touches_nothing_beyond_its_arrays() -> None:
+    """A process whose arrays end (and begin) where memory does, so that a stray read is a fault."""
+    texts = [
+        "conv1d f32 n1 c1 w37 k3 s3", "conv1d f64 n1 c2 w37 k5 s4 p3 reflect",
+        "conv2d f32 n1 c3 h9 w13 k5 r3 s3 p1", "conv2d f64 n1 c2 h9 w13 k4 r3 s3",
+        "conv2d f32 n2 c4 h9 w10 k6 r3 s3 g2 p1 u2", "conv2d c64 n1 c2 h6 w7 k3 r3 s3 p1",
+        "conv2d c128 n1 c2 h6 w7 k3 r2 s3", "conv2d u8 n1 c2 h7 w30 k5 r3 s3 p2 mirror",
+        "conv2d i32 n1 c2 h7 w30 k5 r3 s3 l2", "conv2d f32 n1 c9 h5 w7 k9 r1 s1",
+        "conv3d f32 n1 c2 d3 h4 w5 k3 t2 r3 s2 p1", "conv2d f32 n1 c5 h6 w5 k4 r3 s3 p2 e2 flip",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_FENCES)], input="\n".join(texts), text=True,
+        capture_output=True, check=False, cwd=pathlib.Path(__file__).parent,
+    )  # fmt: skip
+    assert done.stdout.endswith("done\n"), (
+        f"exit code {done.returncode} at {done.stdout.splitlines()[-1:]}: {done.stderr}"
+    )

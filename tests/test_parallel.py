@@ -1,0 +1,189 @@
+"""Threads: any number of them, calls from many at once, the GIL, fork."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import Array, arrays, oracle
+
+from fastconv._engine import run
+from fastconv._planner import choose
+from fastconv._problem import Problem
+from fastconv.solvers import SOLVERS
+
+METHODS = [s.name for s in SOLVERS if s.device == "cpu"]
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("text", ["conv2d f32 n1 c8 h20 w21 k16 r3 s3 p1",
+                                  "conv2d f64 n5 c3 h9 w9 k2 r3 s3",
+                                  "conv1d f32 n1 c1 w3000 k1 s65 p64 flip",
+                                  "conv2d u16 n2 c3 h9 w9 k7 r3 s3 p1"])  # fmt: skip
+def test_any_number_of_threads(method: str, text: str) -> None:
+    """More than there are cores, units of work or outputs."""
+    problem = Problem.parse(text)
+    try:
+        choose(problem, method=method)
+    except ValueError as error:
+        pytest.skip(str(error))
+    x, w, bias = arrays(problem)
+    right, s = oracle(problem, x, w, bias)
+    for threads in (1, 2, 3, 8, 300):
+        plan = choose(problem.replace(threads=threads), method=method).plan
+        y = np.empty(problem.y_shape, x.dtype)
+        plan(x, plan.pack_stored(w), bias, y)
+        if problem.is_exact:
+            np.testing.assert_array_equal(y, right)
+        else:
+            assert (abs(y - right) <= 1e-5 * s.max()).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_calls_from_many_threads(method: str) -> None:
+    """Different shapes at once, each itself on two threads: the pool is shared, results are not."""
+    jobs = []
+    for i in range(12):
+        x = RNG.standard_normal((1 + i % 2, 3, 10 + i, 11)).astype("f4")
+        w = RNG.standard_normal((2 + i, 3, 3, 3)).astype("f4")
+        jobs.append((x, w, run(x, w, method=method, threads=2)))
+    wrong: list[Any] = []
+    begin = threading.Barrier(len(jobs))
+
+    def work(i: int) -> None:
+        x, w, expected = jobs[i]
+        begin.wait()
+        try:
+            for _ in range(15):
+                y = run(x, w, method=method, threads=1 + i % 3)
+                if not np.allclose(y, expected, rtol=0, atol=1e-4):
+                    wrong.append((i, np.abs(y - expected).max()))
+        except BaseException as error:
+            wrong.append((i, error))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("method", ["naive", "direct", "im2col"])
+def test_the_gil_is_released(method: str) -> None:
+    """Another Python thread runs during a call of a driver.
+
+    With so long a switch interval it cannot take the GIL, only be given it; it gives it back
+    itself. A call that ends before the system has run the other thread is tried with more work.
+    """
+    begun, done, count = threading.Event(), threading.Event(), [0]
+
+    def work() -> None:
+        begun.set()
+        while not done.is_set():
+            count[0] += 1
+            time.sleep(0)
+
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    sys.setswitchinterval(1000)
+    during = 0
+    try:
+        for length in (20_000, 200_000, 2_000_000):
+            problem = Problem.parse(f"conv1d f32 n1 c1 w{length} k1 s200")
+            plan = choose(problem, method=method).plan
+            x, y = np.ones(problem.x_shape, "f4"), np.empty(problem.y_shape, "f4")
+            packed = plan.pack(np.ones(problem.w_shape, "f4"))
+            before = count[0]
+            plan.execute(x, packed, None, y)
+            during = count[0] - before
+            if during:
+                break
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        thread.join()
+    assert during > 0
+
+
+def in_child(program: str, **environment: str) -> str:
+    """What a fresh interpreter prints; its failure is the test's."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)], text=True,
+        capture_output=True, check=False, timeout=120, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_fork() -> None:
+    """A child of a process whose pool has threads has none of them, and starts its own."""
+    printed = in_child(
+        """
+        import os, threading
+        import numpy as np
+        from fastconv._engine import run
+
+        rng = np.random.default_rng(0)
+        x, w = rng.standard_normal((4, 8, 30, 30)), rng.standard_normal((8, 8, 3, 3))
+        methods = ("naive", "direct", "im2col", "fft")
+        expected = {m: run(x, w, method=m, threads=3) for m in methods}
+
+        def same():
+            return all(
+                np.allclose(run(x, w, method=m, threads=t), expected[m], rtol=0, atol=1e-10)
+                for m in methods for t in (1, 2, 3, 5)
+            )
+
+        stop = threading.Event()
+        def busy():
+            while not stop.is_set():
+                run(x, w, method="direct", threads=2)
+        other = threading.Thread(target=busy)
+        other.start()  # holds the pool, as often as not, when the fork comes
+        codes = []
+        for _ in range(6):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if same() else 3)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        stop.set()
+        other.join()
+        print(codes, same())
+        """
+    )
+    assert printed.strip() == "[0, 0, 0, 0, 0, 0] True"
+
+
+def test_exits_with_idle_workers() -> None:
+    assert in_child(
+        """
+        import numpy as np
+        from fastconv._engine import run
+        x, w = np.ones((4, 2, 40, 40)), np.ones((4, 2, 3, 3))
+        print(run(x, w, method="naive", threads=8)[0, 0, 0, 0])
+        """
+    ) == "18.0\n"  # fmt: skip
+
+
+def test_scratch_of_a_thread_is_its_own() -> None:
+    """A large call, then a small one, then the large one again: scratch memory is reused."""
+    large = RNG.standard_normal((1, 4, 60, 60)).astype("f4"), RNG.standard_normal((4, 4, 3, 3)).astype("f4")
+    small: tuple[Array, Array] = (large[0][..., :8, :8].copy(), large[1])
+    for method in METHODS:
+        first = [run(*a, method=method) for a in (large, small)]
+        again = [run(*a, method=method) for a in (large, small, large)]
+        np.testing.assert_array_equal(again[0], first[0])
+        np.testing.assert_array_equal(again[1], first[1])
+        np.testing.assert_array_equal(again[2], first[0])

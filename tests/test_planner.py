@@ -1,0 +1,292 @@
+"""The planner: what it offers, refuses and chooses; wisdom as a hint; when it times."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from problems import MIXING, PROBLEMS
+from strategies import problems
+
+import fastconv
+from fastconv import _planner, _tuner, _wisdom
+from fastconv._accuracy import allowed_error
+from fastconv._engine import run
+from fastconv._machine import this_machine
+from fastconv._planner import Candidate, autotune, choose
+from fastconv._planner import candidates as all_candidates
+from fastconv._problem import ACCURACIES, Problem
+from fastconv.solvers import BY_NAME, SOLVERS
+
+LAYER = Problem.parse("conv2d f32 n1 c8 h14 w14 k8 r3 s3 p1")
+SIGNAL = Problem.parse("conv1d f64 n1 c1 w900 k1 s200 p199 flip")
+EXACT = Problem.parse("conv1d i32 n1 c1 w90 k1 s20")
+
+
+@pytest.mark.parametrize("problem", [LAYER, SIGNAL, EXACT], ids=str)
+def test_candidates_are_complete(problem: Problem) -> None:
+    """Every solver is there, with every config or with the reason against it."""
+    found = all_candidates(problem)
+    assert {c.method for c in found} == set(BY_NAME)
+    legal = [c for c in found if c.refused is None]
+    assert legal == sorted(legal, key=lambda c: c.seconds) and found[: len(legal)] == legal
+    for solver in SOLVERS:
+        ours = [c for c in found if c.method == solver.name]
+        reason = solver.why_not(problem)
+        if reason is not None:
+            assert [c.refused for c in ours] == [reason]
+        else:
+            configs = [dict(c) for c in solver.configs(problem, this_machine())]
+            assert len(ours) == len(configs) and all(dict(c.config) in configs for c in ours)
+    for c in legal:
+        assert c.problem == problem and c.seconds > 0 and c.workspace_bytes >= 0
+        assert c.error_bound <= allowed_error(problem) and c.source == "model"
+        assert c.method in str(c) and "ms" in str(c)
+
+
+def test_every_listed_candidate_can_be_forced() -> None:
+    x = np.random.default_rng(0).standard_normal((1, 8, 14, 14), "f4")
+    w = np.random.default_rng(1).standard_normal((8, 8, 3, 3), "f4")
+    padding = ((1, 1), (1, 1))
+    expected = run(x, w, padding=padding, method="naive")
+    for c in all_candidates(LAYER):
+        if c.refused is None:
+            y = run(x, w, padding=padding, method=c.method, config=c.config)
+            np.testing.assert_allclose(y, expected, rtol=0, atol=2e-4)
+        else:
+            with pytest.raises(ValueError, match=re.escape(c.refused)):
+                run(x, w, padding=padding, method=c.method)
+
+
+@given(problem=problems(dtypes=("f32", "f64", "c64")))
+def test_strict_admits_no_mixing_method(problem: Problem) -> None:
+    for c in all_candidates(problem.replace(accuracy="strict")):
+        assert c.refused is not None or c.method not in MIXING
+    assert choose(problem.replace(accuracy="strict")).plan.solver.name not in MIXING
+
+
+def test_levels_of_accuracy_are_nested() -> None:
+    for text in PROBLEMS:
+        allowed = [allowed_error(Problem.parse(text).replace(accuracy=a)) for a in ACCURACIES]
+        assert allowed == sorted(allowed)
+        legal = [
+            {(c.method, str(c.config)) for c in all_candidates(Problem.parse(text).replace(accuracy=a))
+             if c.refused is None}
+            for a in ACCURACIES
+        ]  # fmt: skip
+        assert legal[0] <= legal[1] <= legal[2], text
+
+
+@pytest.mark.parametrize("accuracy", ACCURACIES)
+@pytest.mark.parametrize("text", PROBLEMS[::4])
+def test_what_is_chosen_is_the_best_candidate(text: str, accuracy: str) -> None:
+    problem = Problem.parse(text).replace(accuracy=accuracy)
+    choice = choose(problem)
+    best = all_candidates(problem)[0]
+    assert choice.candidate == best and choice.plan.problem == problem
+    assert choice.plan.solver is BY_NAME[best.method] and choice.plan.config == best.config
+    assert choice.reason.startswith("least estimated time: " + best.method)
+
+
+@pytest.mark.parametrize("problem", [LAYER, SIGNAL, EXACT], ids=str)
+def test_a_limit_makes_another_choice(problem: Problem) -> None:
+    """The quickest that fits is chosen, down to the smallest; then the error names them all."""
+    legal = [c for c in all_candidates(problem) if c.refused is None]
+    sizes = sorted({c.workspace_bytes for c in legal})
+    for limit in sizes:
+        choice = choose(problem, workspace_limit=limit)
+        fitting = [c for c in legal if c.workspace_bytes <= limit]
+        assert choice.candidate.workspace_bytes <= limit
+        assert choice.plan.workspace_bytes == choice.candidate.workspace_bytes
+        assert choice.candidate.seconds == min(c.seconds for c in fitting)
+    with pytest.raises(ValueError, match="no method can solve") as error:
+        choose(problem, workspace_limit=sizes[0] - 1)
+    assert all(f"{c.method}: refused, its workspace of" in str(error.value) for c in legal)
+    refused = [c for c in all_candidates(problem, sizes[0] - 1)]
+    assert all(c.refused for c in refused)
+
+
+def test_a_huge_im2col_matrix_is_no_memory_error() -> None:
+    """The window matrix would be 2**48 bytes: something that fits is chosen instead."""
+    problem = Problem.parse("conv2d f32 n1 c1 h70000 w70000 k1 r127 s127")
+    choice = choose(problem, workspace_limit=1 << 28)
+    assert choice.candidate.workspace_bytes <= 1 << 28
+
+
+def test_the_default_limit_is_a_quarter_of_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    smallest = min(c.workspace_bytes for c in all_candidates(SIGNAL) if c.refused is None)
+    monkeypatch.setattr(_planner, "free_memory", lambda: 4 * smallest + 3)
+    assert choose(SIGNAL).candidate.workspace_bytes == smallest
+    monkeypatch.setattr(_planner, "free_memory", lambda: 4 * smallest - 1)
+    with pytest.raises(ValueError, match="over the limit of"):
+        choose(SIGNAL)
+
+
+def test_forcing() -> None:
+    assert choose(LAYER, method="naive").plan.solver.name == "naive"
+    assert choose(LAYER, method="naive").reason.startswith("forced: naive")
+    assert choose(EXACT, method=("fft", "naive")).plan.solver.name == "naive"
+    assert choose(SIGNAL, method=("fft", "naive")).plan.solver.name == "fft"
+    assert choose(LAYER, method="naive", config={}).plan.config == {}
+    legal = ", ".join(("auto", *BY_NAME))
+    with pytest.raises(ValueError, match=re.escape(f"method out of {legal}, got 'FFT'")):
+        choose(LAYER, method="FFT")
+    with pytest.raises(ValueError, match="expected a method out of"):
+        choose(LAYER, method=("naive", "fast"))
+    with pytest.raises(ValueError, match=re.escape(f"cannot solve {EXACT} with fft: ")):
+        choose(EXACT, method="fft")
+    with pytest.raises(ValueError, match="fft: .*; overlap_save: "):
+        choose(EXACT, method=("fft", "overlap_save"))
+    with pytest.raises(ValueError, match=r"expected a config of naive out of \[{}\], got"):
+        choose(LAYER, method="naive", config={"unroll": 4})
+    with pytest.raises(ValueError, match="config= needs method="):
+        choose(LAYER, config={"unroll": 4})
+    with pytest.raises(ValueError, match=r"naive: its workspace of \d+ bytes is over the limit of 5"):
+        choose(LAYER, method="naive", workspace_limit=5)
+    with pytest.raises(ValueError, match="with fft: its error .*strict"):
+        choose(SIGNAL.replace(accuracy="strict"), method="fft")
+
+
+def test_cuda_is_refused_on_the_cpu() -> None:
+    for c in all_candidates(LAYER.replace(device="cuda")):
+        assert BY_NAME[c.method].device == "cuda" or c.refused is not None
+
+
+def known(**fields: Any) -> _wisdom.Known:
+    return _wisdom.Known(**{"method": "naive", "config": {}, "seconds": 1.5e-3, **fields})
+
+
+def with_wisdom(monkeypatch: pytest.MonkeyPatch, hint: _wisdom.Known | None) -> None:
+    monkeypatch.setattr(_wisdom, "lookup", lambda problem, machine: hint)
+
+
+def test_wisdom_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_wisdom(monkeypatch, known())
+    choice = choose(SIGNAL)
+    assert choice.plan.solver.name == "naive" and choice.reason.startswith("wisdom: naive")
+    assert choice.candidate.source == "wisdom" and choice.candidate.seconds == 1.5e-3
+    with autotune("off"):
+        assert choose(SIGNAL).candidate.source == "model"
+    assert choose(SIGNAL, method="fft").plan.solver.name == "fft", "a caller's word is above it"
+
+
+@pytest.mark.parametrize("problem, hint, limit", [
+    (LAYER, known(method="cuda_direct_of_another_version"), None),
+    (LAYER, known(config={"unroll": 4}), None),
+    (EXACT, known(method="fft"), None),
+    (SIGNAL.replace(accuracy="strict"), known(method="fft"), None),
+    (Problem.parse("conv2d f32 n1 c64 h1 w1 k64 r1 s1"), known(), 1000),
+], ids=["unknown method", "unknown config", "not applicable", "not accurate enough", "too large"])
+def test_wisdom_is_only_a_hint(
+    problem: Problem, hint: _wisdom.Known, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it names must be legal here and now; otherwise it is as if it said nothing."""
+    if hint.method == "fft":
+        solver = BY_NAME["fft"]
+        config = solver.configs(SIGNAL, this_machine())[0]
+        hint = dataclasses.replace(hint, config=dict(config))
+    with_wisdom(monkeypatch, None)
+    try:
+        without: Any = choose(problem, workspace_limit=limit).candidate
+    except ValueError as error:
+        without = str(error)
+    with_wisdom(monkeypatch, hint)
+    try:
+        found: Any = choose(problem, workspace_limit=limit).candidate
+    except ValueError as error:
+        found = str(error)
+    assert found == without
+
+
+@pytest.fixture
+def races(monkeypatch: pytest.MonkeyPatch, fresh_plans: None) -> Iterator[list[dict[str, Any]]]:
+    """A tuner that times nothing and finds the slowest by the model fastest."""
+    held: list[dict[str, Any]] = []
+
+    def race(found: list[Candidate], machine: Any, budget: float, progress: Any) -> list[Candidate]:
+        held.append({"problem": found[0].problem, "budget": budget})
+        legal = [c for c in found if c.refused is None]
+        timed = [dataclasses.replace(c, source="timed", seconds=1e-3) for c in legal[::-1]]
+        return timed + [c for c in found if c.refused is not None]
+
+    monkeypatch.setattr(_tuner, "race", race)
+    _wisdom.clear()
+    yield held
+    _wisdom.clear()
+
+
+def test_modes(races: list[dict[str, Any]]) -> None:
+    slowest = [c for c in all_candidates(LAYER) if c.refused is None][-1]
+    for mode in ("cached", "off"):
+        with autotune(mode):
+            assert choose(LAYER).candidate.source == "model"
+    assert not races
+    with autotune("measure", budget=0.25):
+        choice = choose(LAYER)
+        assert choice.candidate.source == "timed"
+        assert choice.reason.startswith("fastest when timed: " + slowest.method)
+        assert (choice.plan.solver.name, choice.plan.config) == (slowest.method, slowest.config)
+        assert races == [{"problem": LAYER, "budget": 0.25}]
+        assert choose(LAYER).candidate.source == "wisdom", "what was timed is remembered"
+        assert len(races) == 1
+    assert choose(LAYER).candidate.source == "wisdom"
+    with autotune("off"):
+        assert choose(LAYER).candidate.source == "model"
+
+
+def test_measure_at_first_sight(races: list[dict[str, Any]]) -> None:
+    """A plan made without timing does not stand in its way, nor the other way round."""
+    x, w = np.ones((1, 2, 8)), np.ones((2, 2, 3))
+    run(x, w)
+    with autotune("measure"):
+        for _ in range(3):
+            run(x, w)
+        assert len(races) == 1
+        run(x, w[..., :2])
+        assert len(races) == 2
+    run(x, w)
+    assert len(races) == 2
+
+
+def test_tune_reports_and_remembers(races: list[dict[str, Any]]) -> None:
+    timed = _planner.tune(LAYER, budget=0.5)
+    assert timed[0].source == "timed" and races[0]["budget"] == 0.5
+    (row,) = _wisdom.rows()
+    assert row.problem == str(LAYER) and row.solver == timed[0].method
+
+
+def test_nothing_timed_is_not_remembered(
+    races: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tuner, "race", lambda found, *rest: found)
+    _planner.tune(LAYER)
+    assert _wisdom.rows() == []
+
+
+def test_autotune_is_scoped() -> None:
+    assert _planner.mode() == "cached"
+    with pytest.raises(KeyError), autotune("off"):
+        with autotune("measure", budget=0.1):
+            assert _planner.mode() == "measure"
+        assert _planner.mode() == "off"
+        raise KeyError
+    assert _planner.mode() == "cached"
+
+
+@pytest.mark.parametrize("mode, budget, message", [
+    ("full", 1.0, "expected a mode out of"), ("", 1.0, "expected a mode out of"),
+    ("measure", 0.0, "expected a budget of more than 0 seconds, got 0"),
+    ("measure", -1.0, "expected a budget"), ("measure", float("nan"), "expected a budget"),
+])  # fmt: skip
+def test_autotune_refuses(mode: str, budget: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message), autotune(mode, budget=budget):
+        pass
+
+
+def test_public_names() -> None:
+    assert fastconv.autotune is autotune and fastconv.Candidate is Candidate
