@@ -327,7 +327,8 @@ def _arguments(fn: Callable[..., Any], x: Any, w: Any, options: dict[str, Any]) 
         x = np.zeros(tuple(x[0]), dtype=x[1])  # pages are never touched
     arguments = {front.data: np.asanyarray(x), **options}
     if front.kernel is not None:
-        arguments[front.kernel] = w
+        if w is not None:  # else the function's own default, such as the size of uniform_filter
+            arguments[front.kernel] = w
     elif w is not None:
         raise TypeError(f"{fn.__name__} takes no kernel: pass w=None")
     try:

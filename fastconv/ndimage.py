@@ -230,15 +230,15 @@ def _integer_sums(
 ) -> np.dtype[Any] | None:
     """The integers that sums can be kept in with the same result as in float64, if any."""
     value = cval.real
-    if x.dtype.kind not in "biu" or not _is_whole(w) or not 0 <= value < 2**53 or value % 1:
+    if x.dtype.kind not in "biu" or not _is_whole(w) or not abs(value) < 2**53 or value % 1:
         return None
     if divisor == 1:  # wrapping before the sum or after it is the same
         return out.dtype.newbyteorder("=") if out.dtype.kind != "b" else None
     limits = np.iinfo(x.dtype) if x.dtype.kind != "b" else np.iinfo(np.uint8)
-    most = w.size * max(limits.max, -limits.min, int(value))
+    most = w.size * max(limits.max, -limits.min, int(abs(value)))
     if most >= 2**63:
         return None
-    return np.min_scalar_type(-most if x.dtype.kind == "i" else most)
+    return np.min_scalar_type(-most if x.dtype.kind == "i" or value < 0 else most)
 
 
 def _window(

@@ -197,7 +197,7 @@ def oracle(problem: Problem, x: Array, w: Array, bias: Array | None = None) -> t
     )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def solved(text: str, with_bias: bool = False) -> tuple[Array, Array]:
     """`oracle` of `arrays` of a problem's text; kept, because every solver is asked the same."""
     problem = Problem.parse(text)
@@ -206,7 +206,7 @@ def solved(text: str, with_bias: bool = False) -> tuple[Array, Array]:
 
 
 def mixed_magnitude(problem: Problem, x: Array, w: Array) -> Array:
-    """B of each output: the largest magnitude that any window can hold times the sum of the filter's."""
+    """B of each output: the largest magnitude a window can hold times the sum of the filter's."""
     dtype = numpy_dtype(problem.dtype)
     wide = np.dtype(np.longdouble)
     finite = np.where(np.isfinite(x), x, 0).astype(dtype)
@@ -226,8 +226,8 @@ def check(
     `expected` is the oracle's (y, S). The error of each real or imaginary part may be `bound` times
     S, or times B where `mixed` gives it; then it may not pass S / 2 either, so that some digit is
     right. To both come the oracle's own rounding, the rounding of what is stored, and
-    underflow. Where the window holds NaN or Inf, y must hold what the definition gives; where sums pass
-    the largest number of the dtype computed in or stored, anything is right.
+    underflow. Where the window holds NaN or Inf, y must hold what the definition gives; where sums
+    pass the largest number of the dtype computed in or stored, anything is right.
     """
     right, s = expected
     assert y.shape == right.shape, label
@@ -240,10 +240,9 @@ def check(
     info, kept = _info(problem.dtype), _info(problem.y_dtype)
     with np.errstate(all="ignore"):
         finite = np.isfinite(s)
-        largest = min(float(info.max) if problem.dtype not in ("f80", "c160") else np.inf,
-                      float(kept.max) if problem.y_dtype not in ("f80", "c160") else np.inf)  # fmt: skip
-        fits = finite & (s < largest / 4)
         wide = s.dtype.type
+        largest = min(wide(info.max), wide(kept.max))
+        fits = finite & (s < largest / 4)
         magnitude = s if mixed is None else np.broadcast_to(mixed, s.shape) + s
         own = (problem.taps + 1) * float(np.finfo(s.dtype).eps)
         underflow = wide(info.smallest_subnormal) * (2 + 2 * problem.taps)

@@ -109,7 +109,8 @@ def conv(
     ]  # fmt: skip
     out = tuple(len(m) for m in maps)
     wide = wider(x.dtype)
-    real = wide if wide == object else np.empty(0, wide).real.dtype
+    exact = wide.kind == "O"
+    real = wide if exact else np.empty(0, wide).real.dtype
     n, c, k = x.shape[0], x.shape[1] // groups, w.shape[0] // groups
     data = x.astype(wide).reshape(n, groups, c, *x.shape[2:])
     weights = w.astype(wide).reshape(groups, k, c, *w.shape[2:])
@@ -130,6 +131,8 @@ def conv(
             if boundary == "constant":
                 parts.append((outside, np.full((n, groups, c, outside.sum()), fill, wide)))
             for where, samples in parts:
+                if not samples.size or not weight.size:
+                    continue  # numpy's einsum writes beyond an empty result
                 y[..., where] += np.einsum("ngcp,gkc->ngkp", samples, weight)
                 s[..., where] += np.einsum("ngcp,gkc->ngkp", abs(samples), abs(weight))
         shape = (n, groups * k, *out)
@@ -137,4 +140,4 @@ def conv(
         if bias is not None:
             column = bias.astype(wide).reshape(-1, *ones)
             y, s = y + column, s + abs(column)
-    return (wrap(y, x.dtype), s) if wide == object else (y, s)
+    return (wrap(y, x.dtype), s) if exact else (y, s)

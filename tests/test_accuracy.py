@@ -76,9 +76,7 @@ def solve(problem: Problem, x: Array, w: Array, **more: Any) -> Array:
 
 @given(case=cases(problems(dtypes=FLOATS)), accuracy=st.sampled_from(ACCURACIES))
 @settings(max_examples=200)
-def test_each_level_keeps_its_promise(
-    case: tuple[Problem, Array, Array], accuracy: str
-) -> None:
+def test_each_level_keeps_its_promise(case: tuple[Problem, Array, Array], accuracy: str) -> None:
     problem, x, w = case
     problem = problem.replace(accuracy=accuracy)
     mixed = None if accuracy == "strict" else mixed_magnitude(problem, x, w)

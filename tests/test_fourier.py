@@ -307,6 +307,18 @@ def test_silence_is_silent(name: str) -> None:
         assert (y[..., :10000] != 0).all()
 
 
+@pytest.mark.parametrize(("name", "exponent"), [("f32", -130), ("f64", -1040), ("f80", -1100)])
+def test_silence_next_to_the_smallest_numbers(name: str, exponent: int) -> None:
+    problem = Problem.parse(f"conv1d {name} n1 c1 w200 k1 s9")
+    x, w, _ = (a.copy() for a in arrays(problem))
+    x = np.ldexp(x, exponent)
+    x[..., 50:150] = 0
+    for way in ways(problem):
+        y = solve(problem, way, x, w)
+        assert (y[..., 50 : 150 - 8] == 0).all()
+        assert (y[..., :42] != 0).all()
+
+
 @pytest.mark.parametrize("name", ["f32", "f64", "c128"])
 def test_constant_is_not_optimistic(name: str) -> None:
     """Data whose roundings agree: worse for a transform than random data."""

@@ -166,7 +166,7 @@ def test_geometry(solver: Solver, isa: str, text: str) -> None:
 @example(Problem.parse("conv2d f64 n1 c3 h60 w9 k9 r3 s3 p1 threads3"))
 @example(Problem.parse("conv1d f32 n1 c2 w3000 k5 s600"))
 def test_workspace_is_not_overrun(problem: Problem) -> None:
-    """Drivers stay within the bytes that they said they need: what lies behind keeps its pattern."""
+    """Drivers stay within the bytes they said they need: what lies behind keeps its pattern."""
     x, w, bias = arrays(problem)
     room = np.empty(0, np.uint8)
     for solver in DRIVERS:

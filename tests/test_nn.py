@@ -673,7 +673,7 @@ BAD_CONV: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"out": np.empty((6, 6, 7))}, ValueError, "out of shape"),
     ({"out": np.empty((2, 6, 6, 7), "f4")}, TypeError, "out of one dtype"),
     ({"out": [1, 2]}, TypeError, "out to be an array, got list"),
-    ({"out": np.broadcast_to(0.0, (2, 6, 6, 7))}, ValueError, "read-only"),
+    ({"out": np.broadcast_to(0.0, (2, 6, 6, 7))}, ValueError, "out to be writeable"),
     ({"method": "magic"}, ValueError, "magic"),
     ({"config": {"tile": 3}}, ValueError, "method="),
     ({"accuracy": "perfect"}, ValueError, "accuracy"),

@@ -179,7 +179,10 @@ def test_exits_with_idle_workers() -> None:
 
 def test_scratch_of_a_thread_is_its_own() -> None:
     """A large call, then a small one, then the large one again: scratch memory is reused."""
-    large = RNG.standard_normal((1, 4, 60, 60)).astype("f4"), RNG.standard_normal((4, 4, 3, 3)).astype("f4")
+    large = (
+        RNG.standard_normal((1, 4, 60, 60)).astype("f4"),
+        RNG.standard_normal((4, 4, 3, 3)).astype("f4"),
+    )
     small: tuple[Array, Array] = (large[0][..., :8, :8].copy(), large[1])
     for method in METHODS:
         first = [run(*a, method=method) for a in (large, small)]

@@ -74,11 +74,8 @@ def test_levels_of_accuracy_are_nested() -> None:
     for text in PROBLEMS:
         allowed = [allowed_error(Problem.parse(text).replace(accuracy=a)) for a in ACCURACIES]
         assert allowed == sorted(allowed)
-        legal = [
-            {(c.method, str(c.config)) for c in all_candidates(Problem.parse(text).replace(accuracy=a))
-             if c.refused is None}
-            for a in ACCURACIES
-        ]  # fmt: skip
+        found = [all_candidates(Problem.parse(text).replace(accuracy=a)) for a in ACCURACIES]
+        legal = [{(c.method, str(c.config)) for c in f if c.refused is None} for f in found]
         assert legal[0] <= legal[1] <= legal[2], text
 
 
@@ -107,8 +104,7 @@ def test_a_limit_makes_another_choice(problem: Problem) -> None:
     with pytest.raises(ValueError, match="no method can solve") as error:
         choose(problem, workspace_limit=sizes[0] - 1)
     assert all(f"{c.method}: refused, its workspace of" in str(error.value) for c in legal)
-    refused = [c for c in all_candidates(problem, sizes[0] - 1)]
-    assert all(c.refused for c in refused)
+    assert all(c.refused for c in all_candidates(problem, sizes[0] - 1))
 
 
 def test_a_huge_im2col_matrix_is_no_memory_error() -> None:
@@ -146,7 +142,9 @@ def test_forcing() -> None:
         choose(LAYER, method="naive", config={"unroll": 4})
     with pytest.raises(ValueError, match="config= needs method="):
         choose(LAYER, config={"unroll": 4})
-    with pytest.raises(ValueError, match=r"naive: its workspace of \d+ bytes is over the limit of 5"):
+    with pytest.raises(
+        ValueError, match=r"naive: its workspace of \d+ bytes is over the limit of 5"
+    ):
         choose(LAYER, method="naive", workspace_limit=5)
     with pytest.raises(ValueError, match="with fft: its error .*strict"):
         choose(SIGNAL.replace(accuracy="strict"), method="fft")
@@ -175,13 +173,17 @@ def test_wisdom_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose(SIGNAL, method="fft").plan.solver.name == "fft", "a caller's word is above it"
 
 
-@pytest.mark.parametrize("problem, hint, limit", [
-    (LAYER, known(method="cuda_direct_of_another_version"), None),
-    (LAYER, known(config={"unroll": 4}), None),
-    (EXACT, known(method="fft"), None),
-    (SIGNAL.replace(accuracy="strict"), known(method="fft"), None),
-    (Problem.parse("conv2d f32 n1 c64 h1 w1 k64 r1 s1"), known(), 1000),
-], ids=["unknown method", "unknown config", "not applicable", "not accurate enough", "too large"])
+@pytest.mark.parametrize(
+    "problem, hint, limit",
+    [
+        (LAYER, known(method="cuda_direct_of_another_version"), None),
+        (LAYER, known(config={"unroll": 4}), None),
+        (EXACT, known(method="fft"), None),
+        (SIGNAL.replace(accuracy="strict"), known(method="fft"), None),
+        (Problem.parse("conv2d f32 n1 c64 h1 w1 k64 r1 s1"), known(), 1000),
+    ],
+    ids=["unknown method", "unknown config", "not applicable", "not accurate enough", "too large"],
+)
 def test_wisdom_is_only_a_hint(
     problem: Problem, hint: _wisdom.Known, limit: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

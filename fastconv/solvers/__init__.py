@@ -1,4 +1,4 @@
-"""Every algorithm, in the order in which equal estimates are broken. Adding one is one line here."""
+"""Every algorithm; equal estimates are broken in this order. Adding one is one line here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from fastconv.solvers.direct import Direct
 from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
 from fastconv.solvers.naive import Naive
-from fastconv.solvers.winograd import Winograd
 from fastconv.solvers.overlap_save import OverlapSave
+from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (Direct(), Im2col(), Winograd(), Fft(), OverlapSave(), Naive())
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

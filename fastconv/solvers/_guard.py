@@ -173,7 +173,9 @@ class Guard:
         if many:
             self._silence(x, z, todo)
             many = np.count_nonzero(todo) > todo.size // 16
-        if not (many and double):
+        # where most outputs are lost, clearing each costs more than redoing all, unless that is by
+        # very many products
+        if not many or (taps > _TILE and not double):
             self._clear(x, todo, limit)
         count = np.count_nonzero(todo)
         if count * taps > gathered:

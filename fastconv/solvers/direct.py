@@ -20,7 +20,7 @@ MAX_PHASES = 256
 
 #: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class) in 3x3 layers, by ISA and element: floats
 #: by size, unsigned integers by name. Only ratios between candidates matter to the planner.
-_GFLOPS = {
+_GFLOPS: dict[str, dict[int | str, float]] = {
     "avx512": {4: 108, 8: 54, "u8": 80, "u16": 150, "u32": 80, "u64": 41},
     "avx2": {4: 85, 8: 44, "u8": 95, "u16": 110, "u32": 60, "u64": 11},
     "neon": {4: 50, 8: 25, "u8": 60, "u16": 60, "u32": 30, "u64": 6},
@@ -66,7 +66,8 @@ class Direct(Polyphase):
         parts = 2 if problem.is_complex else 1
         size = problem.itemsize // parts
         floating = problem.dtype[0] in "fc"
-        rate = _GFLOPS[isa][size if floating else problem.accumulator.replace("i", "u")] * 1e9
+        element = size if floating else problem.accumulator.replace("i", "u")
+        rate = _GFLOPS[isa][element] * 1e9
         per_group = problem.channels // problem.groups
         filters = parts * problem.filters // problem.groups
         taps = parts * problem.taps

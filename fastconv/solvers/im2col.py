@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,17 +27,33 @@ def _blas() -> list[Any]:
     return list(threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
+_blas_lock = threading.Lock()
+_blas_calls = 0
+_blas_before: list[tuple[Any, int]] = []
+
+
 @contextlib.contextmanager
 def blas_threads(threads: int) -> Iterator[None]:
-    """Let BLAS use `threads` threads inside the block; what was set before comes back after it."""
-    changed = [(lib, n) for lib in _blas() if (n := lib.get_num_threads()) != threads]
-    for lib, _ in changed:
-        lib.set_num_threads(threads)
+    """Let BLAS use `threads` threads inside the block; what was set before comes back after it.
+
+    The setting is the process's: of blocks that overlap, the first to begin decides, and the last
+    to end restores.
+    """
+    global _blas_calls, _blas_before
+    with _blas_lock:
+        if not _blas_calls:
+            _blas_before = [(b, n) for b in _blas() if (n := b.get_num_threads()) != threads]
+            for library, _ in _blas_before:
+                library.set_num_threads(threads)
+        _blas_calls += 1
     try:
         yield
     finally:
-        for lib, before in changed:
-            lib.set_num_threads(before)
+        with _blas_lock:
+            _blas_calls -= 1
+            if not _blas_calls:
+                for library, before in _blas_before:
+                    library.set_num_threads(before)
 
 
 #: Measured GFLOP/s of one core in scipy's OpenBLAS (EPYC 9004): only ratios matter to the planner.

@@ -1,0 +1,291 @@
+"""Seed known faults, one at a time, and count how many the tests catch.
+
+    python tests/mutate.py [--list] [--only TEXT] [--keep]
+
+The tree is copied to a temporary folder and built there once; for each fault one text of one file
+is replaced, the objects that file goes into are compiled again, and fast tests are run until the
+first fails. A crash or a hang counts as caught. The exit code is 1 when a fault survives and 2 when
+one cannot be seeded, because its text is no longer there exactly once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COPIED = ("fastconv", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+
+#: A test run that takes this many seconds hangs; the whole of any one takes a quarter of it.
+HANGS = 240
+
+SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
+ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
+ACCURACY, PARALLEL, PROBLEM = (
+    "tests/test_accuracy.py",
+    "tests/test_parallel.py",
+    "tests/test_problem.py",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """`text` of `file`, which is under fastconv/, becomes `replacement`; `tests` should notice."""
+
+    what: str
+    file: str
+    text: str
+    replacement: str
+    tests: tuple[str, ...] = (KERNELS, SOLVERS)
+
+
+FAULTS = (
+    # ---- what every driver shares
+    Fault("reflect repeats the wrong sample", "_ext/drivers/common.c",
+          "return t < size ? t : 2 * size - 1 - t;", "return t < size ? t : 2 * size - 2 - t;"),
+    Fault("mirror has too long a period", "_ext/drivers/common.c",
+          "t = modulo(t, 2 * size - 2);", "t = modulo(t, 2 * size - 1);"),
+    Fault("nearest takes the other end", "_ext/drivers/common.c",
+          "return t < 0 ? 0 : size - 1;", "return t < 0 ? size - 1 : 0;"),
+    Fault("wrap does not: a negative remainder", "_ext/drivers/common.c",
+          "return m < 0 ? m + b : m;", "return m < 0 ? 0 : m;"),
+    Fault("samples stand between dilated ones", "_ext/drivers/common.c",
+          "if (t < 0 || t % e) return -1;", "if (t < 0) return -1;"),
+    Fault("all workers use the caller's slot of the workspace", "_ext/drivers/parallel.c",
+          "work(work_context, i, slot);", "work(work_context, i, slot * 0);", (KERNELS, PARALLEL)),
+    Fault("the last unit of work is left out", "_ext/drivers/parallel.c",
+          "for (int64_t i = 0; i < count; i++) function(context, i, 0);",
+          "for (int64_t i = 0; i < count - (count > 2); i++) function(context, i, 0);"),
+    # ---- naive
+    Fault("naive: the stride is forgotten", "_ext/drivers/naive.inc",
+          "o[d] * p->stride[d] + r[d] * p->dilation[d]", "o[d] + r[d] * p->dilation[d]"),
+    Fault("naive: a sign of the complex product", "_ext/drivers/naive.inc",
+          "re += a * w[2 * wi] - b * w[2 * wi + 1];", "re += a * w[2 * wi] + b * w[2 * wi + 1];"),
+    Fault("naive: every group reads the first", "_ext/drivers/naive.inc",
+          "(group * p->c + c) * p->x_c", "c * p->x_c"),
+    Fault("naive: zeros beyond the ends are multiplied", "_ext/drivers/naive.inc",
+          "if (filled && p->boundary != FC_CONSTANT) goto next;",
+          "if (0) goto next;"),
+    # ---- register tiles and direct
+    Fault("tile: sums are not accumulated", "_ext/kernels/tile.inc",
+          "if (accumulate) sum[i][v] += *to;", "if (accumulate > 1) sum[i][v] += *to;"),
+    Fault("tile: one row of weights for all", "_ext/kernels/tile.inc",
+          "const T weight = w[t * rows + i];", "const T weight = w[t * rows + i / 2 * 2];"),
+    Fault("direct: a later block of taps overwrites", "_ext/drivers/direct.c",
+          "sums + row * nr * s->bytes, nr, tap > first);", "sums + row * nr * s->bytes, nr, 0);"),
+    Fault("direct: a sign of the complex expansion", "_ext/drivers/direct.c",
+          "if (channel % 2 && (row + i) % 2 == 0)", "if (channel % 2 && (row + i) % 2)"),
+    Fault("direct: a band starts a row early", "_ext/drivers/direct.c",
+          "const int64_t start = band * s->band;",
+          "const int64_t start = band * s->band - (band > 0);"),
+    Fault("direct: filters of the second part use the first's weights", "_ext/drivers/direct.c",
+          "int64_t from = part * s->rows_a_part;", "int64_t from = 0 * part * s->rows_a_part;"),
+    Fault("phase: the stride phase of a tap", "_ext/drivers/phase.c",
+          "while (l->phase[a][i] != t % u) i++;", "while (l->phase[a][i] != r[d] % u) i++;"),
+    Fault("phase: an interior one sample too long", "_ext/drivers/phase.c",
+          "fc_ceil_div(fc_max(0, p->in[d] - origin), u)",
+          "fc_ceil_div(fc_max(0, p->in[d] + 1 - origin), u)"),
+    Fault("phase: slack after the planes is left as it was", "_ext/drivers/phase.c",
+          "memset((char *)planes + channels", "if (0) memset((char *)planes + channels"),
+    Fault("phase: the tail mask keeps a column too many", "_ext/drivers/phase.c",
+          "run->count = fc_min(end - from, row - run->o[last]);",
+          "run->count = fc_min(end - from, row + 1 - run->o[last]);"),
+    # ---- im2col
+    Fault("im2col: BLAS is told to transpose", "_ext/drivers/im2col.c",
+          "char no = 'N';", "char no = 'T';"),
+    Fault("im2col: a block of taps does not add", "_ext/drivers/im2col.c",
+          "tap > 0 || (s.into_y && bias));", "s.into_y && bias);"),
+    Fault("im2col: 1x1 of strided x read in place", "_ext/drivers/im2col.c",
+          "p->stride[d] == 1 && p->pad[d] == 0", "p->pad[d] == 0"),
+    # ---- winograd
+    Fault("winograd: a sign of the input transform", "_ext/kernels/winograd.inc",
+          "d[4 * step] = even_q - odd_q;", "d[4 * step] = even_q + odd_q;"),
+    Fault("winograd: a sign of the output transform", "_ext/kernels/winograd.inc",
+          "z[to] = v1 - v2 - v3;", "z[to] = v1 - v2 + v3;"),
+    Fault("winograd: no output is suspected", "_ext/kernels/winograd.inc",
+          "return !all;", "return 0;", (ACCURACY, SOLVERS)),
+    Fault("winograd: tiles hang over the last row", "_ext/drivers/winograd.c",
+          ".rows = fc_min(s->m, p->out[0] - row)", ".rows = s->m"),
+    # ---- Cython and Python
+    Fault("core: the padding after is taken for the padding before", "_ext/core.pyx",
+          "p.pad[d] = problem.padding[d][0]", "p.pad[d] = problem.padding[d][1]"),
+    Fault("polyphase: an input residue is off by one", "solvers/_polyphase.py",
+          "(rho * u + r * l - pad) % e == 0", "(rho * u + r * l - pad + 1) % e == 0"),
+    Fault("fft: taps lie forwards on the circle", "solvers/_fourier.py",
+          "(offset - np.arange(problem.kernel[axis]) * problem.dilation[axis]) % n",
+          "(offset + np.arange(problem.kernel[axis]) * problem.dilation[axis]) % n"),
+    Fault("fft: the threshold of the guard is nought", "solvers/_guard.py",
+          "bound = np.where(limit > 0, DIGIT * limit, -1)",
+          "bound = np.where(limit > 0, 0 * limit, -1)",
+          (ACCURACY, SOLVERS)),
+    Fault("fft: a NaN reaches one output too few", "solvers/_guard.py",
+          "more = min(run, r - run)", "more = min(run, max(1, r - run - 1)) if r > 2 else 1",
+          (ACCURACY, SOLVERS)),
+    Fault("plan: a flipped kernel is not flipped", "_plan.py",
+          "w if self._flip is None else w[self._flip]", "w"),
+    Fault("plan: strides of records are taken for whole", "_plan.py",
+          "return not any(s % size for s in a.strides)", "return True", (SOLVERS,)),
+    Fault("engine: a negative padding cuts one sample too many", "_engine.py",
+          "start = min(size, -(lo // e)) if lo < 0 else 0",
+          "start = min(size, 1 - lo // e) if lo < 0 else 0", (ENGINE,)),
+    Fault("engine: the accuracy is not part of the key", "_engine.py",
+          "accuracy, threads, workspace_limit,\n        _planner.mode()",
+          "threads, workspace_limit,\n        _planner.mode()", (ENGINE,)),
+    Fault("planner: the error bound is not looked at", "_planner.py",
+          "if bound > allowed_error(problem):", "if bound > 1e3:", (PLANNER, ACCURACY)),
+    Fault("planner: the workspace limit is not looked at", "_planner.py",
+          "elif memory > limit:", "elif memory > 2 * limit:", (PLANNER,)),
+    Fault("problem: one output too many", "_problem.py",
+          "(p - s) // u + 1 for p, s, u", "(p - s + u - 1) // u + 1 for p, s, u", (PROBLEM,)),
+)  # fmt: skip
+
+
+class Tree:
+    """A copy of the repository, and the commands that compile and link each of its objects."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        ignored = shutil.ignore_patterns("__pycache__", "*.so", ".hypothesis", "core.c")
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, root / name, ignore=ignored)
+            elif source.exists():
+                shutil.copy2(source, root / name)
+        built = self._run([sys.executable, "setup.py", "build_ext", "--inplace"])
+        lines = [shlex.split(line) for line in built.stdout.splitlines() if " -o " in line]
+        self._compile = {}
+        for line in lines:
+            if "-c" in line:
+                self._compile[line[line.index("-o") + 1]] = line
+        (self._link,) = (line for line in lines if "-c" not in line)
+        (self._module,) = (root / "fastconv" / "_ext").glob("core.*.so")
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
+        return done
+
+    def _objects(self, file: str) -> list[str]:
+        """Objects that a C file goes into: its own, or those of every source that includes it."""
+        path = pathlib.PurePath("fastconv", file)
+        if path.suffix == ".pyx":
+            path = path.with_suffix(".c")
+        sources = {line[line.index("-c") + 1] for line in self._compile.values()}
+        if path.suffix == ".c":
+            touched = {str(path)}
+        else:
+            include = f'"{path.name}"'
+            touched = {s for s in sources if include in (self.root / s).read_text()}
+        assert touched & sources, file
+        return [o for o, line in self._compile.items() if line[line.index("-c") + 1] in touched]
+
+    def test(self, tests: tuple[str, ...]) -> tuple[bool, str]:
+        """Whether all pass, and what the first to fail was."""
+        environment = {**os.environ, "PYTHONPATH": str(self.root), "HYPOTHESIS_PROFILE": "ci",
+                       "CI": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no",
+                   "-p", "no:cacheprovider", "-p", "no:xdist", *tests]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, cwd=self.root, env=environment, capture_output=True, text=True,
+                check=False, timeout=HANGS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return False, "a hang"
+        if done.returncode == 0:
+            return True, ""
+        for line in done.stdout.splitlines():
+            if line.startswith(("FAILED ", "ERROR ")):
+                return False, line.split(" ", 1)[1].partition(" - ")[0]
+        if done.returncode < 0 or "Fatal Python error" in done.stderr:
+            return False, "a crash"
+        return False, f"exit code {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}"
+
+    def try_fault(self, fault: Fault) -> tuple[bool, str]:
+        """`test` with the fault in place; the tree is as before afterwards."""
+        path = self.root / "fastconv" / fault.file
+        before = path.read_text()
+        path.write_text(before.replace(fault.text, fault.replacement))
+        objects = [] if path.suffix == ".py" else self._objects(fault.file)
+        saved = {o: (self.root / o).read_bytes() for o in [*objects, str(self._module)]}
+        try:
+            if path.suffix == ".pyx":
+                self._run([sys.executable, "-m", "cython", "-3", f"fastconv/{fault.file}"])
+            for o in objects:
+                self._run(self._compile[o])
+            if objects:
+                self._run(self._link[: self._link.index("-o") + 1] + [str(self._module)]
+                          + self._link[self._link.index("-o") + 2 :])  # fmt: skip
+            return self.test(fault.tests)
+        finally:
+            path.write_text(before)
+            for o, content in saved.items():
+                (self.root / o).unlink()
+                (self.root / o).write_bytes(content)
+
+
+def unseedable(faults: tuple[Fault, ...]) -> list[str]:
+    """Faults whose text is not in its file exactly once."""
+    wrong = []
+    for fault in faults:
+        path = ROOT / "fastconv" / fault.file
+        count = path.read_text().count(fault.text) if path.exists() else 0
+        if count != 1:
+            wrong.append(f"{fault.file}: {count} times {fault.text!r} ({fault.what})")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--list", action="store_true", help="print the faults and stop")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="those whose name has TEXT in it"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the temporary folder")
+    options = parser.parse_args()
+    faults = tuple(f for f in FAULTS if options.only in f.what)
+    if wrong := unseedable(faults):
+        print("these faults can no longer be seeded:", *wrong, sep="\n  ", file=sys.stderr)
+        return 2
+    if options.list:
+        print(*(f"{f.file}: {f.what}" for f in faults), sep="\n")
+        return 0
+    folder = tempfile.mkdtemp(prefix="fastconv-mutate-")
+    begun = time.monotonic()
+    try:
+        tree = Tree(pathlib.Path(folder))
+        passed, first = tree.test(tuple(dict.fromkeys(t for f in faults for t in f.tests)))
+        if not passed:
+            print(f"the tests fail without any fault: {first}", file=sys.stderr)
+            return 2
+        print(f"built and tested without faults in {time.monotonic() - begun:.0f} s", flush=True)
+        survived = []
+        for fault in faults:
+            start = time.monotonic()
+            passed, first = tree.try_fault(fault)
+            if passed:
+                survived.append(fault)
+            print(f"{'SURVIVED' if passed else 'caught  '} {time.monotonic() - start:4.0f} s  "
+                  f"{fault.what:<60} {first}", flush=True)  # fmt: skip
+    finally:
+        if options.keep:
+            print(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(f"{len(faults) - len(survived)} of {len(faults)} faults caught in "
+          f"{time.monotonic() - begun:.0f} s")  # fmt: skip
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
