@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import dataclasses
 import inspect
+import operator
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -179,7 +180,7 @@ def _problem(
             f"expected x of {w.shape[1]} * {groups} channels (w's shape is {w.shape}, groups"
             f" {groups}), got x of shape {x.shape}"
         )
-    if threads is not None and threads < 1:
+    if threads is not None and operator.index(threads) < 1:
         raise ValueError(f"expected at least one thread, got {threads}")
     x_dtype, w_dtype = dtype_name(x.dtype), dtype_name(w.dtype)
     compute = dtype_name(dtype) if dtype is not None else compute_name(x_dtype, w_dtype)

@@ -101,8 +101,8 @@ def conv(
     ndim = x.ndim - 2
     ones = (1,) * ndim
     maps = [
-        axis_map(*sizes, *pads, boundary)
-        for *sizes, pads in zip(
+        axis_map(size, kernel, u, l, e, low, high, boundary)
+        for size, kernel, u, l, e, (low, high) in zip(
             x.shape[2:], w.shape[2:], stride or ones, dilation or ones, input_dilation or ones,
             padding or ((0, 0),) * ndim,
         )
@@ -115,7 +115,7 @@ def conv(
     data = x.astype(wide).reshape(n, groups, c, *x.shape[2:])
     weights = w.astype(wide).reshape(groups, k, c, *w.shape[2:])
     if flip:
-        weights = weights[(..., *(slice(None, None, -1),) * ndim)]
+        weights = np.flip(weights, tuple(range(3, 3 + ndim)))
     fill = np.array(cval).astype(x.dtype).astype(wide)
     positions = int(np.prod(out))
     y = np.zeros((n, groups, k, positions), wide)

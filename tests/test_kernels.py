@@ -54,7 +54,7 @@ def forced(solver: Solver, problem: Problem, isa: str) -> list[Config]:
     """The solver's configs for `isa`, and the first of them with small blocks."""
     offered = [{**c, "isa": isa} for c in solver.configs(problem, this_machine())]
     unique = [dict(c) for c in dict.fromkeys(tuple(c.items()) for c in offered)]
-    return unique + [{**unique[0], **blocks} for blocks in BLOCKS.get(solver.name, ())]
+    return [*unique, *({**unique[0], **blocks} for blocks in BLOCKS.get(solver.name, ()))]
 
 
 def solve(

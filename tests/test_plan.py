@@ -12,6 +12,7 @@ import scipy.signal
 import fastconv
 from fastconv import _engine, _planner, _tuner
 from fastconv._engine import front_end, run
+from fastconv._machine import this_machine
 from fastconv.solvers import BY_NAME, SOLVERS
 
 RNG = np.random.default_rng(0)
@@ -122,7 +123,7 @@ def test_attributes() -> None:
 
 def test_the_kernel_is_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = fastconv.plan(filter_rows, np.ones((2, 50)), np.ones(5), method="naive")
-    step = type(BY_NAME["naive"].plan(plan.problems[0], {}, _planner.this_machine()))
+    step = type(BY_NAME["naive"].plan(plan.problems[0], {}, this_machine()))
     packs = []
     pack = step.pack
 

@@ -73,10 +73,7 @@ class Direct(Polyphase):
         taps = parts * problem.taps
         images = problem.batch * problem.groups
 
-        # flattened outputs: rows of the last axis with the gaps that tiles run across
-        *outer, last = problem.out
-        gap = (problem.kernel[-1] - 1) * problem.dilation[-1] // problem.stride[-1]
-        rows = math.prod(outer)
+        rows, last, gap, padded_row = _flattened(problem)
         seconds, left = 0.0, filters
         for tile, vectors in _TILES[_REGISTERS.get(isa, 16)]:
             columns = vectors * _VECTOR_BYTES.get(isa, 16) // size
@@ -94,7 +91,7 @@ class Direct(Polyphase):
         cells = fit * math.prod(min(r, u) for r, u in zip(problem.kernel, problem.stride))
         dense = problem.stride[-1] == 1 and parts == 1 and problem.layout == "NC*"
         copy = cells * parts * per_group * (size / 8e9 if dense else 1e-9)
-        copy += cells * parts * per_group / max(1, problem.padded[-1]) * 20e-9
+        copy += cells * parts * per_group / padded_row * 20e-9
         band = max(1.0, cells * parts * per_group * size / float(int(config["plane_bytes"])))
         copy *= 1 + (problem.kernel[0] - 1) * band / max(1, problem.out[0])  # halos
         work = images * (seconds + copy)
@@ -120,6 +117,20 @@ class Direct(Polyphase):
 
 def _values(config: Config) -> tuple[int, ...]:
     return int(config["plane_bytes"]), int(config["taps"]), int(config["filters"])
+
+
+def _flattened(problem: Problem) -> tuple[int, int, int, int]:
+    """Rows of outputs, outputs of a row, the gap that tiles run across between two rows, and
+    elements of a padded row; trailing axes without a kernel belong to the row."""
+    axis, unit = problem.ndim - 1, 1
+    while axis > 0 and problem.kernel[axis] == problem.stride[axis] == 1:
+        if any(problem.padding[axis]):
+            break
+        unit *= problem.out[axis]
+        axis -= 1
+    gap = (problem.kernel[axis] - 1) * problem.dilation[axis] // problem.stride[axis]
+    rows = math.prod(problem.out[:axis])
+    return rows, problem.out[axis] * unit, gap * unit, max(1, problem.padded[axis] * unit)
 
 
 def phases(problem: Problem) -> int:

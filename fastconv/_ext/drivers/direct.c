@@ -190,8 +190,9 @@ static int64_t target(const geometry *s, const fc_run *run, int64_t start, int64
 {
     const fc_problem *p = s->p;
     int64_t at = n * p->y_n + k / s->parts * p->y_k;
-    for (int64_t a = 0; a < s->layout.axes; a++)
+    for (int64_t a = 0; a < s->layout.tail; a++)
         at += (run->o[a] + (a == 0 ? start : 0)) * p->y_s[s->layout.axis[a]];
+    at += run->rest * p->y_s[s->layout.axis[s->layout.axes - 1]];
     return at * s->parts + k % s->parts;
 }
 
@@ -286,6 +287,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
 {
     geometry s;
     plan_geometry(p, config, kernels, threads, &s);
+    fc_phase_merge(p, &s.layout);
     /* offsets depend on the band, and so on the number of threads: made per call, not packed */
     int64_t *const offsets = (int64_t *)((char *)workspace + threads * s.slot_bytes);
     fc_phase_offsets(p, &s.layout, s.channels, offsets);

@@ -28,6 +28,8 @@ void fc_phase_layout(const fc_problem *p, int64_t band, fc_phase *l)
         l->length[a] = outputs + (p->ker[d] - 1) * p->dilation[d] / u;
     }
     l->band = fc_min(band, p->out[l->axis[0]]);
+    l->tail = l->axes;
+    l->unit = 1;
     l->plane = 1;
     for (int64_t a = l->axes - 1; a >= 0; a--) {
         l->pitch[a] = l->plane;
@@ -196,41 +198,51 @@ void fc_phase_fill(const fc_problem *p, const fc_phase *l, const void *x, int64_
     memset((char *)planes + channels * l->planes * l->plane * bytes, 0, (size_t)(slack * bytes));
 }
 
+void fc_phase_merge(const fc_problem *p, fc_phase *l)
+{
+    while (l->tail > 1) {
+        const int64_t d = l->axis[l->tail - 1], before = l->axis[l->tail - 2];
+        if (l->length[l->tail - 1] != p->out[d] || p->y_s[before] != p->y_s[d] * p->out[d]) break;
+        l->unit *= p->out[d];
+        l->tail--;
+    }
+}
+
 int64_t fc_phase_next(const fc_problem *p, const fc_phase *l, int64_t count, int64_t from)
 {
     /* round up to the next output, axis by axis from the innermost */
     int64_t o[FC_DIMS] = {0};
-    for (int64_t a = 0; a < l->axes; a++) {
+    for (int64_t a = 0; a < l->tail; a++) {
         o[a] = from / l->pitch[a];
         from %= l->pitch[a];
     }
-    for (int64_t a = l->axes - 1; a >= 0; a--) {
+    for (int64_t a = l->tail - 1; a >= 0; a--) {
         const int64_t outputs = a == 0 ? count : p->out[l->axis[a]];
         if (o[a] < outputs) continue;
         if (a == 0) return -1;
         o[a - 1]++;
-        for (int64_t b = a; b < l->axes; b++) o[b] = 0;
+        for (int64_t b = a; b < l->tail; b++) o[b] = 0;
+        from = 0;
     }
-    int64_t position = 0;
-    for (int64_t a = 0; a < l->axes; a++) position += o[a] * l->pitch[a];
-    return position;
+    for (int64_t a = 0; a < l->tail; a++) from += o[a] * l->pitch[a];
+    return from;
 }
 
 int64_t fc_phase_runs(const fc_problem *p, const fc_phase *l, int64_t count, int64_t from,
                       int64_t columns, fc_run *runs)
 {
-    const int64_t last = l->axes - 1, end = from + columns;
+    const int64_t last = l->tail - 1, end = from + columns;
     const int64_t row = last == 0 ? count : p->out[l->axis[last]];
     int64_t found = 0;
     while ((from = fc_phase_next(p, l, count, from)) >= 0 && from < end) {
         fc_run *run = &runs[found++];
-        int64_t rest = from;
-        for (int64_t a = 0; a < l->axes; a++) {
-            run->o[a] = rest / l->pitch[a];
-            rest %= l->pitch[a];
+        run->rest = from;
+        for (int64_t a = 0; a < l->tail; a++) {
+            run->o[a] = run->rest / l->pitch[a];
+            run->rest %= l->pitch[a];
         }
         run->column = columns - (end - from);
-        run->count = fc_min(end - from, row - run->o[last]);
+        run->count = fc_min(end - from, (row - run->o[last]) * l->unit - run->rest);
         from += run->count;
     }
     return found;

@@ -23,6 +23,8 @@ typedef struct {
     int64_t phases[FC_DIMS];      /* phases used along the axis ... */
     int64_t *phase[FC_DIMS];      /* ... and which, in order of first use; points into storage */
     int64_t plane, planes;        /* elements of one plane; planes of one channel */
+    int64_t tail, unit;           /* axes before those that outputs run across without a gap, and
+                                   * the outputs of these; see fc_phase_merge */
     int64_t band;                 /* outputs along the first axis that the planes serve */
     int64_t storage[FC_PHASES];
 } fc_phase;
@@ -52,10 +54,15 @@ void fc_phase_fill(const fc_problem *p, const fc_phase *l, const void *x, int64_
                    int64_t channels, int64_t start, int64_t count, int64_t slack, int64_t parts,
                    int64_t bytes, void *planes);
 
+/* Merges trailing axes without gaps in the planes, whose outputs also lie evenly in this call's y,
+ * into the axis before them, so that runs are long. */
+void fc_phase_merge(const fc_problem *p, fc_phase *l);
+
 /* Outputs covered by positions [from, from + columns): runs of consecutive ones. */
 typedef struct {
     int64_t column, count; /* first column of the tile and length of the run */
-    int64_t o[FC_DIMS];    /* its first output, per axis of the layout */
+    int64_t o[FC_DIMS];    /* its first output, per axis before the merged ones ... */
+    int64_t rest;          /* ... and outputs further along these */
 } fc_run;
 
 /* Splits a tile into runs; returns their number. `count` bounds the first axis. */
