@@ -20,8 +20,7 @@ import numpy.typing as npt
 
 from fastconv import _planner
 from fastconv._machine import this_machine
-from fastconv._plan import Plan as _Step
-from fastconv._problem import Array, Problem, compute_name, dtype_name, numpy_dtype
+from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
 
 Pads = Sequence[tuple[int, int]]
@@ -145,7 +144,7 @@ def _overlap(a: Array, b: Array) -> bool:
 
 
 def _cut(x: Array, padding: Pads, dilation: Sequence[int]) -> tuple[Array, Pads]:
-    """Turn negative padding into a slice of x: cutting m dilated samples leaves a phase of zeros."""
+    """Negative padding as a slice of x: cutting dilated samples may leave a phase of zeros."""
     index: list[slice] = [slice(None), slice(None)]
     pads = []
     for size, e, (lo, hi) in zip(x.shape[2:], dilation, padding):
@@ -218,7 +217,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def front_end(data: str, kernel: str | None, out: str = "out") -> Callable[[_F], _F]:
-    """Decorator: let `plan`, `candidates` and `tune` take the function. It is returned unchanged."""
+    """Decorator: let `plan`, `candidates` and `tune` take the function, which stays as it is."""
 
     def register(function: _F) -> _F:
         _front_ends[function] = FrontEnd(data, kernel, out)
@@ -298,7 +297,7 @@ class Plan:
         return max((c.plan.workspace_bytes for c, _ in self._steps), default=0)
 
     def explain(self) -> str:
-        """Each step's problem, the method chosen and why, its paper, and what was refused and why."""
+        """Each step's problem, the method chosen and why, its paper, and what else there is."""
         lines = []
         for choice, _ in self._steps:
             problem = choice.plan.problem

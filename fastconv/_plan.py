@@ -65,7 +65,7 @@ class Plan(abc.ABC):
         flags = a.flags
         if a.dtype == self._dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
             return a
-        return a.astype(self._dtype)  # casts to the same kind or wider: the front end has seen to it
+        return a.astype(self._dtype)  # to the same kind or wider: the front end has seen to it
 
 
 def _whole_strides(a: Array) -> bool:

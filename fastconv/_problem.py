@@ -99,7 +99,7 @@ def compute_name(x: str, w: str) -> str:
 
 
 def _number(value: Any) -> complex:
-    """`value` as a Python int, float or complex, whose repr reads back; one object for every NaN."""
+    """`value` as a Python number, whose repr reads back; one object for every NaN."""
     if isinstance(value, bool | np.bool_ | int | np.integer):
         return int(value)
     number = complex(value)

@@ -1,4 +1,4 @@
-"""`Solver`: one algorithm. Subclass it in `solvers/<name>.py` and list it in `solvers/__init__.py`."""
+"""`Solver`: one algorithm. Subclass it in `solvers/<name>.py`, list it in `solvers/__init__.py`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 
-
 #: Floating-point operations a thread must find before it is worth waking: about 20 us of work at
 #: 50 GFLOP/s, some four times what waking and waiting for it costs.
 FLOPS_A_THREAD = 1_000_000
