@@ -27,6 +27,15 @@ hypothesis.settings.load_profile(
 
 
 @pytest.fixture
+def every_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small problems are shared among threads and cut into pieces as large ones are."""
+    from fastconv.solvers import _driver, _fourier
+
+    monkeypatch.setattr(_driver, "FLOPS_A_THREAD", 1)
+    monkeypatch.setattr(_fourier, "CHUNK_BYTES", 1 << 12)
+
+
+@pytest.fixture
 def fresh_plans() -> Iterator[None]:
     """No plan is cached when the test starts, and none that it made when it ends."""
     from fastconv import _engine

@@ -127,6 +127,7 @@ EDGES = (
     "conv1d f64 n1 c1 w0 k1 s3 p2 constant=3.0",
     "conv2d f32 n1 c2 h9 w8 k3 r1 s1 p2",
     "conv2d f32 n1 c2 h9 w8 k3 r1 s1 u3 l5",
+    "conv2d f32 n1 c9 h9 w9 k9 r1 s1 p0:1,0:2",
     "conv1d f32 n1 c2 w30 k2 s3 p1 u40",
     *(f"conv1d f32 n1 c2 w{w + 2} k5 s3" for w in (7, 8, 15, 16, 17, 31, 33, 63, 65)),
     *(f"conv1d f32 n1 c2 w{w} k5 s3 p1" for w in (94, 95, 96, 97, 127, 129, 191, 193)),

@@ -22,6 +22,8 @@ from fastconv._solver import Config, Solver
 from fastconv.solvers import SOLVERS
 from fastconv.solvers._driver import DriverPlan
 
+pytestmark = pytest.mark.usefixtures("every_thread")
+
 #: Small blocks of each driver, so that small problems have several and a part of one.
 BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
     "direct": (
@@ -154,6 +156,9 @@ def test_many_filters(solver: Solver, isa: str, filters: int) -> None:
     "conv2d f32 n1 c40 h9 w9 k40 r3 s3 p1 threads3",
     "conv2d f32 n3 c2 h30 w9 k5 r9 s3 p4,1 threads8",
     "conv2d f32 n1 c1 h60 w70 k1 r7 s7 p3 threads3 reflect",
+    "conv2d f32 n1 c5 h3 w9 k30 r3 s3 threads8",
+    "conv1d c64 n1 c5 w9 k11 s9 threads3",
+    "conv2d f32 n1 c9 h9 w9 k9 r1 s1 p0:1,0:2",
 ])  # fmt: skip
 def test_geometry(solver: Solver, isa: str, text: str) -> None:
     """Strides, phases, bands and boundaries of the drivers, in blocks of every size."""
@@ -230,6 +235,8 @@ def test_environment_caps_the_isa() -> None:
 #: x, w, y and nothing else between pages that may not be touched.
 _FENCES = """
 import ctypes, mmap, sys
+from fastconv.solvers import _driver
+_driver.FLOPS_A_THREAD = 1
 import numpy as np
 from problems import arrays, numpy_dtype
 from test_kernels import DRIVERS, forced

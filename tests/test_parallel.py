@@ -19,6 +19,8 @@ from fastconv._planner import choose
 from fastconv._problem import Problem
 from fastconv.solvers import SOLVERS
 
+pytestmark = pytest.mark.usefixtures("every_thread")
+
 METHODS = [s.name for s in SOLVERS if s.device == "cpu"]
 RNG = np.random.default_rng(0)
 
@@ -134,6 +136,9 @@ def test_fork() -> None:
         import os, threading
         import numpy as np
         from fastconv._engine import run
+        from fastconv.solvers import _driver
+
+        _driver.FLOPS_A_THREAD = 1
 
         rng = np.random.default_rng(0)
         x, w = rng.standard_normal((4, 8, 30, 30)), rng.standard_normal((8, 8, 3, 3))
@@ -171,6 +176,9 @@ def test_exits_with_idle_workers() -> None:
         """
         import numpy as np
         from fastconv._engine import run
+        from fastconv.solvers import _driver
+
+        _driver.FLOPS_A_THREAD = 1
         x, w = np.ones((4, 2, 40, 40)), np.ones((4, 2, 3, 3))
         print(run(x, w, method="naive", threads=8)[0, 0, 0, 0])
         """

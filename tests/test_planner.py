@@ -17,10 +17,12 @@ import fastconv
 from fastconv import _planner, _tuner, _wisdom
 from fastconv._accuracy import allowed_error
 from fastconv._engine import run
-from fastconv._machine import this_machine
+from fastconv._machine import Machine, this_machine
+from fastconv._plan import Plan
 from fastconv._planner import Candidate, autotune, choose
 from fastconv._planner import candidates as all_candidates
 from fastconv._problem import ACCURACIES, Problem
+from fastconv._solver import Config, Solver
 from fastconv.solvers import BY_NAME, SOLVERS
 
 LAYER = Problem.parse("conv2d f32 n1 c8 h14 w14 k8 r3 s3 p1")
@@ -148,6 +150,40 @@ def test_forcing() -> None:
         choose(LAYER, method="naive", workspace_limit=5)
     with pytest.raises(ValueError, match="with fft: its error .*strict"):
         choose(SIGNAL.replace(accuracy="strict"), method="fft")
+
+
+class Sloppy(Solver):
+    """Quick, small and imprecise."""
+
+    name = "sloppy"
+    paper = "none"
+
+    def why_not(self, problem: Problem) -> str | None:
+        return None
+
+    def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
+        return 1e-12
+
+    def workspace(self, problem: Problem, config: Config) -> int:
+        return 1000
+
+    def error_bound(self, problem: Problem, config: Config) -> float:
+        return 2.0**-12
+
+    def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+        raise NotImplementedError
+
+
+def test_a_bound_over_what_is_admitted_is_refused() -> None:
+    for accuracy, admitted in (("strict", False), ("balanced", False), ("fast", True)):
+        problem = LAYER.replace(accuracy=accuracy)
+        (found,) = all_candidates(problem, None, (Sloppy(),))
+        assert (found.refused is None) == admitted
+        if not admitted:
+            assert found.refused.startswith("its error bound 0.00024 is over the ")
+            assert found.refused.endswith(f" that accuracy='{accuracy}' admits")
+    (found,) = all_candidates(LAYER.replace(accuracy="fast"), 999, (Sloppy(),))
+    assert found.refused == "its workspace of 1000 bytes is over the limit of 999"
 
 
 def test_cuda_is_refused_on_the_cpu() -> None:

@@ -134,6 +134,7 @@ def try_one(data: st.DataObject, problem: Problem, x: Array, w: Array) -> None:
         assert (x.tobytes(), w.tobytes()) == before, f"{solver.name} wrote to its input"
 
 
+@pytest.mark.usefixtures("every_thread")
 @given(case=cases(random_problems(dtypes=FLOATS)), data=st.data())
 @settings(max_examples=300)
 def test_random_floats(case: tuple[Problem, Array, Array], data: st.DataObject) -> None:
@@ -265,7 +266,7 @@ def test_repeats_bit_for_bit(solver: Solver) -> None:
 
 
 @pytest.mark.parametrize("name", THREAD_INVARIANT)
-def test_threads_do_not_change_a_bit(name: str) -> None:
+def test_threads_do_not_change_a_bit(name: str, every_thread: None) -> None:
     if name not in BY_NAME:
         pytest.skip(f"no solver is called {name}")
     solver = BY_NAME[name]

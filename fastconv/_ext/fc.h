@@ -66,7 +66,8 @@ typedef struct {
                 const void *packed, const void *bias, void *y, void *workspace, int64_t threads);
 } fc_driver;
 
-/* BLAS, set once at import from scipy's. Fortran conventions; never called in a parallel region. */
+/* BLAS, set once at import from scipy's, with Fortran's conventions. Threads of ours may call it at
+ * once: whoever runs a driver that does has limited it to one thread of its own. */
 typedef void fc_gemm(char *transa, char *transb, int *m, int *n, int *k, void *alpha, void *a,
                      int *lda, void *b, int *ldb, void *beta, void *c, int *ldc);
 typedef struct {

@@ -25,7 +25,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers import _guard
-from fastconv.solvers.im2col import blas_threads
+from fastconv.solvers._blas import single_threaded_blas
 
 PAPER = (
     "Stockham, High-speed convolution and correlation (1966);"
@@ -449,7 +449,7 @@ class FourierPlan(Plan):
             plan.execute(x, weights, bias, y)
             return
         if weights.by_matrix:  # BLAS: products too small to share out
-            with blas_threads(1):
+            with single_threaded_blas():
                 self._run_all(x, weights, bias, y)
         else:
             self._run_all(x, weights, bias, y)

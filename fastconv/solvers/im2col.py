@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastconv._accuracy import SUM_BLOCK, blocked_sum_bound
@@ -15,46 +12,9 @@ from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config
+from fastconv.solvers._blas import single_threaded_blas
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
-
-
-@functools.cache
-def _blas() -> list[Any]:
-    """The BLAS libraries of this process that threads can be set of."""
-    import threadpoolctl
-
-    return list(threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
-
-
-_blas_lock = threading.Lock()
-_blas_calls = 0
-_blas_before: list[tuple[Any, int]] = []
-
-
-@contextlib.contextmanager
-def blas_threads(threads: int) -> Iterator[None]:
-    """Let BLAS use `threads` threads inside the block; what was set before comes back after it.
-
-    The setting is the process's: of blocks that overlap, the first to begin decides, and the last
-    to end restores.
-    """
-    global _blas_calls, _blas_before
-    with _blas_lock:
-        if not _blas_calls:
-            _blas_before = [(b, n) for b in _blas() if (n := b.get_num_threads()) != threads]
-            for library, _ in _blas_before:
-                library.set_num_threads(threads)
-        _blas_calls += 1
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_calls -= 1
-            if not _blas_calls:
-                for library, before in _blas_before:
-                    library.set_num_threads(before)
-
 
 #: Measured GFLOP/s of one core in scipy's OpenBLAS (EPYC 9004): only ratios matter to the planner.
 _GFLOPS = {"f32": 95, "f64": 46, "c64": 95, "c128": 48}
@@ -62,7 +22,7 @@ _GFLOPS = {"f32": 95, "f64": 46, "c64": 95, "c128": 48}
 
 class _BlasPlan(DriverPlan):
     def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
-        with blas_threads(self.problem.threads):
+        with single_threaded_blas():  # the driver's tiles are what runs in parallel
             super().execute(x, packed, bias, y)
 
 
