@@ -37,8 +37,15 @@ _COMPARED = 1 << 17
 #: Infinite samples that are scattered one by one; with more, their windows are computed directly.
 _SCATTERED = 64
 
+#: Taps of a long kernel, evenly spread, whose products may show that an output is not nothing.
+_SPREAD = 512
+
 #: Outputs of one direct tile.
 _TILE = 4096
+
+#: Products in direct tiles that cost what transforming one sample again in double precision does:
+#: some 50 ns at 25 products a ns on one core.
+_TILED_A_SAMPLE = 1250
 
 
 def direct_plan(problem: Problem) -> Plan:
@@ -185,10 +192,19 @@ class Guard:
             return
         if count * taps <= gathered:
             self._gather(x, z, todo)
-        elif double:
+        elif double and self._tiles_of(todo) * _TILE * taps > _TILED_A_SAMPLE * x.size:
             self._again_in_double(rows, x, z, todo)
         else:
             self._directly(x, z, todo)
+
+    def _side(self) -> int:
+        """Outputs of a direct tile along each axis."""
+        return max(1, round(_TILE ** (1 / self._problem.ndim)))
+
+    def _tiles_of(self, todo: Array) -> int:
+        """Direct tiles that hold any of `todo`."""
+        n, g, _, b, *o = np.nonzero(todo)
+        return len(np.unique(np.stack([n, g, b, *(q // self._side() for q in o)], 1), axis=0))
 
     def _silence(self, x: Array, z: Array, todo: Array) -> None:
         """Outputs of windows of zeros are 0."""
@@ -198,24 +214,29 @@ class Guard:
         todo &= sounding
 
     def _clear(self, x: Array, todo: Array, limit: Array) -> None:
-        """Strike off outputs of which a few products, of the largest taps, show S to be large."""
+        """Strike off outputs of which a few products show S to be large.
+
+        Those of the largest taps come first; at the ends of a signal these meet nothing, but taps
+        spread over the kernel do.
+        """
         p = self._problem
         taps = self._spectrum.largest_taps(self._groups)[:, self._filters]
+        spread = [np.arange(0, p.taps, p.taps // _SPREAD)] if p.taps > 8 * _SPREAD else []
         for g, k in zip(*np.nonzero(todo.any(axis=(0, *range(3, todo.ndim))))):
-            where = np.unravel_index(taps[g, k], self._w.shape[2:])
-            weight = abs(self._w[g, k][where])
             bound = DIGIT * limit[:, g, k]
             data = x[:, g]
-            for few in (4, 32):
+            for few in (taps[g, k][:4], taps[g, k], *spread):
+                where = np.unravel_index(few, self._w.shape[2:])
+                weight = abs(self._w[g, k][where])
                 at = _where(todo[:, g, k])
                 for i in range(0, len(at[0]), _TILE):
                     n, b, *o = (index[i : i + _TILE] for index in at)
                     samples = tuple(
-                        q[:, None] * u + r[:few] * step
+                        q[:, None] * u + r * step
                         for q, u, r, step in zip(o, p.stride, where[1:], p.dilation)
                     )
-                    found = abs(data[(n[:, None], where[0][:few], b[:, None], *samples)])
-                    clear = (found * weight[:few]).sum(1) > bound[n, b]
+                    found = abs(data[(n[:, None], where[0], b[:, None], *samples)])
+                    clear = (found * weight).sum(1) > bound[n, b]
                     part = tuple(index[clear] for index in (n, b, *o))
                     todo[(part[0], g, k, *part[1:])] = False
 
@@ -266,7 +287,7 @@ class Guard:
     def _directly(self, x: Array, z: Array, todo: Array) -> None:
         """Many outputs: tiles of them, by a solver that sums products."""
         p = self._problem
-        side = max(1, round(_TILE ** (1 / p.ndim)))
+        side = self._side()
         tiles = [
             tuple(slice(a, min(a + side, m)) for a, m in zip(corner, self._sizes))
             for corner in np.ndindex(*(-(-m // side) for m in self._sizes))
