@@ -1,0 +1,214 @@
+"""Measure errors against the published bounds: the table and the picture of accuracy.md.
+
+``python docs/accuracy.py`` prints the table and draws ``pictures/accuracy.png``, which takes
+matplotlib. The truth is summed from windows in float64 by NumPy, with nothing of fastconv.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv._machine import this_machine
+from fastconv._problem import Problem, numpy_dtype
+from fastconv._solver import Config
+from fastconv.solvers import BY_NAME
+
+Array = npt.NDArray[Any]
+Make = Callable[[np.random.Generator, tuple[int, ...]], Array]
+
+SEEDS = 3
+EPS = float(np.finfo(np.float32).eps)
+
+#: Problems that are measured, in float32 and complex64, where the truth is a float64 sum.
+SUMS = (
+    "conv2d f32 n1 c16 h32 w32 k8 r3 s3 p1",
+    "conv2d f32 n1 c64 h24 w24 k8 r3 s3 p1",
+    "conv2d f32 n1 c2048 h8 w8 k8 r1 s1",
+    "conv1d f32 n1 c1 w4096 k2 s1000",
+    "conv1d c64 n1 c8 w500 k4 s9",
+)
+TILES = (
+    *(f"conv2d f32 n1 c{c} h48 w48 k8 r3 s3 p1" for c in (1, 4, 16, 64)),
+    *(f"conv2d f32 n1 c{c} h12 w12 k8 r3 s3 p1" for c in (256, 1024)),
+)
+TRANSFORMS = (
+    "conv1d f32 n1 c1 w30000 k2 s33",
+    "conv1d f32 n1 c1 w30000 k2 s1000",
+    "conv1d c64 n1 c1 w10000 k1 s257",
+    "conv2d f32 n1 c1 h160 w160 k2 r21 s21",
+    "conv2d f32 n1 c16 h48 w48 k8 r7 s7",
+    "conv2d f32 n1 c1024 h12 w12 k8 r3 s3 p1",
+)
+ROWS = {
+    "naive": SUMS[:1], "direct": SUMS, "im2col": SUMS, "winograd": TILES, "fft": TRANSFORMS,
+    "overlap_save": TRANSFORMS[:4],
+}  # fmt: skip
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return rng.standard_normal(shape)
+
+
+def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return rng.random(shape)
+
+
+def two_valued(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return rng.choice([-1, 1], shape) * rng.choice([1 / 3, 0.99], shape)
+
+
+def near_sparse(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return rng.choice([-1, 1], shape) * rng.random(shape) ** 8
+
+
+def one_value(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """The worst for a sum: all of its roundings may go the same way."""
+    return np.full(shape, 1 / 3)
+
+
+def fading(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Loud at one end of the last axis, 10^8 times quieter at the other."""
+    return rng.standard_normal(shape) * np.logspace(0, -8, shape[-1])
+
+
+KINDS: dict[str, tuple[Make, Make]] = {
+    "normal": (normal, normal),
+    "positive": (positive, positive),
+    "two-valued": (two_valued, two_valued),
+    "near-sparse": (normal, near_sparse),
+    "fading": (fading, normal),
+    "one value": (one_value, one_value),
+}
+
+
+def arrays(problem: Problem, kind: str, seed: int) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    dtype = numpy_dtype(problem.dtype)
+    made = []
+    for make, shape in zip(KINDS[kind], (problem.x_shape, problem.w_shape)):
+        a = make(rng, shape)
+        made.append((a + 1j * make(rng, shape) if problem.is_complex else a).astype(dtype))
+    return made[0], made[1]
+
+
+def padded(problem: Problem, x: Array) -> Array:
+    return np.pad(x, ((0, 0), (0, 0), *problem.padding))
+
+
+def correlation(problem: Problem, x: Array, w: Array) -> Array:
+    """Sum over channels and taps of windows times w, in the dtype of x and w."""
+    axes = tuple(range(2, x.ndim))
+    windows = np.lib.stride_tricks.sliding_window_view(padded(problem, x), problem.kernel, axes)
+    n = problem.ndim
+    summed = (1, *range(2 + n, 2 + 2 * n)), (1, *range(2, 2 + n))
+    return np.moveaxis(np.tensordot(windows, w, summed), -1, 1)
+
+
+def tile_peak(problem: Problem, x: Array, m: int) -> Array:
+    """Largest abs(x) that the winograd tile of each output reads, (1, 1, *out)."""
+    out = problem.out
+    tall, wide = (-(-o // m) for o in out)
+    highest = np.zeros((tall * m + 2, wide * m + 2))
+    data = abs(padded(problem, x)).max((0, 1))
+    highest[: data.shape[0], : data.shape[1]] = data
+    windows = np.lib.stride_tricks.sliding_window_view(highest, (m + 2, m + 2))[::m, ::m]
+    each = windows.max((2, 3)).repeat(m, 0).repeat(m, 1)
+    return each[None, None, : out[0], : out[1]]
+
+
+def magnitude(problem: Problem, name: str, config: Config, x: Array, w: Array) -> Array:
+    """S or B of each output: what the solver's bound is relative to."""
+    if name in ("naive", "direct", "im2col"):
+        return correlation(problem, abs(x), abs(w))
+    total = abs(w).sum(tuple(range(1, w.ndim))).reshape(1, -1, *(1,) * problem.ndim)
+    if name == "winograd":
+        return tile_peak(problem, x, int(config["m"])) * total
+    if name == "overlap_save" and problem.ndim == 1:  # blocks of n samples, span - 1 overlapping
+        n = int(config["block"])
+        kept = n - problem.span[0] + 1
+        block = np.arange(problem.out[0]) // kept
+        loud = [abs(x)[..., b * kept : b * kept + n].max() for b in range(block[-1] + 1)]
+        return np.asarray(loud)[block] * total
+    return abs(x).max() * total
+
+
+def largest(problem: Problem, name: str, config: Config, kind: str) -> tuple[float, float]:
+    """The largest abs(error), in eps of what the bound is relative to, and against S."""
+    in_eps = of_s = 0.0
+    for seed in range(SEEDS):
+        x, w = arrays(problem, kind, seed)
+        plan = BY_NAME[name].plan(problem, config, this_machine())
+        y = np.empty(problem.y_shape, x.dtype)
+        plan(x, plan.pack_stored(w), None, y)
+        wide = np.complex128 if problem.is_complex else np.float64
+        x, w = x.astype(wide), w.astype(wide)
+        error = y - correlation(problem, x, w)
+        part = np.maximum(abs(error.real), abs(error.imag))
+        in_eps = max(in_eps, (part / magnitude(problem, name, config, x, w)).max() / EPS)
+        of_s = max(of_s, (part / correlation(problem, abs(x), abs(w))).max())
+    return in_eps, of_s
+
+
+def label(name: str, config: Config) -> str:
+    return f"winograd F({config['m']}x{config['m']})" if name == "winograd" else name
+
+
+def measure() -> list[tuple[str, str, float, dict[str, float], float]]:
+    """(method, problem, bound in eps, largest error in eps by kind of data, largest error / S)."""
+    found: dict[tuple[str, str], tuple[float, dict[str, float], float]] = {}
+    for name, texts in ROWS.items():
+        for text in texts:
+            problem = Problem.parse(text)
+            for config in BY_NAME[name].configs(problem, this_machine()):
+                key = label(name, config), text
+                bound, by_kind, worst = found.get(key, (0.0, dict.fromkeys(KINDS, 0.0), 0.0))
+                bound = max(bound, BY_NAME[name].error_bound(problem, config) / EPS)
+                for kind in KINDS:
+                    in_eps, of_s = largest(problem, name, config, kind)
+                    by_kind[kind] = max(by_kind[kind], in_eps)
+                    worst = max(worst, of_s)
+                found[key] = bound, by_kind, worst
+    order = list(dict.fromkeys(method for method, _ in found))
+    return [(*key, *found[key]) for key in sorted(found, key=lambda key: order.index(key[0]))]
+
+
+def draw(rows: list[tuple[str, str, float, dict[str, float], float]], to: pathlib.Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 0.27 * len(rows) + 1.4), layout="constrained")
+    places = np.arange(len(rows))[::-1]
+    axes.scatter([r[2] for r in rows], places, marker="|", s=160, color="black", label="bound")
+    for (kind, colour), shift in zip(
+        zip(KINDS, ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#777777")),
+        np.linspace(0.2, -0.2, len(KINDS)),
+    ):
+        axes.scatter([r[3][kind] for r in rows], places + shift, s=14, color=colour, label=kind)
+    axes.set_yticks(places, [f"{r[0]}   {r[1].partition(' n1 ')[2]}" for r in rows], fontsize=7.5)
+    axes.set_xscale("log")
+    axes.set_xlabel("largest abs(error), in eps S (naive, direct, im2col) or eps B (the others)")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=7, fontsize=8, frameon=False)
+    figure.savefig(to, dpi=110)
+
+
+def main() -> None:
+    rows = measure()
+    print("| method | problem | bound | largest error | share | error / S |")
+    print("|---|---|---|---|---|---|")
+    for method, text, bound, by_kind, worst in rows:
+        most = max(by_kind.values())
+        figures = f"{bound:.4g} | {most:.2g} | {most / bound:.2f} | {worst:.1g}"
+        print(f"| {method} | `{text}` | {figures} |")
+    draw(rows, pathlib.Path(__file__).parent / "pictures" / "accuracy.png")
+
+
+if __name__ == "__main__":
+    main()
