@@ -70,7 +70,7 @@ def run(
         Any strides and any dtype that `Problem` knows.
     w : array, (K, C / groups, *kernel)
     padding : (before, after) pairs
-        In samples of the dilated input; negative ones cut it.
+        In samples of the dilated input; negative ones cut it, where zeros or a constant extend it.
     dtype : dtype, optional
         What sums are computed in; by default what x and w promote to, float32 for 16-bit floats.
     out : array, optional
@@ -89,6 +89,8 @@ def run(
         )  # fmt: skip
         return out
     if any(lo < 0 or hi < 0 for lo, hi in padding):
+        if boundary not in ("zeros", "constant"):
+            raise ValueError(f"expected padding of at least 0 with {boundary!r}, got {padding}")
         x, padding = _cut(x, padding, tuple(input_dilation) or (1,) * (x.ndim - 2))
     recorder = _recorder.get()
     key = (

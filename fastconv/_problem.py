@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 import re
 from typing import Any
 
@@ -159,6 +160,7 @@ class Problem:
         put("padding", self.padding or ((0, 0),) * ndim)
         for name in ("x_dtype", "w_dtype", "y_dtype"):
             put(name, getattr(self, name) or self.dtype)
+        put("dtype", _COMPUTE.get(self.dtype, self.dtype))  # 16-bit floats are stored, not summed
         put("cval", _number(self.cval))
         self._check(ndim)
 
@@ -200,6 +202,8 @@ class Problem:
                  f"a real constant beyond the ends of {self.dtype}", self.cval)  # fmt: skip
             need(not self.is_exact or math.isfinite(self.cval.real),
                  f"a finite constant beyond the ends of {self.dtype}", self.cval)  # fmt: skip
+            need(not self.is_exact or self.cval.real == int(self.cval.real),
+                 f"a whole constant beyond the ends of {self.dtype}", self.cval)  # fmt: skip
         padded = self.padded
         need(max(padded) <= MAX_SIZE, f"padded sizes up to {MAX_SIZE}", padded)
         need(all(p >= s for p, s in zip(padded, self.span)),
@@ -271,7 +275,13 @@ class Problem:
     @property
     def is_exact(self) -> bool:
         """Whether sums are of integers or bools, which every solver must give exactly."""
-        return self.dtype[0] in "iub"
+        return self.dtype == "bool" or self.dtype[0] in "iu"
+
+    def __eq__(self, other: object) -> bool:
+        # as tuples, where _NAN equals itself: Python 3.13's own goes field by field
+        if not isinstance(other, Problem):
+            return NotImplemented
+        return bool(_fields(self) == _fields(other))
 
     def replace(self, **changes: Any) -> Problem:
         return dataclasses.replace(self, **changes)
@@ -362,6 +372,9 @@ class Problem:
         if len(fields["size"]) != ndim:
             raise ValueError(f"expected {ndim} sizes in problem {text!r}, got {fields['size']}")
         return cls(**fields)
+
+
+_fields = operator.attrgetter(*(field.name for field in dataclasses.fields(Problem)))
 
 
 def _parse_word(word: str, ndim: int, first: bool) -> tuple[str, Any]:

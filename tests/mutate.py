@@ -94,13 +94,14 @@ FAULTS = (
           "fc_ceil_div(fc_max(0, p->in[d] - origin), u)",
           "fc_ceil_div(fc_max(0, p->in[d] + 1 - origin), u)"),
     Fault("phase: the tail mask keeps a column too many", "_ext/drivers/phase.c",
-          "run->count = fc_min(end - from, row - run->o[last]);",
-          "run->count = fc_min(end - from, row + 1 - run->o[last]);"),
+          "run->count = fc_min(end - from, (row - run->o[last]) * l->unit - run->rest);",
+          "run->count = fc_min(end - from, (row + 1 - run->o[last]) * l->unit - run->rest);"),
     # ---- im2col
     Fault("im2col: BLAS is told to transpose", "_ext/drivers/im2col.c",
           "char no = 'N';", "char no = 'T';"),
     Fault("im2col: a block of taps does not add", "_ext/drivers/im2col.c",
-          "tap > 0 || (s.into_y && bias));", "s.into_y && bias);"),
+          "const int add = tap > 0 || (s->into_y && j->bias);",
+          "const int add = s->into_y && j->bias;"),
     Fault("im2col: 1x1 of padded x read in place", "_ext/drivers/im2col.c",
           "s->in_place &= p->in[d] == p->out[d] && p->stride", "s->in_place &= p->stride"),
     # ---- winograd

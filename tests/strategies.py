@@ -106,8 +106,8 @@ def special(rng: np.random.Generator, kind: str, name: str, shape: tuple[int, ..
 
 
 #: How an array may lie in memory.
-FORMS = ("plain", "negative", "padded", "transposed", "broadcast", "read-only", "byteswapped",
-         "unaligned")  # fmt: skip
+FORMS = ("plain", "negative", "padded", "sliced", "transposed", "broadcast", "read-only",
+         "byteswapped", "unaligned")  # fmt: skip
 
 
 def in_form(a: Array, form: str) -> Array:
@@ -121,6 +121,9 @@ def in_form(a: Array, form: str) -> Array:
         inner = wide[(slice(1, None, 2),) * a.ndim]
         inner[...] = a
         return inner
+    if form == "sliced":  # dense planes, other channels between them
+        axis = min(1, a.ndim - 1)
+        return np.repeat(a, 2, axis=axis)[(slice(None),) * axis + (slice(None, None, 2),)]
     if form == "transposed":
         return a.T.copy().T
     if form == "broadcast":

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from problems import MIXING, Array, arrays, check, mixed_magnitude, oracle, stored
-from strategies import EXACT, FLOATS, problems
+from strategies import EXACT, FLOATS, FORMS, in_form, problems
 
+from fastconv._accuracy import epsilon
 from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Problem
@@ -75,10 +76,9 @@ def check_all(solver: Solver, isa: str, problem: Problem) -> bool:
     x, w, bias = arrays(problem)
     expected = oracle(problem, x, w, bias)
     mixed = mixed_magnitude(problem, x, w) if solver.name in MIXING else None
-    eps = 0 if problem.is_exact else np.finfo(x.dtype).eps
     for config in forced(solver, problem, isa):
         y = solve(solver, problem, config, x, w, bias)
-        bound = solver.error_bound(problem, config) + eps
+        bound = solver.error_bound(problem, config) + epsilon(problem)
         check(problem, y, expected, bound, mixed, f"{solver.name} {config}")
     return True
 
@@ -193,6 +193,24 @@ def test_workspace_is_not_overrun(problem: Problem) -> None:
                 core._local.__dict__.clear()
             assert (behind == 0xA5).all(), f"{solver.name} {config} {problem}"
             room[: start + needed] = 0xA5
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("text", ["conv2d f32 n2 c9 h9 w9 k9 r1 s1 p0:1,0:2",
+                                  "conv2d f64 n2 c4 h9 w10 k5 r1 s1",
+                                  "conv2d f32 n2 c3 h9 w12 k5 r3 s3 p1"])  # fmt: skip
+def test_memory_order(solver: Solver, text: str, form: str) -> None:
+    """What is read in place must lie as the driver takes it to."""
+    problem = Problem.parse(text).replace(layout="strided")
+    if solver.why_not(problem) is not None:
+        pytest.skip(f"{solver.name}: {solver.why_not(problem)}")
+    x, w, bias = arrays(Problem.parse(text))
+    x, w = in_form(x, form), in_form(w, form)
+    for config in forced(solver, problem, core.isa()):
+        y = solve(solver, problem, config, x, w, bias)
+        bound = solver.error_bound(problem, config) + epsilon(problem)
+        mixed = mixed_magnitude(problem, x, w) if solver.name in MIXING else None
+        check(problem, y, oracle(problem, x, w, bias), bound, mixed, f"{solver.name} {config}")
 
 
 def test_isas_agree_on_integers(solver: Solver) -> None:

@@ -142,7 +142,7 @@ typedef struct {
  *         x[offset[i*a + j] + t]; peak[t] becomes the larger of itself and max abs(d), and NaN when
  *         a d is NaN.
  * output: z[(i*m + j)*columns + t] = (A' v A)[i][j], with v[i][j] at v[(i*a + j)*ldv + t]; returns
- *         whether any abs(z) is not above scale * peak[t]. */
+ *         whether any abs(z) is not above scale * peak[t], or not finite. */
 typedef struct {
     int64_t m;
     void (*input)(const void *x, const int64_t *offset, int64_t columns, void *u, int64_t ldu,

@@ -9,7 +9,6 @@ from fastconv._solver import Config, Solver
 from fastconv.solvers import _fourier
 from fastconv.solvers._fourier import FourierPlan, Layout
 
-
 #: Products of one core in direct tiles, of 4- and 8-byte elements.
 _PRODUCTS_A_SECOND = (25e9, 12e9)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fastconv._accuracy import epsilon
@@ -13,15 +14,25 @@ from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
-#: Bounds on abs(error) / B in eps, by m, for fewer than 16 channels of a group and for more, whose
-#: errors average out; B is the largest abs(x) of a tile times sum(abs(w)). The largest seen on
-#: random, two-valued and near-sparse data were 3.4 and 20.2, 2.5 and 6.3 (docs/accuracy.md).
-_BOUND = {2: (8, 4), 4: (32, 12)}
+#: Channels that the driver sums at a time (CHANNELS of drivers/winograd.c).
+_CHANNELS = 32
+
+#: By m, the bound on abs(error) / B in eps of the transforms, and what each addition in a sum over
+#: channels adds to it; B is the largest abs(x) of a tile times sum(abs(w)). The largest seen were
+#: 3.4 and 20.2 for one channel, and 0.014 and 0.022 an addition for data of one sign, whose
+#: roundings have one sign too (docs/accuracy.md).
+_BOUND = {2: (6, 0.03), 4: (26, 0.06)}
+
+#: An output this many times its error has a correct decimal digit: abs(y) > 11 e leaves S > 10 e.
+_DIGIT = 11
 
 
-def bound(problem: Problem, m: int) -> int:
+def bound(problem: Problem, m: int) -> float:
     """Bound on abs(error) / B, in eps."""
-    return _BOUND[m][problem.channels // problem.groups >= 16]
+    channels = problem.channels // problem.groups
+    additions = min(channels, _CHANNELS) + channels / _CHANNELS
+    transform, addition = _BOUND[m]
+    return transform + addition * additions
 
 
 #: Measured GFLOP/s of one core in the products (EPYC 9004): only ratios matter to the planner.
@@ -95,5 +106,4 @@ class Winograd(Polyphase):
 
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     m = int(config["m"])
-    # twice the bound: what is left above it has at least one correct digit
-    return int(config["plane_bytes"]), 2 * bound(problem, m), m
+    return int(config["plane_bytes"]), math.ceil(_DIGIT * bound(problem, m)), m

@@ -13,9 +13,10 @@
  *         z = output transform, guarded, plus bias, for every filter
  *
  * Guard. The error of every output of a tile is relative to peak * sum(abs(w[k])), with peak the
- * largest abs(x) the tile reads, and not to what the output's own window holds. Outputs no larger than `v[1]`
- * eps times that, and all of a tile that reads a NaN or an Inf, are therefore computed again from the
- * definition, in double: no output is left without a correct digit.
+ * largest abs(x) the tile reads, and not to S, the sum of abs(x) * abs(w) in the output's own
+ * window. An output no larger than v[1] eps times that is suspect: its products are summed from
+ * the definition, in double, until they show S to be large, or else to the end, which then is the
+ * result. So are those that are not finite, and all of a tile that reads a NaN or an Inf.
  *
  * Settings: v[0] bytes of planes aimed at, v[1] the guard's factor, v[2] m.
  * Packed: per group, w[point][block of mr filters][c][row], the 9 taps of each filter as given, and
@@ -31,7 +32,9 @@
 
 #include "phase.h"
 
-enum { MAX_POINTS = 36, TAPS = 9 };
+/* Products are summed over this many channels at a time: the error of a sum of C of one sign grows
+ * with CHANNELS + C / CHANNELS instead of C. */
+enum { MAX_POINTS = 36, TAPS = 9, CHANNELS = 32 };
 
 typedef struct {
     fc_problem p;       /* as given */
@@ -200,8 +203,11 @@ static void multiply(const job *j, const char *group, const char *u, char *v)
     for (int64_t point = 0; point < s->points; point++) {
         const char *const from = u + point * s->ldu * s->bytes;
         for (int64_t k = 0; k < s->k; k += tile->rows) {
-            tile->run(s->p.c, j->rows, from, group + (point * s->k + k) * s->p.c * s->bytes,
-                      v + (point * s->ldv + k * s->columns) * s->bytes, s->columns, 0);
+            const char *const w = group + (point * s->k + k) * s->p.c * s->bytes;
+            char *const sums = v + (point * s->ldv + k * s->columns) * s->bytes;
+            for (int64_t c = 0; c < s->p.c; c += CHANNELS)
+                tile->run(fc_min(CHANNELS, s->p.c - c), j->rows + c, from,
+                          w + c * tile->rows * s->bytes, sums, s->columns, c > 0);
         }
     }
 }
@@ -215,19 +221,27 @@ typedef struct {
     char *y;                  /* of the first output */
 } target;
 
-/* Output (i, j) of tile t, from the definition. */
-static double definition(const job *j, const target *to, int64_t i, int64_t column, int64_t t)
+/* Whether output (i, column) of tile t must be taken from the definition, which is then in *sum:
+ * its products, a channel after the other, never exceed `floor` in total. */
+static int is_small(const job *j, const target *to, int64_t i, int64_t column, int64_t t,
+                    double floor, double *sum)
 {
     const geometry *s = j->s;
     const int64_t a = s->m + 2;
-    double sum = 0;
-    for (int64_t c = 0; c < s->p.c; c++)
+    double size = 0;
+    *sum = 0;
+    for (int64_t c = 0; c < s->p.c; c++) {
         for (int64_t tap = 0; tap < TAPS; tap++) {
             const int64_t point = (i + tap / 3) * a + column + tap % 3;
             const int64_t at = j->points[c * s->points + point] + to->position + t;
-            sum += load(to->planes, at, s->bytes) * load(to->taps, c * TAPS + tap, s->bytes);
+            const double product = load(to->planes, at, s->bytes) *
+                                   load(to->taps, c * TAPS + tap, s->bytes);
+            *sum += product;
+            size += fabs(product);
         }
-    return sum;
+        if (size > floor) return 0; /* never for NaN */
+    }
+    return 1;
 }
 
 #define T float

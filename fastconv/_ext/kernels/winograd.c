@@ -6,13 +6,17 @@
  *
  * Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.
  */
+#include <float.h>
+
 #include "vec.h"
 
 #define T float
+#define LARGEST FLT_MAX
 #define BITS int32_t
 #define NAME(x) x##_f32
 #include "winograd.inc"
 #define T double
+#define LARGEST DBL_MAX
 #define BITS int64_t
 #define NAME(x) x##_f64
 #include "winograd.inc"
