@@ -122,6 +122,8 @@ def _options(
 
 
 def _as_input(input: npt.ArrayLike) -> Array:
+    if isinstance(input, np.ma.MaskedArray):
+        raise FilterTypeError("expected input without a mask, got a masked array: fill it first")
     x = np.asarray(input)
     _check_dtype(x.dtype)
     return x

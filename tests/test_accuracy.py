@@ -167,3 +167,42 @@ def test_half_precision_is_summed_in_single() -> None:
     for method in ("naive", "direct", "im2col", "auto"):
         y = run(x, np.ones((1, 1, 2049), "f2"), method=method, out_dtype="f4")
         np.testing.assert_array_equal(y, [[[2049, 2049]]])
+
+
+@pytest.mark.parametrize("channels", [256, 2048])
+@pytest.mark.parametrize("method", ["winograd", "fft"])
+def test_sums_over_many_channels_of_one_sign(method: str, channels: int) -> None:
+    """Roundings of one sign add up: a bound that knows nothing of the channels is not one."""
+    problem = Problem.parse(f"conv2d f32 n1 c{channels} h12 w12 k8 r3 s3")
+    solver, machine = {s.name: s for s in SOLVERS}[method], this_machine()
+    for value in (1 / 3, 0.95):
+        x = np.full(problem.x_shape, value, "f4")
+        w = np.full(problem.w_shape, value, "f4")
+        exact = float(x[0, 0, 0, 0]) * float(w[0, 0, 0, 0]) * problem.taps  # also B
+        for config in solver.configs(problem, machine):
+            y = run(x, w, method=method, config=config)
+            error = abs(y - exact).max()
+            assert error <= solver.error_bound(problem, config) * exact, (config, error / exact)
+
+
+def test_cancelling_kernels_over_nearly_constant_data() -> None:
+    """Of what a Laplacian leaves, nothing may be all error: S is large, the output is not."""
+    rng = np.random.default_rng(0)
+    x = (1 / 3 + 2e-5 * rng.standard_normal((1, 256, 28, 28))).astype("f4")
+    w = np.tile(np.float32([[0, 1, 0], [1, -4, 1], [0, 1, 0]]), (8, 256, 1, 1))
+    y, s = oracle(Problem.parse("conv2d f32 n1 c256 h28 w28 k8 r3 s3"), x, w)
+    for m in (2, 4):
+        config = {"isa": this_machine().isa, "m": m, "plane_bytes": this_machine().l2 // 4}
+        assert (abs(run(x, w, method="winograd", config=config) - y) <= s / 10).all()
+
+
+def test_finite_results_of_huge_data_are_finite() -> None:
+    """Winograd's transforms add up to 100 of the samples: they may overflow where sums do not."""
+    rng = np.random.default_rng(0)
+    x = (1e38 * rng.standard_normal((1, 16, 20, 20)).clip(-3, 3)).astype("f4")
+    w = (1e-3 * rng.standard_normal((8, 16, 3, 3))).astype("f4")
+    y, s = oracle(Problem.parse("conv2d f32 n1 c16 h20 w20 k8 r3 s3"), x, w)
+    for method in ("winograd", "direct", "fft"):
+        got = run(x, w, method=method).astype("f8")
+        assert np.isfinite(got).all()
+        assert (abs(got - y) <= s / 10).all()

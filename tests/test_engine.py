@@ -296,3 +296,14 @@ def test_contract_at_each_accuracy(fresh_plans: None) -> None:
         check(problem, y, oracle(problem, x, w), allowed_error(problem) + epsilon(problem), mixed)
         (choice,) = [c for c in _engine._cache.values() if c.plan.problem.accuracy == accuracy]
         assert accuracy != "strict" or choice.plan.solver.name not in MIXING
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "mirror", "nearest", "wrap"])
+def test_what_is_cut_cannot_be_extended(boundary: str) -> None:
+    with pytest.raises(ValueError, match="expected padding of at least 0 with"):
+        run(X, W, padding=((-1, 1), (0, 0)), boundary=boundary)
+
+
+def test_threads_are_a_whole_number() -> None:
+    with pytest.raises(TypeError):
+        run(X, W, threads=1.5)  # type: ignore[arg-type]

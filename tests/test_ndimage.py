@@ -950,3 +950,13 @@ def test_options_reach_the_engine(name: str) -> None:
     assert np.allclose(got, call(ndimage, name, x), rtol=1e-12, atol=1e-13)
     with pytest.raises(ValueError, match="bogus"):
         call(ndimage, name, x, method="bogus")
+
+
+def test_masks_are_not_dropped() -> None:
+    masked = np.ma.masked_less(np.arange(6.0), 2)
+    for call in (
+        lambda: ndimage.correlate(masked, [1, 1]),
+        lambda: ndimage.gaussian_filter(masked, 1),
+    ):
+        with pytest.raises(TypeError, match="expected input without a mask"):
+            call()

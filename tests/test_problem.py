@@ -80,6 +80,13 @@ def test_round_trip_of_the_rest(
     assert hash(again) == hash(changed)
 
 
+def test_half_precision_is_for_storage() -> None:
+    problem = Problem.parse("conv1d bf16 n1 c1 w5 k1 s2")
+    assert (problem.dtype, problem.x_dtype, problem.y_dtype) == ("f32", "bf16", "bf16")
+    assert not problem.is_exact
+    assert Problem.parse(str(problem)) == problem
+
+
 def test_equality() -> None:
     one = Problem.parse(BASE)
     assert one == Problem.parse(BASE + " p0 u1 l1 e1") and one != Problem.parse(BASE + " p1")
@@ -149,6 +156,7 @@ def test_properties() -> None:
     ({"boundary": "constant", "cval": 1j}, "expected a real constant beyond the ends of f32, got"),
     ({"boundary": "constant", "cval": np.inf, "dtype": "i8"}, "expected a finite constant"),
     ({"boundary": "constant", "cval": np.nan, "dtype": "bool"}, "expected a finite constant"),
+    ({"boundary": "constant", "cval": 1.5, "dtype": "i8"}, "expected a whole constant"),
     ({"boundary": "wrap", "input_dilation": (2, 1)}, "expected no input dilation"),
     ({"boundary": "reflect", "size": (0, 9)}, "expected a non-empty input to extend by 'reflect'"),
     ({"padding": ((MAX_SIZE, 0), (0, 0))}, "expected padded sizes up to"),
