@@ -153,7 +153,7 @@ def test_n_dimensional_as_scipy(data: st.DataObject) -> None:
     is_complex = "c" in (x.dtype.kind, w.dtype.kind)
     name = draw(st.sampled_from(("correlate", "convolve")))
     if w.dtype.kind == "i" and name == "correlate":  # one origin for all, weights as a list
-        w = w % 7
+        w = w % 6 + 1  # SciPy skips zeros, also beside NaN
         options: dict[str, Any] = {"origin": 0 if count == 0 else -draw(st.integers(0, 1)) *
                                    (min(shape) > 1)}  # fmt: skip
     else:

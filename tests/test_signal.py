@@ -101,6 +101,7 @@ def admits(mode: str, a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return mode != "valid" or all(n >= m for n, m in pairs) or all(n <= m for n, m in pairs)
 
 
+@pytest.mark.filterwarnings("ignore:dtype=:DeprecationWarning")  # long doubles, SciPy 1.15, 1.16
 @modest
 @given(
     shapes(), st.sampled_from(MODES), st.sampled_from(FLOATS), st.sampled_from(FLOATS),

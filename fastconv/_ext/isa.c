@@ -1,14 +1,16 @@
 /* Which instruction sets this build holds and which of them run here. */
 #include "fc.h"
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 /* __builtin_cpu_supports also asks whether the operating system saves the registers (XGETBV). */
+#ifdef FC_HAVE_avx512
 static int usable_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("fma");
 }
+#endif
+#ifdef FC_HAVE_avx2
 static int usable_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -114,6 +114,29 @@ static const fc_tile *tile_of(const fc_tiles *tiles, int64_t rows)
     return tile;
 }
 
+/* Whether the weights of one filter lie dense, in the order of taps. */
+static int dense_filters(const geometry *s)
+{
+    const fc_problem *p = s->p;
+    int64_t expected = 1;
+    for (int64_t d = p->dims - 1; d >= 0; d--) {
+        if (p->ker[d] != 1 && p->w_s[d] != expected) return 0;
+        expected *= p->ker[d];
+    }
+    return p->c == 1 || p->w_c == expected;
+}
+
+/* The common case of pack_rows: 8 real 4-byte filters, each dense; half the time of the other. */
+static char *pack_8_dense(const geometry *s, const char *w, int64_t row, char *to)
+{
+    const uint32_t *const from = (const uint32_t *)w + row * s->p->w_k;
+    const int64_t k = s->p->w_k;
+    uint32_t *out = (uint32_t *)to;
+    for (int64_t tap = 0; tap < s->taps; tap++, out += 8)
+        for (int64_t i = 0; i < 8; i++) out[i] = from[tap + i * k];
+    return (char *)out;
+}
+
 /* Packs `mr` filters from `row` of a group: one element of each filter, tap after tap. */
 static char *pack_rows(const geometry *s, const char *w, int64_t row, int64_t mr, char *to)
 {
@@ -151,12 +174,14 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
 {
     geometry s;
     plan_geometry(p, config, kernels, 1, &s);
+    const int dense = s.parts == 1 && s.bytes == 4 && dense_filters(&s);
     char *to = packed;
     for (int64_t g = 0; g < p->g; g++) {
         const char *const group = (const char *)w + g * p->k * p->w_k * s.parts * s.bytes;
         for (int64_t row = 0, mr; row < s.rows; row += mr) {
             mr = tile_of(s.tiles, s.rows - row)->rows;
-            to = pack_rows(&s, group, row, mr, to);
+            to = dense && mr == 8 ? pack_8_dense(&s, group, row, to)
+                                  : pack_rows(&s, group, row, mr, to);
         }
     }
 }

@@ -68,7 +68,8 @@ static void copy_strided(char *to, const char *from, int64_t count, int64_t stri
     } else if (bytes == 4) {
         for (int64_t j = 0; j < count; j++) ((uint32_t *)to)[j] = ((const uint32_t *)from)[j * stride];
     } else if (bytes == 8) {
-        for (int64_t j = 0; j < count; j++) ((uint64_t *)to)[j] = ((const uint64_t *)from)[j * stride];
+        /* complex64 need only lie at a multiple of 4 */
+        for (int64_t j = 0; j < count; j++) memcpy(to + 8 * j, from + 8 * j * stride, 8);
     } else if (bytes == 2) {
         for (int64_t j = 0; j < count; j++) ((uint16_t *)to)[j] = ((const uint16_t *)from)[j * stride];
     } else {
