@@ -656,13 +656,13 @@ def conv2d(
     Sums of float16 and bfloat16 are kept in float32 and rounded once, after the bias. Sums of
     integers wrap around.
 
-    Let eps be the rounding unit of the dtype summed in and S the sum of abs(x) * abs(w) over an
-    output's window. ``accuracy="strict"`` admits only methods whose error is that of a blocked
-    sum, at most a small multiple of eps * S. ``"balanced"`` admits Winograd within 32 * eps * S and
-    Fourier methods within a multiple of eps * log2(size) times the largest abs(x) in a block
-    times the sum of abs(w), none of which may leave an output without a correct digit. ``"fast"``
-    admits any method whose published bound is at most 2**-10 relative to the same. In the first
-    two NaN and infinity reach the outputs whose windows hold them and no others.
+    Let eps be that of the dtype summed in, S the sum of abs(x) * abs(w) over an output's window,
+    and B the largest abs(x) of a tile or block times the sum of abs(w). ``accuracy="strict"`` admits
+    only methods whose error is that of a blocked sum, a multiple of eps * S. ``"balanced"`` also
+    admits Winograd, within about 32 * eps * B, and Fourier methods, within a multiple of
+    eps * log2(size) * B; neither leaves an output with an error above S / 10. ``"fast"`` lets
+    Fourier methods do that. NaN and infinity reach the outputs whose windows hold them and no
+    others. docs/accuracy.md derives the bounds.
 
     PyTorch refuses "reflect" padding as long as the data and "circular" padding longer than it;
     here the extension goes on, reflected or repeated again, as in `numpy.pad`.
