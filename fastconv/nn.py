@@ -657,12 +657,12 @@ def conv2d(
     integers wrap around.
 
     Let eps be that of the dtype summed in, S the sum of abs(x) * abs(w) over an output's window,
-    and B the largest abs(x) of a tile or block times the sum of abs(w). ``accuracy="strict"`` admits
-    only methods whose error is that of a blocked sum, a multiple of eps * S. ``"balanced"`` also
-    admits Winograd, within about 32 * eps * B, and Fourier methods, within a multiple of
-    eps * log2(size) * B; neither leaves an output with an error above S / 10. ``"fast"`` lets
-    Fourier methods do that. NaN and infinity reach the outputs whose windows hold them and no
-    others. docs/accuracy.md derives the bounds.
+    and B the largest abs(x) of a tile or block times the sum of abs(w). ``accuracy="strict"``
+    admits only methods whose error is that of a blocked sum, a multiple of eps * S.
+    ``"balanced"`` also admits Winograd, within about 32 * eps * B, and Fourier methods, within a
+    multiple of eps * log2(size) * B; neither leaves an output with an error above S / 10.
+    ``"fast"`` lets Fourier methods do that. NaN and infinity reach the outputs whose windows hold
+    them and no others. docs/accuracy.md derives the bounds.
 
     PyTorch refuses "reflect" padding as long as the data and "circular" padding longer than it;
     here the extension goes on, reflected or repeated again, as in `numpy.pad`.
