@@ -492,13 +492,16 @@ def fftconvolve(
     axes: Axes = None,
     *,
     out: Array | None = None,
-    method: str = "fft",
+    method: str = "auto",
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
     config: Config | None = None,
 ) -> Any:
-    """Convolve two arrays of one rank by fast Fourier transforms.
+    """Convolve two arrays of one rank in floating point.
+
+    SciPy's function of this name transforms whatever it gets; here, as in `convolve`, the planner
+    takes the quickest method whose error is allowed, and ``method="fft"`` insists.
 
     Parameters
     ----------
@@ -509,7 +512,7 @@ def fftconvolve(
     axes : int or several, optional
         Axes to convolve over, by default all; the others broadcast.
     method : str
-        ``"fft"``, ``"auto"`` to let the planner choose, or the name of any solver.
+        ``"auto"``, by which the planner chooses, ``"fft"``, or the name of any solver.
     out, accuracy, threads, workspace_limit, config
         As for `convolve`.
 
@@ -526,8 +529,7 @@ def fftconvolve(
 
     See Also
     --------
-    convolve : chooses the method, and is exact on integers.
-    oaconvolve : when one input is much longer than the other.
+    convolve : keeps the dtype of integers, and is exact on them.
 
     Notes
     -----
@@ -556,24 +558,25 @@ def oaconvolve(
     axes: Axes = None,
     *,
     out: Array | None = None,
-    method: str = "overlap_save",
+    method: str = "auto",
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
     config: Config | None = None,
 ) -> Any:
-    """Convolve two arrays of one rank by Fourier transforms of blocks of the longer one.
+    """Convolve two arrays of one rank in floating point, one much longer than the other.
 
-    The result is that of `fftconvolve`; the blocks are cut by overlap-save, in which each is
-    complete by itself, rather than by overlap-add.
+    The result is that of `fftconvolve`. Blocks, where the planner or ``method="overlap_save"``
+    asks for them, are cut by overlap-save, in which each is complete by itself, rather than by
+    SciPy's overlap-add.
 
     Parameters
     ----------
     in1, in2, mode, axes, out, accuracy, threads, workspace_limit, config
         As for `fftconvolve`.
     method : str
-        ``"overlap_save"``, with one transform where blocks do not pay; ``"auto"`` to let the
-        planner choose; or the name of any solver.
+        ``"auto"``, by which the planner chooses; ``"overlap_save"``, with one transform where
+        blocks do not pay; or the name of any solver.
 
     Returns
     -------

@@ -597,8 +597,8 @@ def test_forced_methods_and_configs() -> None:
         assert np.abs(got - want).max() < 1e-11
         assert plan(signal.convolve, a, b, method=c.method, config=c.config).method == c.method
     assert plan(signal.convolve, a, b, method="fft").method == "fft"
-    assert plan(signal.fftconvolve, a, b).method == "fft"
-    assert plan(signal.oaconvolve, a, b).method in ("overlap_save", "fft")
+    assert plan(signal.fftconvolve, a, b, method="fft").method == "fft"
+    assert plan(signal.oaconvolve, a, b, method="overlap_save").method in ("overlap_save", "fft")
     assert plan(signal.convolve, a, b, method="direct").method in ("direct", "im2col", "naive")
     with pytest.raises(ValueError, match="strict"):
         signal.fftconvolve(a, b, accuracy="strict")

@@ -658,5 +658,5 @@ def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
     shared = pool_threads(problem, layout, threads)
     if shared == 1 and (problem.ndim > 1 or problem.channels * problem.batch > 1):
         shared = threads  # scipy.fft shares the lines of one transform
-    # taken, not measured: each thread beyond the first adds nine tenths of one
-    return _SECONDS_A_CALL * shared + total / (1 + 0.9 * (shared - 1))
+    # transforms out of cache share its bandwidth: a second thread took 1.1 to 1.6 times less time
+    return _SECONDS_A_CALL * shared + total / (1 + 0.45 * (shared - 1))

@@ -35,7 +35,8 @@ class Fft(Solver):
         return _fourier.refuse(problem)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        return _fourier.seconds(problem, layout(problem), machine) + _ends(problem)
+        seconds = _fourier.seconds(problem, layout(problem), machine)
+        return seconds + min(_ends(problem), seconds / 2)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         return _fourier.workspace(problem, layout(problem))
