@@ -76,7 +76,7 @@ def assert_within(got: Array, a: Array, b: Array, want: Array, sums: Array, four
     if fourier:
         small, large = sorted((a, b), key=np.size)
         bound = bound + 16 * eps * math.log2(2 + a.size + b.size) * (
-            np.abs(large).max() * np.abs(small).sum()
+            np.abs(large * 1.0).max() * np.abs(small * 1.0).sum()
         )
     if got.dtype == np.float16:
         bound = bound + np.finfo(np.float16).eps * sums

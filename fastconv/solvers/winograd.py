@@ -91,7 +91,9 @@ class Winograd(Polyphase):
         if moved > machine.l2:
             transform += runs * 2 * (moved - machine.l2) / 3e9
         lanes = min(useful_threads(problem), machine.cores, images * tall)
-        pack = 0.0 if problem.prepared else problem.filters * channels * points * 7e-9
+        pack = (
+            0.0 if problem.prepared else problem.filters * channels * (55e-9 if m == 2 else 190e-9)
+        )
         return 3e-6 + images * (products + transform + store) / lanes + pack
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
