@@ -95,9 +95,7 @@ class Winograd(Polyphase):
         if moved > machine.l2:
             transform += runs * 2 * (moved - machine.l2) / 3e9
         lanes = min(useful_threads(problem), machine.cores, images * tall)
-        pack = (
-            0.0 if problem.prepared else problem.filters * channels * (55e-9 if m == 2 else 190e-9)
-        )
+        transforms = 0 if problem.prepared else problem.filters * channels
         return 3e-6 + images * (products + transform + store) / lanes + transforms * _PACK[m]
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
