@@ -69,8 +69,13 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     /* a band shorter than its halo would mostly copy */
     band = fc_min(outputs, fc_max(band, fc_min(outputs, halo)));
     const int64_t images = p->n * p->g;
-    if (images < threads) /* enough units for every thread, when bands can give them */
-        band = fc_min(band, fc_max(fc_ceil_div(outputs, fc_ceil_div(threads, images)), 1));
+    if (images < 4 * threads) {
+        /* a unit for every thread, and several when they are not mostly halo: a thread that shares
+         * its core with other work then takes fewer */
+        const int64_t even = fc_ceil_div(outputs, fc_ceil_div(threads, images));
+        const int64_t fine = fc_ceil_div(outputs, fc_ceil_div(4 * threads, images));
+        if (threads > 1) band = fc_min(band, fc_max(fc_min(even, fc_max(fine, 3 * halo)), 1));
+    }
     s->bands = fc_ceil_div(outputs, band);
     s->band = fc_ceil_div(outputs, s->bands);
     s->bands = fc_ceil_div(outputs, s->band);

@@ -158,9 +158,9 @@ static void fill_tap(const job *j, const tile *t, int64_t tap, int64_t row)
     fc_phase_value(p, 0, real, value);
     if (complex_x) fc_phase_value(p, 1, real, value + real);
     const int64_t end = t->column + t->columns;
-    for (int64_t column = t->column, count; column < end; column += count, to += count * s->bytes) {
-        int64_t n, o[FC_DIMS], inside = 1;
-        count = next_run(s, column, end, &n, o);
+    int64_t n, o[FC_DIMS], count = next_run(s, t->column, end, &n, o);
+    for (int64_t column = t->column;;) {
+        int64_t inside = 1;
         const char *from = (const char *)j->x + (n * p->x_n + c * p->x_c) * s->bytes;
         for (int64_t d = 0; d < last; d++) {
             const int64_t source = fc_source(p, d, o[d] * p->stride[d] + r[d] * p->dilation[d]);
@@ -172,6 +172,15 @@ static void fill_tap(const job *j, const tile *t, int64_t tap, int64_t row)
                          s->bytes, to);
         else
             fc_phase_fill_value(to, count, value, s->bytes);
+        column += count;
+        if (column >= end) return;
+        to += count * s->bytes;
+        /* the next run begins a row: counting up is several times quicker than dividing */
+        o[last] = 0;
+        int64_t d = last - 1;
+        while (d >= 0 && ++o[d] == p->out[d]) o[d--] = 0;
+        n += d < 0;
+        count = fc_min(end - column, p->out[last]);
     }
 }
 

@@ -121,8 +121,9 @@ void fc_phase_row(const fc_problem *p, int64_t d, int64_t f, int64_t start, int6
     const int64_t u = p->stride[d], step = p->x_s[d] * scale;
     /* interior: 0 <= (start + j)*u + f - pad < in */
     const int64_t origin = start * u + f - p->pad[d];
-    const int64_t a = fc_min(length, origin >= 0 ? 0 : fc_ceil_div(-origin, u));
-    const int64_t b = fc_max(a, fc_min(length, fc_ceil_div(fc_max(0, p->in[d] - origin), u)));
+    const int64_t before = fc_max(0, -origin), inside = fc_max(0, p->in[d] - origin);
+    const int64_t a = fc_min(length, u == 1 ? before : fc_ceil_div(before, u));
+    const int64_t b = fc_max(a, fc_min(length, u == 1 ? inside : fc_ceil_div(inside, u)));
     const int64_t row = unit * bytes;
     for (int64_t j = 0; j < a; j++)
         border(p, d, (start + j) * u + f, x, scale, unit, value, bytes, to + j * row);
