@@ -403,3 +403,16 @@ def test_memory_of_blocks_does_not_grow_with_the_input(text: str) -> None:
         tracemalloc.stop()
     assert peak <= solver.workspace(problem, config)
     assert peak < x.nbytes
+
+
+@pytest.mark.parametrize("method", ["fft", "overlap_save"])
+def test_small_filters_beside_large_ones(method: str) -> None:
+    """Each filter has its own power of two taken out: one 1e43 times another must not eat it."""
+    rng = np.random.default_rng(0)
+    x = (1e9 * rng.standard_normal((1, 1, 400))).astype("f4")
+    w = rng.standard_normal((3, 1, 25)) * np.array([1e-28, 1.0, 1e15]).reshape(3, 1, 1)
+    y = run(x, w.astype("f4"), method=method)
+    for k in range(3):
+        right = np.correlate(x[0, 0].astype("f8"), w[k, 0].astype("f4").astype("f8"), "valid")
+        worst = abs(x).max() * abs(w[k]).sum()
+        assert abs(y[0, k] - right).max() <= 20 * np.finfo("f4").eps * worst

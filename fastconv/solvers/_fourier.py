@@ -225,21 +225,21 @@ class Spectrum:
 
     `values` is (g, k, c, 1, *frequencies), or (g, *frequencies, c, k) where channels are summed `by
     matrix` products. `peak` (g, k) is the largest modulus of each filter's spectra, summed over
-    channels: the filter multiplies its input's rms by no more. `exponent` is the power of two
-    taken out of w.
+    channels: the filter multiplies its input's rms by no more. `exponent` (g, k) are the powers of
+    two taken out of w, each filter's own: small filters beside large ones lose nothing.
     """
 
     values: Array
     by_matrix: bool
     peak: Array
     w: Array
-    exponent: int
+    exponent: Array
     extras: dict[str, Any]
 
     def part(self, groups: slice) -> Spectrum:
         return Spectrum(
             self.values[groups], self.by_matrix, self.peak[groups], self.w[groups],
-            self.exponent, {},
+            self.exponent[groups], {},
         )  # fmt: skip
 
     def largest_taps(self, groups: slice) -> Array:
@@ -297,9 +297,11 @@ def _peak(z: Array, matrix: bool) -> Array:
 
 def spectrum(w: Array, layout: Layout, problem: Problem, workers: int) -> Spectrum:
     """Transform of w (g, k, c, *kernel), reversed and laid so that y[o] is sample o of a circle."""
-    largest = max(abs(part).max() for part in (w.real, w.imag))
-    exponent = int(exponents(np.asarray(largest, w.real.dtype)))
-    z = scaled(w, -exponent) if exponent else w
+    each = tuple(range(2, w.ndim))
+    largest = np.maximum(abs(w.real).max(axis=each), abs(w.imag).max(axis=each))
+    exponent = exponents(largest)
+    tail = (1,) * (w.ndim - 2)
+    z = scaled(w, -exponent.reshape(*exponent.shape, *tail)) if exponent.any() else w
     matrix = by_matrix(problem)
     first = 1 if matrix else 3
     if matrix:  # transforms write in C order whatever they read: they transpose for nothing
@@ -514,9 +516,10 @@ class FourierPlan(Plan):
         else:
             z = multiply(forward(rows, self._n, 4, workers), s, filters)
             y = inverse(z, self._n, kept, 4, real, workers)
-        if shift or s.exponent:
+        back = s.exponent[:, filters]
+        if shift or back.any():
             with np.errstate(over="ignore", under="ignore"):
-                y = scaled(y, down + s.exponent)
+                y = scaled(y, down + back.reshape(*back.shape, 1, *tail))
         return y
 
     def limit(self, peak: Array, s: Spectrum, filters: slice) -> Array:
@@ -526,7 +529,7 @@ class FourierPlan(Plan):
             unit *= float(np.finfo(s.peak.dtype).eps) / epsilon(self.problem)
         with np.errstate(over="ignore", under="ignore"):
             wide = np.result_type(peak.dtype, np.float64)
-            w = scaled(s.peak[:, filters].astype(wide), s.exponent)
+            w = scaled(s.peak[:, filters].astype(wide), s.exponent[:, filters])
             return unit * peak.astype(wide)[:, :, None] * w[..., None]
 
     def _rows(self, piece: Piece, x: Array, whole: bool) -> Array:

@@ -3,7 +3,8 @@
  * Column (n, o) of the im2col matrix holds the window of output o of image n; it is made a tile of
  * nc columns by kc taps at a time, and each tile is one call of BLAS. Columns run on across images,
  * so that many small outputs (gradients of weights) still make large products. A 1x1 kernel on
- * dense x needs no tile: x is the matrix.
+ * dense x needs no tile: x is the matrix. Where the kernel is wider than the outputs (gradients
+ * again) the transpose of the tile is made, whose rows are runs along the kernel.
  *
  * One unit of work is a group's tile, on one thread, whose calls of BLAS must be single-threaded: the
  * caller sees to that. Two pools that take turns wait for each other; a 3x3 layer took 16 to 200
@@ -21,9 +22,11 @@
 
 typedef struct {
     const fc_problem *p;
+    fc_problem swapped; /* stride and dilation of the last axis exchanged */
     int64_t bytes, taps, kernel, outputs; /* outputs of one image */
     int64_t kc, nc, tiles; /* tiles of a group */
     int in_place;  /* x is the matrix */
+    int by_column; /* a tile is filled column by column, along the taps */
     int into_y;    /* BLAS writes y, a tile stays within one image */
     int64_t tile_bytes, sum_bytes;
 } geometry;
@@ -46,6 +49,9 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, int64_t 
                           geometry *s)
 {
     s->p = p;
+    s->swapped = *p;
+    s->swapped.stride[p->dims - 1] = p->dilation[p->dims - 1];
+    s->swapped.dilation[p->dims - 1] = p->stride[p->dims - 1];
     s->bytes = fc_dtype_bytes(p->dtype);
     s->kernel = fc_volume(p->ker, p->dims);
     s->taps = p->c * s->kernel;
@@ -56,6 +62,8 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, int64_t 
                   fits_blas(p->x_c, s->outputs);
     for (int64_t d = 0; d < p->dims; d++)
         s->in_place &= p->in[d] == p->out[d] && p->stride[d] == 1 && p->pad[d] == 0;
+    /* runs of consecutive elements are as long as the last axis of the outputs, or of the kernel */
+    s->by_column = !s->in_place && p->ker[p->dims - 1] > p->out[p->dims - 1];
     /* columns that one tile may have: of an image, or of all; a tile for every thread if possible;
      * multiples of 16 keep BLAS's own register tiles full */
     const int64_t images = s->into_y ? p->n : 1, columns = p->n * s->outputs / images;
@@ -184,21 +192,57 @@ static void fill_tap(const job *j, const tile *t, int64_t tap, int64_t row)
     }
 }
 
+/* Column `column` of a tile, as a row of its transpose: `taps` taps from the first. Along the last
+ * axis of the kernel, outputs and taps have changed places, and so have stride and dilation. */
+static void fill_column(const job *j, int64_t g, int64_t column, int64_t tap, int64_t taps, char *to)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = &s->swapped;
+    const int64_t last = p->dims - 1, end = tap + taps;
+    int64_t n, o[FC_DIMS], r[FC_DIMS];
+    next_run(s, column, column + 1, &n, o);
+    char value[16];
+    const int complex_x = p->dtype == FC_C64 || p->dtype == FC_C128;
+    const int64_t real = complex_x ? s->bytes / 2 : s->bytes;
+    fc_phase_value(p, 0, real, value);
+    if (complex_x) fc_phase_value(p, 1, real, value + real);
+    for (int64_t count; tap < end; tap += count, to += count * s->bytes) {
+        for (int64_t d = last, rest = tap % s->kernel; d >= 0; d--) {
+            r[d] = rest % p->ker[d];
+            rest /= p->ker[d];
+        }
+        count = fc_min(end - tap, p->ker[last] - r[last]);
+        int64_t inside = 1;
+        const char *from =
+            (const char *)j->x + (n * p->x_n + (g * p->c + tap / s->kernel) * p->x_c) * s->bytes;
+        for (int64_t d = 0; d < last; d++) {
+            const int64_t source = fc_source(p, d, o[d] * p->stride[d] + r[d] * p->dilation[d]);
+            inside &= source >= 0;
+            from += source * p->x_s[d] * s->bytes;
+        }
+        if (inside)
+            fc_phase_row(p, last, o[last] * p->dilation[last], r[last], count, from, 1, 1, value,
+                         s->bytes, to);
+        else
+            fc_phase_fill_value(to, count, value, s->bytes);
+    }
+}
+
 /* c[k][column] (+)= sum over tap of w[k][tap] * matrix[tap][column], all row-major: BLAS, which is
  * column-major, sees the transposes and the factors in the other order. */
 static void multiply(fc_dtype dtype, int64_t rows, int64_t columns, int64_t taps, const void *w,
-                     const void *matrix, int64_t ld, void *c, int64_t ld_c, int add)
+                     const void *matrix, int transposed, int64_t ld, void *c, int64_t ld_c, int add)
 {
     float one_f[2] = {1, 0}, beta_f[2] = {(float)add, 0};
     double one_d[2] = {1, 0}, beta_d[2] = {(double)add, 0};
     int m = (int)columns, n = (int)rows, k = (int)taps, lda = (int)ld, ldc = (int)ld_c;
-    char no = 'N';
+    char no = 'N', *of = transposed ? "T" : "N";
     void *a = (void *)matrix, *b = (void *)w;
     switch (dtype) {
-    case FC_F32: fc_blas_table.sgemm(&no, &no, &m, &n, &k, one_f, a, &lda, b, &k, beta_f, c, &ldc); break;
-    case FC_F64: fc_blas_table.dgemm(&no, &no, &m, &n, &k, one_d, a, &lda, b, &k, beta_d, c, &ldc); break;
-    case FC_C64: fc_blas_table.cgemm(&no, &no, &m, &n, &k, one_f, a, &lda, b, &k, beta_f, c, &ldc); break;
-    default: fc_blas_table.zgemm(&no, &no, &m, &n, &k, one_d, a, &lda, b, &k, beta_d, c, &ldc); break;
+    case FC_F32: fc_blas_table.sgemm(of, &no, &m, &n, &k, one_f, a, &lda, b, &k, beta_f, c, &ldc); break;
+    case FC_F64: fc_blas_table.dgemm(of, &no, &m, &n, &k, one_d, a, &lda, b, &k, beta_d, c, &ldc); break;
+    case FC_C64: fc_blas_table.cgemm(of, &no, &m, &n, &k, one_f, a, &lda, b, &k, beta_f, c, &ldc); break;
+    default: fc_blas_table.zgemm(of, &no, &m, &n, &k, one_d, a, &lda, b, &k, beta_d, c, &ldc); break;
     }
 }
 
@@ -264,11 +308,16 @@ static void run_tile(void *context, int64_t index, int64_t slot)
         if (s->in_place) {
             const int64_t from = n * p->x_n + (g * p->c + tap) * p->x_c + at;
             multiply(p->dtype, p->k, t.columns, taps, w, (const char *)j->x + from * s->bytes,
-                     p->x_c, c, ldc, add);
+                     0, p->x_c, c, ldc, add);
             continue;
         }
-        for (int64_t i = 0; i < taps; i++) fill_tap(j, &t, tap + i, i);
-        multiply(p->dtype, p->k, t.columns, taps, w, matrix, t.columns, c, ldc, add);
+        if (s->by_column)
+            for (int64_t i = 0; i < t.columns; i++)
+                fill_column(j, g, t.column + i, tap, taps, matrix + i * taps * s->bytes);
+        else
+            for (int64_t i = 0; i < taps; i++) fill_tap(j, &t, tap + i, i);
+        multiply(p->dtype, p->k, t.columns, taps, w, matrix, s->by_column,
+                 s->by_column ? taps : t.columns, c, ldc, add);
     }
     if (!s->into_y) store_tile(j, &t, c);
 }
