@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from problems import arrays, oracle
 
 from fastconv._accuracy import allowed_error
+from fastconv._engine import run
 from fastconv._machine import this_machine
 from fastconv._problem import BOUNDARIES, Problem, numpy_dtype
 from fastconv._solver import Config, Solver
