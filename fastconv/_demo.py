@@ -147,8 +147,11 @@ class Demo:
         *,
         network: str = "",
         tolerance: Callable[[list[Candidate]], Array] | None = None,
+        planned: tuple[Callable[[], fastconv.Plan], Array] | None = None,
     ) -> Array:
         """Tune, check and time one call, and add its row to the table.
+
+        With `planned`, what makes a plan of `ours` and its data, that plan is run instead.
 
         `reference` is the float64 result, `magnitude` sum(|x| * |w|) of each window, `ceiling`
         max|x| * sum|w|: what the accuracy contract measures errors against.
@@ -158,13 +161,18 @@ class Demo:
         since = _timer.Deadline(None)
         share = self._budget / max(1, self._works)
         with fastconv.autotune("measure", budget=share / max(1, len(problems))):
-            ours()
+            plan = planned[0]() if planned is not None else None
+            if plan is None:
+                ours()
         self._budget = max(0.1, self._budget - since.spent)
         self._works -= 1
 
         self._say(f"{network} {task}: checking".lstrip())
-        found = steps(ours)
-        result = ours()
+        run = ours
+        found = steps(ours) if plan is None else plan.candidates
+        if plan is not None and planned is not None:
+            run = functools.partial(plan, planned[1])
+        result = run()
         allowed = (
             tolerance(found)
             if tolerance is not None
@@ -173,7 +181,7 @@ class Demo:
         error = relative_error(result, reference, allowed)
 
         self._say(f"{network} {task}: timing".lstrip())
-        calls = [ours, *peers.values()]
+        calls = [run, *peers.values()]
         seconds = [t.seconds for t in _timer.compare(calls, rounds=9, budget=self.scale.timing)]
         peer_seconds, peer = min(zip(seconds[1:], peers))
         methods = tuple(c.method for c in found)
@@ -319,7 +327,7 @@ class Demo:
         layer("classes", up1, 4, size=1)
         self.notes.append(
             "networks: random weights (He initialisation, seeded), batch 1, the convolution layers"
-            " alone are timed"
+            " alone are timed, each planned once, as a network that is run again and again would be"
         )
         maps = {"down 1b": down1, "down 2b": down2, "middle b": middle, "up 2b": up2, "up 1b": up1}
         self._picture("unet", image, {k: v[0] for k, v in maps.items()})
@@ -353,10 +361,8 @@ class Demo:
         def numpy_layer(x: Array, w: Array) -> Array:
             return upsample_numpy(x, w) if up else conv2d_numpy(x, w, stride, pad)
 
-        def ours() -> Array:
-            if up:
-                return fastconv.conv_transpose2d(x, w, stride=2)
-            return fastconv.conv2d(x, w, stride=stride, padding=pad)
+        function: Callable[..., Array] = fastconv.conv_transpose2d if up else fastconv.conv2d
+        options: dict[str, Any] = {"stride": 2} if up else {"stride": stride, "padding": pad}
 
         def one_thread() -> Array:  # small products are quicker so, above all on a busy machine
             with self._blas.limit(limits=1, user_api="blas"):
@@ -374,10 +380,12 @@ class Demo:
         y = self.work(
             name, f"{channels}x{x.shape[2]}x{x.shape[3]}, {filters} of {w.shape[2]}x{w.shape[3]}"
             + (f"/{stride}" if stride > 1 else "/2 up" if up else ""),
-            ours, {"NumPy": lambda: numpy_layer(x, w), "NumPy, 1 thread": one_thread},
+            lambda: function(x, w, **options),
+            {"NumPy": lambda: numpy_layer(x, w), "NumPy, 1 thread": one_thread},
             reference, numpy_layer(abs(wide_x), abs(wide_w)),
             float(abs(wide_x).max()) * sums[:, None, None],
             network=network,
+            planned=(lambda: fastconv.plan(function, x, w, **options), x),
         )  # fmt: skip
         return np.maximum(y, 0)
 

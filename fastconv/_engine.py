@@ -286,6 +286,11 @@ class Plan:
         return tuple(c.plan.problem for c, _ in self._steps)
 
     @property
+    def candidates(self) -> list[_planner.Candidate]:
+        """What was chosen for each step, with its estimated or measured seconds."""
+        return [c.candidate for c, _ in self._steps]
+
+    @property
     def method(self) -> str:
         return "+".join(dict.fromkeys(c.plan.solver.name for c, _ in self._steps))
 
