@@ -465,9 +465,8 @@ def steps(call: Callable[[], Any]) -> list[Candidate]:
     """What a plain call would run, step by step, without running it."""
     choices: list[_planner.Choice] = []
 
-    def record(choice: _planner.Choice, w: Array) -> tuple[Any, bool]:
-        choices.append(choice)
-        return None, True
+    def record(step: _engine.Step, w: Array) -> None:
+        choices.append(step.choice)
 
     token = _engine._recorder.set(record)
     try:

@@ -12,8 +12,8 @@ import dataclasses
 import inspect
 import operator
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,25 @@ Pads = Sequence[tuple[int, int]]
 _CACHE_SIZE = 1024
 _cache: dict[Any, _planner.Choice] = {}
 _cache_lock = threading.Lock()
+
+
+class Step(NamedTuple):
+    """One `run` of a front end's call: what it is recognised by, its choice, its packed weights."""
+
+    key: Any
+    choice: _planner.Choice
+    packed: Any
+
+
+#: Called by `run` with each step and its weights while a call is walked through, not computed.
+_recorder: contextvars.ContextVar[Callable[[Step, Array], None] | None] = contextvars.ContextVar(
+    "fastconv recorder", default=None
+)
+
+#: The steps of a plan that are still to run; none outside a plan's call.
+_replay: contextvars.ContextVar[Iterator[Step] | None] = contextvars.ContextVar(
+    "fastconv replay", default=None
+)
 
 
 def layout_of(x: Array) -> str:
@@ -98,22 +117,19 @@ def run(
         tuple(input_dilation), tuple(padding), groups, boundary, cval, flip, dtype,
         out.dtype if out is not None else out_dtype, method,
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
-        _planner.mode(), recorder is not None,
     )  # fmt: skip
-    choice = _cache.get(key)
-    if choice is None:
-        problem = _problem(
-            x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
+    # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
+    replay = _replay.get()
+    planned = next(replay, None) if replay is not None else None
+    if planned is not None and planned.key == key:
+        choice, packed = planned.choice, planned.packed
+    else:
+        packed = None
+        choice = _choice(
+            key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
-            recorder is not None,
+            recorder is not None, method, config, workspace_limit,
         )  # fmt: skip
-        choice = _planner.choose(
-            problem, method=method, config=config, workspace_limit=workspace_limit
-        )
-        with _cache_lock:
-            while len(_cache) >= _CACHE_SIZE:
-                del _cache[next(iter(_cache))]
-            _cache[key] = choice
     step = choice.plan
     if out is None:
         y = np.empty(step.y_shape, step.y_dtype)
@@ -125,11 +141,9 @@ def run(
         y = out
     if bias is not None and bias.shape != (w.shape[0],):
         raise ValueError(f"expected bias of shape {(w.shape[0],)}, got {bias.shape}")
-    packed = None
     if recorder is not None:
-        packed, skip = recorder(choice, w)
-        if skip:
-            return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
+        recorder(Step(key, choice, None), w)
+        return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
     if y.size == 0:
         return y
     if step.is_empty:
@@ -139,6 +153,30 @@ def run(
         return y
     step(x, step.pack_stored(w) if packed is None else packed, bias, y)
     return y
+
+
+def _choice(
+    key: Any, x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
+    input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
+    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
+    method: str | tuple[str, ...], config: Config | None, workspace_limit: int | None,
+) -> _planner.Choice:  # fmt: skip
+    """The plan for arrays like these: kept from an earlier call, or the planner's."""
+    key = (key, _planner.mode(), prepared)
+    choice = _cache.get(key)
+    if choice is None:
+        problem = _problem(
+            x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
+            out_dtype, accuracy, threads, prepared,
+        )  # fmt: skip
+        choice = _planner.choose(
+            problem, method=method, config=config, workspace_limit=workspace_limit
+        )
+        with _cache_lock:
+            while len(_cache) >= _CACHE_SIZE:
+                del _cache[next(iter(_cache))]
+            _cache[key] = choice
+    return choice
 
 
 def _overlap(a: Array, b: Array) -> bool:
@@ -198,12 +236,6 @@ def _problem(
 
 # ---- preparing calls -----------------------------------------------------------------------------
 
-#: Called by `run` with (choice, w); answers (packed weights or None, whether to skip the work).
-_Recorder = Callable[[_planner.Choice, "Array"], "tuple[Any, bool]"]
-_recorder: contextvars.ContextVar[_Recorder | None] = contextvars.ContextVar(
-    "fastconv recorder", default=None
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class FrontEnd:
@@ -247,7 +279,7 @@ class Plan:
 
     def __init__(
         self, function: Callable[..., Any], shape: tuple[int, ...], dtype: np.dtype[Any],
-        arguments: dict[str, Any], steps: tuple[tuple[_planner.Choice, Any], ...],
+        arguments: dict[str, Any], steps: tuple[Step, ...],
     ) -> None:  # fmt: skip
         self._function = function
         self._front = _front_ends[function]
@@ -266,47 +298,42 @@ class Plan:
         arguments = {**self._arguments, self._front.data: x}
         if out is not None:
             arguments[self._front.out] = out
-        pending = iter(self._steps)
-
-        def replay(choice: _planner.Choice, w: Array) -> tuple[Any, bool]:
-            planned, packed = next(pending)
-            # a call that takes another path than when planned (strides can) packs for itself
-            return (packed if planned.plan.problem == choice.plan.problem
-                    and planned.plan.solver is choice.plan.solver
-                    and planned.plan.config == choice.plan.config else None), False  # fmt: skip
-
-        token = _recorder.set(replay)
+        token = _replay.set(iter(self._steps))
         try:
             return self._function(**arguments)
         finally:
-            _recorder.reset(token)
+            _replay.reset(token)
+
+    @property
+    def _choices(self) -> list[_planner.Choice]:
+        return [step.choice for step in self._steps]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        return tuple(c.plan.problem for c, _ in self._steps)
+        return tuple(c.plan.problem for c in self._choices)
 
     @property
     def candidates(self) -> list[_planner.Candidate]:
         """What was chosen for each step, with its estimated or measured seconds."""
-        return [c.candidate for c, _ in self._steps]
+        return [c.candidate for c in self._choices]
 
     @property
     def method(self) -> str:
-        return "+".join(dict.fromkeys(c.plan.solver.name for c, _ in self._steps))
+        return "+".join(dict.fromkeys(c.plan.solver.name for c in self._choices))
 
     @property
     def config(self) -> Any:
-        configs = tuple(dict(c.plan.config) for c, _ in self._steps)
+        configs = tuple(dict(c.plan.config) for c in self._choices)
         return configs[0] if len(configs) == 1 else configs
 
     @property
     def workspace_bytes(self) -> int:
-        return max((c.plan.workspace_bytes for c, _ in self._steps), default=0)
+        return max((c.plan.workspace_bytes for c in self._choices), default=0)
 
     def explain(self) -> str:
         """Each step's problem, the method chosen and why, its paper, and what else there is."""
         lines = []
-        for choice, _ in self._steps:
+        for choice in self._choices:
             problem = choice.plan.problem
             lines += [str(problem), f"  chosen   {choice.reason}",
                       f"  paper    {choice.plan.solver.paper}"]  # fmt: skip
@@ -345,20 +372,17 @@ def _arguments(fn: Callable[..., Any], x: Any, w: Any, options: dict[str, Any]) 
     return arguments
 
 
-def _record(
-    fn: Callable[..., Any], arguments: dict[str, Any], pack: bool
-) -> tuple[tuple[_planner.Choice, Any], ...]:
+def _record(fn: Callable[..., Any], arguments: dict[str, Any], pack: bool) -> tuple[Step, ...]:
     """The steps of a call that is walked through without computing."""
     data, out = arguments[_front_ends[fn].data], arguments.get(_front_ends[fn].out)
     if isinstance(out, np.ndarray):  # what the caller's array holds must outlive the planning
         arguments = {**arguments, _front_ends[fn].out: np.zeros_like(out)}
-    steps: list[tuple[_planner.Choice, Any]] = []
+    steps: list[Step] = []
 
-    def record(choice: _planner.Choice, w: Array) -> tuple[Any, bool]:
+    def record(step: Step, w: Array) -> None:
         # when the front end swaps the operands, what it passes as kernel is the data
         fixed = pack and w.size > 0 and not _overlap(w, data)
-        steps.append((choice, choice.plan.pack_stored(w) if fixed else None))
-        return None, True
+        steps.append(step._replace(packed=step.choice.plan.pack_stored(w)) if fixed else step)
 
     token = _recorder.set(record)
     try:
@@ -435,7 +459,7 @@ def candidates(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) ->
     """
     arguments = _arguments(fn, x, w, options)
     limit = options.get("workspace_limit")
-    problems = dict.fromkeys(c.plan.problem for c, _ in _record(fn, arguments, pack=False))
+    problems = dict.fromkeys(s.choice.plan.problem for s in _record(fn, arguments, pack=False))
     return [c for p in problems for c in _planner.candidates(p, limit)]
 
 
@@ -472,7 +496,7 @@ def tune(
     arguments = _arguments(fn, x, w, options)
     limit = options.get("workspace_limit")
     found: list[Any] = []
-    for problem in dict.fromkeys(c.plan.problem for c, _ in _record(fn, arguments, pack=False)):
+    for problem in dict.fromkeys(s.choice.plan.problem for s in _record(fn, arguments, pack=False)):
         # a plain call and a prepared one weigh packing differently: both are remembered
         for prepared in (False, True):
             timed = _planner.tune(

@@ -884,7 +884,7 @@ def choose_conv_method(
     steps = _engine._record(convolve, arguments, pack=False)
     if not steps:  # numbers, or nothing
         return ("direct", {"direct": 0.0, "fft": math.inf}) if measure else "direct"
-    problem = steps[0][0].plan.problem.replace(prepared=False)
+    problem = steps[0].choice.plan.problem.replace(prepared=False)
     if not measure:
         name = _planner.choose(problem).plan.solver.name
         return "fft" if name in _FOURIER else "direct"

@@ -281,3 +281,17 @@ def test_a_failed_plan_leaves_no_recorder() -> None:
     with pytest.raises(ValueError):
         fastconv.plan(fastconv.conv2d, X, W, stride=0)
     np.testing.assert_array_equal(fastconv.conv2d(X, W), run(X, W))
+
+
+def test_a_plan_keeps_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the planner would say by now, a plan runs what it was made of, packed once."""
+    x, w = np.ones((1, 4, 9, 9), "f4"), np.ones((8, 4, 3, 3), "f4")
+    planned = fastconv.plan(fastconv.conv2d, x, w)
+    _engine.forget_plans()
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a plan was chosen or packed anew")
+
+    monkeypatch.setattr(_engine._planner, "choose", never)
+    monkeypatch.setattr("fastconv._plan.Plan.pack_stored", never)
+    assert (planned(x) == 36).all()
