@@ -199,10 +199,16 @@ def test_cancelling_kernels_over_nearly_constant_data() -> None:
 def test_finite_results_of_huge_data_are_finite() -> None:
     """Winograd's transforms add up to 100 of the samples: they may overflow where sums do not."""
     rng = np.random.default_rng(0)
-    x = (1e38 * rng.standard_normal((1, 16, 20, 20)).clip(-3, 3)).astype("f4")
-    w = (1e-3 * rng.standard_normal((8, 16, 3, 3))).astype("f4")
-    y, s = oracle(Problem.parse("conv2d f32 n1 c16 h20 w20 k8 r3 s3"), x, w)
-    for method in ("winograd", "direct", "fft"):
-        got = run(x, w, method=method).astype("f8")
-        assert np.isfinite(got).all()
-        assert (abs(got - y) <= s / 10).all()
+    problem = Problem.parse("conv2d f32 n1 c4 h44 w44 k4 r3 s3")  # more tiles than a block
+    mixed = rng.standard_normal(problem.x_shape).clip(-3, 3)
+    for x, w in (
+        (mixed, rng.standard_normal(problem.w_shape)),
+        (np.full(problem.x_shape, 2.0), np.ones(problem.w_shape)),  # every output of a tile alike
+    ):
+        x, w = (1e38 * x).astype("f4"), (1e-3 * w).astype("f4")
+        y, s = oracle(problem, x, w)
+        for solver in SOLVERS:
+            for config in solver.configs(problem, this_machine()):
+                got = run(x, w, method=solver.name, config=config).astype("f8")
+                assert np.isfinite(got).all(), (solver.name, config)
+                assert (abs(got - y) <= s / 10).all(), (solver.name, config)
