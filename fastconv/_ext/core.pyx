@@ -39,12 +39,19 @@ cdef extern from "fc.h" nogil:
         int64_t *w_s
         int64_t y_n, y_k
         int64_t *y_s
-        fc_dtype dtype
+        fc_dtype dtype, x_dtype, y_dtype
         fc_boundary boundary
         double *cval
         int64_t cval_i
     ctypedef struct fc_config:
         int64_t *v
+    ctypedef enum fc_activation:
+        pass
+    ctypedef struct fc_epilogue:
+        const void *bias
+        const void *residual
+        fc_activation activation
+        double low, high
     ctypedef struct fc_kernels:
         const char *isa
     ctypedef struct fc_driver:
@@ -56,7 +63,7 @@ cdef extern from "fc.h" nogil:
         void (*pack)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
                      void *) noexcept nogil
         void (*run)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
-                    const void *, const void *, void *, void *, int64_t) noexcept nogil
+                    const void *, const fc_epilogue *, void *, void *, int64_t) noexcept nogil
     const fc_driver *fc_find_driver(const char *)
     ctypedef void fc_gemm(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *,
                           void *, void *, int *) noexcept nogil
@@ -171,6 +178,7 @@ cdef class Call:
             p.pad[d] = problem.padding[d][0]
         dtype = problem.accumulator
         p.dtype = <fc_dtype><int>DTYPES.index(dtype.replace("i", "u"))
+        p.x_dtype = p.y_dtype = p.dtype
         p.boundary = <fc_boundary><int>BOUNDARIES.index(problem.boundary)
         if problem.boundary == "constant":
             value = complex(problem.cval)
@@ -220,8 +228,11 @@ cdef class Call:
         cdef cnp.ndarray scratch = _scratch(self.workspace)
         cdef const void *xp = cnp.PyArray_DATA(x)
         cdef const void *wp = _aligned(packed)
-        cdef const void *bp = NULL if bias is None else cnp.PyArray_DATA(bias)
+        cdef fc_epilogue epilogue
+        memset(&epilogue, 0, sizeof(fc_epilogue))
+        if bias is not None:
+            epilogue.bias = cnp.PyArray_DATA(bias)
         cdef void *yp = cnp.PyArray_DATA(y)
         cdef void *ws = _aligned(scratch)
         with nogil:
-            self.driver.run(&p, &self.config, self.kernels, xp, wp, bp, yp, ws, self.threads)
+            self.driver.run(&p, &self.config, self.kernels, xp, wp, &epilogue, yp, ws, self.threads)

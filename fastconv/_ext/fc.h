@@ -40,18 +40,30 @@ typedef struct {
     int64_t x_n, x_c, x_s[FC_DIMS];
     int64_t w_k, w_c, w_s[FC_DIMS];
     int64_t y_n, y_k, y_s[FC_DIMS];
-    fc_dtype dtype;
+    fc_dtype dtype;            /* what is computed in ... */
+    fc_dtype x_dtype, y_dtype; /* ... and what x and y hold: the same, but for drivers that convert */
     fc_boundary boundary;
     double cval[2]; /* real and imaginary part of the constant beyond the ends */
     int64_t cval_i; /* the same for integers, which doubles cannot all hold */
 } fc_problem;
 
-#define FC_CONFIGS 6
+#define FC_CONFIGS 8
 
 /* Settings of a driver, in the order that its file states. */
 typedef struct {
     int64_t v[FC_CONFIGS];
 } fc_config;
+
+typedef enum { FC_IDENTITY, FC_CLAMP, FC_SILU, FC_GELU } fc_activation;
+
+/* What becomes of a finished sum: activation(sum + bias[k] + residual). Drivers add the bias
+ * themselves, where it costs nothing; fc_finish does the rest on outputs still in cache. */
+typedef struct {
+    const void *bias;     /* an element for each filter of all groups, or NULL */
+    const void *residual; /* of y's strides, or NULL */
+    fc_activation activation;
+    double low, high;     /* of FC_CLAMP */
+} fc_epilogue;
 
 struct fc_kernels;
 
@@ -63,7 +75,8 @@ typedef struct {
     void (*pack)(const fc_problem *, const fc_config *, const struct fc_kernels *, const void *w,
                  void *packed);
     void (*run)(const fc_problem *, const fc_config *, const struct fc_kernels *, const void *x,
-                const void *packed, const void *bias, void *y, void *workspace, int64_t threads);
+                const void *packed, const fc_epilogue *epilogue, void *y, void *workspace,
+                int64_t threads);
 } fc_driver;
 
 /* BLAS, set once at import from scipy's, with Fortran's conventions. Threads of ours may call it at
@@ -111,6 +124,19 @@ static inline int64_t fc_volume(const int64_t *sizes, int64_t dims)
     int64_t v = 1;
     for (int64_t d = 0; d < dims; d++) v *= sizes[d];
     return v;
+}
+
+/* ---- the epilogue ----------------------------------------------------------------------------*/
+
+/* Finishes `count` outputs `step` elements apart, the first of them y[at], that hold sum + bias.
+ * Elements are real ones: a complex y holds two for each of its own. */
+void fc_finish_run(const fc_problem *p, const struct fc_kernels *kernels, const fc_epilogue *e, void *y,
+                   int64_t at, int64_t count, int64_t step);
+
+static inline void fc_finish(const fc_problem *p, const struct fc_kernels *kernels,
+                             const fc_epilogue *e, void *y, int64_t at, int64_t count, int64_t step)
+{
+    if (e->residual || e->activation) fc_finish_run(p, kernels, e, y, at, count, step);
 }
 
 /* ---- kernels ---------------------------------------------------------------------------------*/

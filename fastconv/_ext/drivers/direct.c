@@ -228,7 +228,9 @@ static int64_t target(const geometry *s, const fc_run *run, int64_t start, int64
 
 typedef struct {
     const geometry *s;
-    const void *x, *bias;
+    const fc_kernels *kernels;
+    const void *x;
+    const fc_epilogue *epilogue;
     const char *packed;
     const int64_t *offsets;
     void *y;
@@ -276,11 +278,14 @@ static void run_rows(const job *j, const fc_tile *tile, int64_t n, int64_t g, in
             }
             for (int64_t row = 0; row < rows; row++) {
                 const int64_t k = g * s->rows + block + row;
-                const char *const bias = j->bias ? (const char *)j->bias + k * s->bytes : NULL;
-                for (int64_t i = 0; i < found; i++)
-                    store[s->p->dtype](sums + (row * nr + runs[i].column) * s->bytes, runs[i].count,
-                                       bias, (char *)j->y + target(s, &runs[i], start, n, k) * s->bytes,
-                                       step);
+                const char *bias = j->epilogue->bias;
+                if (bias) bias += k * s->bytes;
+                for (int64_t i = 0; i < found; i++) {
+                    const int64_t at = target(s, &runs[i], start, n, k), columns = runs[i].count;
+                    store[s->p->dtype](sums + (row * nr + runs[i].column) * s->bytes, columns, bias,
+                                       (char *)j->y + at * s->bytes, step);
+                    fc_finish(s->p, j->kernels, j->epilogue, j->y, at, columns, step);
+                }
             }
         }
     }
@@ -312,8 +317,8 @@ static void run_unit(void *context, int64_t index, int64_t slot)
 }
 
 static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                const void *x, const void *packed, const void *bias, void *y, void *workspace,
-                int64_t threads)
+                const void *x, const void *packed, const fc_epilogue *epilogue, void *y,
+                void *workspace, int64_t threads)
 {
     geometry s;
     plan_geometry(p, config, kernels, threads, &s);
@@ -321,7 +326,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     /* offsets depend on the band, and so on the number of threads: made per call, not packed */
     int64_t *const offsets = (int64_t *)((char *)workspace + threads * s.slot_bytes);
     fc_phase_offsets(p, &s.layout, s.channels, offsets);
-    job j = {&s, x, bias, packed, offsets, y, workspace};
+    job j = {&s, kernels, x, epilogue, packed, offsets, y, workspace};
     fc_parallel(p->n * p->g * s.bands * s.row_parts, threads, run_unit, &j);
 }
 

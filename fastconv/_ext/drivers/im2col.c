@@ -137,7 +137,9 @@ static int64_t next_run(const geometry *s, int64_t column, int64_t end, int64_t 
 
 typedef struct {
     const geometry *s;
-    const void *x, *packed, *bias;
+    const fc_kernels *kernels;
+    const void *x, *packed;
+    const fc_epilogue *epilogue;
     void *y;
     char *workspace;
 } job;
@@ -261,6 +263,14 @@ static void store_run(const fc_problem *p, const char *from, int64_t count, cons
         }
 }
 
+/* fc_finish of a run at y[at], in elements of y. */
+static void finish(const job *j, int64_t at, int64_t count, int64_t step)
+{
+    const int64_t parts = j->s->p->dtype == FC_C64 || j->s->p->dtype == FC_C128 ? 2 : 1;
+    for (int64_t part = 0; part < parts; part++)
+        fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at * parts + part, count, step * parts);
+}
+
 static void store_tile(const job *j, const tile *t, const char *sums)
 {
     const geometry *s = j->s;
@@ -268,14 +278,16 @@ static void store_tile(const job *j, const tile *t, const char *sums)
     const int64_t end = t->column + t->columns;
     for (int64_t k = 0; k < p->k; k++) {
         const int64_t filter = t->g * p->k + k;
-        const char *const b = j->bias ? (const char *)j->bias + filter * s->bytes : NULL;
+        const char *bias = j->epilogue->bias;
+        if (bias) bias += filter * s->bytes;
         for (int64_t column = t->column, count; column < end; column += count) {
             int64_t n, o[FC_DIMS];
             count = next_run(s, column, end, &n, o);
             int64_t at = n * p->y_n + filter * p->y_k;
             for (int64_t d = 0; d < p->dims; d++) at += o[d] * p->y_s[d];
-            store_run(p, sums + (k * t->columns + column - t->column) * s->bytes, count, b,
+            store_run(p, sums + (k * t->columns + column - t->column) * s->bytes, count, bias,
                       (char *)j->y + at * s->bytes, p->y_s[p->dims - 1]);
+            finish(j, at, count, p->y_s[p->dims - 1]);
         }
     }
 }
@@ -290,21 +302,22 @@ static void run_tile(void *context, int64_t index, int64_t slot)
     const int64_t n = place / per_image, at = place % per_image * s->nc; /* n is 0 across images */
     char *const matrix = j->workspace + slot * (s->tile_bytes + s->sum_bytes);
     const tile t = {g, n * s->outputs + at, fc_min(s->nc, all - at), matrix};
+    const char *const bias = j->epilogue->bias;
     char *c = matrix + s->tile_bytes;
     int64_t ldc = t.columns;
     if (s->into_y) {
         c = (char *)j->y + (n * p->y_n + g * p->k * p->y_k + at) * s->bytes;
         ldc = p->y_k;
         const char zero[16] = {0};
-        for (int64_t k = 0; j->bias && k < p->k; k++) /* products are added to the bias */
+        for (int64_t k = 0; bias && k < p->k; k++) /* products are added to the bias */
             for (int64_t i = 0; i < t.columns; i++)
-                store_run(p, zero, 1, (const char *)j->bias + (g * p->k + k) * s->bytes,
+                store_run(p, zero, 1, bias + (g * p->k + k) * s->bytes,
                           c + (k * p->y_k + i) * s->bytes, 1);
     }
     for (int64_t tap = 0; tap < s->taps; tap += s->kc) {
         const int64_t taps = fc_min(s->kc, s->taps - tap);
         const char *const w = (const char *)j->packed + (g * s->taps + tap) * p->k * s->bytes;
-        const int add = tap > 0 || (s->into_y && j->bias);
+        const int add = tap > 0 || (s->into_y && bias);
         if (s->in_place) {
             const int64_t from = n * p->x_n + (g * p->c + tap) * p->x_c + at;
             multiply(p->dtype, p->k, t.columns, taps, w, (const char *)j->x + from * s->bytes,
@@ -319,17 +332,21 @@ static void run_tile(void *context, int64_t index, int64_t slot)
         multiply(p->dtype, p->k, t.columns, taps, w, matrix, s->by_column,
                  s->by_column ? taps : t.columns, c, ldc, add);
     }
-    if (!s->into_y) store_tile(j, &t, c);
+    if (!s->into_y) {
+        store_tile(j, &t, c);
+        return;
+    }
+    for (int64_t k = 0; k < p->k; k++)
+        finish(j, n * p->y_n + (g * p->k + k) * p->y_k + at, t.columns, 1);
 }
 
 static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                const void *x, const void *packed, const void *bias, void *y, void *workspace,
-                int64_t threads)
+                const void *x, const void *packed, const fc_epilogue *epilogue, void *y,
+                void *workspace, int64_t threads)
 {
-    (void)kernels;
     geometry s;
     plan_geometry(p, config, threads, &s);
-    job j = {&s, x, packed, bias, y, workspace};
+    job j = {&s, kernels, x, packed, epilogue, y, workspace};
     fc_parallel(p->g * s.tiles, threads, run_tile, &j);
 }
 

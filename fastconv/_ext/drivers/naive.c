@@ -11,7 +11,9 @@
 
 typedef struct {
     const fc_problem *p;
-    const void *x, *w, *bias;
+    const fc_kernels *kernels;
+    const void *x, *w;
+    const fc_epilogue *epilogue;
     void *y;
 } job;
 
@@ -96,11 +98,11 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
 }
 
 static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                const void *x, const void *packed, const void *bias, void *y, void *workspace,
-                int64_t threads)
+                const void *x, const void *packed, const fc_epilogue *epilogue, void *y,
+                void *workspace, int64_t threads)
 {
-    (void)config, (void)kernels, (void)workspace;
-    job j = {p, x, packed, bias, y};
+    (void)config, (void)workspace;
+    job j = {p, kernels, x, packed, epilogue, y};
     /* one unit of work is one (n, k): a whole output plane */
     fc_parallel(p->n * p->g * p->k, threads, one_output[p->dtype], &j);
 }

@@ -187,7 +187,9 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
 
 typedef struct {
     const geometry *s;
-    const void *x, *bias;
+    const fc_kernels *kernels;
+    const void *x;
+    const fc_epilogue *epilogue;
     const char *packed;
     const int64_t *points, *rows; /* offsets of the transform's points and of the product's rows */
     double guard;                 /* v[1] * eps */
@@ -290,19 +292,22 @@ static void run_unit(void *context, int64_t index, int64_t slot)
                     .rows = fc_min(s->m, p->out[0] - row), .columns = p->out[1] - column,
                     .position = position + run->column, .count = run->count,
                     .taps = group + s->raw_at + k * p->c * TAPS * s->bytes, .planes = planes,
-                    .bias = j->bias ? load(j->bias, filter, s->bytes) : 0, .floor = scale,
+                    .bias = j->epilogue->bias ? load(j->epilogue->bias, filter, s->bytes) : 0, .floor = scale,
                     .y = (char *)j->y + at * s->bytes,
                 };
                 (p->dtype == FC_F32 ? store_f32 : store_f64)(
                     j, &to, z + run->column * s->bytes, suspect ? peak + run->column * s->bytes : NULL);
+                for (int64_t r = 0; r < to.rows; r++)
+                    fc_finish(p, j->kernels, j->epilogue, j->y, at + r * p->y_s[0],
+                              fc_min(run->count * s->m, to.columns), p->y_s[1]);
             }
         }
     }
 }
 
 static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                const void *x, const void *packed, const void *bias, void *y, void *workspace,
-                int64_t threads)
+                const void *x, const void *packed, const fc_epilogue *epilogue, void *y,
+                void *workspace, int64_t threads)
 {
     geometry s;
     plan_geometry(p, config, kernels, threads, &s);
@@ -311,7 +316,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     fc_phase_offsets(&s.strided, &s.layout, p->c, points);
     for (int64_t c = 0; c < p->c; c++) rows[c] = c * s.columns;
     const double eps = p->dtype == FC_F32 ? FLT_EPSILON : DBL_EPSILON;
-    job j = {&s, x, bias, packed, points, rows, (double)config->v[1] * eps, y, workspace};
+    job j = {&s, kernels, x, epilogue, packed, points, rows, (double)config->v[1] * eps, y, workspace};
     fc_parallel(p->n * p->g * s.bands, threads, run_unit, &j);
 }
 
