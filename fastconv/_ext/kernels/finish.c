@@ -16,9 +16,9 @@
  * Chebyshev nodes with 50 digits: relative errors with the rounded coefficients 2.9e-8 and 2e-9 in
  * float, 5.4e-17 and 1.6e-17 in double. Errors of results: docs/accuracy.md.
  *
- * Runs shorter than a vector, or strided, go through a vector in memory.
+ * Strided runs go through a vector in memory.
  */
-#include "vec.h"
+#include "part.h"
 
 #define T float
 #define BITS uint32_t
