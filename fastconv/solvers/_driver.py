@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
@@ -43,11 +44,11 @@ class DriverPlan(Plan):
             return self._naive, self._naive.pack(w)
         return self._call, self._call.pack(w)
 
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed
         if call is self._naive and x.dtype != self._dtype:
             x = x.astype(self._dtype)  # naive reads no stored dtypes
-        call.run(x, weights, bias, y)
+        call.run(x, weights, epilogue, y)
 
 
 def _x_dtype(problem: Problem, solver: Solver) -> str:
