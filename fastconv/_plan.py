@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastconv._epilogue import FUSED, NOTHING, Activation, Epilogue, residual_like
 from fastconv._problem import Array, Problem, numpy_dtype
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ class Plan(abc.ABC):
         self.y_dtype = numpy_dtype(problem.y_dtype)
         self.is_empty = problem.taps == 0 or (0 in problem.size and problem.boundary == "zeros")
         self._dtype = numpy_dtype(problem.accumulator)
+        self._fuses = problem.accumulator in FUSED
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
     @property
     def workspace_bytes(self) -> int:
-        """Bytes that one call takes beyond x, w and y."""
+        """Bytes that one call takes beyond x, w, y and a residual that cannot be read in place."""
         return self.solver.workspace(self.problem, self.config) + conversion_bytes(self.problem)
 
     @abc.abstractmethod
@@ -42,23 +44,45 @@ class Plan(abc.ABC):
         """Weights in the form that `execute` wants: packed, transformed, or as they are."""
 
     @abc.abstractmethod
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
-        """Write every element of y; x and packed are only read."""
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
+        """Write every element of y, finished as `epilogue` says; x and packed are only read."""
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
         return self.pack(self._native(w if self._flip is None else w[self._flip]))
 
-    def __call__(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
-        """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`."""
-        if bias is not None:
-            bias = np.ascontiguousarray(bias, dtype=self._dtype)
-        if y.dtype == self._dtype and y.flags.aligned and _whole_strides(y):
-            self.execute(self._native(x), packed, bias, y)
-            return
-        wide = np.empty(self.problem.y_shape, dtype=self._dtype)
-        self.execute(self._native(x), packed, bias, wide)
-        y[...] = wide != 0 if self.problem.dtype == "bool" else wide
+    def __call__(
+        self, x: Array, packed: Any, bias: Array | None, y: Array, residual: Array | None = None,
+        activation: Activation | None = None,
+    ) -> None:  # fmt: skip
+        """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`.
+
+        ``y = activation(conv + bias + residual)``; residual is of y's shape and may be y.
+        """
+        own = y.dtype == self._dtype and y.flags.aligned and _whole_strides(y)
+        to = y if own else np.empty(self.y_shape, self._dtype)
+        epilogue = None
+        if bias is not None or residual is not None or activation is not None:
+            if bias is not None:
+                bias = np.ascontiguousarray(bias, dtype=self._dtype)
+            if residual is not None:
+                found = residual_like(residual, to)
+                if found is None:
+                    to = np.empty(self.y_shape, self._dtype)
+                    found = residual_like(residual, to)
+                residual = found
+            epilogue = Epilogue(bias, residual, activation)
+        if self.is_empty:
+            (epilogue or NOTHING).fill(to)
+        elif epilogue is None or self._fuses:
+            self.execute(self._native(x), packed, epilogue, to)
+        else:
+            self.execute(
+                self._native(x), packed, epilogue._replace(residual=None, activation=None), to
+            )
+            epilogue.finish(to)
+        if to is not y:
+            y[...] = to != 0 if self.problem.dtype == "bool" else to
 
     def _native(self, a: Array) -> Array:
         """`a` itself, or a copy in the accumulator's dtype when it is stored otherwise."""

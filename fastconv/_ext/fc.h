@@ -177,6 +177,11 @@ typedef struct {
                   void *z);
 } fc_winograd;
 
+/* y[i*step] = activation(y[i*step] + residual[i*step]) for i < count; residual may be NULL. */
+typedef struct {
+    void (*run)(void *y, const void *residual, int64_t count, int64_t step, const fc_epilogue *e);
+} fc_finisher;
+
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {
     const char *isa;

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
@@ -42,9 +43,9 @@ class DriverPlan(Plan):
             return self._naive, self._naive.pack(w)
         return self._call, self._call.pack(w)
 
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed
-        call.run(x, weights, bias, y)
+        call.run(x, weights, epilogue, y)
 
 
 def driver_bytes(problem: Problem, driver: str, isa: str, values: tuple[int, ...]) -> int:
