@@ -197,7 +197,9 @@ typedef struct {
  *     suspect[((i*m + j)*count + t) / lanes] tells whether the output, without bias, is at most
  *     scale * peak[t], or not finite; returns whether any is.
  * product: v[k*ldv + t] = sum over c of w[c*mr + k] * u[c*ldu + t] for k < mr and t < vectors*lanes.
- * filters: w[(i*a1 + j)*ldw + k] = G0 w G1' of the taps w[(r*r1 + s)*FC_WINOGRAD_ROWS + k], k < mr. */
+ * filters: to[(i*a1 + j)*ldto + k] = (G0 w G1')[i][j] of the taps at w[k*w_k + at[r*r1 + s]], and 0 for
+ *     count <= k < mr; the taps go to raw, a filter after the other, and FC_WINOGRAD_ROWS of sums
+ *     grow by their sizes. */
 enum { FC_WINOGRAD_ROWS = 8 };
 typedef struct {
     int64_t lanes, mr, vectors;
@@ -215,7 +217,8 @@ typedef struct {
     void (*product[3])(int64_t channels, const void *u, int64_t ldu, const void *w, void *v,
                        int64_t ldv);
     void (*filters)(const double *g0, int64_t a0, int64_t r0, const double *g1, int64_t a1, int64_t r1,
-                    const double *taps, void *w, int64_t ldw);
+                    const void *w, int64_t w_k, const int64_t *at, int64_t count, void *raw,
+                    double *sums, void *to, int64_t ldto);
 } fc_winograd;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */

@@ -44,10 +44,8 @@ _PACK = {2: 55e-9, 4: 190e-9}
 
 
 def transformed(problem: Problem) -> tuple[int, ...]:
-    """The axes that are transformed: the innermost if it can be, and the last before it that can."""
-    can = [
-        d for d in range(problem.ndim) if problem.kernel[d] in (3, 5) and problem.stride[d] == 1
-    ]
+    """The axes that are transformed: the innermost and the one before it, where they can be."""
+    can = [d for d in range(problem.ndim) if problem.kernel[d] in (3, 5) and problem.stride[d] == 1]
     last = problem.ndim - 1
     return tuple(can[-2:] if last in can else can[-1:])
 
@@ -104,7 +102,5 @@ class Winograd(Polyphase):
 
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     m = int(config["m"])
-    lines = sum(
-        (m if problem.kernel[d] == 3 else 2) << 8 * d for d in transformed(problem)
-    )
+    lines = sum((m if problem.kernel[d] == 3 else 2) << 8 * d for d in transformed(problem))
     return int(config["cache_bytes"]), math.ceil(_DIGIT * bound(problem, m)), lines

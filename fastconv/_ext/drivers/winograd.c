@@ -67,19 +67,22 @@ static slot slot_at(const geometry *s, char *at)
     return l;
 }
 
-/* v[point][k] of filters [first, first + count) from their weights w. */
-static void multiply(const geometry *s, const char *w, int64_t together, int64_t skip, int64_t count,
-                     const slot *l)
+/* v[point][k] of filters [from, to), which are packed together. */
+static void multiply(const job *j, int64_t group, int64_t from, int64_t to, const slot *l)
 {
-    const int64_t mr = s->kernels->mr, bytes = s->bytes, most = s->kernels->vectors * s->kernels->lanes;
+    const geometry *s = j->s;
+    const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes;
+    int64_t ldw;
+    const int64_t at = fc_winograd_weights(s, from, &ldw);
     for (int64_t point = 0; point < s->points; point++)
-        for (int64_t k = 0; k < count; k += mr) {
-            const char *const from = w + (point * together + skip + k) * s->depths * bytes;
-            for (int64_t lane = 0; lane < s->columns; lane += most) {
-                const int64_t vectors = fc_min(most, s->columns - lane) / s->kernels->lanes;
+        for (int64_t k = from; k < to; k += mr) {
+            const char *const w = j->packed + group * s->group_bytes +
+                                  (at + point * ldw + (k - from) * s->depths) * bytes;
+            for (int64_t lane = 0; lane < l->columns; lane += s->kernels->vectors * lanes) {
+                const int64_t vectors = fc_min(s->kernels->vectors, (l->columns - lane) / lanes);
                 s->kernels->product[vectors - 1](
-                    s->depths, l->u + (point * s->ldu + lane) * bytes, s->columns, from,
-                    l->v + (point * s->ldv + k * s->columns + lane) * bytes, s->columns);
+                    s->depths, l->u + (point * s->ldu + lane) * bytes, l->columns, w,
+                    l->v + (point * s->ldv + (k - from) * l->columns + lane) * bytes, l->columns);
             }
         }
 }
@@ -145,8 +148,8 @@ static void mend(const job *w, const slot *l, int64_t group, int64_t k, int64_t 
     if (column->axis >= 0) o[column->axis] += j * column->dilation;
     for (int64_t d = 0; d < s->p.dims; d++)
         if (o[d] >= s->p.out[d]) return;
-    const int64_t at = s->dense ? (i * s->columns + lane) * s->step + j
-                                : (i * column->m + j) * s->columns + lane;
+    const int64_t at = s->dense ? (i * l->columns + lane) * s->step + j
+                                : (i * column->m + j) * l->columns + lane;
     const double size = fabs(fc_load(l->z, at, s->bytes) - bias);
     double sum;
     if (is_small(w, g->n, group, k, o, isfinite(size) ? floor : INFINITY, &sum))
@@ -169,7 +172,7 @@ static void store(const job *w, const slot *l, int64_t filter)
                                       i * row->dilation * (row->axis == s->last);
                 const int64_t count = fc_min(g->count * s->step, p->out[s->last] - g->o[s->last] - ahead);
                 const int64_t at = g->y_at + filter * p->y_k + i * ldy + j * column->dilation * step * (runs > 1);
-                const char *const z = l->z + ((i * runs + j) * s->columns + g->lane) * s->step * bytes;
+                const char *const z = l->z + ((i * runs + j) * l->columns + g->lane) * s->step * bytes;
                 if (count <= 0) break;
                 if (step == 1)
                     s->kernels->move(z, 0, 1, count, w->y + at * bytes, 0);
@@ -185,17 +188,17 @@ static void output_filter(const job *w, const slot *l, int64_t group, int64_t k,
 {
     const geometry *s = w->s;
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
-    const int64_t filter = group * s->p.k + k, lanes = s->kernels->lanes, vectors = s->columns / lanes;
+    const int64_t filter = group * s->p.k + k, lanes = s->kernels->lanes, vectors = l->columns / lanes;
     const double *const sums = (const double *)(w->packed + group * s->group_bytes + s->sum_at);
     const double scale = w->guard * sums[k];
     const double bias = w->epilogue->bias ? fc_load(w->epilogue->bias, filter, s->bytes) : 0;
-    const char *from = l->v + k_at * s->columns * s->bytes;
+    const char *from = l->v + k_at * l->columns * s->bytes;
     if (row->line) {
-        s->kernels->output_rows[row->line](from, s->ldv, column->points, s->columns, l->half);
+        s->kernels->output_rows[row->line](from, s->ldv, column->points, l->columns, l->half);
         from = l->half;
     }
     const int suspect = s->kernels->output_columns[s->dense][column->line](
-        from, row->line ? s->columns : s->ldv, row->m, s->columns, l->tile_peak, scale, bias, l->z,
+        from, row->line ? l->columns : s->ldv, row->m, l->columns, l->tile_peak, scale, bias, l->z,
         l->suspect);
     if (suspect && sums[k] > 0)
         for (int64_t i = 0; i < row->m * column->m * vectors; i++)
@@ -218,10 +221,8 @@ static void run_unit(void *context, int64_t index, int64_t at)
     fc_winograd_input(j, group, &l);
     const int64_t end = fc_min(s->k, (part + 1) * s->filters_a_part);
     for (int64_t from = part * s->filters_a_part, to; from < end; from = to) {
-        const int64_t first = from / s->at_once * s->at_once;
-        to = fc_min(end, first + s->at_once);
-        const char *const w = j->packed + group * s->group_bytes + first * s->points * s->depths * s->bytes;
-        multiply(s, w, fc_min(s->at_once, s->k - first), from - first, to - from, &l);
+        to = fc_min(end, (from / s->at_once + 1) * s->at_once);
+        multiply(j, group, from, to, &l);
         for (int64_t k = from; k < fc_min(to, s->p.k); k++) output_filter(j, &l, group, k, k - from);
     }
 }

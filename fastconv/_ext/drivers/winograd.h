@@ -82,8 +82,13 @@ typedef struct {
     segment *segments;
     source *sources; /* of each segment's rows */
     fc_piece *pieces;
-    int64_t found; /* segments */
+    int64_t found, columns; /* segments; tiles of this block, rounded up to vectors */
 } slot;
+
+/* Elements from the start of a group's weights to those of the register tile from filter k, of its
+ * first point; *ldw becomes those from a point to the next. They are a line more than the data, as
+ * points a multiple of 4 KB apart would share 8 ways of L1 while they are packed. */
+int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw);
 
 /* The segments of the block of tiles that starts with `from`, and where their outputs lie. */
 void fc_winograd_segments(const geometry *s, int64_t from, slot *l);

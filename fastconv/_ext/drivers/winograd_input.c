@@ -7,6 +7,7 @@
 void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
 {
     const int64_t end = fc_min(s->tiles, from + s->columns);
+    l->columns = fc_round_up(end - from, s->kernels->lanes);
     int64_t at = 0;
     for (int64_t tile = from; tile < end;) {
         segment *const g = &l->segments[l->found++];
@@ -137,7 +138,7 @@ static void transform_columns(const geometry *s, slot *l, char *u)
     const int64_t sets = fc_ceil_div(s->line[COLUMN].points, s->step);
     const int64_t ldgathered = (sets * s->step + 1) * lanes;
     const segment *g = l->segments, *const end = g + l->found;
-    for (int64_t lane = 0; lane < s->columns; lane += lanes) {
+    for (int64_t lane = 0; lane < l->columns; lane += lanes) {
         while (g < end && g->lane + g->count <= lane) g++;
         const char *from = l->lines + (g < end ? g->at + (lane - g->lane) * s->step : 0) * bytes;
         int64_t ld = s->pixels, shift = s->shift;
@@ -181,12 +182,12 @@ void fc_winograd_input(const job *j, int64_t group, slot *l)
             const char *const x = j->x + (group * p->c + c) * p->x_c * bytes;
             for (int64_t i = 0; i < l->found; i++)
                 transform_rows(s, x, &l->segments[i], l->sources + i * rows, c == 0, l);
-            transform_columns(s, l, l->u + (tap * p->c + c) * s->columns * bytes);
+            transform_columns(s, l, l->u + (tap * p->c + c) * l->columns * bytes);
         }
     }
     /* the peak of a tile: of the samples that it reads of each row */
     const int64_t count = s->dense ? s->line[COLUMN].points : s->halo + 1;
-    for (int64_t t = 0; t < s->columns; t++) fc_save(l->tile_peak, t, bytes, -1);
+    for (int64_t t = 0; t < l->columns; t++) fc_save(l->tile_peak, t, bytes, -1);
     for (int64_t i = 0; i < l->found; i++)
         for (int64_t t = 0; t < l->segments[i].count; t++) {
             double highest = 0;

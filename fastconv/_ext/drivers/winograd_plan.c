@@ -86,10 +86,12 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     s->filters_a_part = fc_round_up(fc_ceil_div(s->k, s->parts), mr);
     s->parts = fc_ceil_div(s->k, s->filters_a_part);
 
-    s->raw_at = s->k * s->depths * s->points * s->bytes;
+    int64_t ldw;
+    const int64_t filled = fc_winograd_weights(s, (s->k - 1) / s->at_once * s->at_once, &ldw);
+    s->raw_at = fc_round_up((filled + s->points * ldw) * s->bytes, FC_ALIGN);
     const int64_t taps = fc_volume(p->ker, p->dims);
     s->sum_at = fc_round_up(s->raw_at + p->k * p->c * taps * s->bytes, FC_ALIGN);
-    s->group_bytes = fc_round_up(s->sum_at + p->k * (int64_t)sizeof(double), FC_ALIGN);
+    s->group_bytes = fc_round_up(s->sum_at + (s->k + FC_WINOGRAD_ROWS) * (int64_t)sizeof(double), FC_ALIGN);
 
     const int64_t run = s->digit[s->digits - 1].size;
     const int64_t segments = fc_min(s->columns, s->columns / run + 2);
@@ -154,10 +156,17 @@ static int64_t tap_offset(const geometry *s, int64_t tap, const int64_t *strides
     return at;
 }
 
-void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw)
 {
-    enum { K = FC_WINOGRAD_ROWS, LONGEST = 5 };
+    const int64_t first = k / s->at_once * s->at_once, pad = FC_ALIGN / s->bytes;
+    *ldw = fc_min(s->at_once, s->k - first) * s->depths + pad;
+    return (first * s->depths + first / s->at_once * pad) * s->points + (k - first) * s->depths;
+}
+
+void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                      const void *w, void *packed)
+{
+    enum { LONGEST = 5 };
     geometry s;
     fc_winograd_plan(p, config, kernels, 1, &s);
     const transform *const row = &s.line[ROW], *const column = &s.line[COLUMN];
@@ -165,32 +174,25 @@ void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_ker
     filter_matrix(row->line, g0);
     filter_matrix(column->line, g1);
     const int64_t mr = s.kernels->mr, taps = row->r * column->r;
+    int64_t at[LONGEST * LONGEST];
+    for (int64_t tap = 0; tap < taps; tap++)
+        at[tap] = (row->axis < 0 ? 0 : tap / column->r * p->w_s[row->axis]) +
+                  (column->axis < 0 ? 0 : tap % column->r * p->w_s[column->axis]);
     for (int64_t g = 0; g < p->g; g++) {
         char *const group = (char *)packed + g * s.group_bytes;
         double *const sums = (double *)(group + s.sum_at);
-        for (int64_t k = 0; k < p->k; k++) sums[k] = 0;
-        for (int64_t block = 0; block < s.k; block += mr) {
-            const int64_t first = block / s.at_once * s.at_once, count = fc_min(mr, p->k - block);
-            const int64_t to = first * s.points + block - first;
-            const int64_t ldw = fc_min(s.at_once, s.k - first) * s.depths;
+        memset(sums, 0, (size_t)(s.group_bytes - s.sum_at));
+        for (int64_t k = 0; k < s.k; k += mr) {
+            int64_t ldw;
+            char *const to = group + fc_winograd_weights(&s, k, &ldw) * s.bytes;
             for (int64_t depth = 0; depth < s.depths; depth++) {
-                double from[LONGEST * LONGEST * K] = {0};
-                const int64_t at = (g * p->k + block) * p->w_k + depth % p->c * p->w_c +
-                                   tap_offset(&s, depth / p->c, p->w_s);
-                for (int64_t tap = 0; tap < taps; tap++) {
-                    const int64_t r = row->axis < 0 ? 0 : tap / column->r * p->w_s[row->axis];
-                    const int64_t c = column->axis < 0 ? 0 : tap % column->r * p->w_s[column->axis];
-                    for (int64_t k = 0; k < count; k++) {
-                        const double value = fc_load(w, at + r + c + k * p->w_k, s.bytes);
-                        from[tap * K + k] = value;
-                        sums[block + k] += fabs(value);
-                        fc_save(group + s.raw_at, (depth * p->k + block + k) * taps + tap, s.bytes, value);
-                    }
-                }
-                s.kernels->filters(g0, row->points, row->r, g1, column->points, column->r, from,
-                                   group + (to * s.depths + depth * mr) * s.bytes, ldw);
+                const int64_t from = (g * p->k + k) * p->w_k + depth % p->c * p->w_c +
+                                     tap_offset(&s, depth / p->c, p->w_s);
+                s.kernels->filters(g0, row->points, row->r, g1, column->points, column->r,
+                                   (const char *)w + from * s.bytes, p->w_k, at, fc_min(mr, p->k - k),
+                                   group + s.raw_at + (depth * p->k + k) * taps * s.bytes, sums + k,
+                                   to + depth * mr * s.bytes, ldw);
             }
         }
     }
 }
-
