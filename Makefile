@@ -9,7 +9,7 @@ DEMO_ARGS ?=
 
 bin := .venv/bin
 installed := .venv/installed
-sources := setup.py pyproject.toml $(shell find fastconv/_ext -name '*.pyx' -o -name '*.inc' \
+sources := setup.py pyproject.toml $(shell find fastconv/_ext -name '*.p[yx][xi]' -o -name '*.inc' \
 	-o -name '*.h' -o -name '*.c' ! -name core.c)
 
 .PHONY: demo test lint format docs bench-smoke peers sdist prerequisites clean

@@ -78,6 +78,7 @@ IMAGE = {
 #: Tiny calls: what is timed is the way to the kernel, not the kernel.
 TINY = {
     "conv2d": "conv2d f32 n1 c1 h8 w8 k1 r3 s3",
+    "conv2d.8": "conv2d f32 n1 c8 h16 w16 k8 r3 s3 p1",
     "conv1d": "conv1d f32 n1 c1 w16 k1 s3",
     "convolve": "convolve f64 a16 b3",
     "correlate.image": "correlate f32 a8,8 b3,3",

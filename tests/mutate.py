@@ -29,7 +29,7 @@ HANGS = 240
 
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
-EPILOGUE = "tests/test_epilogue.py"
+EPILOGUE, DIRECT = "tests/test_epilogue.py", "tests/test_direct.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
     "tests/test_parallel.py",
@@ -167,6 +167,17 @@ FAULTS = (
     Fault("epilogue: a residual in out is read after it is written", "_epilogue.py",
           "residual.flags.aligned and not np.may_share_memory(residual, y)",
           "residual.flags.aligned", (EPILOGUE,)),
+    Fault("direct: True is taken for 1", "_ext/calls.pxi",
+          "key.append(type(value))", "pass", (DIRECT,)),
+    Fault("direct: an out over the input is not noticed", "_ext/calls.pxi",
+          "if start < end and start", "if start > end and start", (DIRECT,)),
+    Fault("direct: one array given twice is taken for two", "_direct.py",
+          "need(not any(np.may_share_memory(a, b) for a, b in pairs))", "pass", (DIRECT,)),
+    Fault("direct: the bias of the first call is used for ever", "_direct.py",
+          "None if self._bias is None else self._bias(arrays),", "None,", (DIRECT,)),
+    Fault("is_finite: the last element is not looked at", "_ext/calls.pxi",
+          "_is_finite_f32(<const uint32_t *>first, reach // 4)",
+          "_is_finite_f32(<const uint32_t *>first, reach // 4 - 1)", (DIRECT,)),
     Fault("plan: a flipped kernel is not flipped", "_plan.py",
           "w if self._flip is None else w[self._flip]", "w"),
     Fault("plan: strides of records are taken for whole", "_plan.py",
@@ -216,8 +227,8 @@ class Tree:
     def _objects(self, file: str) -> list[str]:
         """Objects that a C file goes into: its own, or those of every source that includes it."""
         path = pathlib.PurePath("fastconv", file)
-        if path.suffix == ".pyx":
-            path = path.with_suffix(".c")
+        if path.suffix in (".pyx", ".pxi"):
+            path = pathlib.PurePath("fastconv/_ext/core.c")
         sources = {line[line.index("-c") + 1] for line in self._compile.values()}
         if path.suffix == ".c":
             touched = {str(path)}
@@ -257,8 +268,8 @@ class Tree:
         objects = [] if path.suffix == ".py" else self._objects(fault.file)
         saved = {o: (self.root / o).read_bytes() for o in [*objects, str(self._module)]}
         try:
-            if path.suffix == ".pyx":
-                self._run([sys.executable, "-m", "cython", "-3", f"fastconv/{fault.file}"])
+            if path.suffix in (".pyx", ".pxi"):
+                self._run([sys.executable, "-m", "cython", "-3", "fastconv/_ext/core.pyx"])
             for o in objects:
                 self._run(self._compile[o])
             if objects:

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg cimport cython_blas
 
@@ -188,6 +188,9 @@ def finish(cnp.ndarray y, residual, activation, str isa=None):
             for part in range(parts):
                 fc_finish_run(&p, kernels, &epilogue, first, at + part, count, step)
             cnp.PyArray_ITER_NEXT(lines)
+
+
+include "calls.pxi"
 
 
 cdef class Call:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._plan import Plan
@@ -40,7 +38,7 @@ class DriverPlan(Plan):
         self._naive = core.Call("naive", isa, problem) if blocked else None
 
     def pack(self, w: Array) -> Any:
-        if self._naive is not None and not np.isfinite(w).all():
+        if self._naive is not None and not core.is_finite(w):
             return self._naive, self._naive.pack(w)
         return self._call, self._call.pack(w)
 
