@@ -38,7 +38,7 @@ class Prepared(common.Timed):
 
 
 class Ratio(common.Against):
-    params = (list(shapes.NN.values()), ["torch"])
+    params = (list(shapes.NN.values()), ["torch", "torch-nhwc"])
     param_names = ("layer", "peer")
 
     def track_time_ratio(self, text: str, peer: str) -> float:

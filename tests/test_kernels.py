@@ -226,6 +226,24 @@ def test_isas_agree_on_integers(solver: Solver) -> None:
         assert len(set(results)) == 1
 
 
+@pytest.mark.parametrize("isa", core.isas())
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_peak(isa: str, dtype: str) -> None:
+    """It must compute what it says, or its speed is that of something else."""
+    length = core.peak(isa, np.empty(0, dtype), 5)
+    random = np.random.default_rng(0)
+    data = np.full(2 + length + 3, 7, dtype)
+    data[:2] = 0.5, 3
+    data[2 : 2 + length] = expected = random.integers(0, 64, length)
+    core.peak(isa, data, 5)
+    for _ in range(5):
+        expected = expected * 0.5 + 3
+    assert (data[2 : 2 + length] == expected).all() and (data[2 + length :] == 7).all()
+    assert length * data.itemsize % 64 == 0 and tuple(data[:2]) == (0.5, 3)
+    short = data[: length + 1].copy()
+    assert core.peak(isa, short, 5) == length and (short == data[: length + 1]).all()
+
+
 def test_baseline_is_always_there() -> None:
     assert core.compiled_isas()[-1] == core.isas()[-1] == "baseline"
     assert core.isa() in core.isas()

@@ -177,6 +177,12 @@ typedef struct {
                   void *z);
 } fc_winograd;
 
+/* Each of `length` sums becomes sum * a + b, `rounds` times; data holds a, b and the sums. */
+typedef struct {
+    int64_t length;
+    void (*run)(int64_t rounds, void *data);
+} fc_peak;
+
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {
     const char *isa;

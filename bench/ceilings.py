@@ -1,0 +1,131 @@
+"""What this machine can do at most, measured, and how much of it a case asks for.
+
+The limit of a case is the longer of two times: its operations at the peak of multiply-adds, and its
+bytes at the speed of a copy as large. Operations are those of the definition (of each pass, where a
+filter is separable by definition), so that an algorithm with fewer products, such as Winograd's or
+Fourier's, may take less than the limit. Bytes are those of all operands, each once.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import math
+import os
+import queue
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .shapes import Case, spatial
+
+#: Bytes that the threads read and write in one copy: from the caches of a core to memory.
+COPIES = tuple(1 << bits for bits in (16, 18, 20, 21, 22, 23, 24, 25, 26, 27, 28))
+
+#: A timed copy moves at least this much, over and over.
+_COPIED = 1 << 26
+
+AtOnce = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceilings:
+    """`flops` by dtype, a second; `copy`: (bytes, bytes a second), small copies first."""
+
+    threads: int
+    flops: dict[str, float]
+    copy: tuple[tuple[int, float], ...]
+
+    def bandwidth(self, size: float) -> float:
+        """Bytes a second of a copy that reads and writes `size` bytes in all."""
+        sizes, speeds = np.log(np.array(self.copy)).T
+        return float(np.exp(np.interp(math.log(max(size, 1)), sizes, speeds)))
+
+    def limit(self, c: Case, operations: int, size: int) -> tuple[str, float]:
+        """What limits a case, ``"fma"`` or ``"copy"``, and its least time in seconds."""
+        dtype = {"complex64": "float32", "complex128": "float64"}.get(c.dtype, c.dtype)
+        if c.kind == "image" and c.dtype[0] == "u":
+            dtype = "float32"
+        computing = operations / self.flops.get(dtype, math.inf)
+        copying = size / self.bandwidth(size)
+        return ("fma", computing) if computing > copying else ("copy", copying)
+
+
+def measure(threads: int) -> Ceilings:
+    """The ceilings of `threads` cores; takes a few seconds."""
+    from fastconv._timer import compare
+
+    cores: queue.SimpleQueue[int] = queue.SimpleQueue()
+    if hasattr(os, "sched_getaffinity"):
+        for core in sorted(os.sched_getaffinity(0))[:threads]:
+            cores.put(core)
+
+    def pin() -> None:  # two threads that wake on one core would stay there for a while
+        if not cores.empty():
+            os.sched_setaffinity(0, [cores.get()])
+
+    with concurrent.futures.ThreadPoolExecutor(threads, initializer=pin) as pool:
+
+        def at_once(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> float:
+            """Seconds that calls of a function with these arguments, a thread each, take."""
+
+            def work() -> None:
+                for future in [pool.submit(function, *each) for each in arguments]:
+                    future.result()
+
+            (timing,) = compare([work], rounds=9, budget=2.0)
+            return timing.lowest
+
+        flops = {dtype: _peak(at_once, threads, dtype) for dtype in ("float32", "float64")}
+        copy = tuple((size, _copy(at_once, threads, size)) for size in COPIES)
+    return Ceilings(threads, flops, copy)
+
+
+def _peak(at_once: AtOnce, threads: int, dtype: str) -> float:
+    from fastconv._ext import core
+
+    isa, rounds = core.isa(), 1_000_000
+    length = core.peak(isa, np.empty(0, dtype), 0)
+    data = [(isa, np.full(2 + length, 0.5, dtype), rounds) for _ in range(threads)]
+    return 2 * length * rounds * threads / at_once(core.peak, data)
+
+
+def _copy(at_once: AtOnce, threads: int, size: int) -> float:
+    each = size // threads // 2
+    times = max(1, _COPIED // threads // 2 // each)
+
+    def repeated(a: Any) -> Any:  # one row many times: small copies need no Python call each
+        return np.lib.stride_tricks.as_strided(a, (times, each // 8), (0, 8))
+
+    pairs = [(repeated(np.ones(each // 8)), repeated(np.ones(each // 8))) for _ in range(threads)]
+    return 2 * each * threads * times / at_once(np.copyto, pairs)
+
+
+def operations(c: Case, result: Any) -> int:
+    """Floating-point operations of the definition: two a real product, eight a complex one."""
+    each = 8 if c.dtype[0] == "c" else 2
+    x, w = math.prod(c.x_shape), math.prod(c.w_shape or ())
+    if c.kind == "layer":
+        assert c.w_shape is not None
+        taps = math.prod(spatial(c).kernel)
+        if c.function.endswith("_weight"):
+            assert c.size is not None
+            return each * w * c.size[1] * taps
+        scattered = c.size is not None or c.function.startswith("conv_transpose")
+        return each * (x if scattered else result.size) * c.w_shape[1] * taps
+    if c.kind == "signal":
+        return each * (result.size if c.options.get("mode") == "valid" else x) * w
+    if c.function == "gaussian_filter":
+        return each * x * sum(2 * int(4 * s + 0.5) + 1 for s in c.options["sigma"] if s)
+    if c.function == "uniform_filter":
+        return 2 * x * len(c.x_shape)  # a sample in and one out an axis
+    if c.function == "sobel":
+        return each * x * (2 + 3 * (len(c.x_shape) - 1))
+    return each * x * w
+
+
+def size_in_bytes(c: Case, result: Any) -> int:
+    """Bytes of all operands."""
+    w = math.prod(c.w_shape) * np.dtype(c.w_dtype or c.dtype).itemsize if c.w_shape else 0
+    return int(math.prod(c.x_shape) * np.dtype(c.dtype).itemsize + w + result.nbytes)
