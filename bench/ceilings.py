@@ -74,7 +74,7 @@ def measure(threads: int) -> Ceilings:
                 for future in [pool.submit(function, *each) for each in arguments]:
                     future.result()
 
-            (timing,) = compare([work], rounds=9, budget=2.0)
+            (timing,) = compare([work], rounds=40, budget=1.0)
             return timing.lowest
 
         flops = {dtype: _peak(at_once, threads, dtype) for dtype in ("float32", "float64")}

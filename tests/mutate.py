@@ -75,6 +75,8 @@ FAULTS = (
           "if (filled && p->boundary != FC_CONSTANT) goto next;",
           "if (0) goto next;"),
     # ---- register tiles and direct
+    Fault("peak: half of what is counted", "_ext/kernels/peak.inc",
+          "sum[i] = sum[i] * factor + term;", "sum[i] = sum[i] + term;"),
     Fault("tile: sums are not accumulated", "_ext/kernels/tile.inc",
           "if (accumulate) sum[i][v] += *to;", "if (accumulate > 1) sum[i][v] += *to;"),
     Fault("tile: one row of weights for all", "_ext/kernels/tile.inc",
@@ -112,8 +114,6 @@ FAULTS = (
     Fault("im2col: 1x1 of padded x read in place", "_ext/drivers/im2col.c",
           "s->in_place &= p->in[d] == p->out[d] && p->stride", "s->in_place &= p->stride"),
     # ---- winograd
-    Fault("peak: half of what is counted", "_ext/kernels/peak.inc",
-          "sum[i] = sum[i] * factor + term;", "sum[i] = sum[i] + term;"),
     Fault("winograd: a sign of the input transform", "_ext/kernels/winograd.inc",
           "d[4 * step] = even_q - odd_q;", "d[4 * step] = even_q + odd_q;"),
     Fault("winograd: a sign of the output transform", "_ext/kernels/winograd.inc",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -130,12 +131,19 @@ def run(*arguments: object, cwd: pathlib.Path) -> str:
     return done.stdout
 
 
-def test_the_script(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "tiny.toml").write_text(TINY)
-    text = run("bench.peers", "tiny.toml", "--budget", 0.02, "--json", "t.json", cwd=tmp_path)
-    found = json.loads((tmp_path / "t.json").read_text())
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str]:
+    """Folder of the script's JSON file, and what it printed."""
+    folder = tmp_path_factory.mktemp("peers")
+    (folder / "tiny.toml").write_text(TINY)
+    return folder, run("bench.peers", "tiny.toml", "--budget", 0.02, "--json", "t.json", cwd=folder)
+
+
+def test_the_script(measured: tuple[pathlib.Path, str]) -> None:
+    folder, text = measured
+    found = json.loads((folder / "t.json").read_text())
     names = [row["name"] for row in found["rows"]]
-    assert names == [w.name for w in _workloads.load(tmp_path / "tiny.toml")]
+    assert names == [w.name for w in _workloads.load(folder / "tiny.toml")]
     assert all(f"\n{name} " in text for name in names)
     assert {row["family"] for row in found["rows"]} == {
         "3x3 stride 1", "other forward", "depthwise", "transposed, backward", "signals", "images",
@@ -147,7 +155,26 @@ def test_the_script(tmp_path: pathlib.Path) -> None:
         if row["kind"] != "layer":  # SciPy is always there
             assert len(row["seconds"]) > 2
     assert found["ceilings"]["flops"]["float32"] > 1e8
-    assert "signals" in text.splitlines()[-2] and "ratio" in text.splitlines()[-2]
+    assert text.splitlines()[-1].startswith("images") and "ratio" in text.splitlines()[-1]
+
+
+def test_the_report(measured: tuple[pathlib.Path, str]) -> None:
+    pytest.importorskip("matplotlib")
+    folder, _ = measured
+    run("bench.report", "t.json", "t.json", "--out", "results", cwd=folder)
+    with (folder / "results" / "peers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cases = len(_workloads.load(folder / "tiny.toml"))
+    assert len(rows) == 2 * 2 * cases  # two files, two modes
+    for row in rows:
+        times = [
+            float(v) for k, v in row.items() if k.endswith("_ms") and "fastconv" not in k and v
+        ]
+        if times:
+            ratio = min(times) / float(row["fastconv_ms"])
+            assert float(row["ratio"]) == pytest.approx(ratio, rel=1e-2)
+    assert (folder / "results" / "roofline.png").read_bytes().startswith(b"\x89PNG")
+    assert str(ROOT) not in (folder / "results" / "peers.csv").read_text()
 
 
 def test_one_mode_and_some_cases(tmp_path: pathlib.Path) -> None:
