@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastconv._epilogue import FUSED, NOTHING, Activation, Epilogue, residual_like
 from fastconv._problem import Array, Problem, numpy_dtype
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ class Plan(abc.ABC):
     """Immutable and callable from many threads at once: state of a call lives on its stack.
 
     Subclasses see arrays in `problem.accumulator`'s dtype and native byte order, with the problem's
-    shapes and any strides; converting from and to what the caller stores is done here.
+    shapes and any strides; converting from and to what the caller stores is done here. A solver
+    that `reads_stored` sees x in the dtype it is stored in, and converts it in cache.
     """
 
     def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
@@ -29,43 +31,74 @@ class Plan(abc.ABC):
         self.y_dtype = numpy_dtype(problem.y_dtype)
         self.is_empty = problem.taps == 0 or (0 in problem.size and problem.boundary == "zeros")
         self._dtype = numpy_dtype(problem.accumulator)
+        stored = solver.reads_stored(problem)
+        self._x_dtype = numpy_dtype(problem.x_dtype) if stored else self._dtype
+        self._fuses = problem.accumulator in FUSED
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
     @property
     def workspace_bytes(self) -> int:
-        """Bytes that one call takes beyond x, w and y."""
-        return self.solver.workspace(self.problem, self.config) + conversion_bytes(self.problem)
+        """Bytes that one call takes beyond x, w, y and a residual that cannot be read in place."""
+        return self.solver.workspace(self.problem, self.config) + conversion_bytes(
+            self.problem, self.solver
+        )
 
     @abc.abstractmethod
     def pack(self, w: Array) -> Any:
         """Weights in the form that `execute` wants: packed, transformed, or as they are."""
 
     @abc.abstractmethod
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
-        """Write every element of y; x and packed are only read."""
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
+        """Write every element of y, finished as `epilogue` says; x and packed are only read."""
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
-        return self.pack(self._native(w if self._flip is None else w[self._flip]))
+        return self.pack(_native(w if self._flip is None else w[self._flip], self._dtype))
 
-    def __call__(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
-        """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`."""
-        if bias is not None:
-            bias = np.ascontiguousarray(bias, dtype=self._dtype)
-        if y.dtype == self._dtype and y.flags.aligned and _whole_strides(y):
-            self.execute(self._native(x), packed, bias, y)
-            return
-        wide = np.empty(self.problem.y_shape, dtype=self._dtype)
-        self.execute(self._native(x), packed, bias, wide)
-        y[...] = wide != 0 if self.problem.dtype == "bool" else wide
+    def __call__(
+        self, x: Array, packed: Any, bias: Array | None, y: Array, residual: Array | None = None,
+        activation: Activation | None = None,
+    ) -> None:  # fmt: skip
+        """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`.
 
-    def _native(self, a: Array) -> Array:
-        """`a` itself, or a copy in the accumulator's dtype when it is stored otherwise."""
-        flags = a.flags
-        if a.dtype == self._dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
-            return a
-        return a.astype(self._dtype)  # to the same kind or wider: the front end has seen to it
+        ``y = activation(conv + bias + residual)``; residual is of y's shape and may be y.
+        """
+        own = y.dtype == self._dtype and y.flags.aligned and _whole_strides(y)
+        to = y if own else np.empty(self.y_shape, self._dtype)
+        epilogue = None
+        if bias is not None or residual is not None or activation is not None:
+            if bias is not None:
+                bias = np.ascontiguousarray(bias, dtype=self._dtype)
+            if residual is not None:
+                found = residual_like(residual, to)
+                if found is None:
+                    to = np.empty(self.y_shape, self._dtype)
+                    found = residual_like(residual, to)
+                residual = found
+            epilogue = Epilogue(bias, residual, activation)
+        if self.is_empty:
+            (epilogue or NOTHING).fill(to)
+        elif epilogue is None or self._fuses:
+            self.execute(_native(x, self._x_dtype), packed, epilogue, to)
+        else:
+            self.execute(
+                _native(x, self._x_dtype),
+                packed,
+                epilogue._replace(residual=None, activation=None),
+                to,
+            )
+            epilogue.finish(to)
+        if to is not y:
+            y[...] = to != 0 if self.problem.dtype == "bool" else to
+
+
+def _native(a: Array, dtype: np.dtype[Any]) -> Array:
+    """`a` itself, or a copy that is of `dtype` and aligned when it is not."""
+    flags = a.flags
+    if a.dtype == dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
+        return a
+    return a.astype(dtype)  # to the same kind or wider: the front end has seen to it
 
 
 def _whole_strides(a: Array) -> bool:
@@ -74,11 +107,11 @@ def _whole_strides(a: Array) -> bool:
     return not any(s % size for s in a.strides)
 
 
-def conversion_bytes(problem: Problem) -> int:
+def conversion_bytes(problem: Problem, solver: Solver) -> int:
     """Bytes of the copies that `Plan.__call__` makes when stored and computed dtypes differ."""
     size = numpy_dtype(problem.accumulator).itemsize
     shapes = (
-        (problem.x_dtype, problem.x_shape),
+        (problem.accumulator if solver.reads_stored(problem) else problem.x_dtype, problem.x_shape),
         (problem.w_dtype, problem.w_shape),
         (problem.y_dtype, problem.y_shape),
     )

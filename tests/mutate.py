@@ -29,6 +29,7 @@ HANGS = 240
 
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
+EPILOGUE = "tests/test_epilogue.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
     "tests/test_parallel.py",
@@ -136,6 +137,23 @@ FAULTS = (
           (ACCURACY, SOLVERS)),
     Fault("fft: a NaN reaches one output too few", "solvers/_guard.py",
           "while run < r:", "while run < r - 1:", (ACCURACY, SOLVERS)),
+    Fault("finish: the last vector is finished twice", "_ext/kernels/finish.inc",
+          "*(NAME(vec) *)(y + last) = end;",
+          "*(NAME(vec) *)(y + last) = NAME(one)(y + last, residual ? residual + last : NULL,"
+          " activation, low, high);", (EPILOGUE,)),
+    Fault("finish: half of a power of two is lost", "_ext/kernels/finish.inc",
+          "high = raised - low;", "high = low;", (EPILOGUE,)),
+    Fault("finish: NaN is clamped", "_ext/kernels/finish.inc",
+          "(NAME(bits))(x < least), least, x)", "~(NAME(bits))(x >= least), least, x)",
+          (EPILOGUE,)),
+    Fault("finish: a complex residual has one part", "_ext/drivers/im2col.c",
+          "fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at * parts + part,",
+          "fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at * parts,", (EPILOGUE,)),
+    Fault("epilogue: a phase is given the residual of another", "solvers/_polyphase.py",
+          "epilogue.part(part.y)", "epilogue.part(self._parts[0][0].y)", (EPILOGUE,)),
+    Fault("epilogue: a residual in out is read after it is written", "_epilogue.py",
+          "residual.flags.aligned and not np.may_share_memory(residual, y)",
+          "residual.flags.aligned", (EPILOGUE,)),
     Fault("plan: a flipped kernel is not flipped", "_plan.py",
           "w if self._flip is None else w[self._flip]", "w"),
     Fault("plan: strides of records are taken for whole", "_plan.py",

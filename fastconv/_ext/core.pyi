@@ -8,11 +8,21 @@ from fastconv._problem import Problem
 
 DTYPES: tuple[str, ...]
 BOUNDARIES: tuple[str, ...]
+ACTIVATIONS: tuple[str, ...]
 
 def isas() -> tuple[str, ...]: ...
 def compiled_isas() -> tuple[str, ...]: ...
 def isa() -> str: ...
+<<<<<<< HEAD
 def peak(isa: str, data: npt.NDArray[Any], rounds: int) -> int: ...
+=======
+def finish(
+    y: npt.NDArray[Any],
+    residual: npt.NDArray[Any] | None,
+    activation: tuple[int, float, float] | None,
+    isa: str | None = None,
+) -> None: ...
+>>>>>>> main
 
 class Call:
     packed_bytes: int
@@ -23,6 +33,7 @@ class Call:
         problem: Problem,
         values: Sequence[int] = (),
         threads: int | None = None,
+        x_dtype: str | None = None,
     ) -> None: ...
     @property
     def workspace_bytes(self) -> int: ...
@@ -31,6 +42,6 @@ class Call:
         self,
         x: npt.NDArray[Any],
         packed: npt.NDArray[np.uint8],
-        bias: npt.NDArray[Any] | None,
+        epilogue: tuple[Any, Any, tuple[int, float, float] | None] | None,
         y: npt.NDArray[Any],
     ) -> None: ...

@@ -21,7 +21,8 @@ cdef extern from "fc.h" nogil:
     enum: FC_CONFIGS
     enum: FC_ALIGN
     ctypedef enum fc_dtype:
-        pass
+        FC_F32
+        FC_F64
     ctypedef enum fc_boundary:
         pass
     ctypedef struct fc_problem:
@@ -70,6 +71,9 @@ cdef extern from "fc.h" nogil:
         void (*run)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
                     const void *, const fc_epilogue *, void *, void *, int64_t) noexcept nogil
     const fc_driver *fc_find_driver(const char *)
+    int64_t fc_dtype_bytes(fc_dtype)
+    void fc_finish_run(const fc_problem *, const fc_kernels *, const fc_epilogue *, void *, int64_t,
+                       int64_t, int64_t) noexcept nogil
     ctypedef void fc_gemm(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *,
                           void *, void *, int *) noexcept nogil
     ctypedef struct fc_blas:
@@ -89,9 +93,12 @@ fc_blas_table.dgemm = <fc_gemm *>cython_blas.dgemm
 fc_blas_table.cgemm = <fc_gemm *>cython_blas.cgemm
 fc_blas_table.zgemm = <fc_gemm *>cython_blas.zgemm
 
-# in the order of fc_dtype; signed integers are summed as unsigned ones, bit for bit the same
+# in the order of fc_dtype; signed integers are summed as unsigned ones, bit for bit the same, but
+# become others by their sign
 DTYPES = ("f32", "f64", "c64", "c128", "u8", "u16", "u32", "u64", "f80", "c160")
+STORED = (*DTYPES, "i8", "i16", "i32", "i64")
 BOUNDARIES = ("zeros", "constant", "reflect", "mirror", "nearest", "wrap")  # of fc_boundary
+ACTIVATIONS = ("identity", "clamp", "silu", "gelu")  # of fc_activation
 
 #: Workspaces up to this size stay with their thread: mapping pages costs about 0.25 us a 4 KB page.
 _KEPT_BYTES = 64 << 20
@@ -163,6 +170,46 @@ cdef cnp.ndarray _scratch(int64_t size):
     return kept
 
 
+cdef void _set_epilogue(fc_epilogue *e, bias, residual, activation):
+    """`activation` is (place in ACTIVATIONS, low, high) or None."""
+    memset(e, 0, sizeof(fc_epilogue))
+    if bias is not None:
+        e.bias = cnp.PyArray_DATA(<cnp.ndarray>bias)
+    if residual is not None:
+        e.residual = cnp.PyArray_DATA(<cnp.ndarray>residual)
+    if activation is not None:
+        e.activation = <fc_activation><int>activation[0]
+        e.low = activation[1]
+        e.high = activation[2]
+
+
+def finish(cnp.ndarray y, residual, activation, str isa=None):
+    """y = activation(y + residual) in place; both of the same strides, whatever these are."""
+    cdef fc_problem p
+    cdef fc_epilogue epilogue
+    cdef const fc_kernels *kernels = _kernels(isa or _isa)
+    cdef int64_t parts = 2 if y.dtype.kind == "c" else 1
+    cdef int64_t size = y.itemsize // parts, at, part, count, step
+    cdef int axis = -1  # becomes that of the least stride
+    if y.size == 0:
+        return
+    if y.flags.c_contiguous:
+        y = y.reshape(-1)
+    memset(&p, 0, sizeof(fc_problem))
+    p.dtype = FC_F32 if size == 4 else FC_F64
+    _set_epilogue(&epilogue, None, residual, activation)
+    cdef cnp.flatiter lines = cnp.PyArray_IterAllButAxis(y, &axis)
+    cdef char *first = <char *>cnp.PyArray_DATA(y)
+    count = cnp.PyArray_DIMS(y)[axis]
+    step = cnp.PyArray_STRIDES(y)[axis] // size
+    with nogil:
+        while cnp.PyArray_ITER_NOTDONE(lines):
+            at = (<char *>cnp.PyArray_ITER_DATA(lines) - first) // size
+            for part in range(parts):
+                fc_finish_run(&p, kernels, &epilogue, first, at + part, count, step)
+            cnp.PyArray_ITER_NEXT(lines)
+
+
 cdef class Call:
     """A driver, an instruction set and a geometry: immutable, and callable from many threads."""
 
@@ -170,11 +217,14 @@ cdef class Call:
     cdef fc_config config
     cdef const fc_driver *driver
     cdef const fc_kernels *kernels
-    cdef int64_t threads, itemsize, workspace
+    cdef int64_t threads, itemsize, x_itemsize, workspace
     cdef readonly int64_t packed_bytes
 
-    def __init__(self, str driver, str isa, problem, values=(), threads=None):
-        """`problem` is a `fastconv._problem.Problem`; `values` are the driver's settings."""
+    def __init__(self, str driver, str isa, problem, values=(), threads=None, x_dtype=None):
+        """`problem` is a `fastconv._problem.Problem`; `values` are the driver's settings.
+
+        `x_dtype` is what `run` gets x in, for a driver that reads others than it computes in.
+        """
         name = driver.encode()
         self.driver = fc_find_driver(name)
         if self.driver == NULL:
@@ -199,6 +249,10 @@ cdef class Call:
         dtype = problem.accumulator
         p.dtype = <fc_dtype><int>DTYPES.index(dtype.replace("i", "u"))
         p.x_dtype = p.y_dtype = p.dtype
+        if x_dtype is not None and x_dtype != dtype:
+            p.x_dtype = <fc_dtype><int>STORED.index(x_dtype.replace("bool", "u8"))
+        self.itemsize = fc_dtype_bytes(p.dtype)
+        self.x_itemsize = fc_dtype_bytes(p.x_dtype)
         p.boundary = <fc_boundary><int>BOUNDARIES.index(problem.boundary)
         if problem.boundary == "constant":
             value = complex(problem.cval)
@@ -212,7 +266,6 @@ cdef class Call:
         for i, value in enumerate(values):
             self.config.v[i] = value
         self.threads = threads or problem.threads
-        self.itemsize = problem.itemsize if problem.dtype != "bool" else 4
         self.packed_bytes = self.driver.packed_bytes(p, &self.config, self.kernels)
         self.workspace = self.driver.workspace_bytes(p, &self.config, self.kernels, self.threads)
 
@@ -235,24 +288,29 @@ cdef class Call:
             self.driver.pack(&p, &self.config, self.kernels, source, target)
         return packed
 
-    def run(self, cnp.ndarray x, cnp.ndarray packed, cnp.ndarray bias, cnp.ndarray y):
-        """Write y; x and y are of the problem's shapes and any strides, bias may be None."""
+    def run(self, cnp.ndarray x, cnp.ndarray packed, epilogue, cnp.ndarray y):
+        """Write y; x and y are of the problem's shapes and any strides.
+
+        `epilogue` is None or (bias, residual, activation), each of which may be None; residual has
+        y's strides.
+        """
         cdef fc_problem p = self.problem
-        p.x_n = cnp.PyArray_STRIDES(x)[0] // self.itemsize
-        p.x_c = cnp.PyArray_STRIDES(x)[1] // self.itemsize
+        p.x_n = cnp.PyArray_STRIDES(x)[0] // self.x_itemsize
+        p.x_c = cnp.PyArray_STRIDES(x)[1] // self.x_itemsize
         p.y_n = cnp.PyArray_STRIDES(y)[0] // self.itemsize
         p.y_k = cnp.PyArray_STRIDES(y)[1] // self.itemsize
         for d in range(p.dims):
-            p.x_s[d] = cnp.PyArray_STRIDES(x)[2 + d] // self.itemsize
+            p.x_s[d] = cnp.PyArray_STRIDES(x)[2 + d] // self.x_itemsize
             p.y_s[d] = cnp.PyArray_STRIDES(y)[2 + d] // self.itemsize
         cdef cnp.ndarray scratch = _scratch(self.workspace)
         cdef const void *xp = cnp.PyArray_DATA(x)
         cdef const void *wp = _aligned(packed)
-        cdef fc_epilogue epilogue
-        memset(&epilogue, 0, sizeof(fc_epilogue))
-        if bias is not None:
-            epilogue.bias = cnp.PyArray_DATA(bias)
+        cdef fc_epilogue finish
+        if epilogue is None:
+            memset(&finish, 0, sizeof(fc_epilogue))
+        else:
+            _set_epilogue(&finish, epilogue[0], epilogue[1], epilogue[2])
         cdef void *yp = cnp.PyArray_DATA(y)
         cdef void *ws = _aligned(scratch)
         with nogil:
-            self.driver.run(&p, &self.config, self.kernels, xp, wp, &epilogue, yp, ws, self.threads)
+            self.driver.run(&p, &self.config, self.kernels, xp, wp, &finish, yp, ws, self.threads)

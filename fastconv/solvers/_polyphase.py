@@ -15,6 +15,7 @@ import itertools
 import math
 from typing import Any
 
+from fastconv._epilogue import NOTHING, Epilogue
 from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
@@ -126,14 +127,13 @@ class PolyphasePlan(Plan):
     def pack(self, w: Array) -> Any:
         return [plan.pack(w[part.w]) if plan else None for part, plan in self._parts]
 
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         for (part, plan), weights in zip(self._parts, packed):
+            own = None if epilogue is None else epilogue.part(part.y)
             if plan is not None:
-                plan.execute(x[part.x], weights, bias, y[part.y])
-            elif bias is None:
-                y[part.y] = 0
+                plan.execute(x[part.x], weights, own, y[part.y])
             else:
-                y[part.y] = bias.reshape(-1, *(1,) * self.problem.ndim)
+                (own or NOTHING).fill(y[part.y])
 
 
 class Polyphase(Solver):
@@ -142,6 +142,10 @@ class Polyphase(Solver):
     @abc.abstractmethod
     def why_not_dense(self, problem: Problem) -> str | None:
         """`why_not` of a problem without input dilation."""
+
+    def reads_stored_dense(self, problem: Problem) -> bool:
+        """`reads_stored` of a problem without input dilation."""
+        return False
 
     @abc.abstractmethod
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
@@ -168,6 +172,10 @@ class Polyphase(Solver):
             return f"input dilation makes {count} phases, more than {self.MAX_DENSE}"
         parts = (p.problem for p in phases(problem) if p.problem)
         return next((r for p in parts if (r := self.why_not_dense(p)) is not None), None)
+
+    def reads_stored(self, problem: Problem) -> bool:
+        # the phases of x are views that have no name in a problem's text
+        return max(problem.input_dilation) == 1 and self.reads_stored_dense(problem)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         if max(problem.input_dilation) == 1:
