@@ -1,18 +1,24 @@
 """What this machine can do at most, measured, and how much of it a case asks for.
 
-The limit of a case is the longer of two times: its operations at the peak of multiply-adds, and its
-bytes at the speed of a copy as large. Operations are those of the definition (of each pass, where a
-filter is separable by definition), so that an algorithm with fewer products, such as Winograd's or
-Fourier's, may take less than the limit. Bytes are those of all operands, each once.
+The limit of a case is the longer of two times: its operations at the peak of multiply-adds (peak.c,
+compiled for this processor), and its bytes at the speed of a copy as large. Operations are those of
+the definition (of each pass, where a filter is separable by definition), so that an algorithm with
+fewer products, such as Winograd's or Fourier's, may take less than the limit. Bytes are those of
+all operands, each once.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import ctypes
 import dataclasses
 import math
 import os
+import pathlib
 import queue
+import shlex
+import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -82,13 +88,29 @@ def measure(threads: int) -> Ceilings:
     return Ceilings(threads, flops, copy)
 
 
-def _peak(at_once: AtOnce, threads: int, dtype: str) -> float:
-    from fastconv._ext import core
+def compiled_peak(dtype: str) -> tuple[Callable[[int, Any], None], int]:
+    """`peak` of peak.c for this processor, and the number of its sums."""
+    name = {"float32": "float", "float64": "double"}[dtype]
+    with tempfile.TemporaryDirectory() as folder:
+        library = os.path.join(folder, f"{name}.so")
+        subprocess.run(
+            [*shlex.split(os.environ.get("CC", "cc")), "-O3", "-march=native", "-shared", "-fPIC",
+             f"-DT={name}", "-o", library, str(pathlib.Path(__file__).with_name("peak.c"))],
+            check=True,
+        )  # fmt: skip
+        loaded = ctypes.CDLL(library)  # stays in memory when the file goes
 
-    isa, rounds = core.isa(), 1_000_000
-    length = core.peak(isa, np.empty(0, dtype), 0)
-    data = [(isa, np.full(2 + length, 0.5, dtype), rounds) for _ in range(threads)]
-    return 2 * length * rounds * threads / at_once(core.peak, data)
+    def peak(rounds: int, data: Any) -> None:
+        loaded.peak(ctypes.c_int64(rounds), ctypes.c_void_p(data.ctypes.data))
+
+    return peak, ctypes.c_int64.in_dll(loaded, "length").value
+
+
+def _peak(at_once: AtOnce, threads: int, dtype: str) -> float:
+    peak, length = compiled_peak(dtype)
+    rounds = 1_000_000
+    data = [(rounds, np.full(2 + length, 0.5, dtype)) for _ in range(threads)]
+    return 2 * length * rounds * threads / at_once(peak, data)
 
 
 def _copy(at_once: AtOnce, threads: int, size: int) -> float:

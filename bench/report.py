@@ -69,7 +69,7 @@ def records(measured: Sequence[Measurement]) -> list[dict[str, Any]]:
                     "fastconv_ms": _ms(row.seconds[mode]),
                     "fastconv_lower_quartile_ms": _ms(row.quartile[mode]), **peers,
                     "best_peer": row.best() or "",
-                    "ratio": "" if ratio is None else f"{ratio:.3f}",
+                    "ratio": "" if ratio is None else f"{ratio:.4g}",
                     "mflop": f"{row.flops / 1e6:.6g}", "mbyte": f"{row.bytes / 1e6:.6g}",
                     "limit": row.limit, "of_limit": f"{row.least / row.seconds[mode]:.3f}",
                     **machine,

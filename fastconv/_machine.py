@@ -14,9 +14,6 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from fastconv import _timer
 from fastconv._ext import core
 
 _CGROUPS = "/sys/fs/cgroup"
@@ -155,18 +152,6 @@ def this_machine() -> Machine:
     )
 
 
-def peak_flops(dtype: str = "float32") -> float:
-    """Floating-point operations a second of multiply-adds in one core's registers, as measured.
-
-    No kernel of the instruction set in use can do more. Takes some 50 ms.
-    """
-    isa, rounds = core.isa(), 200_000
-    length = core.peak(isa, np.empty(0, dtype), 0)
-    data = np.full(2 + length, 0.5, dtype)
-    (timing,) = _timer.compare([lambda: core.peak(isa, data, rounds)])
-    return 2 * length * rounds / timing.lowest
-
-
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -206,9 +191,6 @@ def info() -> dict[str, Any]:
         "machine": str(machine),
         "cores": machine.cores,
         "caches": {"l1": machine.l1, "l2": machine.l2, "l3": machine.l3},
-        "GFLOP/s of a core": {
-            name: round(peak_flops(name) / 1e9, 1) for name in ("float32", "float64")
-        },
         "free memory": free_memory(),
         "blas": _blas(),
         # asking a driver takes seconds and can fail: `info` does not start one

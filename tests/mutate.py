@@ -76,8 +76,6 @@ FAULTS = (
           "if (filled && p->boundary != FC_CONSTANT) goto next;",
           "if (0) goto next;"),
     # ---- register tiles and direct
-    Fault("peak: half of what is counted", "_ext/kernels/peak.inc",
-          "sum[i] = sum[i] * factor + term;", "sum[i] = sum[i] + term;"),
     Fault("tile: sums are not accumulated", "_ext/kernels/tile.inc",
           "if (accumulate) sum[i][v] += *to;", "if (accumulate > 1) sum[i][v] += *to;"),
     Fault("tile: one row of weights for all", "_ext/kernels/tile.inc",

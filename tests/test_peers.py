@@ -253,6 +253,21 @@ def test_operations() -> None:
     assert flops("correlate u8 a10,20 b3,3 y:f32", 10, 20) == 2 * 200 * 9
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_peak(dtype: str) -> None:
+    """It must compute what it says, or its speed is that of something else."""
+    from bench import ceilings
+
+    peak, length = ceilings.compiled_peak(dtype)
+    data = np.full(2 + length + 3, 7, dtype)
+    data[:2] = 0.5, 3
+    data[2 : 2 + length] = expected = np.random.default_rng(0).integers(0, 64, length)
+    peak(5, data)
+    for _ in range(5):
+        expected = expected * 0.5 + 3
+    assert (data[2 : 2 + length] == expected).all() and (data[2 + length :] == 7).all()
+
+
 def test_limits() -> None:
     from bench import ceilings, shapes
 

@@ -13,16 +13,12 @@ ACTIVATIONS: tuple[str, ...]
 def isas() -> tuple[str, ...]: ...
 def compiled_isas() -> tuple[str, ...]: ...
 def isa() -> str: ...
-<<<<<<< HEAD
-def peak(isa: str, data: npt.NDArray[Any], rounds: int) -> int: ...
-=======
 def finish(
     y: npt.NDArray[Any],
     residual: npt.NDArray[Any] | None,
     activation: tuple[int, float, float] | None,
     isa: str | None = None,
 ) -> None: ...
->>>>>>> main
 
 class Call:
     packed_bytes: int

@@ -53,13 +53,8 @@ cdef extern from "fc.h" nogil:
         const void *residual
         fc_activation activation
         double low, high
-    ctypedef struct fc_peak:
-        int64_t length
-        void (*run)(int64_t, void *) noexcept nogil
     ctypedef struct fc_kernels:
         const char *isa
-        const fc_peak *peak_f32
-        const fc_peak *peak_f64
     ctypedef struct fc_driver:
         const char *name
         int64_t (*workspace_bytes)(const fc_problem *, const fc_config *, const fc_kernels *,
@@ -136,21 +131,6 @@ cdef const fc_kernels *_kernels(str name) except NULL:
         if fc_isas[i].kernels.isa.decode() == name and fc_isas[i].usable():
             return fc_isas[i].kernels
     raise ValueError(f"expected an instruction set out of {', '.join(isas())}, got {name!r}")
-
-
-def peak(str isa, cnp.ndarray data, int64_t rounds):
-    """Each sum of `data`, float32 or float64 a, b and sums, becomes sum * a + b, `rounds` times.
-
-    In registers, the GIL released. Returns the number of sums; nothing is done when `data` holds
-    fewer.
-    """
-    cdef const fc_kernels *kernels = _kernels(isa)
-    cdef const fc_peak *kernel = kernels.peak_f64 if data.itemsize == 8 else kernels.peak_f32
-    cdef void *sums = cnp.PyArray_DATA(data)
-    if data.size >= 2 + kernel.length:
-        with nogil:
-            kernel.run(rounds, sums)
-    return kernel.length
 
 
 cdef void *_aligned(cnp.ndarray a) noexcept:

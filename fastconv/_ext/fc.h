@@ -186,11 +186,30 @@ typedef struct {
     void (*run)(void *y, const void *residual, int64_t count, int64_t step, const fc_epilogue *e);
 } fc_finisher;
 
-/* Each of `length` sums becomes sum * a + b, `rounds` times; data holds a, b and the sums. */
+#define FC_DEPTHWISE_ROWS 4
+
+/* y[j][o] = sum over t, i, s of w[t][i - j u][s] * x[t][i][offset[s] + o] for j < rows, o < columns,
+ * where 0 <= i - j u < r; plus the bias. */
 typedef struct {
-    int64_t length;
-    void (*run)(int64_t rounds, void *data);
-} fc_peak;
+    int64_t taps, r, s, u;  /* taps of the axes before; kernel rows, columns; stride of rows */
+    int64_t rows, columns;  /* of outputs; at most FC_DEPTHWISE_ROWS, at least `least` */
+    const void *const *x;   /* input row i of tap t begins at x[t * ldx + i * step] */
+    int64_t ldx, step;
+    const int64_t *offset;  /* of the column taps */
+    const void *w, *bias;   /* bias may be NULL */
+    void *y;
+    int64_t ldy;
+} fc_depthwise_block;
+
+/* rows takes any block. line takes those of one row and one kernel row, at least `lanes` wide, whose
+ * taps are `step` apart, a divisor of `lanes`: it loads a vector of x once for several taps.
+ * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
+typedef struct {
+    int64_t lanes, least;
+    void (*rows)(const fc_depthwise_block *);
+    void (*line)(const fc_depthwise_block *, int64_t step);
+    void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
+} fc_depthwise;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {
