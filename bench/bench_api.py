@@ -37,6 +37,30 @@ class Planned(common.Timed):
         self.plan(self.x, out=self.out)
 
 
+class Overhead:
+    """What a plain call of a small layer takes beyond its prepared plan."""
+
+    version = "1"
+    unit = "us"
+    timeout = 120
+
+    def setup(self) -> None:
+        common.without_wisdom()
+
+    def track_call(self) -> float:
+        import fastconv
+        from fastconv._timer import compare
+
+        c = shapes.case(shapes.SMALL)
+        x, w = shapes.arrays(c)
+        plan = fastconv.plan(fastconv.conv2d, x, w, padding=1)
+        out = plan(x)
+        planned, called = compare(
+            [lambda: plan(x, out=out), lambda: fastconv.conv2d(x, w, padding=1)], rounds=99
+        )
+        return 1e6 * (called.seconds - planned.seconds)
+
+
 class Planning(common.Timed):
     """The cold path: a problem never seen, by the cost model."""
 

@@ -1,9 +1,9 @@
 """What this machine can do at most, measured, and how much of it a case asks for.
 
-The limit of a case is the longer of two times: its operations at the peak of multiply-adds (peak.c,
-compiled for this processor), and its bytes at the speed of a copy as large. Operations are those of
+A case has two limits: its operations at the peak of multiply-adds (peak.c, compiled for this
+processor), and its bytes at the speed of a copy as large. Operations are those of
 the definition (of each pass, where a filter is separable by definition), so that an algorithm with
-fewer products, such as Winograd's or Fourier's, may take less than the limit. Bytes are those of
+fewer products, such as Winograd's or Fourier's, may take less than the first. Bytes are those of
 all operands, each once.
 """
 
@@ -48,18 +48,22 @@ class Ceilings:
         sizes, speeds = np.log(np.array(self.copy)).T
         return float(np.exp(np.interp(math.log(max(size, 1)), sizes, speeds)))
 
-    def limit(self, c: Case, operations: int, size: int) -> tuple[str, float]:
-        """What limits a case, ``"fma"`` or ``"copy"``, and its least time in seconds."""
+    def least(self, c: Case, operations: int, size: int) -> dict[str, float]:
+        """The least seconds of a case: of its operations, ``"fma"``, and of its bytes, ``"copy"``.
+
+        There is no peak for whole numbers.
+        """
         dtype = {"complex64": "float32", "complex128": "float64"}.get(c.dtype, c.dtype)
         if c.kind == "image" and c.dtype[0] == "u":
             dtype = "float32"
-        computing = operations / self.flops.get(dtype, math.inf)
-        copying = size / self.bandwidth(size)
-        return ("fma", computing) if computing > copying else ("copy", copying)
+        found = {"copy": size / self.bandwidth(size)}
+        if dtype in self.flops:
+            found["fma"] = operations / self.flops[dtype]
+        return found
 
 
-def measure(threads: int) -> Ceilings:
-    """The ceilings of `threads` cores; takes a few seconds."""
+def measure(threads: int, budget: float = 1.0) -> Ceilings:
+    """The ceilings of `threads` cores, in about `budget` seconds each."""
     from fastconv._timer import compare
 
     cores: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -80,7 +84,7 @@ def measure(threads: int) -> Ceilings:
                 for future in [pool.submit(function, *each) for each in arguments]:
                     future.result()
 
-            (timing,) = compare([work], rounds=40, budget=1.0)
+            (timing,) = compare([work], rounds=40, budget=budget)
             return timing.lowest
 
         flops = {dtype: _peak(at_once, threads, dtype) for dtype in ("float32", "float64")}

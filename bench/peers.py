@@ -6,8 +6,8 @@ workloads.toml and others.toml here, and prints a line for each:
 plan, call      milliseconds of fastconv: a prepared plan with its output, and the plain call
 (a peer)        milliseconds of each library of libraries.py, called the way it is fastest
 ratio           best peer / fastconv's plan (call with ``--mode call``); above 1 fastconv is ahead
-limit           the least time of ceilings.py / fastconv's: of the peak of multiply-adds (fma) or of
-                a copy as large (copy)
+fma, copy       the least times of ceilings.py / fastconv's: how near it is to the peak of
+                multiply-adds and to a copy as large; the one that is nearer limits the case
 
 Protocol
 --------
@@ -83,8 +83,7 @@ class Row:
     method: str
     flops: int
     bytes: int
-    limit: str
-    least: float
+    least: dict[str, float]
     seconds: dict[str, float]
     quartile: dict[str, float]
     #: why a peer has no time, or has one of a single call
@@ -98,6 +97,10 @@ class Row:
     def ratio(self, mode: str = "plan") -> float | None:
         best = self.best()
         return None if best is None else self.seconds[best] / self.seconds[mode]
+
+    def share(self, limit: str, mode: str = "plan") -> float:
+        """How near fastconv is to a limit of the machine, 1 at best; NaN where there is none."""
+        return self.least.get(limit, math.nan) / self.seconds[mode]
 
 
 def case_of(workload: Any) -> shapes.Case:
@@ -211,7 +214,7 @@ def measure(c: shapes.Case, ceilings: Ceilings, modes: Sequence[str], budget: fl
     flops, size = operations(c, result), size_in_bytes(c, result)
     return Row(
         c.text, "; ".join(map(str, plan.problems)), c.kind, family(c), threads, plan.method, flops,
-        size, *ceilings.limit(c, flops, size),
+        size, ceilings.least(c, flops, size),
         {**{name: t.median for name, t in zip(works, timings)}, **called_once},
         {name: t.seconds for name, t in zip(works, timings)}, notes,
     )  # fmt: skip
@@ -251,10 +254,8 @@ def _number(seconds: float | None, note: str | None = None) -> str:
 def header(kind: str) -> str:
     names = [n for n, library in libraries.LIBRARIES.items() if library.kind == kind]
     columns = "".join(f"{n:>12}" for n in names)
-    return (
-        f"{'case, ms':32}{'plan':>9}{'call':>9}{columns}  {'best':11}{'ratio':>6}{'limit':>10}"
-        "  method"
-    )
+    rated = f"{'best':11}{'ratio':>6}{'fma':>7}{'copy':>7}"
+    return f"{'case, ms':32}{'plan':>9}{'call':>9}{columns}  {rated}  method"
 
 
 def line(row: Row, mode: str) -> str:
@@ -263,8 +264,8 @@ def line(row: Row, mode: str) -> str:
     mine = "".join(f"{_number(row.seconds.get(m)):>9}" for m in MODES)
     ratio = row.ratio(mode)
     shown = "-" if ratio is None else f"{ratio:.2f}"
-    limit = f"{row.least / row.seconds[mode]:.0%} {row.limit}"
-    rated = f"{row.best() or '-':11}{shown:>6}{limit:>10}"
+    limits = f"{row.share('fma', mode):>7.0%}{row.share('copy', mode):>7.0%}"
+    rated = f"{row.best() or '-':11}{shown:>6}{limits}"
     return f"{row.name:32}{mine}{columns}  {rated}  {row.method}"
 
 
@@ -352,7 +353,7 @@ def main() -> None:
     import fastconv
     from fastconv._workloads import load
 
-    ceilings = measure_ceilings(arguments.threads)
+    ceilings = measure_ceilings(arguments.threads, min(1.0, arguments.budget))
     facts = about(ceilings)
     peak = ", ".join(f"{dtype} {v / 1e9:.0f} GFLOP/s" for dtype, v in ceilings.flops.items())
     speeds = ", ".join(f"{size >> 20} MiB {v / 1e9:.0f} GB/s" for size, v in ceilings.copy[::3])

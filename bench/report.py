@@ -3,7 +3,7 @@
 ``python -m bench.report FILE.json ... [--out FOLDER]`` writes
 
 peers.csv       a row for each case, mode and number of threads: milliseconds of fastconv and of all
-                peers, the ratio, the limit, and the machine and versions they were measured with
+                peers, the ratio, the shares of both limits, the machine and the versions
 roofline.png    each case at its operations a byte: what fastconv reaches and what the best peer
                 does, below the ceilings of the machine; one panel a number of threads
 
@@ -71,8 +71,7 @@ def records(measured: Sequence[Measurement]) -> list[dict[str, Any]]:
                     "best_peer": row.best() or "",
                     "ratio": "" if ratio is None else f"{ratio:.4g}",
                     "mflop": f"{row.flops / 1e6:.6g}", "mbyte": f"{row.bytes / 1e6:.6g}",
-                    "limit": row.limit, "of_limit": f"{row.least / row.seconds[mode]:.3f}",
-                    **machine,
+                    **{f"of_{k}": f"{row.share(k, mode):.3f}" for k in ("fma", "copy")}, **machine,
                 })  # fmt: skip
     return found
 

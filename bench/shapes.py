@@ -83,6 +83,9 @@ TINY = {
     "correlate.image": "correlate f32 a8,8 b3,3",
 }
 
+#: Small, but a layer.
+SMALL = "conv2d f32 n1 c8 h16 w16 k8 r3 s3 p1"
+
 _NUMPY = {
     "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
     "u8": "uint8", "i64": "int64",
