@@ -34,7 +34,7 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"plane_bytes": 4000, "taps": 7, "filters": 6},
     ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
-    "winograd": ({"plane_bytes": 1}, {"plane_bytes": 3000}),
+    "winograd": ({"cache_bytes": 1}, {"cache_bytes": 30000}),
 }
 
 DTYPES = ("f32", "f64", "c64", "c128", "i8", "u16", "i32", "u64", "bool")
