@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 
-from . import common, peers, shapes
+from . import common, shapes
 
 
 class Tiny(common.Timed):
@@ -92,7 +93,7 @@ class Import:
         """time(import fastconv) / time(import scipy.signal), interpreter start left out."""
         from fastconv._timer import compare
 
-        def run(code: str) -> peers.Work:
+        def run(code: str) -> Callable[[], object]:
             return lambda: subprocess.run([sys.executable, "-c", code], check=True)
 
         works = [run("pass"), run("import fastconv"), run("import scipy.signal")]

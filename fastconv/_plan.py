@@ -18,7 +18,8 @@ class Plan(abc.ABC):
     """Immutable and callable from many threads at once: state of a call lives on its stack.
 
     Subclasses see arrays in `problem.accumulator`'s dtype and native byte order, with the problem's
-    shapes and any strides; converting from and to what the caller stores is done here.
+    shapes and any strides; converting from and to what the caller stores is done here. A solver
+    that `reads_stored` sees x in the dtype it is stored in, and converts it in cache.
     """
 
     def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
@@ -30,6 +31,8 @@ class Plan(abc.ABC):
         self.y_dtype = numpy_dtype(problem.y_dtype)
         self.is_empty = problem.taps == 0 or (0 in problem.size and problem.boundary == "zeros")
         self._dtype = numpy_dtype(problem.accumulator)
+        stored = solver.reads_stored(problem)
+        self._x_dtype = numpy_dtype(problem.x_dtype) if stored else self._dtype
         self._fuses = problem.accumulator in FUSED
         #: Whether arrays that are stored in any way but odd bytes are handed on as they are.
         self.is_plain = problem.x_dtype == problem.w_dtype == problem.y_dtype == problem.accumulator
@@ -40,7 +43,9 @@ class Plan(abc.ABC):
     @property
     def workspace_bytes(self) -> int:
         """Bytes that one call takes beyond x, w, y and a residual that cannot be read in place."""
-        return self.solver.workspace(self.problem, self.config) + conversion_bytes(self.problem)
+        return self.solver.workspace(self.problem, self.config) + conversion_bytes(
+            self.problem, self.solver
+        )
 
     @abc.abstractmethod
     def pack(self, w: Array) -> Any:
@@ -52,7 +57,7 @@ class Plan(abc.ABC):
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
-        return self.pack(self._native(self.flipped(w)))
+        return self.pack(_native(self.flipped(w), self._dtype))
 
     def flipped(self, w: Array) -> Array:
         """w, reversed when the problem says so: a view."""
@@ -82,21 +87,25 @@ class Plan(abc.ABC):
         if self.is_empty:
             (epilogue or NOTHING).fill(to)
         elif epilogue is None or self._fuses:
-            self.execute(self._native(x), packed, epilogue, to)
+            self.execute(_native(x, self._x_dtype), packed, epilogue, to)
         else:
             self.execute(
-                self._native(x), packed, epilogue._replace(residual=None, activation=None), to
+                _native(x, self._x_dtype),
+                packed,
+                epilogue._replace(residual=None, activation=None),
+                to,
             )
             epilogue.finish(to)
         if to is not y:
             y[...] = to != 0 if self.problem.dtype == "bool" else to
 
-    def _native(self, a: Array) -> Array:
-        """`a` itself, or a copy in the accumulator's dtype when it is stored otherwise."""
-        flags = a.flags
-        if a.dtype == self._dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
-            return a
-        return a.astype(self._dtype)  # to the same kind or wider: the front end has seen to it
+
+def _native(a: Array, dtype: np.dtype[Any]) -> Array:
+    """`a` itself, or a copy that is of `dtype` and aligned when it is not."""
+    flags = a.flags
+    if a.dtype == dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
+        return a
+    return a.astype(dtype)  # to the same kind or wider: the front end has seen to it
 
 
 def _whole_strides(a: Array) -> bool:
@@ -105,11 +114,11 @@ def _whole_strides(a: Array) -> bool:
     return not any(s % size for s in a.strides)
 
 
-def conversion_bytes(problem: Problem) -> int:
+def conversion_bytes(problem: Problem, solver: Solver) -> int:
     """Bytes of the copies that `Plan.__call__` makes when stored and computed dtypes differ."""
     size = numpy_dtype(problem.accumulator).itemsize
     shapes = (
-        (problem.x_dtype, problem.x_shape),
+        (problem.accumulator if solver.reads_stored(problem) else problem.x_dtype, problem.x_shape),
         (problem.w_dtype, problem.w_shape),
         (problem.y_dtype, problem.y_shape),
     )
