@@ -69,7 +69,7 @@ static void plan_tiles(geometry *s, int64_t most)
         s->row = p->n;
         s->row_tiles = fc_ceil_div(p->n, most);
         s->tiles = s->row_tiles * s->outputs;
-    } else if (row * 5 >= tiles * most * 4) {
+    } else if (row * 9 >= tiles * most * 7) {
         s->row = row;
         s->row_tiles = tiles;
         s->tiles = p->n * s->outputs / row * tiles;
@@ -83,8 +83,11 @@ static void plan_tiles(geometry *s, int64_t most)
 static int64_t tile_bytes(const geometry *s)
 {
     const int64_t filters = s->block_taps < s->taps ? s->padded : 2 * s->kernels->lanes;
-    const int64_t planes = s->across ? s->channel_block * fc_volume(s->p->in, s->p->dims) : 0;
-    return s->block_taps * (int64_t)sizeof(void *) + (filters + planes / s->outputs) * PIXELS * s->bytes;
+    const fc_problem *p = s->p;
+    /* samples that a pixel has for itself */
+    const int64_t samples = s->channel_block * (s->across ? fc_volume(p->in, p->dims) / s->outputs
+                                                          : fc_volume(p->stride, p->dims));
+    return s->block_taps * (int64_t)sizeof(void *) + (filters + samples) * s->kernels->pixels * s->bytes;
 }
 
 static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
@@ -136,7 +139,8 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
         s->panel_bytes = s->tile_block * s->block_taps * s->panel_row * s->bytes;
     }
     const int64_t kept = s->block_taps < s->taps ? fc_min(s->part_filters, s->padded) : 2 * lanes;
-    s->pointer_bytes = fc_round_up(s->tile_block * (s->block_taps + 1) * (int64_t)sizeof(void *), FC_ALIGN);
+    const int64_t pointers = s->tile_block * (s->block_taps + 1) + s->channel_block;
+    s->pointer_bytes = fc_round_up(pointers * (int64_t)sizeof(void *), FC_ALIGN);
     s->panel_bytes = fc_round_up(s->panel_bytes, FC_ALIGN);
     s->sum_bytes = fc_round_up(s->tile_block * most * kept * s->bytes, FC_ALIGN);
     s->slot_bytes = s->pointer_bytes + s->panel_bytes + s->sum_bytes;
@@ -154,7 +158,7 @@ static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
 {
     geometry s;
     plan_geometry(p, config, kernels, threads, &s);
-    return threads * s.slot_bytes + s.bias_bytes + value_bytes(&s);
+    return threads * s.slot_bytes + s.bias_bytes + value_bytes(&s) + s.kernel * (int64_t)sizeof(int64_t);
 }
 
 static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
@@ -240,13 +244,16 @@ typedef struct {
     const char *x;
     const fc_epilogue *epilogue;
     const char *packed, *bias, *value;
+    const int64_t *offsets; /* bytes from a window's first sample to that under each tap of a channel */
     void *y;
     char *workspace;
 } job;
 
-/* A unit's block of taps: channels [channel, channel + channels) of group g, and taps of each. */
+/* A unit's block of taps: channels [channel, channel + channels) of group g, where each of them begins
+ * in x, and taps of each. */
 typedef struct {
     int64_t g, channel, channels, tap, taps;
+    const char **base;
 } tap_block;
 
 /* Pixels [first, first + count); across images, images from `first` of output `output`. */
@@ -270,12 +277,6 @@ static int64_t unravel(const fc_problem *p, int64_t pixel, int64_t *o)
         pixel /= p->out[d];
     }
     return pixel;
-}
-
-/* Elements from x to real channel `channel` of group g. */
-static int64_t channel_at(const geometry *s, int64_t g, int64_t channel)
-{
-    return (g * s->p->c + channel / s->parts) * s->p->x_c * s->parts + channel % s->parts;
 }
 
 static int64_t source(const fc_problem *p, int64_t d, int64_t t)
@@ -312,29 +313,71 @@ static int64_t add_run(const geometry *s, int64_t at, int64_t count, int64_t fro
     return found;
 }
 
-/* The segments of a tile under tap r of the kernel. */
-static int64_t find_segments(const geometry *s, tile t, const int64_t *r, segment *segments)
+/* A run of a tile along the last axis: pixels [at, at + count), the first of them output o of image n. */
+typedef struct {
+    int64_t at, count, n, o[FC_DIMS];
+} run_of_pixels;
+
+static int64_t find_runs(const geometry *s, tile t, run_of_pixels *runs)
 {
     const fc_problem *p = s->p;
     const int64_t last = p->dims - 1;
-    int64_t o[FC_DIMS], n = unravel(p, t.first, o), found = 0;
-    for (int64_t at = 0, count; at < t.count; at += count) {
-        count = fc_min(t.count - at, p->out[last] - o[last]);
-        int64_t from = n * p->x_n, inside = 1;
+    run_of_pixels next = {0};
+    next.n = unravel(p, t.first, next.o);
+    int64_t found = 0;
+    while (next.at < t.count) {
+        next.count = fc_min(t.count - next.at, p->out[last] - next.o[last]);
+        runs[found++] = next;
+        next.at += next.count;
+        next.o[last] = 0;
+        int64_t d = last - 1;
+        while (d >= 0 && ++next.o[d] == p->out[d]) next.o[d--] = 0;
+        next.n += d < 0;
+    }
+    return found;
+}
+
+/* Elements from x to the first sample under a run, when no sample under it is beyond the ends; else -1
+ * in *inside. */
+static int64_t run_inside(const geometry *s, const run_of_pixels *run, int *inside)
+{
+    const fc_problem *p = s->p;
+    int64_t from = run->n * p->x_n;
+    *inside = 1;
+    for (int64_t d = 0; d < p->dims; d++) {
+        const int64_t first = run->o[d] * p->stride[d] - p->pad[d];
+        const int64_t more = d == p->dims - 1 ? (run->count - 1) * p->stride[d] : 0;
+        *inside &= first >= 0 && first + more + (p->ker[d] - 1) * p->dilation[d] < p->in[d];
+        from += first * p->x_s[d];
+    }
+    return from * s->parts;
+}
+
+/* The segments of a tile's runs under tap r of the kernel. */
+static int64_t find_segments(const geometry *s, const run_of_pixels *runs, int64_t count, const int64_t *r,
+                             segment *segments)
+{
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1;
+    int64_t found = 0;
+    for (const run_of_pixels *run = runs; run < runs + count; run++) {
+        int64_t from = run->n * p->x_n, inside = 1;
         for (int64_t d = 0; d < last; d++) {
-            const int64_t place = source(p, d, o[d] * p->stride[d] + r[d] * p->dilation[d]);
+            const int64_t place = source(p, d, run->o[d] * p->stride[d] + r[d] * p->dilation[d]);
             inside &= place >= 0;
             from += place * p->x_s[d];
         }
         if (inside)
-            found = add_run(s, at, count, from * s->parts,
-                            o[last] * p->stride[last] + r[last] * p->dilation[last], segments, found);
-        o[last] = 0;
-        int64_t d = last - 1;
-        while (d >= 0 && ++o[d] == p->out[d]) o[d--] = 0;
-        n += d < 0;
+            found = add_run(s, run->at, run->count, from * s->parts,
+                            run->o[last] * p->stride[last] + r[last] * p->dilation[last], segments, found);
     }
     return found;
+}
+
+/* The row of padding of real channel c. */
+static const char *value_of(const job *j, int64_t c)
+{
+    return j->value + (j->s->parts == 2 && c % 2) * PIXELS * MAX_STEP * j->s->bytes;
 }
 
 #define T float
@@ -344,19 +387,16 @@ static int64_t find_segments(const geometry *s, tile t, const int64_t *r, segmen
 #define NAME(x) x##_f64
 #include "implicit_gemm.inc"
 
-/* Copies one tap of a tile, of `channels` channels, to rows `row` elements apart. */
-static void copy_tap(const job *j, const tap_block *b, tile t, const segment *segments, int64_t found,
-                     int64_t step, int64_t row, char *panel)
+static void next_tap(const fc_problem *p, int64_t *r)
 {
-    const geometry *s = j->s;
-    for (int64_t c = 0; c < b->channels; c++, panel += row * s->bytes) {
-        const int64_t channel = b->channel + c;
-        const char *const x = j->x + channel_at(s, b->g, channel) * s->bytes;
-        const char *const value = j->value + channel % s->parts * PIXELS * MAX_STEP * s->bytes;
-        if (s->bytes == 4)
-            copy_row_f32(x, s->step, segments, found, t.count, value, step, panel);
-        else
-            copy_row_f64(x, s->step, segments, found, t.count, value, step, panel);
+    for (int64_t d = p->dims - 1; d >= 0 && ++r[d] == p->ker[d]; d--) r[d] = 0;
+}
+
+static void first_tap(const fc_problem *p, int64_t tap, int64_t *r)
+{
+    for (int64_t d = p->dims - 1; d >= 0; d--) {
+        r[d] = tap % p->ker[d];
+        tap /= p->ker[d];
     }
 }
 
@@ -366,30 +406,41 @@ static int64_t point(const job *j, const tap_block *b, tile t, const void **poin
     const geometry *s = j->s;
     const fc_problem *p = s->p;
     const int64_t row = s->panel_row * s->bytes;
-    /* a table has one step: where panels cannot have that of x, all taps are copied, or none */
-    int64_t mixed = s->step == s->panel_step, step = s->step;
-    for (int64_t tap = b->tap; tap < b->tap + b->taps; tap++) {
-        int64_t r[FC_DIMS], rest = tap;
-        for (int64_t d = p->dims - 1; d >= 0; d--) {
-            r[d] = rest % p->ker[d];
-            rest /= p->ker[d];
+    run_of_pixels runs[PIXELS];
+    const int64_t count = find_runs(s, t, runs);
+    int inside;
+    const int64_t from = run_inside(s, runs, &inside);
+    if (count == 1 && inside) {
+        for (int64_t c = 0; c < b->channels; c++, pointers += b->taps) {
+            const char *const x = b->base[c] + from * s->bytes;
+            for (int64_t tap = 0; tap < b->taps; tap++) pointers[tap] = x + j->offsets[b->tap + tap];
         }
+        return s->step;
+    }
+    /* a table has one step: where panels cannot have that of x, all taps are copied, or none */
+    const int64_t mixed = s->step == s->panel_step;
+    int64_t step = s->step, r[FC_DIMS];
+    first_tap(p, b->tap, r);
+    for (int64_t tap = 0; tap < b->taps; tap++, next_tap(p, r)) {
         segment segments[PIXELS];
-        const int64_t found = find_segments(s, t, r, segments);
+        const int64_t found = find_segments(s, runs, count, r, segments);
         const int64_t whole = found == 1 && segments[0].count == t.count;
-        const void **const to = pointers + tap - b->tap;
+        const void **const to = pointers + tap;
         if (whole && step == s->step) {
             for (int64_t c = 0; c < b->channels; c++)
-                to[c * b->taps] = j->x + (channel_at(s, b->g, b->channel + c) + segments[0].from) * s->bytes;
+                to[c * b->taps] = b->base[c] + segments[0].from * s->bytes;
         } else if (!mixed && step == s->step) {
             step = s->panel_step; /* begin again, copying */
-            tap = b->tap - 1;
+            tap = -1;
+            first_tap(p, (b->tap + s->kernel - 1) % s->kernel, r);
         } else if (!found) {
-            for (int64_t c = 0; c < b->channels; c++)
-                to[c * b->taps] = j->value + (b->channel + c) % s->parts * PIXELS * MAX_STEP * s->bytes;
+            for (int64_t c = 0; c < b->channels; c++) to[c * b->taps] = value_of(j, b->channel + c);
         } else {
-            char *const at = panel + (tap - b->tap) * b->channels * row;
-            copy_tap(j, b, t, segments, found, s->panel_step, s->panel_row, at);
+            char *const at = panel + tap * b->channels * row;
+            if (s->bytes == 4)
+                copy_tap_f32(j, b, segments, found, t.count, at);
+            else
+                copy_tap_f64(j, b, segments, found, t.count, at);
             for (int64_t c = 0; c < b->channels; c++) to[c * b->taps] = at + c * row;
         }
     }
@@ -408,9 +459,9 @@ static void fill_planes(const job *j, const tap_block *b, const tile *images, ch
         expected *= p->in[d];
     }
     for (int64_t c = 0; c < b->channels; c++, planes += volume * s->panel_row * s->bytes) {
-        const int64_t first = images->first * p->x_n * s->parts + channel_at(s, b->g, b->channel + c);
+        const char *const x = b->base[c] + images->first * p->x_n * s->parts * s->bytes;
         if (dense) {
-            s->kernels->transpose(j->x + first * s->bytes, p->x_n, images->count, volume, planes,
+            s->kernels->transpose(x, p->x_n, images->count, volume, planes,
                                   s->panel_row);
             continue;
         }
@@ -420,7 +471,7 @@ static void fill_planes(const job *j, const tap_block *b, const tile *images, ch
                 at += rest % p->in[d] * p->x_s[d];
                 rest /= p->in[d];
             }
-            const char *from = j->x + (first + at * s->parts) * s->bytes;
+            const char *from = x + at * s->parts * s->bytes;
             char *to = planes + position * s->panel_row * s->bytes;
             for (int64_t i = 0; i < images->count; i++)
                 memcpy(to + i * s->bytes, from + i * p->x_n * s->parts * s->bytes, (size_t)s->bytes);
@@ -437,11 +488,8 @@ static void point_planes(const job *j, const tap_block *b, tile t, const void **
     const int64_t row = s->panel_row * s->bytes, plane = fc_volume(p->in, p->dims) * row;
     int64_t o[FC_DIMS], r[FC_DIMS];
     unravel(p, t.output, o);
-    for (int64_t d = p->dims - 1, rest = b->tap; d >= 0; d--) {
-        r[d] = rest % p->ker[d];
-        rest /= p->ker[d];
-    }
-    for (int64_t tap = 0; tap < b->taps; tap++) {
+    first_tap(p, b->tap, r);
+    for (int64_t tap = 0; tap < b->taps; tap++, next_tap(p, r)) {
         int64_t at = 0, inside = 1;
         for (int64_t d = 0; d < p->dims; d++) {
             const int64_t place = source(p, d, o[d] * p->stride[d] + r[d] * p->dilation[d]);
@@ -450,9 +498,7 @@ static void point_planes(const job *j, const tap_block *b, tile t, const void **
         }
         for (int64_t c = 0; c < b->channels; c++)
             pointers[c * b->taps + tap] =
-                inside ? planes + c * plane + at * row
-                       : j->value + (b->channel + c) % s->parts * PIXELS * MAX_STEP * s->bytes;
-        for (int64_t d = p->dims - 1; d >= 0 && ++r[d] == p->ker[d]; d--) r[d] = 0;
+                inside ? planes + c * plane + at * row : value_of(j, b->channel + c);
     }
 }
 
@@ -568,11 +614,17 @@ static void run_unit(void *context, int64_t index, int64_t slot)
                     fc_min(s->padded, from + s->part_filters), (const void **)workspace,
                     (int64_t *)workspace + s->tile_block * s->block_taps, workspace + s->pointer_bytes,
                     workspace + s->pointer_bytes + s->panel_bytes};
+    const fc_problem *p = s->p;
+    const char **const base = (const char **)(u.steps + s->tile_block);
     const int64_t pixels = s->tile_block * s->kernels->pixels;
     for (int64_t c = 0; c < s->channels; c += s->channel_block)
         for (int64_t tap = 0; tap < s->kernel; tap += s->kernel_block) {
             const tap_block b = {u.g, c, fc_min(s->channel_block, s->channels - c), tap,
-                                 fc_min(s->kernel_block, s->kernel - tap)};
+                                 fc_min(s->kernel_block, s->kernel - tap), base};
+            for (int64_t i = 0; i < b.channels; i++) {
+                const int64_t channel = u.g * p->c + (c + i) / s->parts;
+                base[i] = j->x + (channel * p->x_c * s->parts + (c + i) % s->parts) * s->bytes;
+            }
             const int64_t taps = b.channels * b.taps, before = c * s->kernel + b.channels * tap;
             const int last = c + b.channels == s->channels && tap + b.taps == s->kernel;
             const char *const w = j->packed + (u.g * s->taps + before) * s->padded * s->bytes;
@@ -602,7 +654,13 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
         fc_phase_value(p, part, s.bytes, one);
         fc_phase_fill_value(value + part * PIXELS * MAX_STEP * s.bytes, PIXELS * MAX_STEP, one, s.bytes);
     }
-    job j = {&s, kernels, x, epilogue, packed, bias, value, y, workspace};
+    int64_t *const offsets = (int64_t *)(value + value_bytes(&s)), r[FC_DIMS] = {0};
+    for (int64_t tap = 0; tap < s.kernel; tap++, next_tap(p, r)) {
+        offsets[tap] = 0;
+        for (int64_t d = 0; d < p->dims; d++)
+            offsets[tap] += r[d] * p->dilation[d] * p->x_s[d] * s.parts * s.bytes;
+    }
+    job j = {&s, kernels, x, epilogue, packed, bias, value, offsets, y, workspace};
     fc_parallel(p->g * s.blocks * s.filter_parts, threads, run_unit, &j);
 }
 
