@@ -22,6 +22,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from fastconv._epilogue import Activation, Epilogue, same_strides
 from fastconv._ext import core
+from fastconv._kept import Kept
 from fastconv._plan import Plan
 from fastconv._problem import Array
 
@@ -113,9 +114,20 @@ class Direct:
                 None if self._residual is None else self._residual(arrays),
                 self._activation,
             )
-        packed = self._packed if self._w is None else self._pack(self._w(arrays))
+        if self._w is None:
+            packed = self._packed
+        else:
+            packed = kept.packed(self, arrays[self._w.place], self._pack_part, arrays)
         self._execute(self._x(arrays), packed, epilogue, self._y((result,)))
         return result
+
+    def _pack_part(self, arrays: Sequence[Array]) -> Any:
+        assert self._w is not None
+        return self._pack(self._w(arrays))
+
+
+#: Packed weights of the calls that took the short way.
+kept = Kept()
 
 
 class Directs:

@@ -86,6 +86,7 @@ def run(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    kernel_repeats: bool = False,
 ) -> Array:
     """Solve one problem on arrays: y[n, k, o] as `Problem` defines it.
 
@@ -106,6 +107,9 @@ def run(
         (N, K, *out); may share memory with x or w. By default a new C-ordered array.
     out_dtype : dtype, optional
         What is stored; by default `dtype`.
+    kernel_repeats : bool
+        Later calls will likely bring the same kernel, whose packed form is kept then (`_kept.py`):
+        the choice does not weigh the time that packing takes.
 
     Other parameters are those of every front end.
     """
@@ -138,7 +142,7 @@ def run(
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
-            recorder is not None, method, config, workspace_limit,
+            recorder is not None or kernel_repeats, method, config, workspace_limit,
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -562,3 +566,4 @@ def forget_plans() -> None:
     with _cache_lock:
         _cache.clear()
     _directs.clear()
+    _direct.kept.clear()

@@ -396,7 +396,8 @@ def _solve(
     result = run(
         _first(x, g.batched, g.channels_last), w, dilation=g.dilation, padding=g.padding, bias=bias,
         out=None if y is None else _first(y, g.batched, g.channels_last), out_dtype=x.dtype,
-        residual=None if residual is None else _first(residual, g.batched, g.channels_last), **how,
+        residual=None if residual is None else _first(residual, g.batched, g.channels_last),
+        kernel_repeats=True, **how,
     )  # fmt: skip
     if y is not None:
         return y

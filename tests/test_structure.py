@@ -34,7 +34,7 @@ LAYERS = (
     ("_tuner", "_wisdom"),
     ("solvers",),
     ("_accuracy", "_plan", "_solver"),
-    ("_epilogue",),
+    ("_epilogue", "_kept"),
     ("_machine", "_problem", "_timer"),
     ("_ext",),
 )

@@ -1,6 +1,7 @@
 """Part of core.pyx: what tells one call from another, and views of its arrays."""
 
 from cpython.ref cimport Py_INCREF
+from libc.string cimport memcmp
 
 
 cdef bint _sign(list key, list arrays, value) except -1:
@@ -93,6 +94,24 @@ cdef class View:
                           cnp.NPY_ARRAY_ALIGNED | cnp.NPY_ARRAY_WRITEABLE, NULL)
         cnp.set_array_base(part, whole)
         return part
+
+
+def address(cnp.ndarray a):
+    """Where an array's data begin."""
+    return <uintptr_t>cnp.PyArray_DATA(a)
+
+
+def same_bytes(cnp.ndarray a, cnp.ndarray b):
+    """Whether two C-ordered arrays of one size hold the same bytes."""
+    cdef const void *first = cnp.PyArray_DATA(a)
+    cdef const void *second = cnp.PyArray_DATA(b)
+    cdef int64_t count = cnp.PyArray_NBYTES(a)
+    cdef bint same
+    if count < 4096:  # sooner done than the GIL is released
+        return memcmp(first, second, <size_t>count) == 0
+    with nogil:
+        same = memcmp(first, second, <size_t>count) == 0
+    return same
 
 
 def is_finite(cnp.ndarray a):
