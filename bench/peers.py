@@ -270,7 +270,7 @@ def line(row: Row, mode: str) -> str:
 
 
 def summary(rows: Sequence[Row], mode: str) -> list[str]:
-    """Geometric means of the ratios by family, and of all layers, with the least of each."""
+    """Geometric means of the ratios by family, and what the plain call costs more than a plan."""
     groups = [(f, [r for r in rows if r.family == f]) for fs in FAMILIES.values() for f in fs]
     groups.insert(4, ("all layers", [r for r in rows if r.kind == "layer"]))
     lines = []
@@ -284,6 +284,15 @@ def summary(rows: Sequence[Row], mode: str) -> list[str]:
                 f"{name:22} ratio {mean:5.2f} (geometric mean of {len(found)}), least"
                 f" {found[0][0]:.2f} {found[0][1]}, below 1: {behind}"
             )
+    both = [r for r in rows if set(MODES) <= r.seconds.keys()]
+    if both:
+        extra = sorted((r.seconds["call"] / r.seconds["plan"], r.name) for r in both)
+        mean = math.exp(sum(math.log(times) for times, _ in extra) / len(extra))
+        behind = sum(times > 1.1 for times, _ in extra)
+        lines.append(
+            f"{'call / plan':22}       {mean:5.2f} (geometric mean of {len(extra)}), most"
+            f" {extra[-1][0]:.2f} {extra[-1][1]}, above 1.1: {behind}"
+        )
     return lines
 
 
