@@ -160,7 +160,7 @@ FAULTS = (
     Fault("finish: half of a power of two is lost", "_ext/kernels/finish.inc",
           "high = raised - low;", "high = low;", (EPILOGUE,)),
     Fault("finish: NaN is clamped", "_ext/kernels/finish.inc",
-          "(NAME(bits))(x < least), least, x)", "~(NAME(bits))(x >= least), least, x)",
+          "(NAME(word))(x < least), least, x)", "~(NAME(bits))(x >= least), least, x)",
           (EPILOGUE,)),
     Fault("finish: a complex residual has one part", "_ext/drivers/im2col.c",
           "fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at * parts + part,",
