@@ -264,7 +264,8 @@ def line(row: Row, mode: str) -> str:
     mine = "".join(f"{_number(row.seconds.get(m)):>9}" for m in MODES)
     ratio = row.ratio(mode)
     shown = "-" if ratio is None else f"{ratio:.2f}"
-    limits = f"{row.share('fma', mode):>7.0%}{row.share('copy', mode):>7.0%}"
+    shares = (row.share(limit, mode) for limit in ("fma", "copy"))
+    limits = "".join(f"{'-' if math.isnan(share) else f'{share:.0%}':>7}" for share in shares)
     rated = f"{row.best() or '-':11}{shown:>6}{limits}"
     return f"{row.name:32}{mine}{columns}  {rated}  {row.method}"
 
