@@ -486,19 +486,30 @@ static void point_planes(const job *j, const tap_block *b, tile t, const void **
     const geometry *s = j->s;
     const fc_problem *p = s->p;
     const int64_t row = s->panel_row * s->bytes, plane = fc_volume(p->in, p->dims) * row;
+    const int64_t last = p->dims - 1, l = p->dilation[last];
     int64_t o[FC_DIMS], r[FC_DIMS];
     unravel(p, t.output, o);
     first_tap(p, b->tap, r);
-    for (int64_t tap = 0; tap < b->taps; tap++, next_tap(p, r)) {
+    for (int64_t tap = 0, count; tap < b->taps; tap += count) { /* a row of the kernel, or part of one */
+        count = fc_min(b->taps - tap, p->ker[last] - r[last]);
         int64_t at = 0, inside = 1;
-        for (int64_t d = 0; d < p->dims; d++) {
+        for (int64_t d = 0; d < last; d++) {
             const int64_t place = source(p, d, o[d] * p->stride[d] + r[d] * p->dilation[d]);
             inside &= place >= 0;
             at = at * p->in[d] + place;
         }
-        for (int64_t c = 0; c < b->channels; c++)
-            pointers[c * b->taps + tap] =
-                inside ? planes + c * plane + at * row : value_of(j, b->channel + c);
+        const int64_t first = o[last] * p->stride[last] + r[last] * l - p->pad[last];
+        for (int64_t c = 0; c < b->channels; c++) {
+            const void **const to = pointers + c * b->taps + tap, *const beyond = value_of(j, b->channel + c);
+            const char *const from = planes + c * plane + at * p->in[last] * row;
+            for (int64_t i = 0, place = first; i < count; i++, place += l) {
+                const int64_t own = place >= 0 && place < p->in[last];
+                const int64_t there = own ? place : fc_source(p, last, place + p->pad[last]);
+                to[i] = inside && there >= 0 ? from + there * row : beyond;
+            }
+        }
+        r[last] += count - 1;
+        next_tap(p, r);
     }
 }
 
