@@ -50,6 +50,7 @@ NETWORKS = (
     # one or two axes of kernels of 2, 3 or 5 transformed, the others summed
     "conv2d f32 n2 c3 h9 w14 k9 r2 s2 p1:0,0:1",
     "conv2d f64 n1 c2 h6 w7 k5 r4 s4 p1 e2 flip",
+    "conv2d f32 n1 c70 h5 w30 k7 r2 s3 p1 constant=0.5",
     "conv1d f32 n2 c5 w90 k9 s3 p20 l20",
     "conv1d f64 n3 c2 w21 k7 s5 p2 prepared threads2",
     "conv2d f32 n1 c3 h9 w40 k5 r3 s1 p1,0",
