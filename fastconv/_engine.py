@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import dataclasses
 import inspect
+import math
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _planner
+from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
@@ -129,6 +131,7 @@ def run(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
             recorder is not None, method, config, workspace_limit,
+            _rank(x, w, dtype, method),
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -159,15 +162,15 @@ def _choice(
     key: Any, x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
-    method: str | tuple[str, ...], config: Config | None, workspace_limit: int | None,
+    method: str | tuple[str, ...], config: Config | None, workspace_limit: int | None, rank: int,
 ) -> _planner.Choice:  # fmt: skip
     """The plan for arrays like these: kept from an earlier call, or the planner's."""
-    key = (key, _planner.mode(), prepared)
+    key = (key, _planner.mode(), prepared, rank)
     choice = _cache.get(key)
     if choice is None:
         problem = _problem(
             x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
-            out_dtype, accuracy, threads, prepared,
+            out_dtype, accuracy, threads, prepared, rank,
         )  # fmt: skip
         choice = _planner.choose(
             problem, method=method, config=config, workspace_limit=workspace_limit
@@ -206,6 +209,7 @@ def _problem(
     x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
+    rank: int,
 ) -> Problem:  # fmt: skip
     """The Problem of a `run` call; every mismatch of shapes is a ValueError here."""
     if x.ndim != w.ndim or x.ndim < 3:
@@ -230,8 +234,23 @@ def _problem(
         cval=cval if boundary == "constant" else 0.0, flip=flip, dtype=compute, x_dtype=x_dtype,
         w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
         layout=layout_of(x), prepared=prepared, threads=threads or this_machine().cores,
-        accuracy=accuracy,
+        accuracy=accuracy, rank=rank,
     )  # fmt: skip
+
+
+#: Products from which it pays to look whether a kernel is an outer product: a look takes 2 to 10 us.
+_WORTH_A_LOOK = 1 << 18
+
+
+def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int:
+    """1 when w is seen to be an outer product of vectors, one an axis, in the dtype computed in."""
+    if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
+        return 0
+    small = x.size * math.prod(w.shape[2:]) < _WORTH_A_LOOK and "separable" not in method
+    if small or sum(r > 1 for r in w.shape[2:]) < 2:
+        return 0
+    compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
+    return int(compute == w.dtype and w.flags.aligned and core.is_rank_one(w))
 
 
 # ---- preparing calls -----------------------------------------------------------------------------

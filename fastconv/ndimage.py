@@ -339,6 +339,12 @@ def _separable(
     middle = out.dtype
     if middle.kind not in "biu":
         middle = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(middle)))
+    if (kernel := _outer_product(x, passes, middle, cval, options)) is not None:
+        before = [0] * x.ndim
+        for step in passes:
+            before[step.axis] = step.before
+        _window(x, kernel, before, out, passes[0].mode, cval, options)
+        return
     # two arrays take turns, so that no pass reads what it writes; out is one of them when it can be
     turns: list[Array | None] = [out if middle == out.dtype else None, None]
     for left, step in zip(range(len(passes) - 1, -1, -1), passes):
@@ -351,6 +357,38 @@ def _separable(
         _window(x, step.weights.reshape(shape), before, target, step.mode, cval, options,
                 divisor=step.divisor)  # fmt: skip
         x = target
+
+
+#: Weights of an outer product that are worth making, for one call instead of one an axis.
+_MOST_WEIGHTS = 1 << 14
+
+
+def _outer_product(
+    x: Array, passes: Sequence[_Pass], dtype: np.dtype[Any], cval: complex, options: dict[str, Any]
+) -> Array | None:
+    """The one kernel that all passes together are, if they are one that the engine sees through."""
+    names = options["method"]
+    if len(passes) < 2 or len(passes) > 3 or dtype.char not in "fd" or x.ndim > MAX_DIMS:
+        return None
+    if not ("auto" in names or "separable" in names) or x.dtype.kind == "c":
+        return None
+    boundaries = {_boundary(step.mode) for step in passes}
+    shape = [1] * x.ndim
+    for step in passes:
+        shape[step.axis] *= step.weights.size
+    # beyond the ends lies a constant that the first pass changes and the second does not
+    if len(boundaries) > 1 or ("constant" in boundaries and cval != 0):
+        return None
+    if math.prod(shape) > _MOST_WEIGHTS or len({step.axis for step in passes}) < len(passes):
+        return None
+    kernel = np.ones((1,) * x.ndim)
+    for step in passes:
+        along = [1] * x.ndim
+        along[step.axis] = step.weights.size
+        kernel = kernel * step.weights.reshape(along)
+    kernel = kernel.astype(dtype)
+    smallest = np.abs(kernel, where=kernel != 0, out=np.ones_like(kernel)).min()
+    return kernel if smallest >= np.finfo(dtype).smallest_normal else None
 
 
 def _weights1d(weights: npt.ArrayLike) -> Array:

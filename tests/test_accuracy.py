@@ -207,7 +207,7 @@ def test_finite_results_of_huge_data_are_finite() -> None:
     ):
         x, w = (1e38 * x).astype("f4"), (1e-3 * w).astype("f4")
         y, s = oracle(problem, x, w)
-        for solver in SOLVERS:
+        for solver in (s for s in SOLVERS if s.why_not(problem) is None):
             for config in solver.configs(problem, this_machine()):
                 got = run(x, w, method=solver.name, config=config).astype("f8")
                 assert np.isfinite(got).all(), (solver.name, config)

@@ -33,6 +33,7 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"plane_bytes": 4000, "taps": 7, "filters": 6},
     ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
+    "separable": ({"row_bytes": 1}, {"row_bytes": 3000}),
     "winograd": ({"plane_bytes": 1}, {"plane_bytes": 3000}),
 }
 
@@ -41,11 +42,14 @@ DTYPES = ("f32", "f64", "c64", "c128", "i8", "u16", "i32", "u64", "bool")
 
 def drivers() -> list[Solver]:
     problem = Problem.parse("conv2d f32 n1 c4 h12 w12 k4 r3 s3 p1")
+    one = Problem.parse("conv2d f32 n1 c1 h12 w12 k1 r3 s3 p1 rank1")
     found = []
     for solver in SOLVERS:
-        if solver.device == "cpu" and solver.why_not(problem) is None:
-            config = solver.configs(problem, this_machine())[0]
-            if isinstance(solver.plan(problem, config, this_machine()), DriverPlan):
+        for tried in (problem, one):
+            if solver.device != "cpu" or solver in found or solver.why_not(tried) is not None:
+                continue
+            config = solver.configs(tried, this_machine())[0]
+            if isinstance(solver.plan(tried, config, this_machine()), DriverPlan):
                 found.append(solver)
     return found
 
@@ -140,7 +144,9 @@ def test_taps(solver: Solver, isa: str, dtype: str, taps: int) -> None:
 def test_many_filters(solver: Solver, isa: str, filters: int) -> None:
     for threads in (1, 3):
         text = f"conv2d f32 n1 c2 h4 w5 k{filters} r3 s3 p1"
-        assert check_all(solver, isa, Problem.parse(text).replace(threads=threads))
+        one = f"conv2d f32 n1 c1 h4 w5 k{filters} r3 s3 p1 rank1"
+        tried = [Problem.parse(t).replace(threads=threads) for t in (text, one)]
+        assert any([check_all(solver, isa, problem) for problem in tried])
 
 
 @pytest.mark.parametrize("text", [

@@ -106,6 +106,10 @@ void fc_parallel(int64_t count, int64_t threads, void (*work)(void *, int64_t, i
  * where the constant or a dilation zero stands. */
 int64_t fc_source(const fc_problem *p, int64_t axis, int64_t t);
 
+/* Factors, one vector an axis and each after the other, whose outer product is the kernel w of p->dtype
+ * (f32 or f64) and strides p->w_s to 2 eps an axis in every element; whether there are any. */
+int fc_factorize(const fc_problem *p, const void *w, double *factors);
+
 static inline int64_t fc_dtype_bytes(fc_dtype t)
 {
     static const int8_t bytes[FC_DTYPES] = {
@@ -176,6 +180,14 @@ typedef struct {
     int (*output)(const void *v, int64_t ldv, int64_t columns, const void *peak, double scale,
                   void *z);
 } fc_winograd;
+
+/* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
+ * x may lie anywhere and overlap; one that is NULL is left out. No y overlaps an x. */
+typedef struct {
+    int64_t rows;
+    void (*run)(int64_t taps, int64_t outputs, const void *w, const void *const *x, int64_t count,
+                double bias, void *const *y);
+} fc_rows;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {

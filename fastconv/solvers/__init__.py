@@ -8,7 +8,10 @@ from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
 from fastconv.solvers.naive import Naive
 from fastconv.solvers.overlap_save import OverlapSave
+from fastconv.solvers.separable import Separable
 from fastconv.solvers.winograd import Winograd
 
-SOLVERS: tuple[Solver, ...] = (Direct(), Im2col(), Winograd(), Fft(), OverlapSave(), Naive())
+SOLVERS: tuple[Solver, ...] = (
+    Direct(), Separable(), Im2col(), Winograd(), Fft(), OverlapSave(), Naive(),
+)  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}
