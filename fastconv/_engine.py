@@ -238,7 +238,7 @@ def _problem(
     )  # fmt: skip
 
 
-#: Products from which it pays to look whether a kernel is an outer product: a look takes 2 to 10 us.
+#: Products from which it pays to look whether a kernel is an outer product: 2 to 10 us.
 _WORTH_A_LOOK = 1 << 18
 
 

@@ -17,7 +17,8 @@ class Plan(abc.ABC):
     """Immutable and callable from many threads at once: state of a call lives on its stack.
 
     Subclasses see arrays in `problem.accumulator`'s dtype and native byte order, with the problem's
-    shapes and any strides; converting from and to what the caller stores is done here.
+    shapes and any strides; converting from and to what the caller stores is done here. A solver
+    that `reads_stored` sees x in the dtype it is stored in, and converts it in cache.
     """
 
     def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
@@ -29,13 +30,17 @@ class Plan(abc.ABC):
         self.y_dtype = numpy_dtype(problem.y_dtype)
         self.is_empty = problem.taps == 0 or (0 in problem.size and problem.boundary == "zeros")
         self._dtype = numpy_dtype(problem.accumulator)
+        stored = solver.reads_stored(problem)
+        self._x_dtype = numpy_dtype(problem.x_dtype) if stored else self._dtype
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
     @property
     def workspace_bytes(self) -> int:
         """Bytes that one call takes beyond x, w and y."""
-        return self.solver.workspace(self.problem, self.config) + conversion_bytes(self.problem)
+        return self.solver.workspace(self.problem, self.config) + conversion_bytes(
+            self.problem, self.solver
+        )
 
     @abc.abstractmethod
     def pack(self, w: Array) -> Any:
@@ -47,25 +52,26 @@ class Plan(abc.ABC):
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
-        return self.pack(self._native(w if self._flip is None else w[self._flip]))
+        return self.pack(_native(w if self._flip is None else w[self._flip], self._dtype))
 
     def __call__(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
         """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`."""
         if bias is not None:
             bias = np.ascontiguousarray(bias, dtype=self._dtype)
         if y.dtype == self._dtype and y.flags.aligned and _whole_strides(y):
-            self.execute(self._native(x), packed, bias, y)
+            self.execute(_native(x, self._x_dtype), packed, bias, y)
             return
         wide = np.empty(self.problem.y_shape, dtype=self._dtype)
-        self.execute(self._native(x), packed, bias, wide)
+        self.execute(_native(x, self._x_dtype), packed, bias, wide)
         y[...] = wide != 0 if self.problem.dtype == "bool" else wide
 
-    def _native(self, a: Array) -> Array:
-        """`a` itself, or a copy in the accumulator's dtype when it is stored otherwise."""
-        flags = a.flags
-        if a.dtype == self._dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
-            return a
-        return a.astype(self._dtype)  # to the same kind or wider: the front end has seen to it
+
+def _native(a: Array, dtype: np.dtype[Any]) -> Array:
+    """`a` itself, or a copy that is of `dtype` and aligned when it is not."""
+    flags = a.flags
+    if a.dtype == dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
+        return a
+    return a.astype(dtype)  # to the same kind or wider: the front end has seen to it
 
 
 def _whole_strides(a: Array) -> bool:
@@ -74,11 +80,11 @@ def _whole_strides(a: Array) -> bool:
     return not any(s % size for s in a.strides)
 
 
-def conversion_bytes(problem: Problem) -> int:
+def conversion_bytes(problem: Problem, solver: Solver) -> int:
     """Bytes of the copies that `Plan.__call__` makes when stored and computed dtypes differ."""
     size = numpy_dtype(problem.accumulator).itemsize
     shapes = (
-        (problem.x_dtype, problem.x_shape),
+        (problem.accumulator if solver.reads_stored(problem) else problem.x_dtype, problem.x_shape),
         (problem.w_dtype, problem.w_shape),
         (problem.y_dtype, problem.y_shape),
     )

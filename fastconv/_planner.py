@@ -85,7 +85,7 @@ def _check_one(
     problem: Problem, solver: Solver, config: Config, machine: Machine, limit: int
 ) -> Candidate:
     bound = solver.error_bound(problem, config)
-    memory = solver.workspace(problem, config) + conversion_bytes(problem)
+    memory = solver.workspace(problem, config) + conversion_bytes(problem, solver)
     refused = None
     if bound > allowed_error(problem):
         refused = (

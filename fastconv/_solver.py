@@ -42,6 +42,13 @@ class Solver(abc.ABC):
         """Every legal setting, the best guess first."""
         return ({},)
 
+    def reads_stored(self, problem: Problem) -> bool:
+        """Whether plans read x in the dtype that it is stored in and convert it in cache.
+
+        Where this is False, x is copied as a whole when it is not stored in the dtype computed in.
+        """
+        return False
+
     @abc.abstractmethod
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         """Estimated seconds of one call, packing included unless `problem.prepared`."""

@@ -114,7 +114,7 @@ DTYPES = (
     "conv2d f64 n1 c3 h9 w11 k5 r3 s3 p1 x:f32 y:f32",
 )
 
-#: Kernels that are outer products, and kernels of one axis: bands, rows, borders and boxes of passes.
+#: Kernels that are outer products, and kernels of one axis: bands, rows, borders and boxes.
 SEPARABLE = (
     "conv2d f32 n1 c1 h33 w47 k1 r5 s5 p2 reflect rank1",
     "conv2d f64 n1 c1 h33 w47 k1 r5 s5 p2 mirror flip rank1",
@@ -126,7 +126,7 @@ SEPARABLE = (
     "conv2d f64 n1 c1 h5 w6 k1 r11 s9 p14,11 reflect rank1",  # around the input more than once
     "conv2d f32 n1 c1 h31 w33 k1 r4 s5 p3 u3,1 l2,3 mirror rank1",
     "conv2d f32 n1 c2 h21 w40 k4 r3 s7 g2 p1,3 N*C rank1",
-    "conv2d f32 n1 c1 h30 w300 k1 r7 s7 p3 strided reflect rank1 threads3",
+    "conv2d f32 n1 c1 h30 w300 k1 r7 s7 p3 reflect strided rank1 threads3",
     "conv3d f32 n1 c1 d20 h31 w3 k1 t7 r9 s1 p3,4,0 reflect rank1",  # columns of pixels
     "conv3d f64 n1 c1 d9 h8 w50 k1 t3 r5 s1 p1,2,0 wrap rank1",
     "conv3d f32 n1 c1 d12 h13 w11 k1 t5 r6 s7 p4,5,6 flip rank1",

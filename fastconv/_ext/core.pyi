@@ -23,6 +23,7 @@ class Call:
         problem: Problem,
         values: Sequence[int] = (),
         threads: int | None = None,
+        x_dtype: str | None = None,
     ) -> None: ...
     @property
     def workspace_bytes(self) -> int: ...

@@ -66,6 +66,7 @@ cdef extern from "fc.h" nogil:
                     const void *, const fc_epilogue *, void *, void *, int64_t) noexcept nogil
     const fc_driver *fc_find_driver(const char *)
     int fc_factorize(const fc_problem *, const void *, double *)
+    int64_t fc_dtype_bytes(fc_dtype)
     ctypedef void fc_gemm(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *,
                           void *, void *, int *) noexcept nogil
     ctypedef struct fc_blas:
@@ -85,8 +86,10 @@ fc_blas_table.dgemm = <fc_gemm *>cython_blas.dgemm
 fc_blas_table.cgemm = <fc_gemm *>cython_blas.cgemm
 fc_blas_table.zgemm = <fc_gemm *>cython_blas.zgemm
 
-# in the order of fc_dtype; signed integers are summed as unsigned ones, bit for bit the same
+# in the order of fc_dtype; signed integers are summed as unsigned ones, bit for bit the same, but
+# become others by their sign
 DTYPES = ("f32", "f64", "c64", "c128", "u8", "u16", "u32", "u64", "f80", "c160")
+STORED = (*DTYPES, "i8", "i16", "i32", "i64")
 BOUNDARIES = ("zeros", "constant", "reflect", "mirror", "nearest", "wrap")  # of fc_boundary
 
 #: Workspaces up to this size stay with their thread: mapping pages costs about 0.25 us a 4 KB page.
@@ -177,11 +180,14 @@ cdef class Call:
     cdef fc_config config
     cdef const fc_driver *driver
     cdef const fc_kernels *kernels
-    cdef int64_t threads, itemsize, workspace
+    cdef int64_t threads, itemsize, x_itemsize, workspace
     cdef readonly int64_t packed_bytes
 
-    def __init__(self, str driver, str isa, problem, values=(), threads=None):
-        """`problem` is a `fastconv._problem.Problem`; `values` are the driver's settings."""
+    def __init__(self, str driver, str isa, problem, values=(), threads=None, x_dtype=None):
+        """`problem` is a `fastconv._problem.Problem`; `values` are the driver's settings.
+
+        `x_dtype` is what `run` gets x in, for a driver that reads others than it computes in.
+        """
         name = driver.encode()
         self.driver = fc_find_driver(name)
         if self.driver == NULL:
@@ -206,6 +212,10 @@ cdef class Call:
         dtype = problem.accumulator
         p.dtype = <fc_dtype><int>DTYPES.index(dtype.replace("i", "u"))
         p.x_dtype = p.y_dtype = p.dtype
+        if x_dtype is not None and x_dtype != dtype:
+            p.x_dtype = <fc_dtype><int>STORED.index(x_dtype.replace("bool", "u8"))
+        self.itemsize = fc_dtype_bytes(p.dtype)
+        self.x_itemsize = fc_dtype_bytes(p.x_dtype)
         p.boundary = <fc_boundary><int>BOUNDARIES.index(problem.boundary)
         if problem.boundary == "constant":
             value = complex(problem.cval)
@@ -219,7 +229,6 @@ cdef class Call:
         for i, value in enumerate(values):
             self.config.v[i] = value
         self.threads = threads or problem.threads
-        self.itemsize = problem.itemsize if problem.dtype != "bool" else 4
         self.packed_bytes = self.driver.packed_bytes(p, &self.config, self.kernels)
         self.workspace = self.driver.workspace_bytes(p, &self.config, self.kernels, self.threads)
 
@@ -245,12 +254,12 @@ cdef class Call:
     def run(self, cnp.ndarray x, cnp.ndarray packed, cnp.ndarray bias, cnp.ndarray y):
         """Write y; x and y are of the problem's shapes and any strides, bias may be None."""
         cdef fc_problem p = self.problem
-        p.x_n = cnp.PyArray_STRIDES(x)[0] // self.itemsize
-        p.x_c = cnp.PyArray_STRIDES(x)[1] // self.itemsize
+        p.x_n = cnp.PyArray_STRIDES(x)[0] // self.x_itemsize
+        p.x_c = cnp.PyArray_STRIDES(x)[1] // self.x_itemsize
         p.y_n = cnp.PyArray_STRIDES(y)[0] // self.itemsize
         p.y_k = cnp.PyArray_STRIDES(y)[1] // self.itemsize
         for d in range(p.dims):
-            p.x_s[d] = cnp.PyArray_STRIDES(x)[2 + d] // self.itemsize
+            p.x_s[d] = cnp.PyArray_STRIDES(x)[2 + d] // self.x_itemsize
             p.y_s[d] = cnp.PyArray_STRIDES(y)[2 + d] // self.itemsize
         cdef cnp.ndarray scratch = _scratch(self.workspace)
         cdef const void *xp = cnp.PyArray_DATA(x)

@@ -24,7 +24,9 @@
 #define FC_ALIGN 64
 
 typedef enum {
-    FC_F32, FC_F64, FC_C64, FC_C128, FC_U8, FC_U16, FC_U32, FC_U64, FC_F80, FC_C160, FC_DTYPES
+    FC_F32, FC_F64, FC_C64, FC_C128, FC_U8, FC_U16, FC_U32, FC_U64, FC_F80, FC_C160,
+    FC_I8, FC_I16, FC_I32, FC_I64, /* of x only: sums of integers are kept in unsigned ones */
+    FC_DTYPES
 } fc_dtype;
 
 typedef enum {
@@ -41,7 +43,8 @@ typedef struct {
     int64_t w_k, w_c, w_s[FC_DIMS];
     int64_t y_n, y_k, y_s[FC_DIMS];
     fc_dtype dtype;            /* what is computed in ... */
-    fc_dtype x_dtype, y_dtype; /* ... and what x and y hold: the same, but for drivers that convert */
+    fc_dtype x_dtype, y_dtype; /* ... and what x and y hold: the same, but for solvers that read what
+                                * is stored (reads_stored in _solver.py) */
     fc_boundary boundary;
     double cval[2]; /* real and imaginary part of the constant beyond the ends */
     int64_t cval_i; /* the same for integers, which doubles cannot all hold */
@@ -113,7 +116,8 @@ int fc_factorize(const fc_problem *p, const void *w, double *factors);
 static inline int64_t fc_dtype_bytes(fc_dtype t)
 {
     static const int8_t bytes[FC_DTYPES] = {
-        4, 8, 8, 16, 1, 2, 4, 8, (int8_t)sizeof(long double), (int8_t)(2 * sizeof(long double))};
+        4, 8, 8, 16, 1, 2, 4, 8, (int8_t)sizeof(long double), (int8_t)(2 * sizeof(long double)),
+        1, 2, 4, 8};
     return bytes[t];
 }
 

@@ -33,7 +33,8 @@ class DriverPlan(Plan):
     ) -> None:
         super().__init__(problem, solver, config)
         isa = str(config.get("isa", core.isa()))
-        self._call = core.Call(driver, isa, problem, values, useful_threads(problem))
+        threads = useful_threads(problem)
+        self._call = core.Call(driver, isa, problem, values, threads, _x_dtype(problem, solver))
         blocked = driver != "naive" and not problem.is_exact
         self._naive = core.Call("naive", isa, problem) if blocked else None
 
@@ -44,10 +45,20 @@ class DriverPlan(Plan):
 
     def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
         call, weights = packed
+        if call is self._naive and x.dtype != self._dtype:
+            x = x.astype(self._dtype)  # naive reads no stored dtypes
         call.run(x, weights, bias, y)
 
 
-def driver_bytes(problem: Problem, driver: str, isa: str, values: tuple[int, ...]) -> int:
+def _x_dtype(problem: Problem, solver: Solver) -> str:
+    return problem.x_dtype if solver.reads_stored(problem) else problem.accumulator
+
+
+def driver_bytes(
+    problem: Problem, solver: Solver, driver: str, isa: str, values: tuple[int, ...]
+) -> int:
     """Workspace and packed weights of a driver's call."""
-    call = core.Call(driver, isa, problem, values, useful_threads(problem))
+    call = core.Call(
+        driver, isa, problem, values, useful_threads(problem), _x_dtype(problem, solver)
+    )
     return int(call.workspace_bytes + call.packed_bytes)

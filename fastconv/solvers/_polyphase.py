@@ -143,6 +143,10 @@ class Polyphase(Solver):
     def why_not_dense(self, problem: Problem) -> str | None:
         """`why_not` of a problem without input dilation."""
 
+    def reads_stored_dense(self, problem: Problem) -> bool:
+        """`reads_stored` of a problem without input dilation."""
+        return False
+
     @abc.abstractmethod
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         """`cost` of a problem without input dilation."""
@@ -168,6 +172,10 @@ class Polyphase(Solver):
             return f"input dilation makes {count} phases, more than {self.MAX_DENSE}"
         parts = (p.problem for p in phases(problem) if p.problem)
         return next((r for p in parts if (r := self.why_not_dense(p)) is not None), None)
+
+    def reads_stored(self, problem: Problem) -> bool:
+        # the phases of x are views that have no name in a problem's text
+        return max(problem.input_dilation) == 1 and self.reads_stored_dense(problem)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         if max(problem.input_dilation) == 1:

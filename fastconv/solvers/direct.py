@@ -106,7 +106,7 @@ class Direct(Polyphase):
         return 2e-6 + 0.3e-6 * units + work / lanes + pack + (4e-6 if lanes > 1 else 0.0)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
-        return driver_bytes(problem, "direct", str(config["isa"]), _values(config))
+        return driver_bytes(problem, self, "direct", str(config["isa"]), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         return blocked_sum_bound(problem)

@@ -69,7 +69,7 @@ class Im2col(Polyphase):
         return 4e-6 + (flops + fill) / threads + store + tiles * 4e-6 * threads + pack
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
-        return driver_bytes(problem, "im2col", core.isa(), _values(config))
+        return driver_bytes(problem, self, "im2col", core.isa(), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         return blocked_sum_bound(problem)

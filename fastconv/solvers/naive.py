@@ -30,7 +30,7 @@ class Naive(Solver):
         return 1e-6 + (taps + products) / lanes
 
     def workspace(self, problem: Problem, config: Config) -> int:
-        return driver_bytes(problem, "naive", "baseline", ())
+        return driver_bytes(problem, self, "naive", "baseline", ())
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         if problem.dtype in ("f80", "c160"):  # nothing wider to sum in

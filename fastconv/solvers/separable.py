@@ -1,4 +1,4 @@
-"""separable: kernels that are outer products, one axis after the other without leaving the cache."""
+"""separable: kernels that are outer products, one axis after the other, in cache."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Separable(Solver):
         return 3e-6 + seconds / threads + pack + (4e-6 if threads > 1 else 0.0)
 
     def workspace(self, problem: Problem, config: Config) -> int:
-        return driver_bytes(problem, "separable", str(config["isa"]), _values(config))
+        return driver_bytes(problem, self, "separable", str(config["isa"]), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         # a sum an axis of as many terms as it has taps; the product of the factors is w to

@@ -99,7 +99,7 @@ class Winograd(Polyphase):
         return 3e-6 + images * (products + transform + store) / lanes + transforms * _PACK[m]
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
-        return driver_bytes(problem, "winograd", str(config["isa"]), _values(problem, config))
+        return driver_bytes(problem, self, "winograd", str(config["isa"]), _values(problem, config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         return bound(problem, int(config["m"])) * epsilon(problem)
