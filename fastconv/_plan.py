@@ -18,7 +18,8 @@ class Plan(abc.ABC):
 
     Subclasses see arrays in `problem.accumulator`'s dtype and native byte order, with the problem's
     shapes and any strides; converting from and to what the caller stores is done here. A solver
-    that `reads_stored` sees x in the dtype it is stored in, and converts it in cache.
+    that `reads_stored` sees x in the dtype it is stored in, and converts it in cache; one that
+    `writes_stored` sees y so.
     """
 
     def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
@@ -32,6 +33,8 @@ class Plan(abc.ABC):
         self._dtype = numpy_dtype(problem.accumulator)
         stored = solver.reads_stored(problem)
         self._x_dtype = numpy_dtype(problem.x_dtype) if stored else self._dtype
+        stored = solver.writes_stored(problem)
+        self._y_dtype = numpy_dtype(problem.y_dtype) if stored else self._dtype
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
@@ -58,12 +61,33 @@ class Plan(abc.ABC):
         """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`."""
         if bias is not None:
             bias = np.ascontiguousarray(bias, dtype=self._dtype)
-        if y.dtype == self._dtype and y.flags.aligned and _whole_strides(y):
+        if y.dtype == self._y_dtype and y.flags.aligned and _whole_strides(y):
             self.execute(_native(x, self._x_dtype), packed, bias, y)
             return
-        wide = np.empty(self.problem.y_shape, dtype=self._dtype)
+        wide = np.empty(self.problem.y_shape, dtype=self._y_dtype)
         self.execute(_native(x, self._x_dtype), packed, bias, wide)
-        y[...] = wide != 0 if self.problem.dtype == "bool" else wide
+        if self.problem.dtype == "bool":
+            y[...] = wide != 0
+        else:
+            store(wide, y)
+
+
+def store(y: Array, out: Array) -> None:
+    """Write y to out; floats to integers as C does, towards zero and modulo 2**bits, NaN as 0."""
+    if y.dtype.kind in "biuc" or out.dtype.kind not in "biu":
+        out[...] = y
+        return
+    if out.dtype.kind == "b":
+        out[...] = np.trunc(y) != 0
+        return
+    try:
+        with np.errstate(invalid="raise"):
+            out[...] = y.astype(np.int64)
+    except FloatingPointError:  # some are beyond int64, or not finite
+        whole = np.fmod(np.where(np.isfinite(y), np.trunc(y), 0), 2.0**64)
+        whole = np.where(whole >= 2.0**63, whole - 2.0**64, whole)
+        whole = np.where(whole < -(2.0**63), whole + 2.0**64, whole)
+        out[...] = whole.astype(np.int64)
 
 
 def _native(a: Array, dtype: np.dtype[Any]) -> Array:
@@ -86,7 +110,7 @@ def conversion_bytes(problem: Problem, solver: Solver) -> int:
     shapes = (
         (problem.accumulator if solver.reads_stored(problem) else problem.x_dtype, problem.x_shape),
         (problem.w_dtype, problem.w_shape),
-        (problem.y_dtype, problem.y_shape),
+        (problem.accumulator if solver.writes_stored(problem) else problem.y_dtype, problem.y_shape),
     )
     total = 0
     for stored, shape in shapes:

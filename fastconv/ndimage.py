@@ -23,6 +23,7 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastconv._engine import front_end, run
+from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
 
@@ -209,24 +210,6 @@ def _is_whole(values: Array) -> bool:
     return bool(((values == np.rint(values)) & (np.abs(values) < 2.0**53)).all())
 
 
-def _store(y: Array, out: Array) -> None:
-    """Write y to out; floats to integers as C does, towards zero and modulo 2**bits, NaN as 0."""
-    if y.dtype.kind in "biu" or out.dtype.kind not in "biu":
-        out[...] = y
-        return
-    if out.dtype.kind == "b":
-        out[...] = np.trunc(y) != 0
-        return
-    try:
-        with np.errstate(invalid="raise"):
-            out[...] = y.astype(np.int64)
-    except FloatingPointError:  # some are beyond int64, or not finite
-        whole = np.fmod(np.where(np.isfinite(y), np.trunc(y), 0), 2.0**64)
-        whole = np.where(whole >= 2.0**63, whole - 2.0**64, whole)
-        whole = np.where(whole < -(2.0**63), whole + 2.0**64, whole)
-        out[...] = whole.astype(np.int64)
-
-
 def _integer_sums(
     x: Array, w: Array, out: Array, cval: complex, divisor: int
 ) -> np.dtype[Any] | None:
@@ -282,17 +265,19 @@ def _window(
         if whole.kind == "i":  # towards zero, where // is towards minus infinity
             np.add(y, divisor - 1, out=y, where=y < 0)
         y //= divisor
-        _store(y[0, 0], out)
+        store(y[0, 0], out)
         return
     dtype = numpy_dtype("f80" if dtype_name(x.dtype) == "f80" else "f64")
     if not _is_whole(w):
         # Rounding may leave a sum just below the integer that it is, which cutting would turn into
         # the next lower one: 99 of an even 100. This factor is above 1 by more than that error.
         w = w * (1 + 2 * w.size * _EPS)
-    y = run(data, w.astype(dtype, copy=False)[None, None], dtype=dtype, cval=cval, **arguments)
-    if divisor != 1:
-        y = y / divisor
-    _store(y[0, 0], out)
+    w = w.astype(dtype, copy=False)[None, None]
+    if divisor == 1:
+        run(data, w, dtype=dtype, cval=cval, out=out[None, None], **arguments)
+        return
+    y = run(data, w, dtype=dtype, cval=cval, **arguments)
+    store(y[0, 0] / divisor, out)
 
 
 def _window_of_many(
@@ -332,7 +317,7 @@ def _separable(
     """Filter axis by axis. What lies between passes is of the dtype computed in, or, as in SciPy,
     of the output's when that is an integer."""
     if not passes:
-        _store(x, out)
+        store(x, out)
         return
     for step in passes:
         _boundary(step.mode)  # before anything is written
@@ -1094,7 +1079,7 @@ def _combine(
     # zeros, because a derivative may leave samples of its output alone
     out = _as_output(output, x, x.dtype.kind == "c", np.zeros)
     if not axes:
-        _store(x, out)
+        store(x, out)
         return out
     total = np.zeros_like(out) if np.may_share_memory(x, out) else out
     derivative(x, axes[0], total, modes[0], cval, *arguments, **keywords)

@@ -24,6 +24,7 @@ class Call:
         values: Sequence[int] = (),
         threads: int | None = None,
         x_dtype: str | None = None,
+        y_dtype: str | None = None,
     ) -> None: ...
     @property
     def workspace_bytes(self) -> int: ...

@@ -180,13 +180,15 @@ cdef class Call:
     cdef fc_config config
     cdef const fc_driver *driver
     cdef const fc_kernels *kernels
-    cdef int64_t threads, itemsize, x_itemsize, workspace
+    cdef int64_t threads, itemsize, x_itemsize, y_itemsize, workspace
     cdef readonly int64_t packed_bytes
 
-    def __init__(self, str driver, str isa, problem, values=(), threads=None, x_dtype=None):
+    def __init__(self, str driver, str isa, problem, values=(), threads=None, x_dtype=None,
+                 y_dtype=None):
         """`problem` is a `fastconv._problem.Problem`; `values` are the driver's settings.
 
-        `x_dtype` is what `run` gets x in, for a driver that reads others than it computes in.
+        `x_dtype` and `y_dtype` are what `run` gets x and y in, for a driver that reads or writes
+        others than it computes in.
         """
         name = driver.encode()
         self.driver = fc_find_driver(name)
@@ -214,7 +216,10 @@ cdef class Call:
         p.x_dtype = p.y_dtype = p.dtype
         if x_dtype is not None and x_dtype != dtype:
             p.x_dtype = <fc_dtype><int>STORED.index(x_dtype.replace("bool", "u8"))
+        if y_dtype is not None and y_dtype != dtype:
+            p.y_dtype = <fc_dtype><int>STORED.index(y_dtype)
         self.itemsize = fc_dtype_bytes(p.dtype)
+        self.y_itemsize = fc_dtype_bytes(p.y_dtype)
         self.x_itemsize = fc_dtype_bytes(p.x_dtype)
         p.boundary = <fc_boundary><int>BOUNDARIES.index(problem.boundary)
         if problem.boundary == "constant":
@@ -256,11 +261,11 @@ cdef class Call:
         cdef fc_problem p = self.problem
         p.x_n = cnp.PyArray_STRIDES(x)[0] // self.x_itemsize
         p.x_c = cnp.PyArray_STRIDES(x)[1] // self.x_itemsize
-        p.y_n = cnp.PyArray_STRIDES(y)[0] // self.itemsize
-        p.y_k = cnp.PyArray_STRIDES(y)[1] // self.itemsize
+        p.y_n = cnp.PyArray_STRIDES(y)[0] // self.y_itemsize
+        p.y_k = cnp.PyArray_STRIDES(y)[1] // self.y_itemsize
         for d in range(p.dims):
             p.x_s[d] = cnp.PyArray_STRIDES(x)[2 + d] // self.x_itemsize
-            p.y_s[d] = cnp.PyArray_STRIDES(y)[2 + d] // self.itemsize
+            p.y_s[d] = cnp.PyArray_STRIDES(y)[2 + d] // self.y_itemsize
         cdef cnp.ndarray scratch = _scratch(self.workspace)
         cdef const void *xp = cnp.PyArray_DATA(x)
         cdef const void *wp = _aligned(packed)

@@ -68,8 +68,14 @@ class Separable(Solver):
             return "there is padding behind the last axis with a kernel"
         return None
 
+    def reads_stored(self, problem: Problem) -> bool:
+        return _stored(problem, problem.x_dtype)
+
+    def writes_stored(self, problem: Problem) -> bool:
+        return _stored(problem, problem.y_dtype)
+
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [{"isa": isa, "row_bytes": machine.l2 // 2} for isa in core.isas()]
+        return [{"isa": isa, "row_bytes": machine.l2 // 4} for isa in core.isas()]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa = str(config["isa"])
@@ -95,6 +101,10 @@ class Separable(Solver):
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return SeparablePlan(problem, self, config, "separable", _values(config))
+
+
+def _stored(problem: Problem, dtype: str) -> bool:
+    return problem.dtype == "f64" and dtype in ("u8", "i8", "u16", "i16")
 
 
 def _values(config: Config) -> tuple[int, ...]:

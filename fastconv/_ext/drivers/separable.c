@@ -37,15 +37,20 @@
 
 enum { BOX = 8, SHORT_ROW = 32 };
 
+#define BEYOND INT64_MIN
+
 typedef struct {
     const fc_problem *p;
     const fc_rows *kernel;
-    int64_t bytes;
+    const fc_stored *from, *to;    /* conversions of x and of y, NULL where there is none */
+    fc_dtype dtype;                /* what is summed in */
+    int doubtful;                  /* whether that is less than p->dtype */
+    int64_t bytes, x_bytes, y_bytes;
     int64_t a, b, h;               /* axes, -1 for none; the row begins at h */
     int64_t unit;                  /* elements of one sample of h */
     int64_t along;                 /* whether there is a filter along the row */
     int64_t first[FC_DIMS];        /* of each axis' factor in a packed filter */
-    int64_t weights, filter_bytes; /* of a packed filter */
+    int64_t weights, exact_at, filter_bytes; /* of a packed filter */
     int64_t out_a, out_b, out_h;   /* outputs along each */
     int64_t span_a, span_b, span_h;
     int64_t rows;                  /* outputs of a made at once */
@@ -53,7 +58,7 @@ typedef struct {
     int64_t outer;                 /* positions of all other axes */
     int64_t ring_rows, b_rows;     /* rows of x held along a, and along b */
     int64_t pitch, long_pitch;     /* elements from row to row without and with borders */
-    int64_t ring_at, fixed_at, middle_at, padded_at, level_at, end_at, store_at, pointers_at, weights_at;
+    int64_t ring_at, spread_at, fixed_at, middle_at, padded_at, level_at, end_at, store_at, pointers_at, weights_at, border_at;
     int64_t slot_bytes;
 } geometry;
 
@@ -85,13 +90,40 @@ static void find_axes(const fc_problem *p, geometry *s)
     s->b = count > 1 ? used[1] : -1;
 }
 
+static const fc_stored *stored_in(fc_dtype stored, fc_dtype summed, const fc_kernels *kernels)
+{
+    switch (stored) {
+    case FC_U8: return summed == FC_F32 ? kernels->stored_u8_f32 : kernels->stored_u8_f64;
+    case FC_I8: return kernels->stored_i8_f64;
+    case FC_U16: return kernels->stored_u16_f64;
+    case FC_I16: return kernels->stored_i16_f64;
+    default: return NULL;
+    }
+}
+
+/* Bytes filtered along one axis are summed in float, though double is asked for: what they become
+ * is cut to bytes, and where a float sum leaves doubt which byte that is, it is made anew. */
+static void find_dtypes(const fc_problem *p, const fc_kernels *kernels, geometry *s)
+{
+    int64_t axes = 0;
+    for (int64_t d = 0; d < p->dims; d++) axes += p->ker[d] > 1;
+    s->doubtful = p->dtype == FC_F64 && p->x_dtype == FC_U8 && p->y_dtype == FC_U8 && axes == 1 &&
+                  (p->boundary != FC_CONSTANT || (double)(float)p->cval[0] == p->cval[0]);
+    s->dtype = s->doubtful ? FC_F32 : p->dtype;
+    s->kernel = s->dtype == FC_F32 ? kernels->rows_f32 : kernels->rows_f64;
+    s->from = stored_in(p->x_dtype, s->dtype, kernels);
+    s->to = stored_in(p->y_dtype, s->dtype, kernels);
+    s->bytes = fc_dtype_bytes(s->dtype);
+    s->x_bytes = fc_dtype_bytes(p->x_dtype);
+    s->y_bytes = fc_dtype_bytes(p->y_dtype);
+}
+
 static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           int64_t threads, geometry *s)
 {
     s->p = p;
-    s->kernel = p->dtype == FC_F32 ? kernels->rows_f32 : kernels->rows_f64;
-    s->bytes = fc_dtype_bytes(p->dtype);
     find_axes(p, s);
+    find_dtypes(p, kernels, s);
     s->weights = 0;
     s->outer = 1;
     for (int64_t d = 0; d < p->dims; d++) {
@@ -99,7 +131,8 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
         s->weights += p->ker[d];
         if (d < s->h && d != s->a && d != s->b) s->outer *= p->out[d];
     }
-    s->filter_bytes = fc_round_up(s->weights * s->bytes, FC_ALIGN);
+    s->exact_at = fc_round_up(s->weights * s->bytes, FC_ALIGN);
+    s->filter_bytes = fc_round_up(s->exact_at + (s->weights + 1) * (int64_t)sizeof(double), FC_ALIGN);
     s->out_a = s->a < 0 ? 1 : p->out[s->a];
     s->out_b = s->b < 0 ? 1 : p->out[s->b];
     s->out_h = p->out[s->h];
@@ -112,7 +145,7 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
 
     /* v[0] bytes: first fewer outputs of b, down to a few of its span, then shorter chunks */
     s->ring_rows = s->span_a + (s->rows - 1) * step_a;
-    const int64_t sample = s->unit * s->bytes, fit = config->v[0] / s->ring_rows;
+    const int64_t sample = s->unit * s->bytes, fit = (s->b < 0 ? 1 : 4) * config->v[0] / s->ring_rows;
     s->b_band = s->out_b;
     if (s->b >= 0) {
         const int64_t rows = fit / ((s->out_h + s->span_h) * sample);
@@ -151,7 +184,8 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     const int64_t row = s->long_pitch * s->bytes, taps_a = taps_of(p, s->a), taps_b = taps_of(p, s->b);
     const int64_t box = s->b < 0 && taps_a >= BOX;
     s->ring_at = 0;
-    s->fixed_at = s->ring_at + s->ring_rows * s->b_rows * row;
+    s->spread_at = s->ring_at + s->ring_rows * s->b_rows * row;
+    s->fixed_at = s->spread_at + row;
     s->middle_at = s->fixed_at + row;
     s->padded_at = s->middle_at + (s->b >= 0 ? s->rows * s->b_rows : 0) * row;
     s->level_at = s->padded_at + s->kernel->rows * row;
@@ -161,7 +195,9 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     const int64_t taps_h = taps_of(p, s->h);
     const int64_t pointers = fc_max(taps_a, taps_b) + taps_h + 4 * s->kernel->rows;
     s->weights_at = s->pointers_at + fc_round_up(pointers * (int64_t)sizeof(void *), FC_ALIGN);
-    s->slot_bytes = s->weights_at + fc_round_up(taps_h * s->bytes, FC_ALIGN);
+    s->border_at = s->weights_at + fc_round_up(taps_h * s->bytes, FC_ALIGN);
+    const int64_t borders = s->along ? 2 * (s->chunk + s->span_h) : 0;
+    s->slot_bytes = s->border_at + fc_round_up(borders * (int64_t)sizeof(int64_t), FC_ALIGN);
 }
 
 static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
@@ -176,13 +212,20 @@ static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const 
 {
     geometry s;
     plan_geometry(p, config, kernels, 1, &s);
-    /* factors are found behind the last filter, in double */
-    return p->g * p->k * s.filter_bytes + fc_round_up(s.weights * (int64_t)sizeof(double), FC_ALIGN);
+    return p->g * p->k * s.filter_bytes;
 }
 
 static double load(const void *a, int64_t i, fc_dtype dtype)
 {
     return dtype == FC_F32 ? (double)((const float *)a)[i] : ((const double *)a)[i];
+}
+
+static void save(void *a, int64_t i, fc_dtype dtype, double value)
+{
+    if (dtype == FC_F32)
+        ((float *)a)[i] = (float)value;
+    else
+        ((double *)a)[i] = value;
 }
 
 /* `value` as the dtype holds it. */
@@ -278,15 +321,17 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
 {
     geometry s;
     plan_geometry(p, config, kernels, 1, &s);
-    double *const factors = (double *)((char *)packed + p->g * p->k * s.filter_bytes);
     for (int64_t k = 0; k < p->g * p->k; k++) {
-        fc_factorize(p, (const char *)w + k * p->w_k * s.bytes, factors);
         char *const to = (char *)packed + k * s.filter_bytes;
-        for (int64_t i = 0; i < s.weights; i++)
-            if (p->dtype == FC_F32)
-                ((float *)to)[i] = (float)factors[i];
-            else
-                ((double *)to)[i] = factors[i];
+        double *const factors = (double *)(to + s.exact_at);
+        fc_factorize(p, (const char *)w + k * p->w_k * fc_dtype_bytes(p->dtype), factors);
+        for (int64_t i = 0; i < s.weights; i++) save(to, i, s.dtype, factors[i]);
+        /* what a float sum may be off by: taps + 3 roundings of u each, the axes of one weight adding
+         * nothing but 1; beyond 2^21 `cut` has no digits to tell by */
+        double sum = 0;
+        for (int64_t i = 0; i < s.weights; i++) sum += fabs(factors[i]);
+        sum = (sum - (double)(p->dims - 1)) * fmax(255, fabs(p->cval[0]));
+        factors[s.weights] = sum < 0x1p21 ? sum * (double)(s.weights + 3) * FLT_EPSILON / 2 : INFINITY;
     }
 }
 
@@ -297,7 +342,7 @@ typedef struct {
     const char *x, *packed;
     const fc_epilogue *epilogue;
     char *y, *workspace;
-    int in_place, y_dense; /* whether rows of x and of y lie dense */
+    int in_place, x_dense, y_dense; /* whether x is read in place; rows of x and y lie dense */
 } job;
 
 /* One unit of work: an image, a filter, a band of a and of b, a chunk of the row. */
@@ -312,6 +357,7 @@ typedef struct {
     int64_t begin_a, end_a, begin_b, end_b; /* outputs of a and b */
     int64_t first_b;     /* padded position of b that the rows held begin with */
     int64_t held;        /* padded position of a that is copied next */
+    int64_t borders;     /* entries of the table of samples beyond the ends */
     double bias, edge;   /* what lies beyond the row after filtering down */
     char *work;
 } unit;
@@ -321,29 +367,34 @@ static const void *factor(const unit *u, int64_t axis)
     return axis < 0 ? NULL : u->factors + u->s->first[axis] * u->s->bytes;
 }
 
+static void copy_spread(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t count,
+                        int64_t bytes)
+{
+    if (bytes == 4)
+        for (int64_t i = 0; i < count; i++)
+            ((uint32_t *)to)[i * to_step] = ((const uint32_t *)from)[i * from_step];
+    else if (bytes == 8)
+        for (int64_t i = 0; i < count; i++)
+            ((uint64_t *)to)[i * to_step] = ((const uint64_t *)from)[i * from_step];
+    else
+        for (int64_t i = 0; i < count; i++)
+            memcpy(to + i * to_step * bytes, from + i * from_step * bytes, (size_t)bytes);
+}
+
 /* Copies `count` samples of h, with all axes behind it, between a dense row and a spread one. */
 static void copy_row(const geometry *s, char *dense, char *spread, const int64_t *stride, int64_t count,
-                     int to_dense)
+                     int64_t bytes, int to_dense)
 {
     const fc_problem *p = s->p;
     int64_t at[FC_DIMS] = {0};
     const int64_t last = p->dims - 1, run = last == s->h ? count : p->in[last], by = stride[last];
-    for (int64_t d = s->h;; dense += run * s->bytes) {
+    for (int64_t d = s->h;; dense += run * bytes) {
         char *from = spread;
-        for (d = s->h; d < last; d++) from += at[d] * stride[d] * s->bytes;
-        if (s->bytes == 4) {
-            uint32_t *const a = (uint32_t *)dense, *const b = (uint32_t *)from;
-            if (to_dense)
-                for (int64_t i = 0; i < run; i++) a[i] = b[i * by];
-            else
-                for (int64_t i = 0; i < run; i++) b[i * by] = a[i];
-        } else {
-            uint64_t *const a = (uint64_t *)dense, *const b = (uint64_t *)from;
-            if (to_dense)
-                for (int64_t i = 0; i < run; i++) a[i] = b[i * by];
-            else
-                for (int64_t i = 0; i < run; i++) b[i * by] = a[i];
-        }
+        for (d = s->h; d < last; d++) from += at[d] * stride[d] * bytes;
+        if (to_dense)
+            copy_spread(dense, 1, from, by, run, bytes);
+        else
+            copy_spread(from, by, dense, 1, run, bytes);
         for (d = last - 1; d >= s->h; d--) {
             if (++at[d] < (d == s->h ? count : p->in[d])) break;
             at[d] = 0;
@@ -352,75 +403,103 @@ static void copy_row(const geometry *s, char *dense, char *spread, const int64_t
     }
 }
 
+static char *row_at(const unit *u, int64_t at, int64_t row)
+{
+    return u->work + at + row * u->s->pitch * u->s->bytes;
+}
+
+/* Where the chunk begins in the row of x at padded positions of a and b: elements, or BEYOND. */
+static int64_t source_of(const unit *u, int64_t ta, int64_t tb)
+{
+    const geometry *s = u->s;
+    const fc_problem *p = s->p;
+    const int64_t a = s->a < 0 ? 0 : fc_source(p, s->a, ta), b = s->b < 0 ? 0 : fc_source(p, s->b, tb);
+    if (!u->inside || a < 0 || b < 0) return BEYOND;
+    return u->x_at + (s->a < 0 ? 0 : a * p->x_s[s->a]) + (s->b < 0 ? 0 : b * p->x_s[s->b]);
+}
+
 /* The row of x at padded positions of a and b: NULL for one of zeros. */
 static const char *row_of(const unit *u, int64_t ta, int64_t tb)
 {
     const geometry *s = u->s;
-    const fc_problem *p = s->p;
-    const int64_t at_a = s->a < 0 ? 0 : fc_source(p, s->a, ta);
-    const int64_t at_b = s->b < 0 ? 0 : fc_source(p, s->b, tb);
-    if (!u->inside || at_a < 0 || at_b < 0)
-        return p->boundary == FC_CONSTANT ? u->work + s->fixed_at : NULL;
-    if (!u->j->in_place)
-        return u->work + s->ring_at +
-               (ta % s->ring_rows * s->b_rows + tb - u->first_b) * s->pitch * s->bytes;
-    const int64_t at = u->x_at + (s->a < 0 ? 0 : at_a * p->x_s[s->a]) + (s->b < 0 ? 0 : at_b * p->x_s[s->b]);
-    return u->j->x + at * s->bytes;
+    const int64_t at = source_of(u, ta, tb);
+    if (at == BEYOND) return s->p->boundary == FC_CONSTANT ? row_at(u, s->fixed_at, 0) : NULL;
+    if (u->j->in_place) return u->j->x + at * s->bytes;
+    return row_at(u, s->ring_at, ta % s->ring_rows * s->b_rows + tb - u->first_b);
+}
+
+/* Copies the chunk of a row of x to where it lies dense, in what is summed in. */
+static void load_row(const unit *u, int64_t at, char *to)
+{
+    const geometry *s = u->s;
+    const int64_t count = (u->high - u->low) * s->unit;
+    const char *from = u->j->x + at * s->x_bytes;
+    if (count <= 0) return;
+    if (!u->j->x_dense) {
+        char *const dense = s->from ? row_at(u, s->spread_at, 0) : to;
+        copy_row(s, dense, (char *)from, s->p->x_s, u->high - u->low, s->x_bytes, 1);
+        from = dense;
+    }
+    if (s->from)
+        s->from->widen(from, count, to);
+    else if (from != to)
+        memcpy(to, from, (size_t)(count * s->bytes));
 }
 
 /* Copies rows of x up to padded position `end` of a into the ring. */
 static void hold(unit *u, int64_t end)
 {
     const geometry *s = u->s;
-    const fc_problem *p = s->p;
-    if (u->j->in_place || !u->inside) return;
+    if (u->j->in_place) return;
     for (; u->held < end; u->held++)
         for (int64_t i = 0; i < s->b_rows; i++) {
-            const int64_t at_a = s->a < 0 ? 0 : fc_source(p, s->a, u->held);
-            const int64_t at_b = s->b < 0 ? 0 : fc_source(p, s->b, u->first_b + i);
-            if (at_a < 0 || at_b < 0 || u->high <= u->low) continue;
-            const int64_t at = u->x_at + (s->a < 0 ? 0 : at_a * p->x_s[s->a]) +
-                               (s->b < 0 ? 0 : at_b * p->x_s[s->b]);
-            const int64_t slot = u->held % s->ring_rows * s->b_rows + i;
-            copy_row(s, u->work + s->ring_at + slot * s->pitch * s->bytes,
-                     (char *)u->j->x + at * s->bytes, p->x_s, u->high - u->low, 1);
+            const int64_t at = source_of(u, u->held, u->first_b + i);
+            if (at != BEYOND) load_row(u, at, row_at(u, s->ring_at, u->held % s->ring_rows * s->b_rows + i));
         }
 }
 
-static char *row_at(const unit *u, int64_t at, int64_t row)
+static void fill(char *to, int64_t count, double value, fc_dtype dtype)
 {
-    return u->work + at + row * u->s->pitch * u->s->bytes;
-}
-
-static void fill(char *to, int64_t count, double value, int64_t bytes)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (bytes == 4)
-            ((float *)to)[i] = (float)value;
-        else
-            ((double *)to)[i] = value;
+    for (int64_t i = 0; i < count; i++) save(to, i, dtype, value);
 }
 
 static int is_box(const unit *u, int64_t axis)
 {
     const char *const w = factor(u, axis);
     const int64_t bytes = u->s->bytes, taps = taps_of(u->p, axis);
-    return taps >= BOX && !memcmp(w, w + bytes, (size_t)((taps - 1) * bytes));
+    return !u->s->doubtful && taps >= BOX && !memcmp(w, w + bytes, (size_t)((taps - 1) * bytes));
+}
+
+/* Which sample of the chunk each sample beyond its ends repeats, BEYOND for none: once a unit. */
+static void find_borders(unit *u)
+{
+    const geometry *s = u->s;
+    const int64_t all = u->count + s->span_h - 1;
+    int64_t *const border = (int64_t *)(u->work + s->border_at);
+    u->borders = 0;
+    for (int64_t i = 0; i < all; i++) {
+        if (i == u->shift) i += u->high - u->low;
+        if (i == all) break;
+        const int64_t source = fc_source(u->p, s->h, u->begin + i);
+        border[u->borders++] = i;
+        border[u->borders++] = source < 0 ? BEYOND : u->shift + source - u->low;
+    }
 }
 
 /* Extends a filtered row beyond the samples it has. */
 static void extend(const unit *u, char *row)
 {
     const geometry *s = u->s;
-    const int64_t sample = s->unit * s->bytes, end = u->shift + u->high - u->low;
-    for (int64_t i = 0; i < u->count + s->span_h - 1; i++) {
-        if (i == u->shift) i = end;
-        if (i == u->count + s->span_h - 1) break;
-        const int64_t source = fc_source(u->p, s->h, u->begin + i);
-        if (source < 0)
-            fill(row + i * sample, s->unit, u->edge, s->bytes);
+    const int64_t sample = s->unit * s->bytes;
+    const int64_t *const border = (const int64_t *)(u->work + s->border_at);
+    for (int64_t b = 0; b < u->borders; b += 2) {
+        const int64_t to = border[b], from = border[b + 1];
+        if (from == BEYOND)
+            fill(row + to * sample, s->unit, u->edge, s->dtype);
+        else if (sample == 4)
+            ((uint32_t *)row)[to] = ((const uint32_t *)row)[from];
         else
-            memcpy(row + i * sample, row + (u->shift + source - u->low) * sample, (size_t)sample);
+            memcpy(row + to * sample, row + from * sample, (size_t)sample);
     }
 }
 
@@ -431,8 +510,9 @@ static void filter_along(const unit *u, const char *row, const void **pointers, 
     const int64_t taps = u->p->ker[s->h], step = u->p->dilation[s->h] * s->unit * s->bytes;
     const char *const w = factor(u, s->h);
     if (!is_box(u, s->h)) {
-        for (int64_t t = 0; t < taps; t++) pointers[t] = row + t * step;
-        s->kernel->run(taps, 1, w, pointers, u->count * s->unit, u->bias, (void *[]){y});
+        if (s->doubtful)
+            for (int64_t t = 0; t < taps; t++) pointers[t] = row + t * step;
+        s->kernel->along(taps, w, row, step / s->bytes, u->count * s->unit, u->bias, y);
         return;
     }
     /* sums of q neighbours, then of taps / q such sums and of what is left */
@@ -441,15 +521,17 @@ static void filter_along(const unit *u, const char *row, const void **pointers, 
         if (i + taps / i + taps % i < q + taps / q + taps % q) q = i;
     const int64_t sums = taps / q, rest = taps % q;
     char *const level = row_at(u, s->level_at, 0);
-    for (int64_t t = 0; t < q; t++) pointers[t] = row + t * step;
-    s->kernel->run(q, 1, w, pointers, u->count * s->unit + (sums - 1) * q * step / s->bytes, -0.0,
-                   (void *[]){level});
-    fill(weights, sums, 1, s->bytes);
+    s->kernel->along(q, w, row, step / s->bytes, u->count * s->unit + (sums - 1) * q * step / s->bytes,
+                     -0.0, level);
+    fill(weights, sums, 1, s->dtype);
     memcpy(weights + sums * s->bytes, w, (size_t)(rest * s->bytes));
     for (int64_t t = 0; t < sums; t++) pointers[t] = level + t * q * step;
     for (int64_t t = 0; t < rest; t++) pointers[sums + t] = row + (sums * q + t) * step;
     s->kernel->run(sums + rest, 1, weights, pointers, u->count * s->unit, u->bias, (void *[]){y});
 }
+
+/* Whether sums go straight to y. */
+static int in_y(const unit *u) { return u->j->y_dense && !u->s->to; }
 
 /* The epilogue of one row of y. */
 static void finish(const unit *u, int64_t at)
@@ -474,35 +556,55 @@ static void finish(const unit *u, int64_t at)
     }
 }
 
+/* Stores a row of sums whose products were those of `rows` with the weights of `axis`. */
+static void store_row(const unit *u, int64_t axis, const void *const *rows, char *sums, int64_t at)
+{
+    const geometry *s = u->s;
+    const fc_problem *p = s->p;
+    const job *j = u->j;
+    char *const y = j->y + at * s->y_bytes;
+    char *dense = sums;
+    if (s->to) {
+        const int64_t count = u->count * s->unit;
+        const double *const w = (const double *)(u->factors + s->exact_at);
+        const double near = !s->doubtful ? -1 : j->epilogue->bias ? INFINITY : w[s->weights];
+        dense = j->y_dense ? y : row_at(u, s->spread_at, 0);
+        for (int64_t i = 0; (i = s->to->cut(sums, i, count, near, dense)) < count; i += s->to->lanes)
+            s->to->exact(p->ker[axis], w + s->first[axis], rows, i, fc_min(s->to->lanes, count - i),
+                         u->bias, dense);
+    }
+    if (!j->y_dense) copy_row(s, dense, y, p->y_s, u->count, s->y_bytes, 0);
+    if (!s->to) finish(u, at);
+}
+
+/* Sums along row i of those extended, and stores. */
+static void emit_along(const unit *u, int64_t i, const void **pointers, int64_t y_at)
+{
+    const geometry *s = u->s;
+    char *const row = row_at(u, s->padded_at, i);
+    char *const to = in_y(u) ? u->j->y + y_at * s->bytes : row_at(u, s->store_at, 0);
+    extend(u, row);
+    filter_along(u, row, pointers, u->work + s->weights_at, to);
+    store_row(u, s->h, pointers, to, y_at);
+}
+
 /* Sums `outputs` neighbouring rows down, and each along, to rows of y that are y_step apart. */
 static void emit(const unit *u, int64_t taps, const void *w, const void **rows, int64_t outputs,
                  int64_t y_at, int64_t y_step)
 {
     const geometry *s = u->s;
-    const fc_problem *p = s->p;
-    const int64_t sample = s->unit * s->bytes;
     void *to[8] = {0};
     for (int64_t i = 0; i < outputs; i++)
-        to[i] = u->j->y_dense ? u->j->y + (y_at + i * y_step) * s->bytes : row_at(u, s->store_at, i);
-    if (!s->along) {
-        s->kernel->run(taps, outputs, w, rows, u->count * s->unit, u->bias, to);
-    } else {
-        void *padded[8] = {0};
-        for (int64_t i = 0; i < outputs; i++)
-            padded[i] = row_at(u, s->padded_at, i) + u->shift * sample;
-        s->kernel->run(taps, outputs, w, rows, (u->high - u->low) * s->unit, -0.0, padded);
-        const void **const pointers = rows + taps + outputs;
-        for (int64_t i = 0; i < outputs; i++) {
-            extend(u, row_at(u, s->padded_at, i));
-            filter_along(u, row_at(u, s->padded_at, i), pointers, u->work + s->weights_at, to[i]);
-        }
-    }
-    for (int64_t i = 0; i < outputs; i++) {
-        const int64_t at = y_at + i * y_step;
-        if (!u->j->y_dense)
-            copy_row(s, to[i], u->j->y + at * s->bytes, p->y_s, u->count, 0);
-        finish(u, at);
-    }
+        to[i] = s->along  ? row_at(u, s->padded_at, i) + u->shift * s->unit * s->bytes
+                : in_y(u) ? u->j->y + (y_at + i * y_step) * s->bytes
+                          : row_at(u, s->store_at, i);
+    const int64_t count = s->along ? u->high - u->low : u->count;
+    s->kernel->run(taps, outputs, w, rows, count * s->unit, s->along ? -0.0 : u->bias, to);
+    for (int64_t i = 0; i < outputs; i++)
+        if (s->along)
+            emit_along(u, i, rows + taps + outputs, y_at + i * y_step);
+        else
+            store_row(u, s->a, rows + i, to[i], y_at + i * y_step);
 }
 
 /* Rows of x of `outputs` windows of a, the first at output o; the windows of neighbours overlap. */
@@ -546,18 +648,32 @@ static void run_two(unit *u, const void **pointers)
     }
 }
 
+/* No axis down. */
+static void run_none(const unit *u, const void **pointers)
+{
+    const geometry *s = u->s;
+    const int64_t stride = s->a < 0 ? 1 : u->p->stride[s->a], y_step = s->a < 0 ? 0 : u->p->y_s[s->a];
+    char *const row = row_at(u, s->padded_at, 0) + u->shift * s->unit * s->bytes;
+    for (int64_t o = u->begin_a; o < u->end_a; o++) {
+        const int64_t at = source_of(u, o * stride, 0);
+        if (at != BEYOND)
+            load_row(u, at, row);
+        else
+            fill(row, (u->high - u->low) * s->unit, u->edge, s->dtype);
+        emit_along(u, 0, pointers, u->y_at + o * y_step);
+    }
+}
+
 /* One axis down, any weights. */
 static void run_one(unit *u, const void **pointers)
 {
     const geometry *s = u->s;
-    const int64_t stride = s->a < 0 ? 1 : u->p->stride[s->a], y_step = s->a < 0 ? 0 : u->p->y_s[s->a];
-    const void *one = u->p->dtype == FC_F32 ? (const void *)&(const float){1} : &(const double){1};
+    const int64_t stride = u->p->stride[s->a], y_step = u->p->y_s[s->a];
     for (int64_t o = u->begin_a, outputs; o < u->end_a; o += outputs) {
         outputs = fc_min(s->rows, u->end_a - o);
         hold(u, (o + outputs - 1) * stride + s->span_a);
         list_rows(u, o, outputs, 0, pointers);
-        emit(u, taps_of(u->p, s->a), s->a < 0 ? one : factor(u, s->a), pointers, outputs,
-             u->y_at + o * y_step, y_step);
+        emit(u, u->p->ker[s->a], factor(u, s->a), pointers, outputs, u->y_at + o * y_step, y_step);
     }
 }
 
@@ -633,20 +749,23 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     u.factors = j->packed + filter * s->filter_bytes;
     u.bias = j->epilogue->bias ? load(j->epilogue->bias, filter, p->dtype) : -0.0;
     if (p->boundary == FC_CONSTANT) {
-        const double value = rounded(p->cval[0], p->dtype);
-        fill(u.work + s->fixed_at, (u.high - u.low) * s->unit, value, s->bytes);
+        const double value = rounded(p->cval[0], s->dtype);
+        fill(u.work + s->fixed_at, (u.high - u.low) * s->unit, value, s->dtype);
         u.edge = value;
         for (int64_t d = 0; d < 2; d++) {
             const int64_t axis = d ? s->b : s->a;
             double sum = 0;
             if (axis < 0) continue;
-            for (int64_t r = 0; r < p->ker[axis]; r++) sum += load(factor(&u, axis), r, p->dtype) * u.edge;
+            for (int64_t r = 0; r < p->ker[axis]; r++) sum += load(factor(&u, axis), r, s->dtype) * u.edge;
             u.edge = sum;
         }
     }
+    if (s->along) find_borders(&u);
     const void **const pointers = (const void **)(u.work + s->pointers_at);
     const int sliding = s->a >= 0 && p->stride[s->a] == 1 && p->dilation[s->a] == 1;
-    if (s->b >= 0)
+    if (taps_of(p, s->a) == 1)
+        run_none(&u, pointers);
+    else if (s->b >= 0)
         run_two(&u, pointers);
     else if (sliding && is_box(&u, s->a))
         run_box(&u, pointers);
@@ -671,7 +790,8 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
 {
     geometry s;
     plan_geometry(p, config, kernels, threads, &s);
-    job j = {&s, kernels, x, packed, epilogue, y, workspace, is_dense(&s, p->x_s), is_dense(&s, p->y_s)};
+    const int x_dense = is_dense(&s, p->x_s), y_dense = is_dense(&s, p->y_s);
+    job j = {&s, kernels, x, packed, epilogue, y, workspace, x_dense && !s.from, x_dense, y_dense};
     fc_parallel(p->n * p->g * p->k * s.outer * s.a_bands * s.b_bands * s.chunks, threads, run_unit, &j);
 }
 

@@ -15,7 +15,9 @@
  */
 #include "vec.h"
 
-enum { ROWS = 4, VECTORS = VEC_REGISTERS >= 32 ? 4 : 2, VECTORS_1 = 8 };
+#define ROWS 4
+#define VECTORS (VEC_REGISTERS >= 32 ? 4 : 2)
+#define VECTORS_1 8
 
 #define T float
 #define NAME(x) x##_f32
