@@ -108,13 +108,13 @@ def conversion_bytes(problem: Problem, solver: Solver) -> int:
     """Bytes of the copies that `Plan.__call__` makes when stored and computed dtypes differ."""
     size = numpy_dtype(problem.accumulator).itemsize
     shapes = (
-        (problem.accumulator if solver.reads_stored(problem) else problem.x_dtype, problem.x_shape),
-        (problem.w_dtype, problem.w_shape),
-        (problem.accumulator if solver.writes_stored(problem) else problem.y_dtype, problem.y_shape),
+        (problem.x_dtype, problem.x_shape, solver.reads_stored(problem)),
+        (problem.w_dtype, problem.w_shape, False),
+        (problem.y_dtype, problem.y_shape, solver.writes_stored(problem)),
     )
     total = 0
-    for stored, shape in shapes:
-        if stored != problem.accumulator:
+    for stored, shape, in_cache in shapes:
+        if stored != problem.accumulator and not in_cache:
             count = 1
             for extent in shape:
                 count *= extent

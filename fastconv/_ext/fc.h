@@ -201,7 +201,8 @@ typedef struct {
  * widen: y[j] = x[j] for j < count.
  * cut:   y[j] = sums[j] cut towards zero, modulo 2^bits, NaN and Inf as 0, from j = begin on. Stops
  *        before the first vector with a sum that lies within `near` of a whole number, and returns its
- *        beginning, or that of the tail. Negative: stops nowhere, and returns count.
+ *        beginning, or that of the tail. Negative: cuts them all, some at a time, and returns
+ *        where to go on.
  * exact: one such vector from its products: y[j] = sum over t < taps of w[t] * x[t][j], in double, cut,
  *        for at most `lanes` j. */
 typedef struct {

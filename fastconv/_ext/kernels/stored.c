@@ -13,15 +13,6 @@
 
 #include "vec.h"
 
-/* Whether all bits of a vector are set. */
-FC_INLINE int fc_all(const void *vector)
-{
-    uint64_t bits[VEC_BYTES / 8], all = ~(uint64_t)0;
-    memcpy(bits, vector, VEC_BYTES);
-    for (size_t i = 0; i < VEC_BYTES / 8; i++) all &= bits[i];
-    return all == ~(uint64_t)0;
-}
-
 /* Cuts one sum of any size. */
 static int64_t cut_one(double v)
 {

@@ -29,4 +29,23 @@
 
 #define FC_INLINE static inline __attribute__((always_inline))
 
+#if defined(FC_ISA_avx512) || defined(FC_ISA_avx2)
+#include <immintrin.h>
+#endif
+
+/* Whether all bits of a vector are set, at any address. */
+FC_INLINE int fc_all(const void *vector)
+{
+#if defined(FC_ISA_avx512)
+    return _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(vector), _mm512_set1_epi64(-1)) == 0;
+#elif defined(FC_ISA_avx2)
+    return _mm256_movemask_epi8(_mm256_loadu_si256((const __m256i *)vector)) == -1;
+#else
+    uint64_t bits[VEC_BYTES / 8], all = ~(uint64_t)0;
+    __builtin_memcpy(bits, vector, VEC_BYTES);
+    for (int i = 0; i < VEC_BYTES / 8; i++) all &= bits[i];
+    return all == ~(uint64_t)0;
+#endif
+}
+
 #endif
