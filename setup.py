@@ -79,4 +79,5 @@ extension = Extension(
     depends=[str(p) for p in sorted(EXT.rglob("*")) if p.suffix in (".h", ".inc", ".pyx")],
 )
 
-setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildExt})
+if __name__ == "__main__":  # tests read the tables above
+    setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildExt})

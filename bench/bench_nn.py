@@ -37,6 +37,46 @@ class Prepared(common.Timed):
         self.plan(self.x, out=self.out)
 
 
+class Epilogue(common.Timed):
+    """A residual layer, finished in the convolution or by passes of NumPy over its output."""
+
+    params = (
+        [t for t in shapes.NN.values() if t.split()[0] == "conv2d"],
+        ["relu", "silu", "gelu"],
+        ["fused", "separate"],
+    )
+    param_names = ("layer", "activation", "how")
+
+    def setup(self, text: str, activation: str, how: str) -> None:
+        import numpy as np
+        import scipy.special
+
+        import fastconv
+
+        common.without_wisdom()
+        c = shapes.case(text)
+        x, w = shapes.arrays(c)
+        options = c.options if how == "separate" else {**c.options, "activation": activation}
+        plan = fastconv.plan(fastconv.conv2d, x, w, **options)
+        y = plan(x)
+        residual, one = np.ones_like(y), y.dtype.type(1)
+
+        def separate() -> None:
+            plan(x, out=y)
+            np.add(y, residual, out=y)
+            if activation == "relu":
+                np.maximum(y, 0, out=y)
+            elif activation == "silu":
+                np.multiply(y, scipy.special.expit(y), out=y)
+            else:
+                np.multiply(y, one / 2 * (one + scipy.special.erf(y * one / 2**0.5)), out=y)
+
+        self.call = separate if how == "separate" else lambda: plan(x, out=y, residual=residual)
+
+    def time_call(self, text: str, activation: str, how: str) -> None:
+        self.call()
+
+
 class Ratio(common.Against):
     params = (list(shapes.NN.values()), ["torch"])
     param_names = ("layer", "peer")

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _planner
+from fastconv._epilogue import Activation
 from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, compute_name, dtype_name
@@ -74,6 +75,8 @@ def run(
     cval: complex = 0.0,
     flip: bool = False,
     bias: Array | None = None,
+    residual: Array | None = None,
+    activation: Activation | None = None,
     out: Array | None = None,
     dtype: Any = None,
     out_dtype: Any = None,
@@ -92,6 +95,10 @@ def run(
     w : array, (K, C / groups, *kernel)
     padding : (before, after) pairs
         In samples of the dilated input; negative ones cut it, where zeros or a constant extend it.
+    residual : array, optional
+        Of the output's shape, added to the sums; may share memory with anything.
+    activation : Activation, optional
+        Applied last.
     dtype : dtype, optional
         What sums are computed in; by default what x and w promote to, float32 for 16-bit floats.
     out : array, optional
@@ -105,8 +112,8 @@ def run(
         out[...] = run(
             x, w, stride=stride, dilation=dilation, input_dilation=input_dilation, padding=padding,
             groups=groups, boundary=boundary, cval=cval, flip=flip, bias=bias, dtype=dtype,
-            out_dtype=out.dtype, method=method, config=config, accuracy=accuracy, threads=threads,
-            workspace_limit=workspace_limit,
+            residual=residual, activation=activation, out_dtype=out.dtype, method=method,
+            config=config, accuracy=accuracy, threads=threads, workspace_limit=workspace_limit,
         )  # fmt: skip
         return out
     if any(lo < 0 or hi < 0 for lo, hi in padding):
@@ -149,12 +156,9 @@ def run(
         return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
     if y.size == 0:
         return y
-    if step.is_empty:
-        y[...] = 0
-        if bias is not None:
-            y += bias.reshape(-1, *(1,) * step.problem.ndim).astype(y.dtype)
-        return y
-    step(x, step.pack_stored(w) if packed is None else packed, bias, y)
+    if packed is None and not step.is_empty:
+        packed = step.pack_stored(w)
+    step(x, packed, bias, y, residual, activation)
     return y
 
 
@@ -258,11 +262,12 @@ def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class FrontEnd:
-    """Which parameters of a front-end function are the data, the kernel and the output."""
+    """Which parameters of a function are the data, the kernel, the output; has it a residual?"""
 
     data: str
     kernel: str | None
     out: str
+    residual: bool
 
 
 _front_ends: dict[Callable[..., Any], FrontEnd] = {}
@@ -273,7 +278,8 @@ def front_end(data: str, kernel: str | None, out: str = "out") -> Callable[[_F],
     """Decorator: let `plan`, `candidates` and `tune` take the function, which stays as it is."""
 
     def register(function: _F) -> _F:
-        _front_ends[function] = FrontEnd(data, kernel, out)
+        residual = "residual" in inspect.signature(function).parameters
+        _front_ends[function] = FrontEnd(data, kernel, out, residual)
         return function
 
     return register
@@ -307,8 +313,13 @@ class Plan:
         self._arguments = arguments
         self._steps = steps
 
-    def __call__(self, x: npt.ArrayLike, out: Array | None = None) -> Any:
-        """Run on data of the planned shape and dtype; ValueError or TypeError on any other."""
+    def __call__(
+        self, x: npt.ArrayLike, out: Array | None = None, residual: npt.ArrayLike | None = None
+    ) -> Any:
+        """Run on data of the planned shape and dtype; ValueError or TypeError on any other.
+
+        A `residual` is that of this call, in place of one given when the plan was made.
+        """
         x = np.asanyarray(x)
         if x.shape != self._shape:
             raise ValueError(f"expected data of the planned shape {self._shape}, got {x.shape}")
@@ -317,6 +328,10 @@ class Plan:
         arguments = {**self._arguments, self._front.data: x}
         if out is not None:
             arguments[self._front.out] = out
+        if residual is not None:
+            if not self._front.residual:
+                raise TypeError(f"{self._function.__name__} takes no residual")
+            arguments["residual"] = residual
         token = _replay.set(iter(self._steps))
         try:
             return self._function(**arguments)

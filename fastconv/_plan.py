@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastconv._epilogue import FUSED, NOTHING, Activation, Epilogue, residual_like
 from fastconv._problem import Array, Problem, numpy_dtype
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Plan(abc.ABC):
         self._dtype = numpy_dtype(problem.accumulator)
         stored = solver.reads_stored(problem)
         self._x_dtype = numpy_dtype(problem.x_dtype) if stored else self._dtype
+        self._fuses = problem.accumulator in FUSED
         stored = solver.writes_stored(problem)
         self._y_dtype = numpy_dtype(problem.y_dtype) if stored else self._dtype
         back = (slice(None, None, -1),) * problem.ndim
@@ -40,7 +42,7 @@ class Plan(abc.ABC):
 
     @property
     def workspace_bytes(self) -> int:
-        """Bytes that one call takes beyond x, w and y."""
+        """Bytes that one call takes beyond x, w, y and a residual that cannot be read in place."""
         return self.solver.workspace(self.problem, self.config) + conversion_bytes(
             self.problem, self.solver
         )
@@ -50,26 +52,50 @@ class Plan(abc.ABC):
         """Weights in the form that `execute` wants: packed, transformed, or as they are."""
 
     @abc.abstractmethod
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
-        """Write every element of y; x and packed are only read."""
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
+        """Write every element of y, finished as `epilogue` says; x and packed are only read."""
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
         return self.pack(_native(w if self._flip is None else w[self._flip], self._dtype))
 
-    def __call__(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
-        """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`."""
-        if bias is not None:
-            bias = np.ascontiguousarray(bias, dtype=self._dtype)
-        if y.dtype == self._y_dtype and y.flags.aligned and _whole_strides(y):
-            self.execute(_native(x, self._x_dtype), packed, bias, y)
-            return
-        wide = np.empty(self.problem.y_shape, dtype=self._y_dtype)
-        self.execute(_native(x, self._x_dtype), packed, bias, wide)
-        if self.problem.dtype == "bool":
-            y[...] = wide != 0
+    def __call__(
+        self, x: Array, packed: Any, bias: Array | None, y: Array, residual: Array | None = None,
+        activation: Activation | None = None,
+    ) -> None:  # fmt: skip
+        """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`.
+
+        ``y = activation(conv + bias + residual)``; residual is of y's shape and may be y.
+        """
+        if self._y_dtype != self._dtype and (residual is not None or activation is not None):
+            raise TypeError(f"expected results in {self._dtype} for a residual or an activation")
+        own = y.dtype == self._y_dtype and y.flags.aligned and _whole_strides(y)
+        to = y if own else np.empty(self.y_shape, self._y_dtype)
+        epilogue = None
+        if bias is not None or residual is not None or activation is not None:
+            if bias is not None:
+                bias = np.ascontiguousarray(bias, dtype=self._dtype)
+            if residual is not None:
+                found = residual_like(residual, to)
+                if found is None:
+                    to = np.empty(self.y_shape, self._y_dtype)
+                    found = residual_like(residual, to)
+                residual = found
+            epilogue = Epilogue(bias, residual, activation)
+        if self.is_empty:
+            (epilogue or NOTHING).fill(to)
+        elif epilogue is None or self._fuses:
+            self.execute(_native(x, self._x_dtype), packed, epilogue, to)
         else:
-            store(wide, y)
+            self.execute(
+                _native(x, self._x_dtype),
+                packed,
+                epilogue._replace(residual=None, activation=None),
+                to,
+            )
+            epilogue.finish(to)
+        if to is not y:
+            store(to != 0 if self.problem.dtype == "bool" else to, y)
 
 
 def store(y: Array, out: Array) -> None:

@@ -7,6 +7,9 @@ l, padding a and C/g channels in the group of filter k ::
 
     y[n, k, o] = bias[k] + sum over c, r of  X[n, c, o*u + r*l - a] * w[k, c, r]
 
+The forward functions finish their result where it is made: with `residual` and `activation` it is
+``activation(y + residual)``, at less than the cost of a pass over y for each.
+
 Arrays may have any strides and byte order and are read where they lie. x, w and bias share one
 dtype, which is the result's: nothing is promoted or narrowed. float16 and bfloat16 (of ml_dtypes)
 are summed in float32 and rounded once; integers wrap around as NumPy's do.
@@ -36,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv._engine import front_end, run
+from fastconv._epilogue import ActivationLike, activation_of
 from fastconv._problem import MAX_SIZE, Array
 from fastconv._solver import Config
 
@@ -158,6 +162,21 @@ def _bias(bias: npt.ArrayLike | None, filters: int, x: Array, out: Array | None)
     if b.shape != (filters,):
         raise ValueError(f"expected bias of shape {(filters,)}, got {b.shape}")
     return b.copy() if out is not None and np.may_share_memory(b, out) else b
+
+
+def _residual(residual: npt.ArrayLike | None, shape: tuple[int, ...], x: Array) -> Array | None:
+    if residual is None:
+        return None
+    r = _array("residual", residual)
+    _same_dtype("residual", r, x)
+    if r.shape == shape:
+        return r
+    try:
+        return np.broadcast_to(r, shape)
+    except ValueError:
+        raise ValueError(
+            f"expected residual of a shape that broadcasts to {shape}, got {r.shape}"
+        ) from None
 
 
 def _check_out(out: Any, shape: tuple[int, ...], x: Array) -> None:
@@ -367,15 +386,17 @@ def _first(a: Array, batched: bool, channels_last: bool) -> Array:
 
 
 def _solve(
-    x: Array, w: Array, g: _Geometry, bias: Array | None, out: Array | None, **how: Any
-) -> Array:
+    x: Array, w: Array, g: _Geometry, bias: Array | None, out: Array | None,
+    residual: Array | None = None, **how: Any,
+) -> Array:  # fmt: skip
     """`run` on data in the caller's layout, into an array of that layout."""
     y = out
     if y is None and g.channels_last:
         y = np.empty(g.shape, x.dtype.newbyteorder("="))
     result = run(
         _first(x, g.batched, g.channels_last), w, dilation=g.dilation, padding=g.padding, bias=bias,
-        out=None if y is None else _first(y, g.batched, g.channels_last), out_dtype=x.dtype, **how,
+        out=None if y is None else _first(y, g.batched, g.channels_last), out_dtype=x.dtype,
+        residual=None if residual is None else _first(residual, g.batched, g.channels_last), **how,
     )  # fmt: skip
     if y is not None:
         return y
@@ -385,7 +406,7 @@ def _solve(
 def _conv(
     n: int, x: npt.ArrayLike, w: npt.ArrayLike, bias: npt.ArrayLike | None, stride: Sizes,
     padding: Padding, dilation: Sizes, groups: SupportsIndex, padding_mode: str, layout: str,
-    out: Array | None, **how: Any,
+    out: Array | None, residual: npt.ArrayLike | None, activation: ActivationLike, **how: Any,
 ) -> Array:  # fmt: skip
     x, w = _array("x", x), _array("w", w)
     _same_dtype("w", w, x)
@@ -396,13 +417,17 @@ def _conv(
     )  # fmt: skip
     if out is not None:
         _check_out(out, g.shape, x)
-    b = _bias(bias, w.shape[0], x, out)
-    return _solve(x, w, g, b, out, stride=g.stride, groups=groups, boundary=g.boundary, **how)
+    b, r = _bias(bias, w.shape[0], x, out), _residual(residual, g.shape, x)
+    return _solve(
+        x, w, g, b, out, r, activation=activation_of(activation, x.dtype), stride=g.stride,
+        groups=groups, boundary=g.boundary, **how,
+    )  # fmt: skip
 
 
 def _scatter(
-    x: Array, w: Array, g: _Geometry, groups: int, bias: Array | None, out: Array | None, **how: Any
-) -> Array:
+    x: Array, w: Array, g: _Geometry, groups: int, bias: Array | None, out: Array | None,
+    residual: Array | None = None, **how: Any,
+) -> Array:  # fmt: skip
     """The adjoint of a convolution by w (C, K / groups, *kernel): zeros go between x's samples."""
     c, k, *kernel = w.shape
     if groups == 1:
@@ -410,13 +435,15 @@ def _scatter(
     else:
         w = w.reshape(groups, c // groups, k, *kernel).swapaxes(1, 2)
         w = w.reshape(groups * k, c // groups, *kernel)
-    return _solve(x, w, g, bias, out, input_dilation=g.stride, groups=groups, flip=True, **how)
+    return _solve(
+        x, w, g, bias, out, residual, input_dilation=g.stride, groups=groups, flip=True, **how
+    )
 
 
 def _conv_transpose(
     n: int, x: npt.ArrayLike, w: npt.ArrayLike, bias: npt.ArrayLike | None, stride: Sizes,
     padding: Padding, output_padding: Sizes, groups: SupportsIndex, dilation: Sizes, layout: str,
-    out: Array | None, **how: Any,
+    out: Array | None, residual: npt.ArrayLike | None, activation: ActivationLike, **how: Any,
 ) -> Array:  # fmt: skip
     x, w = _array("x", x), _array("w", w)
     _same_dtype("w", w, x)
@@ -428,7 +455,9 @@ def _conv_transpose(
     )  # fmt: skip
     if out is not None:
         _check_out(out, g.shape, x)
-    return _scatter(x, w, g, groups, _bias(bias, w.shape[1] * groups, x, out), out, **how)
+    b, r = _bias(bias, w.shape[1] * groups, x, out), _residual(residual, g.shape, x)
+    how["activation"] = activation_of(activation, x.dtype)
+    return _scatter(x, w, g, groups, b, out, r, **how)
 
 
 def _conv_input(
@@ -489,6 +518,8 @@ def conv1d(
     *,
     padding_mode: str = "zeros",
     layout: str = "NC*",
+    residual: npt.ArrayLike | None = None,
+    activation: ActivationLike = None,
     out: Array | None = None,
     method: str = "auto",
     config: Config | None = None,
@@ -524,6 +555,12 @@ def conv1d(
     layout : str, default "NC*"
         "NC*" for channels before space, "N*C" for channels last; also "NCW" or "NCL", "NWC" or
         "NLC". w is channels first in either.
+    residual : array_like, optional
+        Added to the result; of the same dtype, of the result's shape or one that broadcasts to it.
+        May be `out`. It is read in place when it lies in memory as the result does and apart from
+        it, and copied otherwise.
+    activation : {"relu", "relu6", "silu", "gelu"} or ("clamp", low, high), optional
+        Applied last, while the result is in cache; see the notes of `conv2d`.
     out : array, optional
         Where to write the result: of its shape and dtype, any strides; may overlap the inputs.
     method : str, default "auto"
@@ -567,8 +604,8 @@ def conv1d(
     """
     return _conv(
         1, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, out,
-        method=method, config=config, accuracy=accuracy,
-        threads=threads, workspace_limit=workspace_limit,
+        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
+        workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -584,6 +621,8 @@ def conv2d(
     *,
     padding_mode: str = "zeros",
     layout: str = "NC*",
+    residual: npt.ArrayLike | None = None,
+    activation: ActivationLike = None,
     out: Array | None = None,
     method: str = "auto",
     config: Config | None = None,
@@ -619,6 +658,12 @@ def conv2d(
     layout : str, default "NC*"
         "NC*" for channels before space, "N*C" for channels last; also "NCHW" and "NHWC". w is
         channels first in either.
+    residual : array_like, optional
+        Added to the result; of the same dtype, of the result's shape or one that broadcasts to it.
+        May be `out`. It is read in place when it lies in memory as the result does and apart from
+        it, and copied otherwise.
+    activation : {"relu", "relu6", "silu", "gelu"} or ("clamp", low, high), optional
+        Applied last, while the result is in cache; see Notes.
     out : array, optional
         Where to write the result: of its shape and dtype, any strides; may overlap the inputs.
     method : str, default "auto"
@@ -655,6 +700,13 @@ def conv2d(
     -----
     Sums of float16 and bfloat16 are kept in float32 and rounded once, after the bias. Sums of
     integers wrap around.
+
+    With s the result before it, an `activation` gives max(s, 0) for "relu", min(max(s, 0), 6) for
+    "relu6", min(max(s, low), high) for ("clamp", low, high), where None is no limit,
+    s / (1 + exp(-s)) for "silu", and s * (1 + erf(s / sqrt(2))) / 2 for "gelu", PyTorch's default.
+    NaN stays NaN. "silu" and "gelu" add at most 6 units in the last place, subnormal results
+    included, and of minus infinity they are 0, the limit. Integers can be clamped, and neither
+    complex data nor bools be activated.
 
     Let eps be that of the dtype summed in, S the sum of abs(x) * abs(w) over an output's window,
     and B the largest abs(x) of a tile or block times the sum of abs(w). ``accuracy="strict"``
@@ -700,8 +752,8 @@ def conv2d(
     """
     return _conv(
         2, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, out,
-        method=method, config=config, accuracy=accuracy,
-        threads=threads, workspace_limit=workspace_limit,
+        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
+        workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -717,6 +769,8 @@ def conv3d(
     *,
     padding_mode: str = "zeros",
     layout: str = "NC*",
+    residual: npt.ArrayLike | None = None,
+    activation: ActivationLike = None,
     out: Array | None = None,
     method: str = "auto",
     config: Config | None = None,
@@ -752,6 +806,12 @@ def conv3d(
     layout : str, default "NC*"
         "NC*" for channels before space, "N*C" for channels last; also "NCDHW" and "NDHWC". w is
         channels first in either.
+    residual : array_like, optional
+        Added to the result; of the same dtype, of the result's shape or one that broadcasts to it.
+        May be `out`. It is read in place when it lies in memory as the result does and apart from
+        it, and copied otherwise.
+    activation : {"relu", "relu6", "silu", "gelu"} or ("clamp", low, high), optional
+        Applied last, while the result is in cache; see the notes of `conv2d`.
     out : array, optional
         Where to write the result: of its shape and dtype, any strides; may overlap the inputs.
     method : str, default "auto"
@@ -794,8 +854,8 @@ def conv3d(
     """
     return _conv(
         3, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, out,
-        method=method, config=config, accuracy=accuracy,
-        threads=threads, workspace_limit=workspace_limit,
+        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
+        workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -811,6 +871,8 @@ def conv_transpose1d(
     dilation: Sizes = 1,
     *,
     layout: str = "NC*",
+    residual: npt.ArrayLike | None = None,
+    activation: ActivationLike = None,
     out: Array | None = None,
     method: str = "auto",
     config: Config | None = None,
@@ -846,6 +908,12 @@ def conv_transpose1d(
     layout : str, default "NC*"
         "NC*" for channels before space, "N*C" for channels last; also "NCW" or "NCL", "NWC" or
         "NLC". w is channels first in either.
+    residual : array_like, optional
+        Added to the result; of the same dtype, of the result's shape or one that broadcasts to it.
+        May be `out`. It is read in place when it lies in memory as the result does and apart from
+        it, and copied otherwise.
+    activation : {"relu", "relu6", "silu", "gelu"} or ("clamp", low, high), optional
+        Applied last, while the result is in cache; see the notes of `conv2d`.
     out : array, optional
         Where to write the result: of its shape and dtype, any strides; may overlap the inputs.
     method : str, default "auto"
@@ -887,8 +955,8 @@ def conv_transpose1d(
     """
     return _conv_transpose(
         1, x, w, bias, stride, padding, output_padding, groups, dilation, layout, out,
-        method=method, config=config, accuracy=accuracy,
-        threads=threads, workspace_limit=workspace_limit,
+        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
+        workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -904,6 +972,8 @@ def conv_transpose2d(
     dilation: Sizes = 1,
     *,
     layout: str = "NC*",
+    residual: npt.ArrayLike | None = None,
+    activation: ActivationLike = None,
     out: Array | None = None,
     method: str = "auto",
     config: Config | None = None,
@@ -939,6 +1009,12 @@ def conv_transpose2d(
     layout : str, default "NC*"
         "NC*" for channels before space, "N*C" for channels last; also "NCHW" and "NHWC". w is
         channels first in either.
+    residual : array_like, optional
+        Added to the result; of the same dtype, of the result's shape or one that broadcasts to it.
+        May be `out`. It is read in place when it lies in memory as the result does and apart from
+        it, and copied otherwise.
+    activation : {"relu", "relu6", "silu", "gelu"} or ("clamp", low, high), optional
+        Applied last, while the result is in cache; see the notes of `conv2d`.
     out : array, optional
         Where to write the result: of its shape and dtype, any strides; may overlap the inputs.
     method : str, default "auto"
@@ -986,8 +1062,8 @@ def conv_transpose2d(
     """
     return _conv_transpose(
         2, x, w, bias, stride, padding, output_padding, groups, dilation, layout, out,
-        method=method, config=config, accuracy=accuracy,
-        threads=threads, workspace_limit=workspace_limit,
+        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
+        workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -1003,6 +1079,8 @@ def conv_transpose3d(
     dilation: Sizes = 1,
     *,
     layout: str = "NC*",
+    residual: npt.ArrayLike | None = None,
+    activation: ActivationLike = None,
     out: Array | None = None,
     method: str = "auto",
     config: Config | None = None,
@@ -1038,6 +1116,12 @@ def conv_transpose3d(
     layout : str, default "NC*"
         "NC*" for channels before space, "N*C" for channels last; also "NCDHW" and "NDHWC". w is
         channels first in either.
+    residual : array_like, optional
+        Added to the result; of the same dtype, of the result's shape or one that broadcasts to it.
+        May be `out`. It is read in place when it lies in memory as the result does and apart from
+        it, and copied otherwise.
+    activation : {"relu", "relu6", "silu", "gelu"} or ("clamp", low, high), optional
+        Applied last, while the result is in cache; see the notes of `conv2d`.
     out : array, optional
         Where to write the result: of its shape and dtype, any strides; may overlap the inputs.
     method : str, default "auto"
@@ -1080,8 +1164,8 @@ def conv_transpose3d(
     """
     return _conv_transpose(
         3, x, w, bias, stride, padding, output_padding, groups, dilation, layout, out,
-        method=method, config=config, accuracy=accuracy,
-        threads=threads, workspace_limit=workspace_limit,
+        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
+        workspace_limit=workspace_limit,
     )  # fmt: skip
 
 

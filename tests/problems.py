@@ -162,10 +162,42 @@ EDGES = (
     *(f"conv2d f32 n1 c3 h{h} w{w} k4 r3 s3 p1" for h, w in ((4, 5), (6, 4), (7, 25), (13, 8))),
 )
 
+#: One input channel a filter: pieces of rows, bands, edges wider than a vector, merged axes.
+DEPTHWISE = (
+    *(f"conv2d f32 n2 c3 h9 w{w} k3 r3 s3 g3 p1" for w in (1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 63)),
+    *(f"conv2d f64 n1 c2 h{h} w21 k4 r3 s3 g2 p1{u}" for h in (1, 2, 3, 6, 7) for u in ("", " u2")),
+    "conv2d f32 n1 c3 h20 w400 k3 r3 s3 g3 p1",  # rows read in place between strips
+    "conv2d f32 n1 c1 h12 w600 k1 r5 s7 p9,20 reflect",  # edges of more than a vector
+    "conv2d f64 n1 c1 h11 w300 k2 r3 s4 p1:0,2:3 wrap threads3",
+    "conv2d f32 n1 c1 h7 w500 k1 r4 s3 p5 constant=-1.25",  # whole rows beyond the ends
+    "conv2d f32 n1 c2 h40 w300 k2 r5 s3 g2 p4,2 l3,2 mirror",  # dilated rows: several phases
+    "conv2d f64 n1 c2 h40 w90 k2 r7 s5 g2 p4 u3,2 l2,3",
+    "conv2d f32 n1 c2 h60 w61 k2 r3 s3 g2 p1 u2 threads8",
+    "conv2d f32 n1 c2 h15 w40 k2 r1 s3 g2 p0,1",
+    "conv2d f32 n1 c2 h15 w40 k2 r3 s1 g2 p1,0 nearest",
+    "conv3d f32 n1 c1 d20 h50 w3 k1 t3 r5 s1 p1,2,0 reflect",  # a picture: rows of 3 elements
+    "conv3d f64 n1 c2 d9 h10 w40 k2 t3 r1 s1 g2 p1,0,0",  # filtered along its first axis
+    "conv3d f32 n2 c2 d6 h7 w30 k2 t3 r3 s5 g2 p1,1,2 u2,1,1",
+    "conv4d f32 n1 c2 i3,4,5,20 k4 f2,3,1,5 g2 p1,1,0,2 wrap",
+    "conv1d f32 n1 c1 w40000 k1 s19 p18 flip threads2",  # several pieces of a row
+    "conv1d f64 n1 c1 w20000 k1 s300 p299 flip",
+    "conv1d f64 n3 c2 w5000 k2 s33 g2 p16 l2 threads2",
+    "conv1d f32 n1 c2 w9000 k2 s5 g2 p6 u3 l4",
+    "conv1d f32 n1 c1 w900 k1 s31 p15 reflect x:u8",  # stored otherwise: converted in strips
+    "conv2d f32 n1 c3 h12 w260 k3 r3 s3 g3 p1 x:i16",
+    "conv2d f64 n1 c1 h12 w260 k1 r3 s3 p1 mirror x:i8",
+    "conv2d i32 n1 c1 h9 w40 k1 r3 s3 p1 constant=-7 x:i8",
+    "conv2d f64 n1 c1 h9 w40 k1 r3 s3 p1 u2 x:f32 y:f32",
+    "conv1d i64 n1 c1 w5000 k1 s64 p63 flip",
+    "conv2d u32 n1 c2 h9 w40 k2 r3 s3 g2 p1 wrap",
+    "conv2d f32 n1 c2 h9 w40 k2 r3 s3 g2 p1 N*C",
+    "conv2d f32 n1 c2 h9 w400 k2 r3 s3 g2 p1 strided",
+)
+
 #: One string a bug: the shape on which it was seen.
 FIXED: tuple[str, ...] = ()
 
-PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + FIXED
+PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + FIXED
 
 #: Solvers whose bound is against B, the largest sample times the sum of magnitudes of a filter,
 #: because they mix windows.

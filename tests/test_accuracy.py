@@ -192,7 +192,7 @@ def test_cancelling_kernels_over_nearly_constant_data() -> None:
     w = np.tile(np.float32([[0, 1, 0], [1, -4, 1], [0, 1, 0]]), (8, 256, 1, 1))
     y, s = oracle(Problem.parse("conv2d f32 n1 c256 h28 w28 k8 r3 s3"), x, w)
     for m in (2, 4):
-        config = {"isa": this_machine().isa, "m": m, "plane_bytes": this_machine().l2 // 4}
+        config = {"isa": this_machine().isa, "m": m, "cache_bytes": this_machine().l2 // 2}
         assert (abs(run(x, w, method="winograd", config=config) - y) <= s / 10).all()
 
 

@@ -27,6 +27,13 @@ LAYER = Problem.parse("conv2d f64 n2 c4 h9 w10 k6 r3 s3")
 NAMES = [s.name for s in SOLVERS if s.device == "cpu" and s.why_not(LAYER) is None]
 
 
+def operands(method: str) -> tuple[Array, Array, dict[str, Any]]:
+    """x, w and options that a method accepts, with an output of shape (2, 6, 7, 8)."""
+    if method == "depthwise":
+        return X[:, :3].copy(), W[:, :1].copy(), {"method": method, "groups": 3}
+    return X, W, {"method": method}
+
+
 @given(case=cases())
 @settings(max_examples=150)
 def test_run(case: tuple[Problem, Array, Array]) -> None:
@@ -87,23 +94,25 @@ def test_negative_padding_of_two_axes() -> None:
 @pytest.mark.parametrize("method", NAMES)
 def test_out(method: str) -> None:
     """Any strides; the same object comes back; nothing beside it is touched."""
-    expected = run(X, W, method=method)
+    x, w, same = operands(method)
+    expected = run(x, w, **same)
     for order in ("C", "F"):
         out = np.empty(expected.shape, order=order)
-        assert run(X, W, out=out, method=method) is out
+        assert run(x, w, out=out, **same) is out
         np.testing.assert_allclose(out, expected, rtol=0, atol=1e-12)
     buffer = np.full((2, 6, 7, 20), 7.0)
-    run(X, W, out=buffer[..., 16:0:-2], method=method)
+    run(x, w, out=buffer[..., 16:0:-2], **same)
     np.testing.assert_allclose(buffer[..., 16:0:-2], expected, rtol=0, atol=1e-12)
     assert (buffer[..., 1::2] == 7).all() and (buffer[..., [0, 18]] == 7).all()
     single = np.empty(expected.shape, np.float32)
-    np.testing.assert_array_equal(run(X, W, out=single, method=method), expected.astype("f4"))
+    np.testing.assert_array_equal(run(x, w, out=single, **same), expected.astype("f4"))
 
 
 @pytest.mark.parametrize("method", NAMES)
 def test_out_may_be_the_input(method: str) -> None:
-    w = RNG.standard_normal((4, 4, 3, 3))
-    same: dict[str, Any] = {"padding": ((1, 1), (1, 1)), "method": method}
+    groups = 4 if method == "depthwise" else 1
+    w = RNG.standard_normal((4, 4 // groups, 3, 3))
+    same: dict[str, Any] = {"padding": ((1, 1), (1, 1)), "method": method, "groups": groups}
     expected = run(X, w, **same)
     for index in (np.s_[:], np.s_[::-1], np.s_[..., ::-1]):
         x = X.copy()
@@ -137,8 +146,9 @@ def test_out_is_refused() -> None:
 def test_bias() -> None:
     bias = RNG.standard_normal(12)[::2]
     for method in NAMES:
-        y = run(X, W, bias=bias, method=method)
-        np.testing.assert_allclose(y, run(X, W) + bias[:, None, None], rtol=0, atol=1e-12)
+        x, w, same = operands(method)
+        y, plain = run(x, w, bias=bias, **same), run(x, w, **same)
+        np.testing.assert_allclose(y, plain + bias[:, None, None], rtol=0, atol=1e-12)
     wrongs: list[Any] = [np.ones(1), np.ones(5), np.ones(7), np.ones((6, 1)), np.float64(1)]
     for wrong in wrongs:
         with pytest.raises(ValueError, match="bias"):

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("every_thread")
 
 #: Small blocks of each driver, so that small problems have several and a part of one.
 BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
+    "depthwise": ({"strip_bytes": 1}, {"strip_bytes": 3000}),
     "direct": (
         {"plane_bytes": 1, "taps": 1, "filters": 1},
         {"plane_bytes": 700, "taps": 5, "filters": 4},
@@ -34,23 +35,23 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
     ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
     "separable": ({"row_bytes": 1}, {"row_bytes": 3000}),
-    "winograd": ({"plane_bytes": 1}, {"plane_bytes": 3000}),
+    "winograd": ({"cache_bytes": 1}, {"cache_bytes": 30000}),
 }
 
 DTYPES = ("f32", "f64", "c64", "c128", "i8", "u16", "i32", "u64", "bool")
 
 
 def drivers() -> list[Solver]:
-    problem = Problem.parse("conv2d f32 n1 c4 h12 w12 k4 r3 s3 p1")
-    one = Problem.parse("conv2d f32 n1 c1 h12 w12 k1 r3 s3 p1 rank1")
+    texts = ("conv2d f32 n1 c4 h12 w12 k4 r3 s3 p1", "conv2d f32 n1 c4 h12 w12 k4 r3 s3 g4 p1",
+             "conv2d f32 n1 c1 h12 w12 k1 r3 s3 p1 rank1")  # fmt: skip
     found = []
-    for solver in SOLVERS:
-        for tried in (problem, one):
-            if solver.device != "cpu" or solver in found or solver.why_not(tried) is not None:
-                continue
-            config = solver.configs(tried, this_machine())[0]
-            if isinstance(solver.plan(tried, config, this_machine()), DriverPlan):
-                found.append(solver)
+    for solver in (s for s in SOLVERS if s.device == "cpu"):
+        for problem in map(Problem.parse, texts):
+            if solver.why_not(problem) is None:
+                config = solver.configs(problem, this_machine())[0]
+                if isinstance(solver.plan(problem, config, this_machine()), DriverPlan):
+                    found.append(solver)
+                break
     return found
 
 
@@ -143,10 +144,25 @@ def test_taps(solver: Solver, isa: str, dtype: str, taps: int) -> None:
 @pytest.mark.parametrize("filters", (63, 64, 65, 68, 130))
 def test_many_filters(solver: Solver, isa: str, filters: int) -> None:
     for threads in (1, 3):
-        text = f"conv2d f32 n1 c2 h4 w5 k{filters} r3 s3 p1"
-        one = f"conv2d f32 n1 c1 h4 w5 k{filters} r3 s3 p1 rank1"
-        tried = [Problem.parse(t).replace(threads=threads) for t in (text, one)]
-        assert sum(check_all(solver, isa, problem) for problem in tried) > 0
+        texts = (f"conv2d f32 n1 c{c} h4 w5 k{filters} r3 s3 p1{rank}"
+                 for c, rank in ((1, ""), (2, ""), (1, " rank1")))  # fmt: skip
+        problems = (Problem.parse(text).replace(threads=threads) for text in texts)
+        tried = [check_all(solver, isa, problem) for problem in problems]
+        assert any(tried)
+
+
+@pytest.mark.parametrize("dtype", ("f32", "f64", "i32", "i64"))
+@pytest.mark.parametrize("kernel", ("r3 s3 p1", "r3 s3 p1 u2", "r5 s4 p2", "r1 s7 p0,3", "r4 s1"))
+def test_one_channel(solver: Solver, isa: str, dtype: str, kernel: str) -> None:
+    """Rows of every tail, around 4 vectors, and wide enough to be read in place."""
+    sizes = [(h, 23) for h in range(4, 11)]
+    sizes += [(5, w) for w in (*range(4, 70, 3), 126, 128, 131, 257, 300)]
+    tried = [
+        check_all(solver, isa, Problem.parse(f"conv2d {dtype} n1 c1 h{h} w{w} k1 {kernel}"))
+        for h, w in sizes
+    ]
+    if not any(tried):
+        pytest.skip(f"{solver.name} solves none of these")
 
 
 @pytest.mark.parametrize("text", [
@@ -311,6 +327,10 @@ def test_touches_nothing_beyond_its_arrays() -> None:
         "conv2d c128 n1 c2 h6 w7 k3 r2 s3", "conv2d u8 n1 c2 h7 w30 k5 r3 s3 p2 mirror",
         "conv2d i32 n1 c2 h7 w30 k5 r3 s3 l2", "conv2d f32 n1 c9 h5 w7 k9 r1 s1",
         "conv3d f32 n1 c2 d3 h4 w5 k3 t2 r3 s2 p1", "conv2d f32 n1 c5 h6 w5 k4 r3 s3 p2 e2 flip",
+        "conv2d f32 n1 c2 h7 w13 k2 r3 s3 g2 p1", "conv2d f32 n1 c2 h7 w300 k2 r3 s3 g2",
+        "conv2d f64 n2 c1 h6 w3 k1 r3 s2", "conv1d f64 n1 c1 w700 k1 s37",
+        "conv1d f32 n1 c1 w31 k1 s3", "conv2d f32 n1 c1 h5 w200 k1 r2 s5 x:u8",
+        "conv2d i64 n1 c1 h9 w150 k1 r3 s3 p1 wrap",
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(_FENCES)], input="\n".join(texts), text=True,

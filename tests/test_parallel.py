@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Array, arrays, oracle
+from problems import arrays, oracle
 
 from fastconv._engine import run
 from fastconv._planner import choose
@@ -56,18 +56,19 @@ def test_calls_from_many_threads(method: str) -> None:
     """Different shapes at once, each itself on two threads: the pool is shared, results are not."""
     jobs = []
     for i in range(12):
+        groups = 3 if method == "depthwise" else 1
         x = RNG.standard_normal((1 + i % 2, 3, 10 + i, 11)).astype("f4")
-        w = RNG.standard_normal((2 + i, 3, 3, 3)).astype("f4")
-        jobs.append((x, w, run(x, w, method=method, threads=2)))
+        w = RNG.standard_normal((groups * (2 + i), 3 // groups, 3, 3)).astype("f4")
+        jobs.append((x, w, groups, run(x, w, method=method, groups=groups, threads=2)))
     wrong: list[Any] = []
     begin = threading.Barrier(len(jobs))
 
     def work(i: int) -> None:
-        x, w, expected = jobs[i]
+        x, w, groups, expected = jobs[i]
         begin.wait()
         try:
             for _ in range(15):
-                y = run(x, w, method=method, threads=1 + i % 3)
+                y = run(x, w, method=method, groups=groups, threads=1 + i % 3)
                 if not np.allclose(y, expected, rtol=0, atol=1e-4):
                     wrong.append((i, np.abs(y - expected).max()))
         except BaseException as error:
@@ -81,7 +82,7 @@ def test_calls_from_many_threads(method: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("method", ["naive", "direct", "im2col"])
+@pytest.mark.parametrize("method", ["naive", "direct", "im2col", "depthwise"])
 def test_the_gil_is_released(method: str) -> None:
     """Another Python thread runs during a call of a driver.
 
@@ -189,14 +190,14 @@ def test_exits_with_idle_workers() -> None:
 
 def test_scratch_of_a_thread_is_its_own() -> None:
     """A large call, then a small one, then the large one again: scratch memory is reused."""
-    large = (
-        RNG.standard_normal((1, 4, 60, 60)).astype("f4"),
-        RNG.standard_normal((4, 4, 3, 3)).astype("f4"),
-    )
-    small: tuple[Array, Array] = (large[0][..., :8, :8].copy(), large[1])
+    x = RNG.standard_normal((1, 4, 60, 60)).astype("f4")
+    w = RNG.standard_normal((4, 4, 3, 3)).astype("f4")
     for method in METHODS:
-        first = [run(*a, method=method) for a in (large, small)]
-        again = [run(*a, method=method) for a in (large, small, large)]
+        groups = 4 if method == "depthwise" else 1
+        large = x, w[:, : 4 // groups]
+        small = x[..., :8, :8].copy(), w[:, : 4 // groups]
+        first = [run(*a, method=method, groups=groups) for a in (large, small)]
+        again = [run(*a, method=method, groups=groups) for a in (large, small, large)]
         np.testing.assert_array_equal(again[0], first[0])
         np.testing.assert_array_equal(again[1], first[1])
         np.testing.assert_array_equal(again[2], first[0])

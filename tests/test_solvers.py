@@ -24,7 +24,7 @@ from fastconv.solvers import BY_NAME, SOLVERS
 CPU = [solver for solver in SOLVERS if solver.device == "cpu"]
 
 #: Methods whose sums do not depend on how outputs are shared among threads.
-THREAD_INVARIANT = ("naive", "direct")
+THREAD_INVARIANT = ("naive", "direct", "depthwise")
 
 
 def configs(solver: Solver, problem: Problem) -> Iterator[Config]:

@@ -9,6 +9,7 @@ import pytest
 from problems import PROBLEMS, Array, arrays
 
 from fastconv import _planner
+from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._plan import Plan, conversion_bytes
@@ -26,7 +27,7 @@ class Seen(Plan):
     def pack(self, w: Array) -> Any:
         return w
 
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         self.x = x
         y[...] = 0
 

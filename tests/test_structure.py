@@ -34,6 +34,7 @@ LAYERS = (
     ("_tuner", "_wisdom"),
     ("solvers",),
     ("_accuracy", "_plan", "_solver"),
+    ("_epilogue",),
     ("_machine", "_problem", "_timer"),
     ("_ext",),
 )

@@ -8,11 +8,18 @@ from fastconv._problem import Problem
 
 DTYPES: tuple[str, ...]
 BOUNDARIES: tuple[str, ...]
+ACTIVATIONS: tuple[str, ...]
 
 def isas() -> tuple[str, ...]: ...
 def compiled_isas() -> tuple[str, ...]: ...
 def isa() -> str: ...
 def is_rank_one(w: npt.NDArray[Any]) -> bool: ...
+def finish(
+    y: npt.NDArray[Any],
+    residual: npt.NDArray[Any] | None,
+    activation: tuple[int, float, float] | None,
+    isa: str | None = None,
+) -> None: ...
 
 class Call:
     packed_bytes: int
@@ -33,6 +40,6 @@ class Call:
         self,
         x: npt.NDArray[Any],
         packed: npt.NDArray[np.uint8],
-        bias: npt.NDArray[Any] | None,
+        epilogue: tuple[Any, Any, tuple[int, float, float] | None] | None,
         y: npt.NDArray[Any],
     ) -> None: ...

@@ -21,7 +21,8 @@ cdef extern from "fc.h" nogil:
     enum: FC_CONFIGS
     enum: FC_ALIGN
     ctypedef enum fc_dtype:
-        pass
+        FC_F32
+        FC_F64
     ctypedef enum fc_boundary:
         pass
     ctypedef struct fc_problem:
@@ -67,6 +68,8 @@ cdef extern from "fc.h" nogil:
     const fc_driver *fc_find_driver(const char *)
     int fc_factorize(const fc_problem *, const void *, double *)
     int64_t fc_dtype_bytes(fc_dtype)
+    void fc_finish_run(const fc_problem *, const fc_kernels *, const fc_epilogue *, void *, int64_t,
+                       int64_t, int64_t) noexcept nogil
     ctypedef void fc_gemm(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *,
                           void *, void *, int *) noexcept nogil
     ctypedef struct fc_blas:
@@ -91,6 +94,7 @@ fc_blas_table.zgemm = <fc_gemm *>cython_blas.zgemm
 DTYPES = ("f32", "f64", "c64", "c128", "u8", "u16", "u32", "u64", "f80", "c160")
 STORED = (*DTYPES, "i8", "i16", "i32", "i64")
 BOUNDARIES = ("zeros", "constant", "reflect", "mirror", "nearest", "wrap")  # of fc_boundary
+ACTIVATIONS = ("identity", "clamp", "silu", "gelu")  # of fc_activation
 
 #: Workspaces up to this size stay with their thread: mapping pages costs about 0.25 us a 4 KB page.
 _KEPT_BYTES = 64 << 20
@@ -171,6 +175,46 @@ def is_rank_one(cnp.ndarray w):
             found = 0
             break
     return bool(found)
+
+
+cdef void _set_epilogue(fc_epilogue *e, bias, residual, activation):
+    """`activation` is (place in ACTIVATIONS, low, high) or None."""
+    memset(e, 0, sizeof(fc_epilogue))
+    if bias is not None:
+        e.bias = cnp.PyArray_DATA(<cnp.ndarray>bias)
+    if residual is not None:
+        e.residual = cnp.PyArray_DATA(<cnp.ndarray>residual)
+    if activation is not None:
+        e.activation = <fc_activation><int>activation[0]
+        e.low = activation[1]
+        e.high = activation[2]
+
+
+def finish(cnp.ndarray y, residual, activation, str isa=None):
+    """y = activation(y + residual) in place; both of the same strides, whatever these are."""
+    cdef fc_problem p
+    cdef fc_epilogue epilogue
+    cdef const fc_kernels *kernels = _kernels(isa or _isa)
+    cdef int64_t parts = 2 if y.dtype.kind == "c" else 1
+    cdef int64_t size = y.itemsize // parts, at, part, count, step
+    cdef int axis = -1  # becomes that of the least stride
+    if y.size == 0:
+        return
+    if y.flags.c_contiguous:
+        y = y.reshape(-1)
+    memset(&p, 0, sizeof(fc_problem))
+    p.dtype = FC_F32 if size == 4 else FC_F64
+    _set_epilogue(&epilogue, None, residual, activation)
+    cdef cnp.flatiter lines = cnp.PyArray_IterAllButAxis(y, &axis)
+    cdef char *first = <char *>cnp.PyArray_DATA(y)
+    count = cnp.PyArray_DIMS(y)[axis]
+    step = cnp.PyArray_STRIDES(y)[axis] // size
+    with nogil:
+        while cnp.PyArray_ITER_NOTDONE(lines):
+            at = (<char *>cnp.PyArray_ITER_DATA(lines) - first) // size
+            for part in range(parts):
+                fc_finish_run(&p, kernels, &epilogue, first, at + part, count, step)
+            cnp.PyArray_ITER_NEXT(lines)
 
 
 cdef class Call:
@@ -256,8 +300,12 @@ cdef class Call:
             self.driver.pack(&p, &self.config, self.kernels, source, target)
         return packed
 
-    def run(self, cnp.ndarray x, cnp.ndarray packed, cnp.ndarray bias, cnp.ndarray y):
-        """Write y; x and y are of the problem's shapes and any strides, bias may be None."""
+    def run(self, cnp.ndarray x, cnp.ndarray packed, epilogue, cnp.ndarray y):
+        """Write y; x and y are of the problem's shapes and any strides.
+
+        `epilogue` is None or (bias, residual, activation), each of which may be None; residual has
+        y's strides.
+        """
         cdef fc_problem p = self.problem
         p.x_n = cnp.PyArray_STRIDES(x)[0] // self.x_itemsize
         p.x_c = cnp.PyArray_STRIDES(x)[1] // self.x_itemsize
@@ -269,11 +317,12 @@ cdef class Call:
         cdef cnp.ndarray scratch = _scratch(self.workspace)
         cdef const void *xp = cnp.PyArray_DATA(x)
         cdef const void *wp = _aligned(packed)
-        cdef fc_epilogue epilogue
-        memset(&epilogue, 0, sizeof(fc_epilogue))
-        if bias is not None:
-            epilogue.bias = cnp.PyArray_DATA(bias)
+        cdef fc_epilogue finish
+        if epilogue is None:
+            memset(&finish, 0, sizeof(fc_epilogue))
+        else:
+            _set_epilogue(&finish, epilogue[0], epilogue[1], epilogue[2])
         cdef void *yp = cnp.PyArray_DATA(y)
         cdef void *ws = _aligned(scratch)
         with nogil:
-            self.driver.run(&p, &self.config, self.kernels, xp, wp, &epilogue, yp, ws, self.threads)
+            self.driver.run(&p, &self.config, self.kernels, xp, wp, &finish, yp, ws, self.threads)

@@ -165,25 +165,99 @@ typedef struct {
     fc_tile by_rows[FC_TILE_SIZES];
 } fc_tiles;
 
-/* Interpolation points of Winograd F(4x4, 3x3): 0, +-P, +-Q, inf. Rounding errors grow at most by
- * (max over rows of |A'| of sum |A'| |B'|1 max|G|)^2, which is 860 for the usual 1 and 2, 181 at the
- * best points 2/3 and 3/2, and 204 here, where every entry of A' and B' is exact in float. */
-#define FC_WINOGRAD_P 0.625
-#define FC_WINOGRAD_Q 1.5
-
-/* Winograd F(m x m, 3 x 3) on `columns` tiles at once, with a = m + 2 points a side.
- * input:  u[(i*a + j)*ldu + t] = (B' d B)[i][j] of tile t < columns, with d[i][j] at
- *         x[offset[i*a + j] + t]; peak[t] becomes the larger of itself and max abs(d), and NaN when
- *         a d is NaN.
- * output: z[(i*m + j)*columns + t] = (A' v A)[i][j], with v[i][j] at v[(i*a + j)*ldv + t]; returns
- *         whether any abs(z) is not above scale * peak[t], or not finite. */
+/* Winograd's F(m, r) along one axis: m outputs of r taps from m + r - 1 products, at the points 0,
+ * inf and `pairs` pairs +-points[pairs - 1][..]. Line 0 is an axis that is not transformed. */
 typedef struct {
-    int64_t m;
-    void (*input)(const void *x, const int64_t *offset, int64_t columns, void *u, int64_t ldu,
-                  void *peak);
-    int (*output)(const void *v, int64_t ldv, int64_t columns, const void *peak, double scale,
-                  void *z);
+    int64_t m, r, pairs;
+} fc_line;
+
+enum { FC_LINES = 4, FC_LINE_POINTS = 6 };
+static const fc_line fc_lines[FC_LINES] = {{1, 1, 0}, {2, 3, 1}, {4, 3, 2}, {2, 5, 2}};
+
+/* Rounding errors grow at most by the product over the axes of the maximum over rows of |A'| of
+ * sum |A'| |B'|1 max|G|: for F(4, 3) that is 29.3 at the usual points 1 and 2, 13.5 at the best, 2/3
+ * and 3/2, and 14.3 here, where every entry of A' and B' is exact in float. */
+static const double fc_points[2][2] = {{1}, {0.625, 1.5}};
+
+static inline int64_t fc_line_points(const fc_line *l) { return l->m + l->r - 1; }
+
+/* Channels whose products are summed before they are added to the sums so far: the error of a sum
+ * of C of one sign grows with CHANNELS + C / CHANNELS instead of C. */
+enum { FC_WINOGRAD_CHANNELS = 32 };
+
+/* `count` elements that lie together in one buffer and go to another. */
+typedef struct {
+    int64_t from, to, count;
+} fc_piece;
+
+/* Winograd on vectors whose lanes are tiles. Kernels are listed by their line; a is its points.
+ *
+ * input_rows: to[i*ldto + t] = (B' x)[i], of x[i] at x + i*ldx, for i < a and t < count, which may be
+ *     rounded up to whole vectors on both sides; peak[t] becomes the larger of itself and abs(x[i][t]).
+ * input_columns: u[(i*a + j)*ldu + t] = (B' x)[j] for a vector of tiles t and `rows` rows i, where
+ *     x[j] of lane t is x[i*ldx + t*m + j] for j < m, and j - m further from x + shift for the rest,
+ *     when `dense`; else x[i*ldx + j*shift + t].
+ * copy: pieces of `rows` rows; may write beyond a piece up to a whole vector.
+ * move: to[i*ldto + t] = from[i*ldfrom + t] for i < rows and t < count, and touches nothing else.
+ * output_rows: z[(i*columns + j)*count + t] = (A' v)[i] of v[i] at v[(i*columns + j)*ldv + t], i < m.
+ * output_columns: outputs j < m of `rows` rows i from v[(i*a + j)*ldv + t], plus bias, to
+ *     z[(i*count + t)*m + j] when `dense`, else to z[(i*m + j)*count + t]. Bit t % lanes of
+ *     suspect[((i*m + j)*count + t) / lanes] tells whether the output, without bias, is at most
+ *     scale * peak[t], or not finite; returns whether any is.
+ * product: v[k*ldv + t] = sum over c of w[c*mr + k] * u[c*ldu + t] for k < mr and t < vectors*lanes.
+ * filters: to[(i*a1 + j)*ldto + k] = (G0 w G1')[i][j] of the taps at w[k*w_k + at[r*r1 + s]], and 0 for
+ *     count <= k < mr; the taps go to raw, a filter after the other, and FC_WINOGRAD_ROWS of sums
+ *     grow by their sizes. */
+enum { FC_WINOGRAD_ROWS = 8 };
+typedef struct {
+    int64_t lanes, mr, vectors;
+    void (*input_rows[FC_LINES])(const void *x, int64_t ldx, int64_t count, void *to, int64_t ldto,
+                                 void *peak);
+    void (*input_columns[2][FC_LINES])(const void *x, int64_t ldx, int64_t shift, int64_t rows,
+                                       void *u, int64_t ldu);
+    void (*copy)(const void *from, int64_t ldfrom, int64_t rows, const fc_piece *pieces, int64_t count,
+                 void *to, int64_t ldto);
+    void (*move)(const void *from, int64_t ldfrom, int64_t rows, int64_t count, void *to, int64_t ldto);
+    void (*output_rows[FC_LINES])(const void *v, int64_t ldv, int64_t columns, int64_t count, void *z);
+    int (*output_columns[2][FC_LINES])(const void *v, int64_t ldv, int64_t rows, int64_t count,
+                                       const void *peak, double scale, double bias, void *z,
+                                       uint16_t *suspect);
+    void (*product[3])(int64_t channels, const void *u, int64_t ldu, const void *w, void *v,
+                       int64_t ldv);
+    void (*filters)(const double *g0, int64_t a0, int64_t r0, const double *g1, int64_t a1, int64_t r1,
+                    const void *w, int64_t w_k, const int64_t *at, int64_t count, void *raw,
+                    double *sums, void *to, int64_t ldto);
 } fc_winograd;
+
+/* y[i*step] = activation(y[i*step] + residual[i*step]) for i < count; residual may be NULL. */
+typedef struct {
+    void (*run)(void *y, const void *residual, int64_t count, int64_t step, const fc_epilogue *e);
+} fc_finisher;
+
+#define FC_DEPTHWISE_ROWS 4
+
+/* y[j][o] = sum over t, i, s of w[t][i - j u][s] * x[t][i][offset[s] + o] for j < rows, o < columns,
+ * where 0 <= i - j u < r; plus the bias. */
+typedef struct {
+    int64_t taps, r, s, u;  /* taps of the axes before; kernel rows, columns; stride of rows */
+    int64_t rows, columns;  /* of outputs; at most FC_DEPTHWISE_ROWS, at least `least` */
+    const void *const *x;   /* input row i of tap t begins at x[t * ldx + i * step] */
+    int64_t ldx, step;
+    const int64_t *offset;  /* of the column taps */
+    const void *w, *bias;   /* bias may be NULL */
+    void *y;
+    int64_t ldy;
+} fc_depthwise_block;
+
+/* rows takes any block. line takes those of one row and one kernel row, at least `lanes` wide, whose
+ * taps are `step` apart, a divisor of `lanes`: it loads a vector of x once for several taps.
+ * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
+typedef struct {
+    int64_t lanes, least;
+    void (*rows)(const fc_depthwise_block *);
+    void (*line)(const fc_depthwise_block *, int64_t step);
+    void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
+} fc_depthwise;
 
 /* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
  * x may lie anywhere and overlap; one that is NULL is left out. No y overlaps an x.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastconv._solver import Solver
+from fastconv.solvers.depthwise import Depthwise
 from fastconv.solvers.direct import Direct
 from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
@@ -12,6 +13,6 @@ from fastconv.solvers.separable import Separable
 from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
-    Direct(), Separable(), Im2col(), Winograd(), Fft(), OverlapSave(), Naive(),
+    Depthwise(), Direct(), Separable(), Im2col(), Winograd(), Fft(), OverlapSave(), Naive(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._plan import Plan, store
 from fastconv._problem import Array, Problem
@@ -43,15 +44,15 @@ class DriverPlan(Plan):
             return self._naive, self._naive.pack(w)
         return self._call, self._call.pack(w)
 
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed
         if call is not self._naive:
-            call.run(x, weights, bias, y)
+            call.run(x, weights, epilogue, y)
             return
         if x.dtype != self._dtype:  # naive reads and writes no stored dtypes
             x = x.astype(self._dtype)
         wide = y if y.dtype == self._dtype else np.empty(y.shape, self._dtype)
-        call.run(x, weights, bias, wide)
+        call.run(x, weights, epilogue, wide)
         if wide is not y:
             store(wide, y)
 

@@ -20,6 +20,7 @@ import numpy as np
 import scipy.fft
 
 from fastconv._accuracy import epsilon
+from fastconv._epilogue import NOTHING, Epilogue
 from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
@@ -446,30 +447,30 @@ class FourierPlan(Plan):
         w = w.copy().reshape(p.groups, self._filters, self._channels, *p.kernel)
         return self, spectrum(w, self.layout, p, self._threads)
 
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         plan, weights = packed
         if plan is not self and not isinstance(weights, Spectrum):
-            plan.execute(x, weights, bias, y)
+            plan.execute(x, weights, epilogue, y)
             return
         if weights.by_matrix:  # BLAS: products too small to share out
             with single_threaded_blas():
-                self._run_all(x, weights, bias, y)
+                self._run_all(x, weights, epilogue, y)
         else:
-            self._run_all(x, weights, bias, y)
+            self._run_all(x, weights, epilogue, y)
 
-    def _run_all(self, x: Array, weights: Spectrum, bias: Array | None, y: Array) -> None:
+    def _run_all(self, x: Array, weights: Spectrum, epilogue: Epilogue | None, y: Array) -> None:
         work = pieces(self.problem, self.layout)
         side_by_side = pool_threads(self.problem, self.layout, self._threads)
         if side_by_side == 1:
             for piece in work:
-                self._run(piece, x, weights, bias, y, self._threads)
+                self._run(piece, x, weights, epilogue, y, self._threads)
             return
         with ThreadPoolExecutor(side_by_side) as pool:
-            for done in [pool.submit(self._run, p, x, weights, bias, y, 1) for p in work]:
+            for done in [pool.submit(self._run, p, x, weights, epilogue, y, 1) for p in work]:
                 done.result()
 
     def _run(
-        self, piece: Piece, x: Array, s: Spectrum, bias: Array | None, y: Array, workers: int
+        self, piece: Piece, x: Array, s: Spectrum, epilogue: Epilogue | None, y: Array, workers: int
     ) -> None:
         p = self.problem
         x = x.reshape(p.batch, p.groups, self._channels, *p.size)[piece.images, piece.groups]
@@ -491,7 +492,7 @@ class FourierPlan(Plan):
                 windows = self._rows(piece, x, whole=True)
                 guard = _guard.Guard(self, s, piece.groups, filters, piece.sizes)
                 guard.mend(rows, windows, z, suspects, limit, bad)
-            self._store(piece, z, filters, bias, y)
+            self._store(piece, z, filters, epilogue, y)
 
     def apply(
         self, rows: Array, peak: Array, s: Spectrum, filters: slice, sizes: tuple[int, ...],
@@ -552,18 +553,25 @@ class FourierPlan(Plan):
         x = np.lib.stride_tricks.sliding_window_view(x, window, axis=-1)[..., ::step, :]
         return np.moveaxis(x, -2, 3)
 
-    def _store(self, piece: Piece, z: Array, filters: slice, bias: Array | None, y: Array) -> None:
+    def _store(
+        self, piece: Piece, z: Array, filters: slice, epilogue: Epilogue | None, y: Array
+    ) -> None:
         p = self.problem
-        kept = tuple(slice(*k) for k in piece.kept)
-        y = y.reshape(p.batch, p.groups, self._filters, *p.out)
-        y = y[(piece.images, piece.groups, filters, *kept)]
         z = np.moveaxis(z, 3, -2)
-        y = y.reshape(*y.shape[:-1], *z.shape[-2:])  # splitting an axis: a view
+
+        def part(a: Array) -> Array:
+            a = a.reshape(p.batch, p.groups, self._filters, *p.out)
+            a = a[(piece.images, piece.groups, filters, *(slice(*k) for k in piece.kept))]
+            return a.reshape(*a.shape[:-1], *z.shape[-2:])  # splitting an axis: a view
+
+        bias, residual, activation = epilogue or NOTHING
+        y = part(y)
         if bias is None:
             y[...] = z
         else:
             b = bias.reshape(p.groups, self._filters)[piece.groups, filters]
             np.add(z, b.reshape(*b.shape, *(1,) * (p.ndim + 1)), out=y)
+        Epilogue(None, None if residual is None else part(residual), activation).finish(y)
 
 
 # ---- estimates -------------------------------------------------------------------------------

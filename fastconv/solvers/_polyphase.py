@@ -15,6 +15,7 @@ import itertools
 import math
 from typing import Any
 
+from fastconv._epilogue import NOTHING, Epilogue
 from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
@@ -126,14 +127,13 @@ class PolyphasePlan(Plan):
     def pack(self, w: Array) -> Any:
         return [plan.pack(w[part.w]) if plan else None for part, plan in self._parts]
 
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         for (part, plan), weights in zip(self._parts, packed):
+            own = None if epilogue is None else epilogue.part(part.y)
             if plan is not None:
-                plan.execute(x[part.x], weights, bias, y[part.y])
-            elif bias is None:
-                y[part.y] = 0
+                plan.execute(x[part.x], weights, own, y[part.y])
             else:
-                y[part.y] = bias.reshape(-1, *(1,) * self.problem.ndim)
+                (own or NOTHING).fill(y[part.y])
 
 
 class Polyphase(Solver):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv._accuracy import SUM_BLOCK, blocked_sum_bound
+from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
@@ -21,9 +22,9 @@ _GFLOPS = {"f32": 95, "f64": 46, "c64": 95, "c128": 48}
 
 
 class _BlasPlan(DriverPlan):
-    def execute(self, x: Array, packed: Any, bias: Array | None, y: Array) -> None:
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         with single_threaded_blas():  # the driver's tiles are what runs in parallel
-            super().execute(x, packed, bias, y)
+            super().execute(x, packed, epilogue, y)
 
 
 class Im2col(Polyphase):

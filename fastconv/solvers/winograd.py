@@ -1,4 +1,4 @@
-"""winograd: 3x3 kernels with 2.25 (m = 2) or 4 (m = 4) times fewer products, guarded."""
+"""winograd: fewer products for kernels of 3 or 5 along one or two axes, guarded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
-#: Channels that the driver sums at a time (CHANNELS of drivers/winograd.c).
+#: Channels that the driver sums at a time (FC_WINOGRAD_CHANNELS of fc.h).
 _CHANNELS = 32
 
 #: By m, the bound on abs(error) / B in eps of the transforms, and what each addition in a sum over
@@ -43,29 +43,35 @@ _GFLOPS = {"avx512": 105, "avx2": 80, "neon": 45, "baseline": 26}
 _PACK = {2: 55e-9, 4: 190e-9}
 
 
+def transformed(problem: Problem) -> tuple[int, ...]:
+    """The axes that are transformed: the innermost and the one before it, where they can be."""
+    can = [d for d in range(problem.ndim) if problem.kernel[d] in (3, 5) and problem.stride[d] == 1]
+    last = problem.ndim - 1
+    return tuple(can[-2:] if last in can else can[-1:])
+
+
 class Winograd(Polyphase):
     name = "winograd"
     paper = (
         "Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; error analysis"
         " after Barabasz et al., ACM TOMS 46(4), 2020"
     )
+    revision = 2
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.device != "cpu":
             return "it runs on the CPU only"
         if problem.dtype not in ("f32", "f64"):
             return f"its transforms are for f32 and f64, not {problem.dtype}"
-        if problem.kernel != (3, 3):
-            return "the kernel is not 3x3"
-        if set(problem.stride) != {1} or set(problem.dilation) != {1}:
-            return "stride and dilation are not 1"
+        if not transformed(problem):
+            return "no axis has a kernel of 3 or 5 and stride 1"
         if problem.accuracy == "strict":
             return "its error is relative to a tile of the input, not to an output's own window"
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         return [
-            {"isa": isa, "m": m, "plane_bytes": machine.l2 // 4}
+            {"isa": isa, "m": m, "cache_bytes": machine.l2 // 2}
             for isa in core.isas()
             for m in (4, 2)
         ]
@@ -76,27 +82,13 @@ class Winograd(Polyphase):
         channels = problem.channels // problem.groups
         filters = -(-problem.filters // problem.groups // 8) * 8
         images = problem.batch * problem.groups
-        tall, wide = (-(-o // m) for o in problem.out)
-        columns = (192 if isa == "avx512" else 64 if isa == "avx2" else 48) // size
-        runs = max(1, -(-(tall * wide + (tall - 1) * (1 + 2 // m)) // columns))
-        points = (m + 2) ** 2
+        tiles = math.prod(problem.out) / m ** len(transformed(problem))
+        points = (m + 2) ** len(transformed(problem))
         rate = _GFLOPS[isa] * 1e9 * 4 / size
-        products = 2 * points * channels * filters * runs * columns / rate
-        # input and output transforms: a load, a store and about 3 operations a point
-        points_moved = points * runs * columns * (channels + filters)
-        transform = points_moved * size / (16e9 if isa != "baseline" else 4e9)
-        store = runs * columns * m * m * filters * 1.0e-9
-        # the transformed weights are read anew for each run of columns
-        weights = points * channels * filters * size
-        if weights > machine.l2 // 2:
-            products += weights * runs / 30e9
-        # points that L2 does not hold make a trip to L3 and back
-        moved = points * (channels + filters) * columns * size
-        if moved > machine.l2:
-            transform += runs * 2 * (moved - machine.l2) / 3e9
-        lanes = min(useful_threads(problem), machine.cores, images * tall)
+        products = 2 * points * channels * filters * tiles / rate
+        lanes = min(useful_threads(problem), machine.cores)
         transforms = 0 if problem.prepared else problem.filters * channels
-        return 3e-6 + images * (products + transform + store) / lanes + transforms * _PACK[m]
+        return 3e-6 + images * products * 1.3 / lanes + transforms * _PACK[m]
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "winograd", str(config["isa"]), _values(problem, config))
@@ -110,4 +102,5 @@ class Winograd(Polyphase):
 
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     m = int(config["m"])
-    return int(config["plane_bytes"]), math.ceil(_DIGIT * bound(problem, m)), m
+    lines = sum((m if problem.kernel[d] == 3 else 2) << 8 * d for d in transformed(problem))
+    return int(config["cache_bytes"]), math.ceil(_DIGIT * bound(problem, m)), lines

@@ -251,6 +251,17 @@ static void taps_inside(const geometry *s, int64_t o, int64_t columns, int64_t *
     *to = fc_max(*from, fc_min(s->taps, fc_ceil_div(fc_max(0, p->in[d] - first), l)));
 }
 
+/* fc_finish for runs of `rows` filters from k: later than their stores, which a load in other steps
+ * than theirs would have to wait for. */
+static void finish_rows(const job *j, const fc_run *runs, int64_t found, int64_t start, int64_t n,
+                        int64_t k, int64_t rows, int64_t step)
+{
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < found; i++)
+            fc_finish(j->s->p, j->kernels, j->epilogue, j->y, target(j->s, &runs[i], start, n, k + row),
+                      runs[i].count, step);
+}
+
 /* All tiles of one band for filters [from, to) of a group, which share one register tile. */
 static void run_rows(const job *j, const fc_tile *tile, int64_t n, int64_t g, int64_t start,
                      int64_t count, int64_t from, int64_t to, char *planes, char *sums,
@@ -284,9 +295,10 @@ static void run_rows(const job *j, const fc_tile *tile, int64_t n, int64_t g, in
                     const int64_t at = target(s, &runs[i], start, n, k), columns = runs[i].count;
                     store[s->p->dtype](sums + (row * nr + runs[i].column) * s->bytes, columns, bias,
                                        (char *)j->y + at * s->bytes, step);
-                    fc_finish(s->p, j->kernels, j->epilogue, j->y, at, columns, step);
                 }
             }
+            if (j->epilogue->residual || j->epilogue->activation)
+                finish_rows(j, runs, found, start, n, g * s->rows + block, rows, step);
         }
     }
 }

@@ -8,6 +8,10 @@
 
 #include "../fc.h"
 
+#if defined(FC_ISA_avx512) || defined(FC_ISA_avx2)
+#include <immintrin.h>
+#endif
+
 #if defined(FC_ISA_avx512)
 #define VEC_BYTES 64
 #define VEC_REGISTERS 32
@@ -28,6 +32,17 @@
 #define FC_NAME(name) FC_JOIN(name, FC_ISA)
 
 #define FC_INLINE static inline __attribute__((always_inline))
+
+/* Of vectors: vec_larger is max(a, abs(x)); vec_outside has a bit for each lane where
+ * low < abs(x) <= high does not hold, as it does not for NaN; vec_move copies a part of one. */
+#define T float
+#define BITS int32_t
+#define NAME(x) x##_f32
+#include "vec.inc"
+#define T double
+#define BITS int64_t
+#define NAME(x) x##_f64
+#include "vec.inc"
 
 #if defined(FC_ISA_avx512) || defined(FC_ISA_avx2)
 #include <immintrin.h>

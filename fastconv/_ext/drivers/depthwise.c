@@ -1,0 +1,314 @@
+/* depthwise: y[k][o] = bias[k] + sum over taps of w[k][tap] * x[k / m][o u + tap l - pad].
+ *
+ * One input channel a filter (m filters a channel): images, signals, depthwise layers. Rows of
+ * outputs along the last axes are register-blocked (kernels/depthwise.c): `column` is the axis that
+ * vectors lie along, `row` the one before it, `taps` are those of the axes before that. Trailing
+ * axes without a kernel are part of the column axis: each of its positions is `unit` elements; where
+ * that is wide enough by itself, it is the whole column axis.
+ *
+ * Rows of x are read in place where they are dense, of the dtype computed in and wide. What is not
+ * (edges of rows, short rows, strided ones, other dtypes) is copied into strips: padded rows, taken
+ * apart by column stride so that tap s is a constant offset, converted on the way.
+ *
+ *     x rows in place:   [strip | ........ interior ........ | strip]
+ *     else:              [strip | strip | strip]          each within v[0] bytes for a band of rows
+ *
+ * One unit of work is (image, channel, position along the axes before, band of rows, and, where there
+ * are few of these, piece of the columns), on one thread. With dilated rows, every l-th row of a
+ * band makes a block, in which neighbours are again one input row apart.
+ * Settings: v[0] bytes of strips aimed at. Packed: the weights, dense.
+ */
+#include <string.h>
+
+#include "depthwise.h"
+#include "phase.h"
+
+static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
+                               const fc_kernels *kernels, int64_t threads)
+{
+    /* which of these a call uses depends on its strides */
+    int64_t most = 0;
+    for (int64_t merged = fc_depthwise_mergeable(p); merged >= 0; merged--)
+        for (int in_place = 0; in_place < 2; in_place++) {
+            fc_depthwise_cut s;
+            fc_depthwise_plan(p, config, kernels, threads, merged, in_place, &s);
+            most = fc_max(most, threads * s.slot_bytes + s.table_bytes + s.constant_bytes);
+        }
+    return most;
+}
+
+static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
+{
+    (void)config, (void)kernels;
+    return p->g * p->k * fc_volume(p->ker, p->dims) * fc_dtype_bytes(p->dtype);
+}
+
+static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                 const void *w, void *packed)
+{
+    (void)config, (void)kernels;
+    const int64_t bytes = fc_dtype_bytes(p->dtype), taps = fc_volume(p->ker, p->dims);
+    char *to = packed;
+    for (int64_t k = 0; k < p->g * p->k; k++)
+        for (int64_t tap = 0; tap < taps; tap++, to += bytes) {
+            int64_t at = k * p->w_k;
+            for (int64_t d = p->dims - 1, rest = tap; d >= 0; rest /= p->ker[d], d--)
+                at += rest % p->ker[d] * p->w_s[d];
+            memcpy(to, (const char *)w + at * bytes, (size_t)bytes);
+        }
+}
+
+typedef struct {
+    const fc_depthwise_cut *s;
+    const fc_kernels *kernels;
+    const char *x, *packed;
+    const fc_epilogue *epilogue;
+    char *y, *workspace;
+    const int64_t *offset, *source; /* of column taps; row of x at each padded position, or -1 */
+    const char *constant;
+    uint64_t value;                 /* beyond the ends */
+} job;
+
+/* What one unit works on. */
+typedef struct {
+    int64_t n, c, outer[FC_DIMS], row, rows; /* output rows [row, row + rows) */
+    int64_t in_rows;
+    const char **pointers;                   /* [tap][input row] */
+    int64_t *border;
+    char *strips, *scratch;
+} band;
+
+static void put(char *to, int64_t count, uint64_t value, int64_t bytes)
+{
+    if (bytes == 4)
+        for (int64_t i = 0; i < count; i++) ((uint32_t *)to)[i] = (uint32_t)value;
+    else
+        for (int64_t i = 0; i < count; i++) ((uint64_t *)to)[i] = value;
+}
+
+/* Positions of the strip of column phase f for outputs from `first` that are x's: [*from, *to). */
+static void inside(const fc_depthwise_cut *s, int64_t f, int64_t first, int64_t count, int64_t *from,
+                   int64_t *to)
+{
+    const int64_t origin = first * s->v + f - s->pad; /* of position 0, in x */
+    *from = fc_min(count, origin >= 0 ? 0 : fc_ceil_div(-origin, s->v));
+    *to = fc_max(*from, origin >= s->in ? 0 : fc_min(count, fc_ceil_div(s->in - origin, s->v)));
+}
+
+/* The strip of one row of x, all phases, for outputs [first, first + count) of a row. */
+static void fill_strip(const job *j, const int64_t *border, const char *x, int64_t first,
+                       int64_t count, char *to)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_dtype dtype = s->p->x_dtype;
+    const int64_t step = s->column < 0 ? 1 : s->p->x_s[s->column];
+    const int64_t length = count + s->extra, unit = s->unit, bytes = s->bytes;
+    for (int64_t f = 0; f < s->planes; f++, to += s->plane * bytes, border += s->plane) {
+        if (!x) {
+            put(to, length * unit, j->value, bytes);
+            continue;
+        }
+        int64_t a, b;
+        inside(s, f, first, length, &a, &b);
+        const char *const from = x + ((first + a) * s->v + f - s->pad) * step * s->x_bytes;
+        if (unit == 1)
+            s->kernel->copy(dtype, b - a, from, step * s->v, to + a * bytes);
+        else if (step * s->v == unit)
+            s->kernel->copy(dtype, (b - a) * unit, from, 1, to + a * unit * bytes);
+        else
+            for (int64_t i = 0; i < b - a; i++)
+                s->kernel->copy(dtype, unit, from + i * step * s->v * s->x_bytes, 1,
+                                to + (a + i) * unit * bytes);
+        for (int64_t i = a ? 0 : b; i < length; i = i + 1 == a ? b : i + 1) {
+            char *const at = to + i * unit * bytes;
+            if (border[i] < 0)
+                put(at, unit, j->value, bytes);
+            else
+                s->kernel->copy(dtype, unit, x + border[i] * step * s->x_bytes, 1, at);
+        }
+    }
+}
+
+static void fill_border(const job *j, int64_t first, int64_t count, int64_t *border)
+{
+    const fc_depthwise_cut *s = j->s;
+    const int64_t length = count + s->extra;
+    for (int64_t f = 0; f < s->planes; f++, border += s->plane) {
+        int64_t a, b;
+        inside(s, f, first, length, &a, &b);
+        for (int64_t i = a ? 0 : b; i < length; i = i + 1 == a ? b : i + 1)
+            border[i] = fc_source(s->p, s->column, (first + i) * s->v + f);
+    }
+}
+
+/* Where input row i (of the band) of tap t begins in x, or NULL when it is beyond the ends. */
+static const char *row_of(const job *j, const band *b, int64_t t, int64_t i)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    int64_t at = b->n * p->x_n + b->c * p->x_c;
+    for (int64_t d = s->outer - 1; d >= 0; t /= p->ker[d], d--) {
+        const int64_t source =
+            fc_source(p, d, b->outer[d] * p->stride[d] + t % p->ker[d] * p->dilation[d]);
+        if (source < 0) return NULL;
+        at += source * p->x_s[d];
+    }
+    if (s->row >= 0) {
+        const int64_t source = j->source[b->row * s->u + i];
+        if (source < 0) return NULL;
+        at += source * p->x_s[s->row];
+    }
+    return j->x + at * s->x_bytes;
+}
+
+/* Pointers to the input rows of a band, to where outputs from `first` begin. */
+static void point(const job *j, band *b, int64_t first, int64_t count, int in_place)
+{
+    const fc_depthwise_cut *s = j->s;
+    if (!in_place && s->column >= 0) fill_border(j, first, count, b->border);
+    char *strip = b->strips;
+    for (int64_t t = 0; t < s->taps; t++)
+        for (int64_t i = 0; i < b->in_rows; i++) {
+            const char *const x = row_of(j, b, t, i);
+            const char **const to = &b->pointers[t * b->in_rows + i];
+            if (in_place) {
+                *to = x ? x + (first - s->pad) * s->unit * s->bytes : j->constant;
+            } else {
+                fill_strip(j, b->border, x, first, count, strip);
+                *to = strip;
+                strip += s->strip * s->bytes;
+            }
+        }
+}
+
+/* Copies rows of sums to a y that is strided, or too narrow for a vector. */
+static void spread(const fc_depthwise_cut *s, const fc_depthwise_block *b, char *y, int64_t count,
+                   int64_t ldy, int64_t step)
+{
+    for (int64_t r = 0; r < b->rows; r++) {
+        const char *from = (const char *)b->y + r * b->ldy * s->bytes;
+        char *to = y + r * ldy * s->bytes;
+        const int64_t run = s->unit * s->bytes;
+        for (int64_t o = 0; o < count; o++, from += run, to += step * s->bytes)
+            if (run == 4)
+                memcpy(to, from, 4);
+            else if (run == 8)
+                memcpy(to, from, 8);
+            else
+                memcpy(to, from, (size_t)run);
+    }
+}
+
+/* fc_finish for `count` units, `step` apart. */
+static void finish(const job *j, int64_t at, int64_t count, int64_t step)
+{
+    const int64_t unit = j->s->unit;
+    if (unit == 1)
+        fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at, count, step);
+    else if (step == unit)
+        fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at, count * unit, 1);
+    else
+        for (int64_t o = 0; o < count; o++)
+            fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at + o * step, unit, 1);
+}
+
+/* Outputs [first, first + count) of each row of a band, of one filter. */
+static void compute(const job *j, const band *b, int64_t k, int64_t first, int64_t count)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t columns = count * s->unit, lanes = s->kernel->lanes;
+    const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row];
+    const int64_t y_step = s->column < 0 ? 1 : p->y_s[s->column];
+    int64_t at = b->n * p->y_n + k * p->y_k + b->row * y_row + first * y_step;
+    for (int64_t d = 0; d < s->outer; d++) at += b->outer[d] * p->y_s[d];
+    const int direct = columns >= s->kernel->least && (y_step == s->unit || count == 1);
+    fc_depthwise_block block = {
+        .taps = s->taps, .r = s->r, .s = s->s, .u = s->u, .ldx = b->in_rows, .step = s->l,
+        .columns = fc_max(columns, s->kernel->least), .offset = j->offset,
+        .w = j->packed + k * s->taps * s->r * s->s * s->bytes,
+        .bias = j->epilogue->bias ? (const char *)j->epilogue->bias + k * s->bytes : NULL,
+    };
+    const int line = s->taps == 1 && s->r == 1 && s->v == 1 && s->column >= 0 && s->s > 1 &&
+                     columns >= lanes && lanes % (s->step * s->unit) == 0;
+    const int64_t rows = line ? 1 : FC_DEPTHWISE_ROWS;
+    for (int64_t phase = 0; phase < fc_min(s->l, b->rows); phase++)
+        for (int64_t o = phase; o < b->rows; o += rows * s->l) {
+            char *const y = j->y + (at + o * y_row) * s->bytes;
+            block.rows = fc_min(rows, fc_ceil_div(b->rows - o, s->l));
+            block.x = (const void *const *)(b->pointers + o * s->u);
+            block.y = direct ? y : b->scratch;
+            block.ldy = direct ? s->l * y_row : block.columns;
+            if (line)
+                s->kernel->line(&block, s->step * s->unit);
+            else
+                s->kernel->rows(&block);
+            if (!direct) spread(s, &block, y, count, s->l * y_row, y_step);
+            for (int64_t r = 0; r < block.rows; r++)
+                finish(j, at + (o + r * s->l) * y_row, count, y_step);
+        }
+}
+
+static void run_unit(void *context, int64_t index, int64_t slot)
+{
+    const job *j = context;
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    int64_t unit = index % s->piece_units, rest = index / s->piece_units;
+    char *const workspace = j->workspace + slot * s->slot_bytes;
+    band b = {.row = rest % s->bands * s->band};
+    b.rows = fc_min(s->band, s->rows - b.row);
+    b.in_rows = (b.rows - 1) * s->u + (s->r - 1) * s->l + 1;
+    b.strips = workspace;
+    b.pointers = (const char **)(workspace + s->strip_bytes);
+    b.border = (int64_t *)(workspace + s->strip_bytes + s->pointer_bytes);
+    b.scratch = workspace + s->strip_bytes + s->pointer_bytes + s->border_bytes;
+    rest /= s->bands;
+    for (int64_t d = s->outer - 1; d >= 0; rest /= p->out[d], d--) b.outer[d] = rest % p->out[d];
+    b.c = rest % p->g;
+    b.n = rest / p->g;
+    const int64_t end = s->piece_units == 1 ? s->pieces : unit + 1;
+    for (; unit < end; unit++) {
+        int64_t first, stop;
+        const int64_t piece = unit - (s->left > 0), last = s->pieces - (s->right > 0);
+        if (piece < 0)
+            first = 0, stop = s->left;
+        else if (unit == last)
+            first = s->out - s->right, stop = s->out;
+        else {
+            first = s->left + piece * s->width;
+            stop = unit + 1 == last ? s->out - s->right : first + s->width;
+        }
+        point(j, &b, first, stop - first, s->in_place && piece >= 0 && unit < last);
+        for (int64_t k = 0; k < p->k; k++) compute(j, &b, b.c * p->k + k, first, stop - first);
+    }
+}
+
+static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                const void *x, const void *packed, const fc_epilogue *epilogue, void *y,
+                void *workspace, int64_t threads)
+{
+    const int64_t merged = fc_depthwise_dense(p);
+    fc_depthwise_cut s;
+    fc_depthwise_plan(p, config, kernels, threads, merged, 1, &s);
+    const int64_t x_step = s.column < 0 ? 1 : p->x_s[s.column];
+    if (!s.in_place || p->x_dtype != p->dtype || x_step != s.unit)
+        fc_depthwise_plan(p, config, kernels, threads, merged, 0, &s);
+
+    char *const shared = (char *)workspace + threads * s.slot_bytes;
+    job j = {.s = &s, .kernels = kernels, .x = x, .packed = packed, .epilogue = epilogue, .y = y,
+             .workspace = workspace};
+    int64_t *const offset = (int64_t *)shared, *const source = offset + s.s;
+    fc_phase_value(p, 0, s.bytes, &j.value);
+    for (int64_t i = 0; i < s.s; i++)
+        offset[i] = i * s.step % s.v * s.plane + i * s.step / s.v * s.unit;
+    for (int64_t i = 0; s.row >= 0 && i < (s.rows - 1) * s.u + (s.r - 1) * s.l + 1; i++)
+        source[i] = fc_source(p, s.row, i);
+    put(shared + s.table_bytes, s.constant_bytes / s.bytes, j.value, s.bytes);
+    j.offset = offset;
+    j.source = source;
+    j.constant = shared + s.table_bytes;
+    fc_parallel(p->n * p->g * s.outers * s.bands * s.piece_units, threads, run_unit, &j);
+}
+
+const fc_driver fc_driver_depthwise = {"depthwise", workspace_bytes, packed_bytes, pack, run};

@@ -1,0 +1,36 @@
+/* How a depthwise problem is cut into bands of rows and pieces of columns; see depthwise.c. */
+#ifndef FC_DEPTHWISE_H
+#define FC_DEPTHWISE_H
+
+#include "../fc.h"
+
+typedef struct {
+    const fc_problem *p;
+    const fc_depthwise *kernel;
+    int64_t bytes, x_bytes;
+    int64_t column, row, outer; /* axes, or -1; number of those before */
+    int64_t unit;
+    int64_t taps, r, s;      /* of the axes before, of rows, of columns */
+    int64_t u, l, v, step;   /* stride and dilation of rows; of columns, the latter in elements */
+    int64_t in, out, pad;    /* of columns, in positions of a unit */
+    int64_t rows, outers;
+    int64_t planes, extra;   /* strips of a row; positions of one beyond its outputs */
+    int in_place;
+    int64_t left, right;     /* positions of edges that are strips */
+    int64_t width, pieces;   /* positions of a piece (between the edges), number of all */
+    int64_t plane, strip;    /* elements of a column phase of a strip, and of all */
+    int64_t band, bands, in_rows, piece_units;
+    int64_t strip_bytes, pointer_bytes, border_bytes, scratch_bytes, slot_bytes;
+    int64_t table_bytes, constant_bytes;
+} fc_depthwise_cut;
+
+/* Trailing axes that a kernel does not reach, and how many of them lie dense in both x and y. */
+int64_t fc_depthwise_mergeable(const fc_problem *p);
+int64_t fc_depthwise_dense(const fc_problem *p);
+
+/* Cuts a problem whose last `merged` axes belong to the one before them; `in_place` allows rows of x
+ * to be read where they are. */
+void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                       int64_t threads, int64_t merged, int in_place, fc_depthwise_cut *s);
+
+#endif

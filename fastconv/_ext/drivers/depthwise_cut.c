@@ -1,0 +1,148 @@
+/* Bands of rows and pieces of columns of a depthwise problem; see depthwise.c. */
+#include <string.h>
+
+#include "depthwise.h"
+
+enum {
+    IN_PLACE_VECTORS = 8, /* fewer vectors between the edges of a row are not worth a piece */
+    PIECE = 16384         /* outputs of a piece in place: 8 input rows of them fit L2 */
+};
+
+static const fc_depthwise *kernel_of(fc_dtype dtype, const fc_kernels *kernels)
+{
+    switch (dtype) {
+    case FC_F64: return kernels->depthwise_f64;
+    case FC_U32: return kernels->depthwise_u32;
+    case FC_U64: return kernels->depthwise_u64;
+    default: return kernels->depthwise_f32;
+    }
+}
+
+int64_t fc_depthwise_mergeable(const fc_problem *p)
+{
+    int64_t m = 0;
+    while (m < p->dims) {
+        const int64_t d = p->dims - 1 - m;
+        if (p->ker[d] != 1 || p->stride[d] != 1 || p->pad[d] || p->in[d] != p->out[d]) break;
+        m++;
+    }
+    return m;
+}
+
+int64_t fc_depthwise_dense(const fc_problem *p)
+{
+    int64_t expected = 1, m = 0;
+    for (const int64_t most = fc_depthwise_mergeable(p); m < most; m++) {
+        const int64_t d = p->dims - 1 - m;
+        if (p->in[d] != 1 && (p->x_s[d] != expected || p->y_s[d] != expected)) break;
+        expected *= p->in[d];
+    }
+    return m;
+}
+
+static void choose_axes(const fc_problem *p, int64_t merged, fc_depthwise_cut *s)
+{
+    const int64_t lanes = s->kernel->lanes;
+    s->unit = fc_volume(p->in + p->dims - merged, merged);
+    s->column = p->dims - 1 - merged;
+    s->s = s->v = s->step = 1;
+    s->pad = 0;
+    if (s->unit >= 2 * lanes || s->column < 0) { /* the unit is a row by itself */
+        s->row = s->column;
+        s->column = -1;
+        s->in = s->out = s->unit;
+        s->unit = 1;
+    } else {
+        const int64_t d = s->column;
+        s->row = d - 1;
+        s->s = p->ker[d];
+        s->v = p->stride[d];
+        s->step = p->dilation[d];
+        s->in = p->in[d];
+        s->out = p->out[d];
+        s->pad = p->pad[d];
+    }
+    s->r = s->u = s->l = s->rows = 1;
+    s->outer = fc_max(s->row, 0);
+    if (s->row >= 0) {
+        s->r = p->ker[s->row];
+        s->u = p->stride[s->row];
+        s->l = p->dilation[s->row];
+        s->rows = p->out[s->row];
+    }
+    s->taps = fc_volume(p->ker, s->outer);
+    s->outers = fc_volume(p->out, s->outer);
+    s->planes = 1; /* column phases that a tap lies on: all up to the largest that one does */
+    for (int64_t i = 0; i < s->s; i++) s->planes = fc_max(s->planes, i * s->step % s->v + 1);
+    s->extra = (s->s - 1) * s->step / s->v;
+}
+
+/* Cuts columns into pieces of `width`, the last of which takes what is left. In place: an edge,
+ * pieces of the interior, an edge. */
+static void cut_columns(fc_depthwise_cut *s, int64_t threads)
+{
+    const int64_t lanes = s->kernel->lanes;
+    if (s->in_place) {
+        const int64_t beyond = s->in + s->pad - (s->s - 1) * s->step; /* first output at the end */
+        s->left = fc_round_up(s->pad, lanes);
+        s->right = fc_round_up(s->out - fc_min(s->out, fc_max(0, beyond)), lanes);
+        s->in_place = s->v == 1 && (s->out - s->left - s->right) * s->unit >= IN_PLACE_VECTORS * lanes;
+    }
+    if (!s->in_place) s->left = s->right = 0;
+    const int64_t cut = s->out - s->left - s->right;
+    int64_t most = PIECE;
+    if (!s->in_place) {
+        const int64_t high = (fc_min(s->rows, 8) - 1) * s->u + (s->r - 1) * s->l + 1;
+        most = s->strip_bytes / (s->taps * high * s->planes * s->unit * s->bytes) - s->extra;
+        most = fc_max(most, 8 * lanes);
+    }
+    const int few = s->p->n * s->p->g * s->outers * s->rows < threads;
+    if (few) most = fc_min(most, fc_max(fc_ceil_div(cut, 4 * threads), 16 * lanes));
+    s->width = fc_min(cut, fc_round_up(fc_ceil_div(cut, fc_ceil_div(cut, most)), lanes));
+    s->pieces = cut / s->width + (cut % s->width >= lanes) + (s->left > 0) + (s->right > 0);
+    s->piece_units = few ? s->pieces : 1;
+}
+
+void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                       int64_t threads, int64_t merged, int in_place, fc_depthwise_cut *s)
+{
+    memset(s, 0, sizeof *s);
+    s->p = p;
+    s->kernel = kernel_of(p->dtype, kernels);
+    s->bytes = fc_dtype_bytes(p->dtype);
+    s->x_bytes = fc_dtype_bytes(p->x_dtype);
+    choose_axes(p, merged, s);
+    s->in_place = in_place;
+    s->strip_bytes = config->v[0];
+    cut_columns(s, threads);
+
+    const int64_t lanes = s->kernel->lanes;
+    const int64_t longest = s->width + (s->pieces > 1 ? lanes : 0); /* of all pieces but edges */
+    const int64_t widest = s->in_place ? fc_max(s->left, s->right) : longest;
+    s->plane = (widest + s->extra) * s->unit;
+    s->strip = fc_round_up(s->planes * s->plane + lanes, lanes); /* narrow rows are read as vectors */
+    const int64_t halo = (s->r - 1) * s->l;
+    const int64_t fit = s->strip_bytes / (s->taps * s->strip * s->bytes);
+    int64_t band = fc_max(fc_max((fit - halo - 1) / s->u + 1, 4 * s->l), fc_min(halo, 64));
+    const int64_t images = p->n * p->g * s->outers;
+    if (threads > 1 && images < 4 * threads) {
+        const int64_t even = fc_ceil_div(s->rows, fc_ceil_div(4 * threads, images));
+        band = fc_min(band, fc_max(even, 4 * s->l));
+    }
+    s->bands = fc_ceil_div(s->rows, band);
+    s->band = fc_min(s->rows, fc_round_up(fc_ceil_div(s->rows, s->bands), 4));
+    s->bands = fc_ceil_div(s->rows, s->band);
+    s->in_rows = (s->band - 1) * s->u + halo + 1;
+
+    s->strip_bytes = fc_round_up(s->taps * s->in_rows * s->strip * s->bytes, FC_ALIGN);
+    s->pointer_bytes = fc_round_up(s->taps * s->in_rows * (int64_t)sizeof(void *), FC_ALIGN);
+    s->border_bytes = fc_round_up(s->strip * (int64_t)sizeof(int64_t), FC_ALIGN);
+    const int64_t most = fc_max(widest, longest) * s->unit + lanes;
+    s->scratch_bytes = fc_round_up(FC_DEPTHWISE_ROWS * most * s->bytes, FC_ALIGN);
+    s->slot_bytes = s->strip_bytes + s->pointer_bytes + s->border_bytes + s->scratch_bytes;
+    /* shared by all: offsets of column taps, rows of x, and a row of what is beyond the ends */
+    const int64_t padded = s->row < 0 ? 1 : (s->rows - 1) * s->u + halo + 1;
+    s->table_bytes = fc_round_up((s->s + padded) * (int64_t)sizeof(int64_t), FC_ALIGN);
+    s->constant_bytes =
+        s->in_place ? fc_round_up((most + s->extra * s->unit) * s->bytes, FC_ALIGN) : 0;
+}

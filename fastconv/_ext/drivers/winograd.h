@@ -1,0 +1,112 @@
+/* What the parts of the winograd driver share: winograd.c tells what it computes, and how. */
+#ifndef FC_WINOGRAD_H
+#define FC_WINOGRAD_H
+
+#include "../fc.h"
+
+/* A transformed axis, or axis -1 and line 0. */
+typedef struct {
+    int64_t axis, line, m, r, points, dilation, tiles;
+} transform;
+
+/* One digit of a tile's number. */
+typedef struct {
+    int64_t axis, size, step; /* axis -1: the image; outputs along the axis from one to the next */
+} digit;
+
+/* Of a point's number. */
+enum { ROW, COLUMN };
+
+typedef struct {
+    fc_problem p;
+    const fc_winograd *kernels;
+    int64_t bytes;
+    transform line[2];  /* across rows, and along the innermost axis (or line 0) */
+    int64_t points;
+    int64_t taps, depths; /* taps that are summed like channels; times channels */
+    int dense;            /* lanes are tiles side by side: samples m apart */
+    int64_t step;         /* samples from one lane to the next in `lines` */
+    int64_t shift;        /* and between its first m (dense), or its points (else) */
+    int64_t halo;         /* samples of a segment beyond step * lanes */
+    int64_t last, stride; /* the innermost axis; samples between lanes where it is not transformed */
+    int64_t digits, tiles;
+    digit digit[2 * FC_DIMS + 1];
+    int64_t columns, blocks; /* tiles of a block */
+    int64_t k, at_once;      /* filters, whole register tiles; those between two output transforms */
+    int64_t parts, filters_a_part;
+    int64_t pixels, ldu, ldv; /* samples of a line; elements from a point to the next */
+    int64_t raw_at, sum_at, group_bytes;
+    int64_t u_bytes, v_bytes, line_bytes, peak_bytes, tile_bytes, gathered_bytes, half_bytes, z_bytes,
+        suspect_bytes, segment_bytes, source_bytes, piece_bytes, slot_bytes;
+} geometry;
+
+/* A run of tiles of a block along the innermost axis. */
+typedef struct {
+    int64_t lane, count;   /* in the block */
+    int64_t n, o[FC_DIMS]; /* image and first output */
+    int64_t at, samples;   /* of a line: the first, and how many the tiles read */
+    /* what of its rows lies in x: `inside` samples of each of `rows` from `top`, the first of them
+     * element `start` of a channel, `ld` apart; those `before` and after, and other rows, are constant */
+    int64_t top, rows, start, ld, before, inside;
+    int in_place; /* all is, and can be read there */
+    int copied;   /* it is not so, or not dense: copy_row does it */
+    int64_t y_at, y_rows; /* element of y of the first output of filter 0; rows that there are */
+} segment;
+
+/* A row of x that a segment reads: sample i is element base + (origin + i * stride) * x_s[last]. */
+typedef struct {
+    int64_t base, origin, before, inside; /* samples before x, and then in it */
+    int outside;                          /* all of it is */
+} source;
+
+void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                      int64_t threads, geometry *s);
+void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                      const void *w, void *packed);
+
+typedef struct {
+    const geometry *s;
+    const fc_kernels *kernels;
+    const char *x;
+    const fc_epilogue *epilogue;
+    const char *packed;
+    double guard; /* v[1] * eps */
+    char *y;
+    char *workspace;
+} job;
+
+/* A thread's part of the workspace. */
+typedef struct {
+    char *u, *v, *stage, *lines, *peak, *tile_peak, *gathered, *half, *z;
+    uint16_t *suspect;
+    segment *segments;
+    source *sources; /* of each segment's rows */
+    fc_piece *pieces;
+    int64_t found, columns; /* segments; tiles of this block, rounded up to vectors */
+} slot;
+
+/* Elements from the start of a group's weights to those of the register tile from filter k, of its
+ * first point; *ldw becomes those from a point to the next. They are a line more than the data, as
+ * points a multiple of 4 KB apart would share 8 ways of L1 while they are packed. */
+int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw);
+
+/* The segments of the block of tiles that starts with `from`, and where their outputs lie. */
+void fc_winograd_segments(const geometry *s, int64_t from, slot *l);
+
+/* u of a block, and the peaks of its tiles. */
+void fc_winograd_input(const job *j, int64_t group, slot *l);
+
+static inline double fc_load(const void *a, int64_t i, int64_t bytes)
+{
+    return bytes == 4 ? (double)((const float *)a)[i] : ((const double *)a)[i];
+}
+
+static inline void fc_save(void *a, int64_t i, int64_t bytes, double value)
+{
+    if (bytes == 4)
+        ((float *)a)[i] = (float)value;
+    else
+        ((double *)a)[i] = value;
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* winograd: from x to the transforms u of a block of tiles. */
+#include <string.h>
+
+#include "winograd.h"
+
+/* The segments of the block of tiles that starts with `from`. */
+void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
+{
+    const int64_t end = fc_min(s->tiles, from + s->columns);
+    l->columns = fc_round_up(end - from, s->kernels->lanes);
+    int64_t at = 0;
+    for (int64_t tile = from; tile < end;) {
+        segment *const g = &l->segments[l->found++];
+        memset(g, 0, sizeof *g);
+        for (int64_t i = s->digits - 1, rest = tile; i >= 0; rest /= s->digit[i].size, i--) {
+            const digit *d = &s->digit[i];
+            if (d->axis < 0)
+                g->n = rest % d->size;
+            else
+                g->o[d->axis] += rest % d->size * d->step;
+        }
+        const int64_t run = s->digit[s->digits - 1].size;
+        g->count = fc_min(end - tile, run - tile % run);
+        g->lane = tile - from;
+        g->at = at;
+        g->samples = g->count * s->step + s->halo;
+        at += fc_round_up(g->samples, s->kernels->lanes);
+        tile += g->count;
+
+        const transform *const row = &s->line[ROW];
+        g->y_at = g->n * s->p.y_n;
+        for (int64_t d = 0; d < s->p.dims; d++) g->y_at += g->o[d] * s->p.y_s[d];
+        g->y_rows = 1;
+        if (row->axis >= 0)
+            g->y_rows = fc_min(row->m, fc_ceil_div(fc_max(0, s->p.out[row->axis] - g->o[row->axis]), row->dilation));
+    }
+}
+
+/* Where the rows of a segment lie, under tap `tap` of the axes that are not transformed. */
+static void find_rows(const geometry *s, int64_t tap, segment *g, source *rows)
+{
+    const fc_problem *p = &s->p;
+    const transform *const row = &s->line[ROW];
+    int64_t base = g->n * p->x_n, position[FC_DIMS];
+    int outside = 0;
+    for (int64_t d = p->dims - 1; d >= 0; d--) {
+        position[d] = g->o[d];
+        if (d == row->axis || d == s->line[COLUMN].axis) continue;
+        position[d] = g->o[d] * p->stride[d] + tap % p->ker[d] * p->dilation[d];
+        tap /= p->ker[d];
+        if (d == s->last) continue;
+        const int64_t at = fc_source(p, d, position[d]);
+        outside |= at < 0;
+        base += at * p->x_s[d];
+    }
+    for (int64_t i = 0; i < row->points; i++) {
+        source *const from = &rows[i];
+        *from = (source){base, position[s->last] - p->pad[s->last], 0, 0, outside};
+        if (row->axis == s->last) {
+            from->origin += i * row->dilation;
+        } else if (row->axis >= 0) {
+            const int64_t at = fc_source(p, row->axis, position[row->axis] + i * row->dilation);
+            from->outside |= at < 0;
+            from->base += at * p->x_s[row->axis];
+        }
+        const int64_t before = from->origin < 0 ? fc_ceil_div(-from->origin, s->stride) : 0;
+        const int64_t room = fc_ceil_div(fc_max(0, p->in[s->last] - from->origin), s->stride);
+        from->before = fc_min(g->samples, before);
+        from->inside = from->outside ? 0 : fc_max(0, fc_min(g->samples, room) - from->before);
+    }
+}
+
+/* Sums up the rows of a segment, where they are alike. */
+static void find_inside(const geometry *s, segment *g, const source *rows)
+{
+    const fc_problem *p = &s->p;
+    const int64_t step = p->x_s[s->last], count = s->line[ROW].points;
+    g->rows = 0;
+    g->copied = s->stride * step != 1 || (p->boundary != FC_ZEROS && p->boundary != FC_CONSTANT);
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t start = rows[i].base + rows[i].origin + rows[i].before;
+        if (!rows[i].inside) continue;
+        if (!g->rows) {
+            g->top = i;
+            g->start = start;
+            g->before = rows[i].before;
+            g->inside = rows[i].inside;
+        }
+        if (g->rows == 1) g->ld = start - g->start;
+        g->copied |= i != g->top + g->rows || start != g->start + g->rows * g->ld ||
+                     g->before != rows[i].before || g->inside != rows[i].inside;
+        g->rows++;
+    }
+    /* vectors may read beyond the samples, but not beyond the row */
+    const int64_t whole = fc_round_up(g->samples, s->kernels->lanes);
+    g->in_place = g->rows == count && !g->copied && !g->before;
+    for (int64_t i = 0; i < count; i++) g->in_place &= rows[i].origin + whole <= p->in[s->last];
+}
+
+/* A row as it is with what lies beyond the ends. */
+static void copy_row(const geometry *s, const char *x, const source *from, int64_t samples, char *to)
+{
+    const fc_problem *p = &s->p;
+    const int64_t bytes = s->bytes, step = p->x_s[s->last];
+    const double wide = p->boundary == FC_CONSTANT ? p->cval[0] : 0;
+    for (int64_t i = 0; i < samples; i++) {
+        int64_t at = from->origin + i * s->stride;
+        if (i < from->before || i >= from->before + from->inside)
+            at = from->outside ? -1 : fc_source(p, s->last, at + p->pad[s->last]);
+        if (at < 0)
+            fc_save(to, i, bytes, wide);
+        else
+            memcpy(to + i * bytes, x + (from->base + at * step) * bytes, (size_t)bytes);
+    }
+}
+
+/* Transforms a segment of one depth across its rows. What is constant is filled in the first time. */
+static void transform_rows(const geometry *s, const char *x, const segment *g, const source *rows,
+                           int first, const slot *l)
+{
+    const int64_t bytes = s->bytes, pitch = s->pixels;
+    char *const stage = l->stage + g->at * bytes;
+    if (!g->in_place && (first || g->copied))
+        for (int64_t r = 0; r < s->line[ROW].points; r++)
+            copy_row(s, x, rows + r, g->samples, stage + r * pitch * bytes);
+    else if (!g->in_place)
+        s->kernels->move(x + g->start * bytes, g->ld, g->rows, g->inside,
+                         stage + (g->top * pitch + g->before) * bytes, pitch);
+    s->kernels->input_rows[s->line[ROW].line](
+        g->in_place ? x + g->start * bytes : stage, g->in_place ? g->ld : pitch, g->samples,
+        l->lines + g->at * bytes, pitch, l->peak + g->at * bytes);
+}
+
+/* u of one depth, from `lines`. */
+static void transform_columns(const geometry *s, slot *l, char *u)
+{
+    const int64_t lanes = s->kernels->lanes, bytes = s->bytes, rows = s->line[ROW].points;
+    const int64_t sets = fc_ceil_div(s->line[COLUMN].points, s->step);
+    const int64_t ldgathered = (sets * s->step + 1) * lanes;
+    const segment *g = l->segments, *const end = g + l->found;
+    for (int64_t lane = 0; lane < l->columns; lane += lanes) {
+        while (g < end && g->lane + g->count <= lane) g++;
+        const char *from = l->lines + (g < end ? g->at + (lane - g->lane) * s->step : 0) * bytes;
+        int64_t ld = s->pixels, shift = s->shift;
+        if (g < end && g->lane + g->count < lane + lanes) {
+            int64_t count = 0;
+            for (int64_t set = 0; set < sets; set++)
+                for (const segment *h = g; h < end && h->lane < lane + lanes; h++) {
+                    const int64_t first = fc_max(lane, h->lane);
+                    const int64_t last = fc_min(lane + lanes, h->lane + h->count);
+                    l->pieces[count++] = (fc_piece){
+                        h->at + (first - h->lane) * s->step + set * s->shift,
+                        (set * lanes + first - lane) * s->step, (last - first) * s->step,
+                    };
+                }
+            s->kernels->copy(l->lines, s->pixels, rows, l->pieces, count, l->gathered, ldgathered);
+            from = l->gathered;
+            ld = ldgathered;
+            shift = lanes * s->step;
+        }
+        s->kernels->input_columns[s->dense][s->line[COLUMN].line](from, ld, shift, rows,
+                                                                  u + lane * bytes, s->ldu);
+    }
+}
+
+/* u of a block, and the peaks of its tiles. */
+void fc_winograd_input(const job *j, int64_t group, slot *l)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = &s->p;
+    const int64_t bytes = s->bytes, rows = s->line[ROW].points;
+    memset(l->stage, 0, (size_t)s->line_bytes);
+    memset(l->lines, 0, (size_t)s->line_bytes);
+    memset(l->gathered, 0, (size_t)s->gathered_bytes);
+    memset(l->peak, 0, (size_t)s->peak_bytes);
+    for (int64_t tap = 0; tap < s->taps; tap++) {
+        for (int64_t i = 0; i < l->found; i++) {
+            find_rows(s, tap, &l->segments[i], l->sources + i * rows);
+            find_inside(s, &l->segments[i], l->sources + i * rows);
+        }
+        for (int64_t c = 0; c < p->c; c++) {
+            const char *const x = j->x + (group * p->c + c) * p->x_c * bytes;
+            for (int64_t i = 0; i < l->found; i++)
+                transform_rows(s, x, &l->segments[i], l->sources + i * rows, c == 0, l);
+            transform_columns(s, l, l->u + (tap * p->c + c) * l->columns * bytes);
+        }
+    }
+    /* the peak of a tile: of the samples that it reads of each row */
+    const int64_t count = s->dense ? s->line[COLUMN].points : s->halo + 1;
+    for (int64_t t = 0; t < l->columns; t++) fc_save(l->tile_peak, t, bytes, -1);
+    for (int64_t i = 0; i < l->found; i++)
+        for (int64_t t = 0; t < l->segments[i].count; t++) {
+            double highest = 0;
+            for (int64_t m = 0; m < count; m += s->dense ? 1 : s->shift) {
+                const double next = fc_load(l->peak, l->segments[i].at + t * s->step + m, bytes);
+                highest = highest < next ? next : highest;
+            }
+            /* of zeros alone nothing is suspect */
+            fc_save(l->tile_peak, l->segments[i].lane + t, bytes, highest > 0 ? highest : -1);
+        }
+}
+

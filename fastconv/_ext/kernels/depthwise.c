@@ -1,0 +1,41 @@
+/* depthwise: y[j][o] = sum over t, i, s of w[t][i - j u][s] * x[t][i][offset[s] + o], in registers.
+ *
+ * rows: up to 4 rows of up to 4 vectors of outputs. Each vector of an input row is loaded once a
+ * column tap, at any alignment, and multiplied into every output row that it lies under: up to 4
+ * multiply-adds a load, so that even loads that all straddle two cache lines (half rate) feed the
+ * multipliers. Which output rows those are is one of 10 ranges, each with its own unrolled loop.
+ * The weights of small kernels stay in registers.
+ *
+ * line: one row, and a block of vectors side by side. Tap s = f + b * lanes reads the vector that
+ * tap f reads b vectors further on: for each f, a vector is loaded once for up to 4 taps.
+ *
+ * Tails: the last vector of a row ends where the row ends and overlaps the one before it; rows
+ * shorter than a vector are done by narrower ones, down to 16 bytes.
+ * x may have any alignment; nothing outside the windows is read.
+ *
+ * Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices,
+ * AAAI 2020, section 3 (register blocks of output rows).
+ */
+#include <string.h>
+
+#include "vec.h"
+
+/* Vectors side by side of `line`; with 4 weights and one of x they fit the registers. */
+#if VEC_REGISTERS >= 32
+#define LINE_VECTORS 16
+#else
+#define LINE_VECTORS 8
+#endif
+
+#define T float
+#define NAME(x) x##_f32
+#include "depthwise.inc"
+#define T double
+#define NAME(x) x##_f64
+#include "depthwise.inc"
+#define T uint32_t
+#define NAME(x) x##_u32
+#include "depthwise.inc"
+#define T uint64_t
+#define NAME(x) x##_u64
+#include "depthwise.inc"

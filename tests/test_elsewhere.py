@@ -1,0 +1,176 @@
+"""Drivers and kernels outside Python: NEON under an emulator, and every buffer's bounds.
+
+Compiles `driver_main.c` with the sources of the extension, sends it problems and checks what comes
+back. Skipped, with the reason, where the compiler, its sanitizers or the emulator are not there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pathlib
+import platform
+import runpy
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import MIXING, PROBLEMS, Array, arrays, check, mixed_magnitude, solved
+
+import fastconv
+from fastconv._accuracy import epsilon
+from fastconv._ext import core
+from fastconv._machine import this_machine
+from fastconv._problem import Problem, numpy_dtype
+from fastconv._solver import Config, Solver
+from fastconv.solvers import SOLVERS, _driver
+
+EXT = pathlib.Path(fastconv.__file__).parent / "_ext"
+TESTS = pathlib.Path(__file__).parent
+
+#: BLAS belongs to SciPy, which is not here; naive is what the others are compared with elsewhere.
+ELSEWHERE = [s for s in SOLVERS if s.device == "cpu" and s.name not in ("im2col", "naive")]
+
+
+def build(folder: pathlib.Path, compiler: list[str], machine: str, flags: list[str]) -> str:
+    """The program for one target: kernels once per instruction set, as setup.py does."""
+    made = runpy.run_path(str(EXT.parent.parent / "setup.py"), run_name="tables")
+    flags = [*made["FLAGS"], f"-I{EXT}", *flags]
+    objects, have = [], []
+    for isa, isa_flags in made["ISAS"][machine].items():
+        have.append(f"-DFC_HAVE_{isa}")
+        for source in sorted((EXT / "kernels").glob("*.c")):
+            objects.append(str(folder / f"{source.stem}.{isa}.o"))
+            defined = [f"-DFC_ISA={isa}", f"-DFC_ISA_{isa}"]
+            subprocess.run(
+                [*compiler, "-c", *flags, *isa_flags, *defined, str(source), "-o", objects[-1]],
+                check=True,
+            )
+    program = str(folder / "driver_main")
+    sources = [EXT / "isa.c", *sorted((EXT / "drivers").glob("*.c")), TESTS / "driver_main.c"]
+    subprocess.run(
+        [*compiler, *flags, *have, *map(str, sources), *objects, "-lm", "-o", program], check=True
+    )
+    return program
+
+
+def compiles(compiler: list[str], folder: pathlib.Path) -> bool:
+    """Whether a program that does nothing can be built, with these flags."""
+    source = folder / "nothing.c"
+    source.write_text("int main(void) { return 0; }\n")
+    command = [*compiler, str(source), "-o", str(folder / "nothing")]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def neon(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip("no compiler for aarch64 (aarch64-linux-gnu-gcc) or no qemu-aarch64")
+    folder = tmp_path_factory.mktemp("neon")
+    return [emulator, build(folder, [compiler, "-static"], "aarch64", ["-w"])]
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("sanitized")
+    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    compiler = shutil.which(os.environ.get("CC", "gcc").split()[-1])
+    if compiler is None or not compiles([compiler, *checks], folder):
+        pytest.skip("no compiler with address and undefined-behaviour sanitizers")
+    return [build(folder, [compiler], platform.machine(), [*checks, "-g1", "-w", "-O1"])]
+
+
+def record(call: tuple[Any, ...], isa: str, threads: int, bias: bool) -> str:
+    """The line that driver_main.c reads for one `core.Call`."""
+    driver, _, problem, values, _, *stored = call
+    accumulator = problem.accumulator.replace("i", "u")
+    x_dtype = stored[0].replace("bool", "u8") if stored and stored[0] else problem.accumulator
+    if x_dtype == problem.accumulator:
+        x_dtype = accumulator
+    groups = problem.groups
+    axes = (problem.size, problem.kernel, problem.out, problem.stride, problem.dilation,
+            problem.input_dilation, (lo for lo, _ in problem.padding))  # fmt: skip
+    cval = complex(problem.cval) if problem.boundary == "constant" else 0j
+    exact = int(cval.real) & (2**64 - 1) if problem.is_exact else 0
+    fields = [
+        driver, isa, problem.ndim, problem.batch, problem.channels // groups,
+        problem.filters // groups, groups, *itertools.chain(*axes),
+        core.DTYPES.index(accumulator), core.STORED.index(x_dtype), core.DTYPES.index(accumulator),
+        core.BOUNDARIES.index(problem.boundary), cval.real, cval.imag,
+        exact - 2**64 if exact >= 2**63 else exact,
+        *values, *(0,) * (8 - len(values)), threads, int(bias),
+    ]  # fmt: skip
+    return " ".join(map(str, fields)) + "\n"
+
+
+def calls(
+    solver: Solver, problem: Problem, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[Any, ...]]:
+    """What the solver's plan asks of the extension, the fallback to naive left out."""
+    asked: list[tuple[Any, ...]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(_driver.core, "Call", lambda *arguments: asked.append(arguments))
+        solver.plan(problem, config, this_machine())
+    return [call for call in asked if call[0] != "naive"]
+
+
+def plain(text: str) -> bool:
+    """Whether a problem is one call of a driver on dense arrays of the dtype computed in."""
+    p = Problem.parse(text)
+    whole = p.layout == "NC*" and max(p.input_dilation) == 1 and not p.flip and p.dtype != "bool"
+    return whole and p.w_dtype == p.y_dtype == p.dtype and p.x_dtype == p.dtype
+
+
+def run_all(
+    program: list[str], isas: list[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Solver, Problem, str, str, float, Array]]:
+    """Every driver's problems, a process for each solver: what was run, and y."""
+    for solver in ELSEWHERE:
+        cases, sent = [], []
+        for text in filter(plain, PROBLEMS):
+            problem = Problem.parse(text)
+            if solver.why_not(problem) is not None:
+                continue
+            offered = {str({**c, "isa": ""}): c for c in solver.configs(problem, this_machine())}
+            for config, isa in itertools.product(offered.values(), isas):
+                for call in calls(solver, problem, config, monkeypatch):
+                    x, w, bias = arrays(problem)
+                    threads = 1 + len(cases) % 3
+                    line = record(call, isa, threads, True).encode()
+                    sent.append(line + x.tobytes() + w.tobytes() + bias.tobytes())
+                    bound = solver.error_bound(problem, config) + epsilon(problem)
+                    cases.append((solver, problem, text, isa, bound))
+        if not cases:
+            continue
+        done = subprocess.run(program, input=b"".join(sent), capture_output=True)
+        assert done.returncode == 0, f"{solver.name}: {done.stderr.decode()[-4000:]}"
+        at = 0
+        for case in cases:
+            dtype, shape = numpy_dtype(case[1].dtype), case[1].y_shape
+            count = int(np.prod(shape))
+            y = np.frombuffer(done.stdout, dtype, count, at).reshape(shape)
+            at += y.nbytes
+            yield (*case, y)
+        assert at == len(done.stdout)
+
+
+def check_all(program: list[str], isas: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: dict[str, int] = {}
+    for solver, problem, text, isa, bound, y in run_all(program, isas, monkeypatch):
+        x, w, _ = arrays(problem)
+        mixed = mixed_magnitude(problem, x, w) if solver.name in MIXING else None
+        check(problem, y, solved(text, True), bound, mixed, f"{solver.name} on {isa}")
+        ran[solver.name] = ran.get(solver.name, 0) + 1
+    assert {"direct", "winograd"} <= ran.keys() and min(ran.values()) >= 5, ran
+
+
+def test_neon(neon: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    check_all(neon, ["neon"], monkeypatch)
+
+
+def test_bounds_of_buffers(sanitized: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    check_all(sanitized, list(core.isas()), monkeypatch)
