@@ -80,9 +80,15 @@ class Separable(Solver):
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa = str(config["isa"])
         outputs = math.prod(problem.y_shape)
-        taps = sum(problem.kernel[a] for a in _axes(problem))
-        rate = _GFLOPS[isa] * 1e9 * 4 / problem.itemsize
-        seconds = outputs * (2 * taps / rate + 2 * problem.itemsize / 12e9)
+        axes, size = _axes(problem), problem.itemsize
+        taps: float = sum(problem.kernel[a] for a in axes)
+        if len(axes) == 1 and problem.x_dtype == problem.y_dtype == "u8":
+            size = 4  # bytes along one axis are summed in float
+        if len(axes) - (_row(problem) == axes[-1]) == 2:
+            taps += problem.kernel[axes[0]]  # bands of the second axis overlap
+        rate = _GFLOPS[isa] * 1e9 * 4 / size
+        # rows go from L2 to L1 and back between passes
+        seconds = outputs * (2 * taps / rate + 2 * size / 44e9)
         rows = outputs / max(1, math.prod(problem.out[_row(problem) :]))
         seconds += rows * 60e-9
         threads = min(useful_threads(problem), machine.cores)
