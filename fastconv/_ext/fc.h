@@ -278,13 +278,13 @@ typedef struct {
  *        beginning, or that of the tail. Negative: cuts them all, some at a time, and returns
  *        where to go on.
  * exact: one such vector from its products: y[j] = sum over t < taps of w[t] * x[t][j], in double, cut,
- *        for at most `lanes` j. */
+ *        for at most `lanes` j; x is what is stored if in_x, else T. */
 typedef struct {
     int64_t lanes;
     void (*widen)(const void *x, int64_t count, void *y);
     int64_t (*cut)(const void *sums, int64_t begin, int64_t count, double near, void *y);
-    void (*exact)(int64_t taps, const double *w, const void *const *x, int64_t begin, int64_t count,
-                  double bias, void *y);
+    void (*exact)(int64_t taps, const double *w, const void *const *x, int in_x, int64_t begin,
+                  int64_t count, double bias, void *y);
 } fc_stored;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */

@@ -209,7 +209,11 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     u.bias = j->epilogue->bias ? fc_separable_get(j->epilogue->bias, filter, p->dtype) : -0.0;
     if (p->boundary == FC_CONSTANT) {
         const double value = fc_separable_rounded(p->cval[0], s->dtype);
-        fc_separable_fill(u.work + s->fixed_at, (u.high - u.low) * s->unit, value, s->dtype);
+        const int64_t count = (u.high - u.low) * s->unit;
+        if (j->bytes == s->bytes)
+            fc_separable_fill(u.work + s->fixed_at, count, value, s->dtype);
+        else
+            memset(u.work + s->fixed_at, (int)value, (size_t)count);
         u.edge = value;
         for (int64_t d = 0; d < 2; d++) {
             const int64_t axis = d ? s->b : s->a;
@@ -250,7 +254,15 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     fc_separable s;
     fc_separable_plan(p, config, kernels, threads, &s);
     const int x_dense = is_dense(&s, p->x_s), y_dense = is_dense(&s, p->y_s);
-    fc_separable_job j = {&s, kernels, x, packed, epilogue, y, workspace, x_dense && !s.from, x_dense, y_dense};
+    fc_separable_job j = {&s, kernels, x, packed, epilogue, y, workspace, s.kernel, s.bytes,
+                          x_dense && !s.from, x_dense, y_dense};
+    /* bytes that are summed down alone need not be floats before, if the constant is one too */
+    const double c = p->boundary == FC_CONSTANT ? p->cval[0] : 0;
+    if (s.doubtful && !s.along && x_dense && c >= 0 && c <= 255 && c == (double)(uint8_t)c) {
+        j.kernel = kernels->rows_u8;
+        j.bytes = 1;
+        j.in_place = 1;
+    }
     fc_parallel(p->n * p->g * p->k * s.outer * s.a_bands * s.b_bands * s.chunks, threads, run_unit, &j);
 }
 

@@ -41,6 +41,8 @@ typedef struct {
     const char *x, *packed;
     const fc_epilogue *epilogue;
     char *y, *workspace;
+    const fc_rows *kernel;          /* that sums rows of x */
+    int64_t bytes;                  /* of their elements */
     int in_place, x_dense, y_dense; /* whether x is read in place; rows of x and y lie dense */
 } fc_separable_job;
 

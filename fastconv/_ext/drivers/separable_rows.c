@@ -62,7 +62,7 @@ const char *fc_separable_row(const fc_separable_unit *u, int64_t ta, int64_t tb)
     const fc_separable *s = u->s;
     const int64_t at = source_of(u, ta, tb);
     if (at == FC_BEYOND) return s->p->boundary == FC_CONSTANT ? fc_separable_work(u, s->fixed_at, 0) : NULL;
-    if (u->j->in_place) return u->j->x + at * s->bytes;
+    if (u->j->in_place) return u->j->x + at * u->j->bytes;
     return fc_separable_work(u, s->ring_at, ta % s->ring_rows * s->b_rows + tb - u->first_b);
 }
 
@@ -207,7 +207,8 @@ static void store_row(const fc_separable_unit *u, int64_t axis, const void *cons
         for (int64_t i = 0; (i = s->to->cut(sums, i, count, near, dense)) < count;) {
             if (near < 0) continue;
             const int64_t some = fc_min(s->to->lanes, count - i);
-            s->to->exact(p->ker[axis], w + s->first[axis], rows, i, some, u->bias, dense);
+            s->to->exact(p->ker[axis], w + s->first[axis], rows, j->bytes == s->x_bytes && !s->along, i,
+                         some, u->bias, dense);
             i += some;
         }
     }
@@ -237,7 +238,8 @@ void fc_separable_emit(const fc_separable_unit *u, int64_t taps, const void *w, 
                 : in_y(u) ? u->j->y + (y_at + i * y_step) * s->bytes
                           : fc_separable_work(u, s->store_at, i);
     const int64_t count = s->along ? u->high - u->low : u->count;
-    s->kernel->run(taps, outputs, w, rows, count * s->unit, s->along ? -0.0 : u->bias, to);
+    const fc_rows *const kernel = s->b < 0 ? u->j->kernel : s->kernel;
+    kernel->run(taps, outputs, w, rows, count * s->unit, s->along ? -0.0 : u->bias, to);
     for (int64_t i = 0; i < outputs; i++)
         if (s->along)
             fc_separable_along(u, i, rows + taps + outputs, y_at + i * y_step);

@@ -19,9 +19,29 @@
 #define VECTORS (VEC_REGISTERS >= 32 ? 4 : 2)
 #define VECTORS_1 8
 
+#define X float
 #define T float
 #define NAME(x) x##_f32
+#define LOAD(p) *(const vec_f32 *)(p)
 #include "rows.inc"
+#define X double
 #define T double
 #define NAME(x) x##_f64
+#define LOAD(p) *(const vec_f64 *)(p)
 #include "rows.inc"
+#define X uint8_t
+#define T float
+#define NAME(x) x##_u8
+#define LOAD(p) (vec_u8)vec_widen_u8(p)
+#include "rows.inc"
+
+#define T float
+#define NAME(x) x##_f32
+#include "along.inc"
+#define T double
+#define NAME(x) x##_f64
+#include "along.inc"
+
+const fc_rows FC_NAME(fc_rows_f32) = {ROWS, rows_f32, along_f32};
+const fc_rows FC_NAME(fc_rows_f64) = {ROWS, rows_f64, along_f64};
+const fc_rows FC_NAME(fc_rows_u8) = {ROWS, rows_u8, NULL};
