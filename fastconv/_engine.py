@@ -11,6 +11,7 @@ import contextvars
 import dataclasses
 import functools
 import inspect
+import math
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from fastconv import _direct, _planner
 from fastconv._epilogue import Activation
+from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
@@ -133,16 +135,18 @@ def run(
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
+    rank = None
     replay = _replay.get()
     planned = next(replay, None) if replay is not None else None
     if planned is not None and planned.key == key:
         choice, packed = planned.choice, planned.packed
     else:
         packed = None
+        rank = _rank(x, w, dtype, method)
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
-            recorder is not None or kernel_repeats, method, config, workspace_limit,
+            recorder is not None or kernel_repeats, method, config, workspace_limit, rank or 0,
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -166,7 +170,8 @@ def run(
     runs = _direct.watched.get()
     if runs is not None:
         prepared = None if planned is None else packed
-        runs.append(_direct.Run(step, prepared, x, w, bias, residual, activation, y))
+        by_values = rank is not None
+        runs.append(_direct.Run(step, prepared, x, w, bias, residual, activation, y, by_values))
     return y
 
 
@@ -174,15 +179,15 @@ def _choice(
     key: Any, x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
-    method: str | tuple[str, ...], config: Config | None, workspace_limit: int | None,
+    method: str | tuple[str, ...], config: Config | None, workspace_limit: int | None, rank: int,
 ) -> _planner.Choice:  # fmt: skip
     """The plan for arrays like these: kept from an earlier call, or the planner's."""
-    key = (key, _planner.mode(), prepared)
+    key = (key, _planner.mode(), prepared, rank)
     choice = _cache.get(key)
     if choice is None:
         problem = _problem(
             x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
-            out_dtype, accuracy, threads, prepared,
+            out_dtype, accuracy, threads, prepared, rank,
         )  # fmt: skip
         choice = _planner.choose(
             problem, method=method, config=config, workspace_limit=workspace_limit
@@ -221,6 +226,7 @@ def _problem(
     x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
+    rank: int,
 ) -> Problem:  # fmt: skip
     """The Problem of a `run` call; every mismatch of shapes is a ValueError here."""
     if x.ndim != w.ndim or x.ndim < 3:
@@ -245,7 +251,7 @@ def _problem(
         cval=cval if boundary == "constant" else 0.0, flip=flip, dtype=compute, x_dtype=x_dtype,
         w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
         layout=layout_of(x), prepared=prepared, threads=threads or this_machine().cores,
-        accuracy=accuracy,
+        accuracy=accuracy, rank=rank,
     )  # fmt: skip
 
 
@@ -263,6 +269,24 @@ def met_before(function: _F) -> _F:
         return _directs.call(function, (function, _planner.mode()), args, options)
 
     return call  # type: ignore[return-value]
+
+
+#: Products from which it pays to look whether a kernel is an outer product: 2 to 10 us.
+_WORTH_A_LOOK = 1 << 18
+
+
+def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int | None:
+    """1 when w is seen to be an outer product of vectors, one an axis, in the dtype computed in.
+
+    None where nobody looked: then the choice does not depend on w's values.
+    """
+    if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
+        return None
+    small = x.size * math.prod(w.shape[2:]) < _WORTH_A_LOOK and "separable" not in method
+    if small or sum(r > 1 for r in w.shape[2:]) < 2:
+        return None
+    compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
+    return int(compute == w.dtype and w.flags.aligned and core.is_rank_one(w))
 
 
 # ---- preparing calls -----------------------------------------------------------------------------

@@ -19,7 +19,8 @@ class Plan(abc.ABC):
 
     Subclasses see arrays in `problem.accumulator`'s dtype and native byte order, with the problem's
     shapes and any strides; converting from and to what the caller stores is done here. A solver
-    that `reads_stored` sees x in the dtype it is stored in, and converts it in cache.
+    that `reads_stored` sees x in the dtype it is stored in, and converts it in cache; one that
+    `writes_stored` sees y so.
     """
 
     def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
@@ -37,6 +38,8 @@ class Plan(abc.ABC):
         #: Whether arrays that are stored in any way but odd bytes are handed on as they are.
         self.is_plain = problem.x_dtype == problem.w_dtype == problem.y_dtype == problem.accumulator
         self.is_plain = self.is_plain and self._fuses
+        stored = solver.writes_stored(problem)
+        self._y_dtype = numpy_dtype(problem.y_dtype) if stored else self._dtype
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
@@ -71,8 +74,10 @@ class Plan(abc.ABC):
 
         ``y = activation(conv + bias + residual)``; residual is of y's shape and may be y.
         """
-        own = y.dtype == self._dtype and y.flags.aligned and _whole_strides(y)
-        to = y if own else np.empty(self.y_shape, self._dtype)
+        if self._y_dtype != self._dtype and (residual is not None or activation is not None):
+            raise TypeError(f"expected results in {self._dtype} for a residual or an activation")
+        own = y.dtype == self._y_dtype and y.flags.aligned and _whole_strides(y)
+        to = y if own else np.empty(self.y_shape, self._y_dtype)
         epilogue = None
         if bias is not None or residual is not None or activation is not None:
             if bias is not None:
@@ -80,7 +85,7 @@ class Plan(abc.ABC):
             if residual is not None:
                 found = residual_like(residual, to)
                 if found is None:
-                    to = np.empty(self.y_shape, self._dtype)
+                    to = np.empty(self.y_shape, self._y_dtype)
                     found = residual_like(residual, to)
                 residual = found
             epilogue = Epilogue(bias, residual, activation)
@@ -97,7 +102,25 @@ class Plan(abc.ABC):
             )
             epilogue.finish(to)
         if to is not y:
-            y[...] = to != 0 if self.problem.dtype == "bool" else to
+            store(to != 0 if self.problem.dtype == "bool" else to, y)
+
+
+def store(y: Array, out: Array) -> None:
+    """Write y to out; floats to integers as C does, towards zero and modulo 2**bits, NaN as 0."""
+    if y.dtype.kind in "biuc" or out.dtype.kind not in "biu":
+        out[...] = y
+        return
+    if out.dtype.kind == "b":
+        out[...] = np.trunc(y) != 0
+        return
+    try:
+        with np.errstate(invalid="raise"):
+            out[...] = y.astype(np.int64)
+    except FloatingPointError:  # some are beyond int64, or not finite
+        whole = np.fmod(np.where(np.isfinite(y), np.trunc(y), 0), 2.0**64)
+        whole = np.where(whole >= 2.0**63, whole - 2.0**64, whole)
+        whole = np.where(whole < -(2.0**63), whole + 2.0**64, whole)
+        out[...] = whole.astype(np.int64)
 
 
 def _native(a: Array, dtype: np.dtype[Any]) -> Array:
@@ -118,13 +141,13 @@ def conversion_bytes(problem: Problem, solver: Solver) -> int:
     """Bytes of the copies that `Plan.__call__` makes when stored and computed dtypes differ."""
     size = numpy_dtype(problem.accumulator).itemsize
     shapes = (
-        (problem.accumulator if solver.reads_stored(problem) else problem.x_dtype, problem.x_shape),
-        (problem.w_dtype, problem.w_shape),
-        (problem.y_dtype, problem.y_shape),
+        (problem.x_dtype, problem.x_shape, solver.reads_stored(problem)),
+        (problem.w_dtype, problem.w_shape, False),
+        (problem.y_dtype, problem.y_shape, solver.writes_stored(problem)),
     )
     total = 0
-    for stored, shape in shapes:
-        if stored != problem.accumulator:
+    for stored, shape, in_cache in shapes:
+        if stored != problem.accumulator and not in_cache:
             count = 1
             for extent in shape:
                 count *= extent

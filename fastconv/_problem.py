@@ -126,7 +126,8 @@ class Problem:
     `padding` is (before, after) in samples of the dilated input, never negative. `dtype` is what
     sums are computed in; `x_dtype`, `w_dtype` and `y_dtype` are what the arrays hold. `cval` fills
     beyond the ends when `boundary` is ``constant``. `prepared` says that w is known before x and
-    used again, so that packing it is not part of the cost.
+    used again, so that packing it is not part of the cost. `rank` is 1 when w is known to be, for
+    each filter, the outer product of a vector an axis, and 0 when that is not known.
     """
 
     size: tuple[int, ...]
@@ -151,6 +152,7 @@ class Problem:
     device: str = "cpu"
     threads: int = 1
     accuracy: str = "balanced"
+    rank: int = 0
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -191,6 +193,7 @@ class Problem:
         need(self.accuracy in ACCURACIES, f"an accuracy out of {ACCURACIES}", repr(self.accuracy))
         need(self.layout in LAYOUTS, f"a layout out of {LAYOUTS}", repr(self.layout))
         need(self.threads >= 1, "at least one thread", self.threads)
+        need(self.rank in (0, 1), "a rank of 1, or 0 for an unknown one", self.rank)
         for name in (self.dtype, self.x_dtype, self.w_dtype, self.y_dtype):
             need(name in DTYPES, f"a dtype out of {tuple(DTYPES)}", repr(name))
         need(self.boundary == "zeros" or max(self.input_dilation) == 1,
@@ -320,6 +323,8 @@ class Problem:
                 words.append(f"{letter}:{name}")
         if self.layout != "NC*":
             words.append(self.layout)
+        if self.rank:
+            words.append(f"rank{self.rank}")
         if self.prepared:
             words.append("prepared")
         if self.device != "cpu":
@@ -393,6 +398,8 @@ def _parse_word(word: str, ndim: int, first: bool) -> tuple[str, Any]:
         return word, True
     if word in ("cpu", "cuda"):
         return "device", word
+    if match := re.fullmatch(r"rank(\d+)", word):
+        return "rank", int(match[1])
     if match := re.fullmatch(r"threads(\d+)", word):
         return "threads", int(match[1])
     if (match := re.fullmatch(r"([xwy]):(\w+)", word)) and match[2] in DTYPES:

@@ -49,6 +49,13 @@ class Solver(abc.ABC):
         """
         return False
 
+    def writes_stored(self, problem: Problem) -> bool:
+        """Whether plans write y in the dtype that it is to be stored in, as `_plan.store` would.
+
+        Where this is False, y is made as a whole in the dtype computed in, and then converted.
+        """
+        return False
+
     @abc.abstractmethod
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         """Estimated seconds of one call, packing included unless `problem.prepared`."""

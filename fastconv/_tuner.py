@@ -46,6 +46,8 @@ class Scratch:
         self.w = np.empty(problem.w_shape, numpy_dtype(problem.w_dtype))
         largest = _fill(self.x, rng)
         _fill(self.w, rng)
+        if problem.rank:
+            self.w[...] = _outer_product(self.w)
         if problem.y_dtype[0] in "iu" and self.w.dtype.kind == "f":
             # a weighted mean of x, which fits where x does
             self.w[...] = np.abs(self.w) / max(1, problem.taps)
@@ -76,6 +78,15 @@ class Scratch:
         if [edge.tobytes() for edge in edges] != before:
             return "it wrote beyond its output", seconds
         return self._reference.why_wrong(self.y, bound), seconds
+
+
+def _outer_product(w: Array) -> Array:
+    """The outer product, for each filter, of its lines through its first sample."""
+    spatial = range(2, w.ndim)
+    lines = [w[tuple(slice(None if d in (0, 1, axis) else 1) for d in range(w.ndim))]
+             for axis in spatial]  # fmt: skip
+    product: Array = math.prod(lines[1:], start=lines[0])
+    return product
 
 
 def scratch_bytes(problem: Problem) -> int:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastconv._engine import front_end, run
+from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
 
@@ -209,24 +210,6 @@ def _is_whole(values: Array) -> bool:
     return bool(((values == np.rint(values)) & (np.abs(values) < 2.0**53)).all())
 
 
-def _store(y: Array, out: Array) -> None:
-    """Write y to out; floats to integers as C does, towards zero and modulo 2**bits, NaN as 0."""
-    if y.dtype.kind in "biu" or out.dtype.kind not in "biu":
-        out[...] = y
-        return
-    if out.dtype.kind == "b":
-        out[...] = np.trunc(y) != 0
-        return
-    try:
-        with np.errstate(invalid="raise"):
-            out[...] = y.astype(np.int64)
-    except FloatingPointError:  # some are beyond int64, or not finite
-        whole = np.fmod(np.where(np.isfinite(y), np.trunc(y), 0), 2.0**64)
-        whole = np.where(whole >= 2.0**63, whole - 2.0**64, whole)
-        whole = np.where(whole < -(2.0**63), whole + 2.0**64, whole)
-        out[...] = whole.astype(np.int64)
-
-
 def _integer_sums(
     x: Array, w: Array, out: Array, cval: complex, divisor: int
 ) -> np.dtype[Any] | None:
@@ -282,17 +265,19 @@ def _window(
         if whole.kind == "i":  # towards zero, where // is towards minus infinity
             np.add(y, divisor - 1, out=y, where=y < 0)
         y //= divisor
-        _store(y[0, 0], out)
+        store(y[0, 0], out)
         return
     dtype = numpy_dtype("f80" if dtype_name(x.dtype) == "f80" else "f64")
     if not _is_whole(w):
         # Rounding may leave a sum just below the integer that it is, which cutting would turn into
         # the next lower one: 99 of an even 100. This factor is above 1 by more than that error.
         w = w * (1 + 2 * w.size * _EPS)
-    y = run(data, w.astype(dtype, copy=False)[None, None], dtype=dtype, cval=cval, **arguments)
-    if divisor != 1:
-        y = y / divisor
-    _store(y[0, 0], out)
+    w = w.astype(dtype, copy=False)[None, None]
+    if divisor == 1:
+        run(data, w, dtype=dtype, cval=cval, out=out[None, None], **arguments)
+        return
+    y = run(data, w, dtype=dtype, cval=cval, **arguments)
+    store(y[0, 0] / divisor, out)
 
 
 def _window_of_many(
@@ -332,13 +317,19 @@ def _separable(
     """Filter axis by axis. What lies between passes is of the dtype computed in, or, as in SciPy,
     of the output's when that is an integer."""
     if not passes:
-        _store(x, out)
+        store(x, out)
         return
     for step in passes:
         _boundary(step.mode)  # before anything is written
     middle = out.dtype
     if middle.kind not in "biu":
         middle = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(middle)))
+    if (kernel := _outer_product(x, passes, middle, cval, options)) is not None:
+        before = [0] * x.ndim
+        for step in passes:
+            before[step.axis] = step.before
+        _window(x, kernel, before, out, passes[0].mode, cval, options)
+        return
     # two arrays take turns, so that no pass reads what it writes; out is one of them when it can be
     turns: list[Array | None] = [out if middle == out.dtype else None, None]
     for left, step in zip(range(len(passes) - 1, -1, -1), passes):
@@ -351,6 +342,38 @@ def _separable(
         _window(x, step.weights.reshape(shape), before, target, step.mode, cval, options,
                 divisor=step.divisor)  # fmt: skip
         x = target
+
+
+#: Weights of an outer product that are worth making, for one call instead of one an axis.
+_MOST_WEIGHTS = 1 << 14
+
+
+def _outer_product(
+    x: Array, passes: Sequence[_Pass], dtype: np.dtype[Any], cval: complex, options: dict[str, Any]
+) -> Array | None:
+    """The one kernel that all passes together are, if they are one that the engine sees through."""
+    names = options["method"]
+    if len(passes) < 2 or len(passes) > 3 or dtype.char not in "fd" or x.ndim > MAX_DIMS:
+        return None
+    if not ("auto" in names or "separable" in names) or x.dtype.kind == "c":
+        return None
+    boundaries = {_boundary(step.mode) for step in passes}
+    shape = [1] * x.ndim
+    for step in passes:
+        shape[step.axis] *= step.weights.size
+    # beyond the ends lies a constant that the first pass changes and the second does not
+    if len(boundaries) > 1 or ("constant" in boundaries and cval != 0):
+        return None
+    if math.prod(shape) > _MOST_WEIGHTS or len({step.axis for step in passes}) < len(passes):
+        return None
+    kernel = np.ones((1,) * x.ndim)
+    for step in passes:
+        along = [1] * x.ndim
+        along[step.axis] = step.weights.size
+        kernel = kernel * step.weights.reshape(along)
+    kernel = kernel.astype(dtype)
+    smallest = np.abs(kernel, where=kernel != 0, out=np.ones_like(kernel)).min()
+    return kernel if smallest >= np.finfo(dtype).smallest_normal else None
 
 
 def _weights1d(weights: npt.ArrayLike) -> Array:
@@ -1056,7 +1079,7 @@ def _combine(
     # zeros, because a derivative may leave samples of its output alone
     out = _as_output(output, x, x.dtype.kind == "c", np.zeros)
     if not axes:
-        _store(x, out)
+        store(x, out)
         return out
     total = np.zeros_like(out) if np.may_share_memory(x, out) else out
     derivative(x, axes[0], total, modes[0], cval, *arguments, **keywords)

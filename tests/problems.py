@@ -139,6 +139,32 @@ DTYPES = (
     "conv2d f64 n1 c3 h9 w11 k5 r3 s3 p1 x:f32 y:f32",
 )
 
+#: Kernels that are outer products, and kernels of one axis: bands, rows, borders and boxes.
+SEPARABLE = (
+    "conv2d f32 n1 c1 h33 w47 k1 r5 s5 p2 reflect rank1",
+    "conv2d f64 n1 c1 h33 w47 k1 r5 s5 p2 mirror flip rank1",
+    "conv2d f32 n2 c3 h20 w31 k6 r9 s11 g3 p4,5 nearest rank1",
+    "conv2d f64 n1 c1 h20 w31 k1 r9 s11 p4,5 wrap rank1",
+    "conv2d f32 n1 c1 h40 w90 k1 r3 s3 p1 constant=1.5 rank1",
+    "conv2d f32 n1 c1 h19 w150 k1 r2 s4 p1:0,2:1 rank1",
+    "conv2d f32 n1 c1 h30 w21 k1 r5 s3 p9 rank1",  # outputs that see nothing but padding
+    "conv2d f64 n1 c1 h5 w6 k1 r11 s9 p14,11 reflect rank1",  # around the input more than once
+    "conv2d f32 n1 c1 h31 w33 k1 r4 s5 p3 u3,1 l2,3 mirror rank1",
+    "conv2d f32 n1 c2 h21 w40 k4 r3 s7 g2 p1,3 N*C rank1",
+    "conv2d f32 n1 c1 h30 w300 k1 r7 s7 p3 reflect strided rank1 threads3",
+    "conv3d f32 n1 c1 d20 h31 w3 k1 t7 r9 s1 p3,4,0 reflect rank1",  # columns of pixels
+    "conv3d f64 n1 c1 d9 h8 w50 k1 t3 r5 s1 p1,2,0 wrap rank1",
+    "conv3d f32 n1 c1 d12 h13 w11 k1 t5 r6 s7 p4,5,6 flip rank1",
+    "conv3d f32 n1 c1 d9 h8 w7 k1 t3 r3 s3 p1 reflect rank1 threads2",
+    "conv3d f64 n1 c1 d9 h18 w7 k1 t3 r4 s3 p1,5,2 u2,2,1 l1,2,2 constant=2.0 rank1",
+    "conv3d f32 n1 c1 d6 h7 w40 k1 t3 r1 s5 p1,0,2 nearest rank1",
+    "conv4d f32 n1 c1 i5,4,6,7 k1 f3,1,3,3 p1,0,1,1 wrap rank1",
+    "conv4d f32 n1 c1 i5,4,6,7 k1 f1,3,3,1 p0,1,1,0 rank1",
+    "conv3d f32 n1 c1 d30 h8 w9 k1 t9 r1 s1 p4,0,0 reflect",
+    "conv2d f64 n1 c1 h5 w130 k1 r1 s12 p0,6 l1,2 mirror",
+    "conv2d f32 n1 c1 h8 w70 k1 r3 s1 p2,0 u2,1",
+)
+
 #: The least there can be of everything, and sizes around vectors and register tiles.
 EDGES = (
     "conv1d f32 n1 c1 w1 k1 s1",
@@ -196,7 +222,7 @@ DEPTHWISE = (
 #: One string a bug: the shape on which it was seen.
 FIXED: tuple[str, ...] = ()
 
-PROBLEMS = NETWORKS + SIGNALS + DTYPES + EDGES + DEPTHWISE + FIXED
+PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + FIXED
 
 #: Solvers whose bound is against B, the largest sample times the sum of magnitudes of a filter,
 #: because they mix windows.
@@ -233,11 +259,22 @@ def in_layout(x: Array, layout: str) -> Array:
     return x
 
 
+def outer_product(w: Array) -> Array:
+    """A kernel of rank 1: for each filter the product of w's lines through its first sample."""
+    product = np.ones((), np.float64)
+    for axis in range(2, w.ndim):
+        index = tuple(slice(None if d in (0, 1, axis) else 1) for d in range(w.ndim))
+        product = product * w[index].astype(np.float64)
+    return product.astype(w.dtype)
+
+
 def arrays(problem: Problem, seed: int = 0) -> tuple[Array, Array, Array]:
     """x, w and bias for a problem, always the same; none of them writable."""
     rng = np.random.default_rng([seed, zlib.crc32(str(problem).encode())])
     x = in_layout(values(rng, problem.x_dtype, problem.x_shape), problem.layout)
     w = values(rng, problem.w_dtype, problem.w_shape)
+    if problem.rank:
+        w = outer_product(w)
     bias = values(rng, problem.dtype, (problem.filters,))
     for a in (x, w, bias):
         a.flags.writeable = False
@@ -304,6 +341,8 @@ def check(
         magnitude = s if mixed is None else np.broadcast_to(mixed, s.shape) + s
         own = (problem.taps + 1) * float(np.finfo(s.dtype).eps)
         underflow = wide(info.smallest_subnormal) * (2 + 2 * problem.taps)
+        if problem.rank:  # rows between passes underflow, and are then multiplied
+            underflow = underflow + wide(info.smallest_normal)
         allowed = bound * magnitude + own * s
         if mixed is not None:
             allowed = np.minimum(allowed + _mixed_underflow(problem, info, s, mixed), s / 2)

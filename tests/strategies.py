@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from problems import Array, in_layout, values
+from problems import Array, in_layout, outer_product, values
 
 from fastconv._engine import layout_of
 from fastconv._problem import BOUNDARIES, Problem, compute_name
@@ -70,9 +70,10 @@ def problems(
         layout=draw(st.sampled_from(("NC*", "NC*", "N*C", "strided"))),
         prepared=draw(st.booleans()), threads=draw(st.integers(1, 3)), accuracy=accuracy,
     )  # fmt: skip
-    if math.prod(made.y_shape) * made.taps > MAX_PRODUCTS:
+    separable = x_dtype in ("f32", "f64") and draw(st.integers(0, 3)) == 0
+    if separable or math.prod(made.y_shape) * made.taps > MAX_PRODUCTS:
         made = made.replace(batch=1, channels=groups, filters=groups)
-    return made
+    return made.replace(rank=1) if separable else made
 
 
 #: What floating-point data may be like; every kind is finite but the two named so.
@@ -154,6 +155,8 @@ def cases(
     x = special(rng, kind, problem.x_dtype, problem.x_shape)
     weights = "normal" if kind in ("nan", "inf", "outlier", "denormal") else kind
     w = special(rng, weights, problem.w_dtype, problem.w_shape)
+    if problem.rank:
+        w = outer_product(w)
     x = in_layout(x, problem.layout)
     x, w = in_form(x, draw(st.sampled_from(forms))), in_form(w, draw(st.sampled_from(forms)))
     return problem.replace(layout=layout_of(x)), x, w

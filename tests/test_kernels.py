@@ -40,6 +40,7 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"block_bytes": 20000, "taps": 7, "across": 1},
     ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
+    "separable": ({"row_bytes": 1}, {"row_bytes": 3000}),
     "winograd": ({"cache_bytes": 1}, {"cache_bytes": 30000}),
 }
 
@@ -47,7 +48,8 @@ DTYPES = ("f32", "f64", "c64", "c128", "i8", "u16", "i32", "u64", "bool")
 
 
 def drivers() -> list[Solver]:
-    texts = ("conv2d f32 n1 c4 h12 w12 k4 r3 s3 p1", "conv2d f32 n1 c4 h12 w12 k4 r3 s3 g4 p1")
+    texts = ("conv2d f32 n1 c4 h12 w12 k4 r3 s3 p1", "conv2d f32 n1 c4 h12 w12 k4 r3 s3 g4 p1",
+             "conv2d f32 n1 c1 h12 w12 k1 r3 s3 p1 rank1")  # fmt: skip
     found = []
     for solver in (s for s in SOLVERS if s.device == "cpu"):
         for problem in map(Problem.parse, texts):
@@ -148,7 +150,8 @@ def test_taps(solver: Solver, isa: str, dtype: str, taps: int) -> None:
 @pytest.mark.parametrize("filters", (63, 64, 65, 68, 130))
 def test_many_filters(solver: Solver, isa: str, filters: int) -> None:
     for threads in (1, 3):
-        texts = (f"conv2d f32 n1 c{c} h4 w5 k{filters} r3 s3 p1" for c in (1, 2))
+        texts = (f"conv2d f32 n1 c{c} h4 w5 k{filters} r3 s3 p1{rank}"
+                 for c, rank in ((1, ""), (2, ""), (1, " rank1")))  # fmt: skip
         problems = (Problem.parse(text).replace(threads=threads) for text in texts)
         tried = [check_all(solver, isa, problem) for problem in problems]
         assert any(tried)

@@ -21,7 +21,9 @@ from fastconv.solvers import SOLVERS
 
 pytestmark = pytest.mark.usefixtures("every_thread")
 
-METHODS = [s.name for s in SOLVERS if s.device == "cpu"]
+#: Methods that solve a layer of several channels.
+LAYER = Problem.parse("conv2d f32 n1 c3 h9 w9 k2 r3 s3")
+METHODS = [s.name for s in SOLVERS if s.device == "cpu" and s.why_not(LAYER) is None]
 RNG = np.random.default_rng(0)
 
 

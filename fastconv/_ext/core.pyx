@@ -67,6 +67,7 @@ cdef extern from "fc.h" nogil:
         void (*run)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
                     const void *, const fc_epilogue *, void *, void *, int64_t) noexcept nogil
     const fc_driver *fc_find_driver(const char *)
+    int fc_factorize(const fc_problem *, const void *, double *)
     int64_t fc_dtype_bytes(fc_dtype)
     void fc_finish_run(const fc_problem *, const fc_kernels *, const fc_epilogue *, void *, int64_t,
                        int64_t, int64_t) noexcept nogil
@@ -151,8 +152,85 @@ cdef cnp.ndarray _scratch(int64_t size):
     return kept
 
 
-from cpython.ref cimport Py_REFCNT
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+cdef cnp.ndarray _for_weights(int64_t size):
+    """Bytes for packed weights: those of the thread's last ones when nobody holds these any more.
+
+    Fresh pages cost more than packing does: 256 filters of 256 channels, for winograd, 2.5 of 4 ms.
+    """
+    cdef object kept = getattr(_local, "weights", None)
+    # held by _local and by `kept`, and by a plan or its like if that is still there
+    if kept is None or Py_REFCNT(kept) > 2 or (<cnp.ndarray>kept).nbytes < size + FC_ALIGN:
+        kept = np.empty(size + FC_ALIGN, np.uint8)
+        if size <= _KEPT_BYTES:
+            _local.weights = kept
+    return kept
+def is_rank_one(cnp.ndarray w):
+    """Whether each filter of float32 or float64 w, (K, 1, *kernel), is an outer product of vectors."""
+    cdef fc_problem p
+    cdef double few[256]
+    cdef double *factors = few
+    cdef int64_t taps = 0, k
+    cdef int found = 1
+    memset(&p, 0, sizeof(fc_problem))
+    p.dtype = <fc_dtype><int>(cnp.PyArray_TYPE(w) == cnp.NPY_FLOAT64)
+    p.dims = cnp.PyArray_NDIM(w) - 2
+    for d in range(p.dims):
+        p.ker[d] = cnp.PyArray_DIMS(w)[2 + d]
+        p.w_s[d] = cnp.PyArray_STRIDES(w)[2 + d] // cnp.PyArray_ITEMSIZE(w)
+        taps += p.ker[d]
+    cdef cnp.ndarray many
+    if taps > 256:
+        many = np.empty(taps)
+        factors = <double *>cnp.PyArray_DATA(many)
+    cdef const char *filters = <const char *>cnp.PyArray_DATA(w)
+    for k in range(cnp.PyArray_DIMS(w)[0]):
+        if not fc_factorize(&p, filters + k * cnp.PyArray_STRIDES(w)[0], factors):
+            found = 0
+            break
+    return bool(found)
+
+
+cdef void _set_epilogue(fc_epilogue *e, bias, residual, activation):
+    """`activation` is (place in ACTIVATIONS, low, high) or None."""
+    memset(e, 0, sizeof(fc_epilogue))
+    if bias is not None:
+        e.bias = cnp.PyArray_DATA(<cnp.ndarray>bias)
+    if residual is not None:
+        e.residual = cnp.PyArray_DATA(<cnp.ndarray>residual)
+    if activation is not None:
+        e.activation = <fc_activation><int>activation[0]
+        e.low = activation[1]
+        e.high = activation[2]
+
+
+def finish(cnp.ndarray y, residual, activation, str isa=None):
+    """y = activation(y + residual) in place; both of the same strides, whatever these are."""
+    cdef fc_problem p
+    cdef fc_epilogue epilogue
+    cdef const fc_kernels *kernels = _kernels(isa or _isa)
+    cdef int64_t parts = 2 if y.dtype.kind == "c" else 1
+    cdef int64_t size = y.itemsize // parts, at, part, count, step
+    cdef int axis = -1  # becomes that of the least stride
+    if y.size == 0:
+        return
+    if y.flags.c_contiguous:
+        y = y.reshape(-1)
+    memset(&p, 0, sizeof(fc_problem))
+    p.dtype = FC_F32 if size == 4 else FC_F64
+    _set_epilogue(&epilogue, None, residual, activation)
+    cdef cnp.flatiter lines = cnp.PyArray_IterAllButAxis(y, &axis)
+    cdef char *first = <char *>cnp.PyArray_DATA(y)
+    count = cnp.PyArray_DIMS(y)[axis]
+    step = cnp.PyArray_STRIDES(y)[axis] // size
+    with nogil:
+        while cnp.PyArray_ITER_NOTDONE(lines):
+            at = (<char *>cnp.PyArray_ITER_DATA(lines) - first) // size
+            for part in range(parts):
+                fc_finish_run(&p, kernels, &epilogue, first, at + part, count, step)
+            cnp.PyArray_ITER_NEXT(lines)
+
+
+include "calls.pxi"
 
 
 cdef class Call:
@@ -162,13 +240,15 @@ cdef class Call:
     cdef fc_config config
     cdef const fc_driver *driver
     cdef const fc_kernels *kernels
-    cdef int64_t threads, itemsize, x_itemsize, workspace
+    cdef int64_t threads, itemsize, x_itemsize, y_itemsize, workspace
     cdef readonly int64_t packed_bytes
 
-    def __init__(self, str driver, str isa, problem, values=(), threads=None, x_dtype=None):
+    def __init__(self, str driver, str isa, problem, values=(), threads=None, x_dtype=None,
+                 y_dtype=None):
         """`problem` is a `fastconv._problem.Problem`; `values` are the driver's settings.
 
-        `x_dtype` is what `run` gets x in, for a driver that reads others than it computes in.
+        `x_dtype` and `y_dtype` are what `run` gets x and y in, for a driver that reads or writes
+        others than it computes in.
         """
         name = driver.encode()
         self.driver = fc_find_driver(name)
@@ -196,7 +276,10 @@ cdef class Call:
         p.x_dtype = p.y_dtype = p.dtype
         if x_dtype is not None and x_dtype != dtype:
             p.x_dtype = <fc_dtype><int>STORED.index(x_dtype.replace("bool", "u8"))
+        if y_dtype is not None and y_dtype != dtype:
+            p.y_dtype = <fc_dtype><int>STORED.index(y_dtype)
         self.itemsize = fc_dtype_bytes(p.dtype)
+        self.y_itemsize = fc_dtype_bytes(p.y_dtype)
         self.x_itemsize = fc_dtype_bytes(p.x_dtype)
         p.boundary = <fc_boundary><int>BOUNDARIES.index(problem.boundary)
         if problem.boundary == "constant":
@@ -242,11 +325,11 @@ cdef class Call:
         cdef fc_problem p = self.problem
         p.x_n = cnp.PyArray_STRIDES(x)[0] // self.x_itemsize
         p.x_c = cnp.PyArray_STRIDES(x)[1] // self.x_itemsize
-        p.y_n = cnp.PyArray_STRIDES(y)[0] // self.itemsize
-        p.y_k = cnp.PyArray_STRIDES(y)[1] // self.itemsize
+        p.y_n = cnp.PyArray_STRIDES(y)[0] // self.y_itemsize
+        p.y_k = cnp.PyArray_STRIDES(y)[1] // self.y_itemsize
         for d in range(p.dims):
             p.x_s[d] = cnp.PyArray_STRIDES(x)[2 + d] // self.x_itemsize
-            p.y_s[d] = cnp.PyArray_STRIDES(y)[2 + d] // self.itemsize
+            p.y_s[d] = cnp.PyArray_STRIDES(y)[2 + d] // self.y_itemsize
         cdef cnp.ndarray scratch = _scratch(self.workspace)
         cdef const void *xp = cnp.PyArray_DATA(x)
         cdef const void *wp = _aligned(packed)

@@ -25,7 +25,7 @@
 
 typedef enum {
     FC_F32, FC_F64, FC_C64, FC_C128, FC_U8, FC_U16, FC_U32, FC_U64, FC_F80, FC_C160,
-    FC_I8, FC_I16, FC_I32, FC_I64, /* of x only: sums of integers are kept in unsigned ones */
+    FC_I8, FC_I16, FC_I32, FC_I64, /* of x and y only: sums of integers are kept in unsigned ones */
     FC_DTYPES
 } fc_dtype;
 
@@ -43,8 +43,8 @@ typedef struct {
     int64_t w_k, w_c, w_s[FC_DIMS];
     int64_t y_n, y_k, y_s[FC_DIMS];
     fc_dtype dtype;            /* what is computed in ... */
-    fc_dtype x_dtype, y_dtype; /* ... and what x and y hold: the same, but for solvers that read what
-                                * is stored (reads_stored in _solver.py) */
+    fc_dtype x_dtype, y_dtype; /* ... and what x and y hold: the same, but for solvers that read or write
+                                * what is stored (reads_stored, writes_stored in _solver.py) */
     fc_boundary boundary;
     double cval[2]; /* real and imaginary part of the constant beyond the ends */
     int64_t cval_i; /* the same for integers, which doubles cannot all hold */
@@ -108,6 +108,10 @@ void fc_parallel(int64_t count, int64_t threads, void (*work)(void *, int64_t, i
 /* Index into an axis of x of padded, dilated position t (0 is the first padding sample), or -1
  * where the constant or a dilation zero stands. */
 int64_t fc_source(const fc_problem *p, int64_t axis, int64_t t);
+
+/* Factors, one vector an axis and each after the other, whose outer product is the kernel w of p->dtype
+ * (f32 or f64) and strides p->w_s to 2 eps an axis in every element; whether there are any. */
+int fc_factorize(const fc_problem *p, const void *w, double *factors);
 
 static inline int64_t fc_dtype_bytes(fc_dtype t)
 {
@@ -270,6 +274,34 @@ typedef struct {
     void (*transpose)(const void *from, int64_t ld_from, int64_t rows, int64_t columns, void *to,
                       int64_t ld_to);
 } fc_implicit_gemm;
+
+/* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
+ * x may lie anywhere and overlap; one that is NULL is left out. No y overlaps an x.
+ * along: y[j] = bias + sum over t < taps of w[t] * x[j + t*step] for j < count, and a vector of x may be
+ * read behind the last sample used. */
+typedef struct {
+    int64_t rows;
+    void (*run)(int64_t taps, int64_t outputs, const void *w, const void *const *x, int64_t count,
+                double bias, void *const *y);
+    void (*along)(int64_t taps, const void *w, const void *x, int64_t step, int64_t count, double bias,
+                  void *y);
+} fc_rows;
+
+/* What is stored in integers and summed in floats of `T`, float or double.
+ * widen: y[j] = x[j] for j < count.
+ * cut:   y[j] = sums[j] cut towards zero, modulo 2^bits, NaN and Inf as 0, from j = begin on. Stops
+ *        before the first vector with a sum that lies within `near` of a whole number, and returns its
+ *        beginning, or that of the tail. Negative: cuts them all, some at a time, and returns
+ *        where to go on.
+ * exact: one such vector from its products: y[j] = sum over t < taps of w[t] * x[t][j], in double, cut,
+ *        for at most `lanes` j; x is what is stored if in_x, else T. */
+typedef struct {
+    int64_t lanes;
+    void (*widen)(const void *x, int64_t count, void *y);
+    int64_t (*cut)(const void *sums, int64_t begin, int64_t count, double near, void *y);
+    void (*exact)(int64_t taps, const double *w, const void *const *x, int in_x, int64_t begin,
+                  int64_t count, double bias, void *y);
+} fc_stored;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastconv._epilogue import Epilogue
 from fastconv._ext import core
-from fastconv._plan import Plan
+from fastconv._plan import Plan, store
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 
@@ -33,7 +35,7 @@ class DriverPlan(Plan):
         super().__init__(problem, solver, config)
         isa = str(config.get("isa", core.isa()))
         threads = useful_threads(problem)
-        self._call = core.Call(driver, isa, problem, values, threads, _x_dtype(problem, solver))
+        self._call = core.Call(driver, isa, problem, values, threads, *_stored(problem, solver))
         blocked = driver != "naive" and not problem.is_exact
         self._naive = core.Call("naive", isa, problem) if blocked else None
 
@@ -44,13 +46,23 @@ class DriverPlan(Plan):
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed
-        if call is self._naive and x.dtype != self._dtype:
-            x = x.astype(self._dtype)  # naive reads no stored dtypes
-        call.run(x, weights, epilogue, y)
+        if call is self._call:
+            call.run(x, weights, epilogue, y)
+            return
+        if x.dtype != self._dtype:  # naive reads and writes no stored dtypes
+            x = x.astype(self._dtype)
+        wide = y if y.dtype == self._dtype else np.empty(y.shape, self._dtype)
+        call.run(x, weights, epilogue, wide)
+        if wide is not y:
+            store(wide, y)
 
 
-def _x_dtype(problem: Problem, solver: Solver) -> str:
-    return problem.x_dtype if solver.reads_stored(problem) else problem.accumulator
+def _stored(problem: Problem, solver: Solver) -> tuple[str, str]:
+    """The dtypes that a driver sees x and y in."""
+    return (
+        problem.x_dtype if solver.reads_stored(problem) else problem.accumulator,
+        problem.y_dtype if solver.writes_stored(problem) else problem.accumulator,
+    )
 
 
 def driver_bytes(
@@ -58,6 +70,6 @@ def driver_bytes(
 ) -> int:
     """Workspace and packed weights of a driver's call."""
     call = core.Call(
-        driver, isa, problem, values, useful_threads(problem), _x_dtype(problem, solver)
+        driver, isa, problem, values, useful_threads(problem), *_stored(problem, solver)
     )
     return int(call.workspace_bytes + call.packed_bytes)

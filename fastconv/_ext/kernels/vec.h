@@ -54,4 +54,38 @@
 #define NAME(x) x##_f64
 #include "vec.inc"
 
+#if defined(FC_ISA_avx512) || defined(FC_ISA_avx2)
+#include <immintrin.h>
+#endif
+
+/* A vector of floats from as many bytes; what compilers make of conversions of vectors is 5 times as slow. */
+typedef float vec_floats __attribute__((vector_size(VEC_BYTES)));
+FC_INLINE vec_floats vec_widen_u8(const uint8_t *x)
+{
+#if defined(FC_ISA_avx512)
+    return (vec_floats)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)x)));
+#elif defined(FC_ISA_avx2)
+    return (vec_floats)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)x)));
+#else
+    vec_floats y;
+    for (int i = 0; i < VEC_BYTES / 4; i++) y[i] = (float)x[i];
+    return y;
+#endif
+}
+
+/* Whether all bits of a vector are set, at any address. */
+FC_INLINE int fc_all(const void *vector)
+{
+#if defined(FC_ISA_avx512)
+    return _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(vector), _mm512_set1_epi64(-1)) == 0;
+#elif defined(FC_ISA_avx2)
+    return _mm256_movemask_epi8(_mm256_loadu_si256((const __m256i *)vector)) == -1;
+#else
+    uint64_t bits[VEC_BYTES / 8], all = ~(uint64_t)0;
+    __builtin_memcpy(bits, vector, VEC_BYTES);
+    for (int i = 0; i < VEC_BYTES / 8; i++) all &= bits[i];
+    return all == ~(uint64_t)0;
+#endif
+}
+
 #endif

@@ -1,0 +1,269 @@
+/* separable: y[o] = bias + sum over r of wa[r0] wb[r1] wh[r2] x[o*u + r*l - a]: one axis after the other.
+ *
+ * For kernels of one channel that are the outer product of a vector an axis, up to three of them
+ * longer than 1. A *row* is the last such axis, h, with all axes behind it; where those alone are
+ * long enough to fill vectors, a row is they and h is one of the others. At most two axes come
+ * before the row: b, and a before b. Rows are summed down a, then down b, into a buffer that is as
+ * long as the window needs, then along the row:
+ *
+ *     for `rows` neighbouring outputs of a, one band of b, one chunk of the row
+ *         t[i][b']  = sum over r of wa[r] * x[a + i + r][b']      for the band and its halo (if b)
+ *         for `rows` neighbouring outputs of b
+ *             s[i]  = sum over r of wb[r] * t[.][b + i + r]       (wa and x itself, if no b)
+ *             y     = sum over r of wh[r] * s[i][h + r]
+ *
+ * All three are one kernel (kernels/rows.c). Extending x beyond its ends and filtering down a column
+ * commute, so that borders of s are copied from s, not computed. x is read in place where its rows
+ * lie dense, else by way of a ring of copied rows. y is written once, and no buffer is as large as
+ * an image: v[0] bytes hold the rows of x that one group of outputs meets.
+ *
+ * Equal weights, FC_SEPARABLE_BOX or more of them, take van Herk's sums: with blocks of as many rows as the
+ * window has, every window is the end of one block and the beginning of the next, two running sums
+ * that start anew with each block. Nothing is ever subtracted, so nothing drifts, and NaN and Inf
+ * stay in their windows. Along a row sums of q neighbours are made first, then sums of those.
+ *
+ * Settings: v[0] bytes of rows of x aimed at.
+ * Packed: per filter, the factor of each axis.
+ *
+ * van Herk, A fast algorithm for local minimum and maximum filters on rectangular and octagonal
+ * kernels, Pattern Recognition Letters 13(7), 1992; Gil and Werman, Computing 2-D min, median and
+ * max filters, IEEE PAMI 15(5), 1993.
+ */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "separable.h"
+
+static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
+                               const fc_kernels *kernels, int64_t threads)
+{
+    fc_separable s;
+    fc_separable_plan(p, config, kernels, threads, &s);
+    return threads * s.slot_bytes;
+}
+
+static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
+{
+    fc_separable s;
+    fc_separable_plan(p, config, kernels, 1, &s);
+    return p->g * p->k * s.filter_bytes;
+}
+
+static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                 const void *w, void *packed)
+{
+    fc_separable s;
+    fc_separable_plan(p, config, kernels, 1, &s);
+    for (int64_t k = 0; k < p->g * p->k; k++) {
+        char *const to = (char *)packed + k * s.filter_bytes;
+        double *const factors = (double *)(to + s.exact_at);
+        fc_factorize(p, (const char *)w + k * p->w_k * fc_dtype_bytes(p->dtype), factors);
+        for (int64_t i = 0; i < s.weights; i++) fc_separable_put(to, i, s.dtype, factors[i]);
+        /* what a float sum may be off by: a rounding u of each sum so far, of the weights, and one
+         * to spare; beyond 2^21 `cut` has no digits to tell by */
+        const int64_t axis = s.along ? s.h : s.a;
+        double sum = 0, sums = 0;
+        for (int64_t r = 0; r < p->ker[axis]; r++) sums += sum += fabs(factors[s.first[axis] + r]);
+        const double largest = fmax(255, fabs(p->cval[0])) * 1.001;
+        factors[s.weights] =
+            sum * largest < 0x1p21 ? (sums + 2 * sum) * largest * FLT_EPSILON / 2 : INFINITY;
+    }
+}
+
+/* Rows of x of `outputs` windows of a, the first at output o; the windows of neighbours overlap. */
+static void list_rows(const fc_separable_unit *u, int64_t o, int64_t outputs, int64_t tb, const void **rows)
+{
+    const fc_separable *s = u->s;
+    const int64_t taps = fc_separable_taps(u->p, s->a), stride = s->a < 0 ? 1 : u->p->stride[s->a];
+    const int64_t dilation = taps == 1 ? stride : u->p->dilation[s->a];
+    for (int64_t t = 0; t < taps + outputs - 1; t++) rows[t] = fc_separable_row(u, o * stride + t * dilation, tb);
+}
+
+/* Two axes down: rows of t for the whole band of b, then the rows of y from them. */
+static void run_two(fc_separable_unit *u, const void **pointers)
+{
+    const fc_separable *s = u->s;
+    const fc_problem *p = s->p;
+    const int64_t taps = p->ker[s->b], stride = p->stride[s->b], dilation = p->dilation[s->b];
+    const int64_t together = stride == 1 && dilation == 1 ? s->kernel->rows : 1;
+    const int64_t held = (u->end_b - u->begin_b - 1) * stride + s->span_b;
+    for (int64_t o = u->begin_a, outputs; o < u->end_a; o += outputs) {
+        outputs = fc_min(s->rows, u->end_a - o);
+        fc_separable_hold(u, (o + outputs - 1) * p->stride[s->a] + s->span_a);
+        for (int64_t i = 0; i < held; i++) {
+            void *to[8] = {0};
+            for (int64_t k = 0; k < outputs; k++) to[k] = fc_separable_work(u, s->middle_at, k * s->b_rows + i);
+            list_rows(u, o, outputs, u->first_b + i, pointers);
+            s->kernel->run(p->ker[s->a], outputs, fc_separable_factor(u, s->a), pointers,
+                           (u->high - u->low) * s->unit, -0.0, to);
+        }
+        for (int64_t k = 0; k < outputs; k++)
+            for (int64_t b = u->begin_b, count; b < u->end_b; b += count) {
+                count = fc_min(together, u->end_b - b);
+                for (int64_t t = 0; t < taps + count - 1; t++) {
+                    const int64_t i = (b - u->begin_b) * stride + t * dilation;
+                    const int zero = p->boundary == FC_ZEROS && fc_source(p, s->b, u->first_b + i) < 0;
+                    pointers[t] = zero ? NULL : fc_separable_work(u, s->middle_at, k * s->b_rows + i);
+                }
+                fc_separable_emit(u, taps, fc_separable_factor(u, s->b), pointers, count,
+                     u->y_at + (o + k) * p->y_s[s->a] + b * p->y_s[s->b], p->y_s[s->b]);
+            }
+    }
+}
+
+/* No axis down. */
+static void run_none(const fc_separable_unit *u, const void **pointers)
+{
+    const fc_separable *s = u->s;
+    const int64_t stride = s->a < 0 ? 1 : u->p->stride[s->a], y_step = s->a < 0 ? 0 : u->p->y_s[s->a];
+    for (int64_t o = u->begin_a; o < u->end_a; o++) {
+        fc_separable_load(u, o * stride);
+        fc_separable_along(u, 0, pointers, u->y_at + o * y_step);
+    }
+}
+
+/* One axis down, any weights. */
+static void run_one(fc_separable_unit *u, const void **pointers)
+{
+    const fc_separable *s = u->s;
+    const int64_t stride = u->p->stride[s->a], y_step = u->p->y_s[s->a];
+    for (int64_t o = u->begin_a, outputs; o < u->end_a; o += outputs) {
+        outputs = fc_min(s->rows, u->end_a - o);
+        fc_separable_hold(u, (o + outputs - 1) * stride + s->span_a);
+        list_rows(u, o, outputs, 0, pointers);
+        fc_separable_emit(u, u->p->ker[s->a], fc_separable_factor(u, s->a), pointers, outputs, u->y_at + o * y_step, y_step);
+    }
+}
+
+/* One axis down, equal weights: a window is rows `i` to the last of its block, whose sums are
+ * made when the block begins, and the rows of the next that it reaches, whose sum grows. */
+static void run_box(fc_separable_unit *u, const void **pointers)
+{
+    const fc_separable *s = u->s;
+    const int64_t taps = u->p->ker[s->a], count = (u->high - u->low) * s->unit;
+    const float ones_f32[2] = {1, 1};
+    const double ones_f64[2] = {1, 1};
+    const void *const ones = s->bytes == 4 ? (const void *)ones_f32 : ones_f64;
+    const char *const w = fc_separable_factor(u, s->a);
+    char weights[16]; /* of a row and of the sum so far */
+    memcpy(weights, w, (size_t)s->bytes);
+    memcpy(weights + s->bytes, ones, (size_t)s->bytes);
+    const void **const two = pointers, **const ends = pointers + 3 + u->p->ker[s->h]; /* of blocks */
+    const void *start = NULL;
+    for (int64_t o = u->begin_a; o < u->end_a; o++) {
+        const int64_t i = (o - u->begin_a) % taps;
+        fc_separable_hold(u, o + taps);
+        if (i == 0) {
+            start = ends[taps] = NULL;
+            for (int64_t t = taps - 1; t >= 0; t--) {
+                const void *const from[2] = {fc_separable_row(u, o + t, 0), ends[t + 1]};
+                void *to = fc_separable_work(u, s->end_at, t);
+                if (from[0]) s->kernel->run(2, 1, weights, from, count, -0.0, &to);
+                ends[t] = from[0] ? to : ends[t + 1];
+            }
+        } else {
+            const void *const from[2] = {fc_separable_row(u, o + taps - 1, 0), start};
+            void *to = fc_separable_work(u, s->end_at, taps + i % 2);
+            if (from[0]) s->kernel->run(2, 1, weights, from, count, -0.0, &to);
+            start = from[0] ? to : start;
+        }
+        two[0] = ends[i];
+        two[1] = start;
+        fc_separable_emit(u, 2, ones, two, 1, u->y_at + o * u->p->y_s[s->a], 0);
+    }
+}
+
+static void run_unit(void *context, int64_t index, int64_t slot)
+{
+    const fc_separable_job *j = context;
+    const fc_separable *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t chunk = index % s->chunks, b_band = index / s->chunks % s->b_bands;
+    const int64_t a_band = index / (s->chunks * s->b_bands) % s->a_bands;
+    int64_t rest = index / (s->chunks * s->b_bands * s->a_bands);
+    fc_separable_unit u = {.j = j, .s = s, .p = p, .inside = 1, .work = j->workspace + slot * s->slot_bytes};
+    for (int64_t d = s->h - 1; d >= 0; d--) {
+        if (d == s->a || d == s->b) continue;
+        const int64_t o = rest % p->out[d], source = fc_source(p, d, o * p->stride[d]);
+        rest /= p->out[d];
+        u.inside &= source >= 0;
+        u.x_at += fc_max(source, 0) * p->x_s[d];
+        u.y_at += o * p->y_s[d];
+    }
+    const int64_t filter = rest % (p->g * p->k), n = rest / (p->g * p->k);
+    u.begin = chunk * s->chunk;
+    u.count = fc_min(s->chunk, s->out_h - u.begin);
+    u.low = fc_max(0, u.begin - p->pad[s->h]);
+    u.high = fc_max(u.low, fc_min(p->in[s->h], u.begin + u.count + s->span_h - 1 - p->pad[s->h]));
+    u.shift = fc_min(u.low - u.begin + p->pad[s->h], u.count + s->span_h - 1);
+    u.x_at += n * p->x_n + filter / p->k * p->x_c + u.low * p->x_s[s->h];
+    u.y_at += n * p->y_n + filter * p->y_k + u.begin * p->y_s[s->h];
+    u.begin_a = a_band * s->a_band;
+    u.end_a = fc_min(u.begin_a + s->a_band, s->out_a);
+    u.begin_b = b_band * s->b_band;
+    u.end_b = fc_min(u.begin_b + s->b_band, s->out_b);
+    u.held = s->a < 0 ? 0 : u.begin_a * p->stride[s->a];
+    u.first_b = s->b < 0 ? 0 : u.begin_b * p->stride[s->b];
+    u.factors = j->packed + filter * s->filter_bytes;
+    u.bias = j->epilogue->bias ? fc_separable_get(j->epilogue->bias, filter, p->dtype) : -0.0;
+    if (p->boundary == FC_CONSTANT) {
+        const double value = fc_separable_rounded(p->cval[0], s->dtype);
+        const int64_t count = (u.high - u.low) * s->unit;
+        if (j->bytes == s->bytes)
+            fc_separable_fill(u.work + s->fixed_at, count, value, s->dtype);
+        else
+            memset(u.work + s->fixed_at, (int)value, (size_t)count);
+        u.edge = value;
+        for (int64_t d = 0; d < 2; d++) {
+            const int64_t axis = d ? s->b : s->a;
+            double sum = 0;
+            if (axis < 0) continue;
+            for (int64_t r = 0; r < p->ker[axis]; r++) sum += fc_separable_get(fc_separable_factor(&u, axis), r, s->dtype) * u.edge;
+            u.edge = sum;
+        }
+    }
+    if (s->along) fc_separable_borders(&u);
+    const void **const pointers = (const void **)(u.work + s->pointers_at);
+    const int sliding = s->a >= 0 && p->stride[s->a] == 1 && p->dilation[s->a] == 1;
+    if (fc_separable_taps(p, s->a) == 1)
+        run_none(&u, pointers);
+    else if (s->b >= 0)
+        run_two(&u, pointers);
+    else if (sliding && fc_separable_is_box(&u, s->a))
+        run_box(&u, pointers);
+    else
+        run_one(&u, pointers);
+}
+
+/* Whether a row, from h on, lies dense. */
+static int is_dense(const fc_separable *s, const int64_t *stride)
+{
+    int64_t expected = 1;
+    for (int64_t d = s->p->dims - 1; d >= s->h; d--) {
+        if ((s->p->in[d] != 1 || s->p->out[d] != 1) && stride[d] != expected) return 0;
+        expected *= s->p->in[d];
+    }
+    return 1;
+}
+
+static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                const void *x, const void *packed, const fc_epilogue *epilogue, void *y,
+                void *workspace, int64_t threads)
+{
+    fc_separable s;
+    fc_separable_plan(p, config, kernels, threads, &s);
+    const int x_dense = is_dense(&s, p->x_s), y_dense = is_dense(&s, p->y_s);
+    fc_separable_job j = {&s, kernels, x, packed, epilogue, y, workspace, s.kernel, s.bytes,
+                          x_dense && !s.from, x_dense, y_dense};
+    /* bytes that are summed down alone need not be floats before, if the constant is one too */
+    const double c = p->boundary == FC_CONSTANT ? p->cval[0] : 0;
+    if (s.doubtful && !s.along && x_dense && c >= 0 && c <= 255 && c == (double)(uint8_t)c) {
+        j.kernel = kernels->rows_u8;
+        j.bytes = 1;
+        j.in_place = 1;
+    }
+    fc_parallel(p->n * p->g * p->k * s.outer * s.a_bands * s.b_bands * s.chunks, threads, run_unit, &j);
+}
+
+const fc_driver fc_driver_separable = {"separable", workspace_bytes, packed_bytes, pack, run};

@@ -1,0 +1,134 @@
+/* What the files of the separable driver share; separable.c says what it does. */
+#ifndef FC_SEPARABLE_H
+#define FC_SEPARABLE_H
+
+#include "../fc.h"
+
+/* Equal weights from which running sums pay. */
+enum { FC_SEPARABLE_BOX = 8 };
+
+/* Position of a sample that is not there. */
+#define FC_BEYOND INT64_MIN
+
+/* A problem, a config and a number of threads. */
+typedef struct {
+    const fc_problem *p;
+    const fc_rows *kernel;
+    const fc_stored *from, *to;    /* conversions of x and of y, NULL where there is none */
+    fc_dtype dtype;                /* what is summed in */
+    int doubtful;                  /* whether that is less than p->dtype */
+    int64_t bytes, x_bytes, y_bytes;
+    int64_t a, b, h;               /* axes, -1 for none; the row begins at h */
+    int64_t unit;                  /* elements of one sample of h */
+    int64_t along;                 /* whether there is a filter along the row */
+    int64_t first[FC_DIMS];        /* of each axis' factor in a packed filter */
+    int64_t weights, exact_at, filter_bytes; /* of a packed filter */
+    int64_t out_a, out_b, out_h;   /* outputs along each */
+    int64_t span_a, span_b, span_h;
+    int64_t rows;                  /* outputs of a made at once */
+    int64_t a_bands, a_band, b_bands, b_band, chunks, chunk;
+    int64_t outer;                 /* positions of all other axes */
+    int64_t ring_rows, b_rows;     /* rows of x held along a, and along b */
+    int64_t pitch;                 /* elements from row to row of the workspace */
+    int64_t ring_at, spread_at, fixed_at, middle_at, padded_at, level_at, end_at, store_at, pointers_at, weights_at, border_at;
+    int64_t slot_bytes;
+} fc_separable;
+
+/* A call. */
+typedef struct {
+    const fc_separable *s;
+    const fc_kernels *kernels;
+    const char *x, *packed;
+    const fc_epilogue *epilogue;
+    char *y, *workspace;
+    const fc_rows *kernel;          /* that sums rows of x */
+    int64_t bytes;                  /* of their elements */
+    int in_place, x_dense, y_dense; /* whether x is read in place; rows of x and y lie dense */
+} fc_separable_job;
+
+/* One unit of work: an image, a filter, a band of a and of b, a chunk of the row. */
+typedef struct {
+    const fc_separable_job *j;
+    const fc_separable *s;
+    const fc_problem *p;
+    const char *factors;
+    int64_t x_at, y_at;  /* elements: of the outer position and the chunk's beginning */
+    int inside;          /* whether the outer position lies on x */
+    int64_t begin, count, low, high, shift; /* outputs of h, samples they read, border before those */
+    int64_t begin_a, end_a, begin_b, end_b; /* outputs of a and b */
+    int64_t first_b;     /* padded position of b that the rows held begin with */
+    int64_t held;        /* padded position of a that is copied next */
+    int64_t borders;     /* entries of the table of samples beyond the ends */
+    double bias, edge;   /* what lies beyond the row after filtering down */
+    char *work;
+} fc_separable_unit;
+
+void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                       int64_t threads, fc_separable *s);
+
+/* ---- rows of x, of sums and of y: separable_rows.c -------------------------------------------*/
+
+/* The row of x at padded positions of a and b, which the ring may hold; NULL for one of zeros. */
+const char *fc_separable_row(const fc_separable_unit *u, int64_t ta, int64_t tb);
+
+/* Copies rows of x up to padded position `end` of a into the ring. */
+void fc_separable_hold(fc_separable_unit *u, int64_t end);
+
+/* Copies the row of x at padded position ta of a to where it will be filtered along. */
+void fc_separable_load(const fc_separable_unit *u, int64_t ta);
+
+/* Fills the table of which sample of the chunk each sample beyond its ends repeats: once a unit. */
+void fc_separable_borders(fc_separable_unit *u);
+
+/* Sums along row i of those to be filtered along, and stores. */
+void fc_separable_along(const fc_separable_unit *u, int64_t i, const void **pointers, int64_t y_at);
+
+/* Sums `outputs` neighbouring rows down, and each along, to rows of y that are y_step apart. Behind the
+ * pointers to rows there is room for those of the sums along them. */
+void fc_separable_emit(const fc_separable_unit *u, int64_t taps, const void *w, const void **rows,
+                       int64_t outputs, int64_t y_at, int64_t y_step);
+
+/* Whether an axis has so many equal weights that running sums pay. */
+int fc_separable_is_box(const fc_separable_unit *u, int64_t axis);
+
+/* ---- small things ----------------------------------------------------------------------------*/
+
+static inline int64_t fc_separable_span(const fc_problem *p, int64_t axis)
+{
+    return axis < 0 ? 1 : (p->ker[axis] - 1) * p->dilation[axis] + 1;
+}
+
+static inline int64_t fc_separable_taps(const fc_problem *p, int64_t axis) { return axis < 0 ? 1 : p->ker[axis]; }
+
+static inline double fc_separable_get(const void *a, int64_t i, fc_dtype dtype)
+{
+    return dtype == FC_F32 ? (double)((const float *)a)[i] : ((const double *)a)[i];
+}
+
+static inline void fc_separable_put(void *a, int64_t i, fc_dtype dtype, double value)
+{
+    if (dtype == FC_F32)
+        ((float *)a)[i] = (float)value;
+    else
+        ((double *)a)[i] = value;
+}
+
+/* `value` as the dtype holds it. */
+static inline double fc_separable_rounded(double value, fc_dtype dtype) { return dtype == FC_F32 ? (double)(float)value : value; }
+
+static inline const void *fc_separable_factor(const fc_separable_unit *u, int64_t axis)
+{
+    return axis < 0 ? NULL : u->factors + u->s->first[axis] * u->s->bytes;
+}
+
+static inline char *fc_separable_work(const fc_separable_unit *u, int64_t at, int64_t row)
+{
+    return u->work + at + row * u->s->pitch * u->s->bytes;
+}
+
+static inline void fc_separable_fill(char *to, int64_t count, double value, fc_dtype dtype)
+{
+    for (int64_t i = 0; i < count; i++) fc_separable_put(to, i, dtype, value);
+}
+
+#endif

@@ -1,0 +1,135 @@
+/* How the separable driver shares out a problem: axes, dtypes, bands, chunks and the workspace. */
+#include "separable.h"
+
+/* Elements behind the last axis with a kernel from which that axis is not filtered along a row. */
+enum { SHORT_ROW = 32 };
+
+/* Which axis has which part. Python's why_not holds problems to those that fit. */
+static void find_axes(const fc_problem *p, fc_separable *s)
+{
+    int64_t used[FC_DIMS], count = 0;
+    for (int64_t d = 0; d < p->dims; d++)
+        if (p->ker[d] > 1) used[count++] = d;
+    const int64_t last = count ? used[count - 1] : p->dims - 1;
+    s->unit = fc_volume(p->in + last + 1, p->dims - last - 1);
+    s->h = last;
+    s->along = 1;
+    if (last + 1 < p->dims && s->unit >= SHORT_ROW && count < 3) {
+        s->h = last + 1;
+        s->unit = fc_volume(p->in + last + 2, p->dims - last - 2);
+        s->along = 0;
+    } else if (count) {
+        count--;
+    }
+    s->a = count ? used[0] : s->h - 1;
+    s->b = count > 1 ? used[1] : -1;
+}
+
+static const fc_stored *stored_in(fc_dtype stored, fc_dtype summed, const fc_kernels *kernels)
+{
+    switch (stored) {
+    case FC_U8: return summed == FC_F32 ? kernels->stored_u8_f32 : kernels->stored_u8_f64;
+    case FC_I8: return kernels->stored_i8_f64;
+    case FC_U16: return kernels->stored_u16_f64;
+    case FC_I16: return kernels->stored_i16_f64;
+    default: return NULL;
+    }
+}
+
+/* Bytes filtered along one axis are summed in float, though double is asked for: what they become
+ * is cut to bytes, and where a float sum leaves doubt which byte that is, it is made anew. */
+static void find_dtypes(const fc_problem *p, const fc_kernels *kernels, fc_separable *s)
+{
+    int64_t axes = 0;
+    for (int64_t d = 0; d < p->dims; d++) axes += p->ker[d] > 1;
+    s->doubtful = p->dtype == FC_F64 && p->x_dtype == FC_U8 && p->y_dtype == FC_U8 && axes == 1 &&
+                  (p->boundary != FC_CONSTANT || (double)(float)p->cval[0] == p->cval[0]);
+    s->dtype = s->doubtful ? FC_F32 : p->dtype;
+    s->kernel = s->dtype == FC_F32 ? kernels->rows_f32 : kernels->rows_f64;
+    s->from = stored_in(p->x_dtype, s->dtype, kernels);
+    s->to = stored_in(p->y_dtype, s->dtype, kernels);
+    s->bytes = fc_dtype_bytes(s->dtype);
+    s->x_bytes = fc_dtype_bytes(p->x_dtype);
+    s->y_bytes = fc_dtype_bytes(p->y_dtype);
+}
+
+void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                          int64_t threads, fc_separable *s)
+{
+    s->p = p;
+    find_axes(p, s);
+    find_dtypes(p, kernels, s);
+    s->weights = 0;
+    s->outer = 1;
+    for (int64_t d = 0; d < p->dims; d++) {
+        s->first[d] = s->weights;
+        s->weights += p->ker[d];
+        if (d < s->h && d != s->a && d != s->b) s->outer *= p->out[d];
+    }
+    s->exact_at = fc_round_up(s->weights * s->bytes, FC_ALIGN);
+    s->filter_bytes = fc_round_up(s->exact_at + (s->weights + 1) * (int64_t)sizeof(double), FC_ALIGN);
+    s->out_a = s->a < 0 ? 1 : p->out[s->a];
+    s->out_b = s->b < 0 ? 1 : p->out[s->b];
+    s->out_h = p->out[s->h];
+    s->span_a = fc_separable_span(p, s->a);
+    s->span_b = fc_separable_span(p, s->b);
+    s->span_h = fc_separable_span(p, s->h);
+    const int sliding = s->a < 0 || p->ker[s->a] == 1 || (p->stride[s->a] == 1 && p->dilation[s->a] == 1);
+    s->rows = sliding ? s->kernel->rows : 1;
+    const int64_t step_a = s->a < 0 ? 1 : p->stride[s->a], step_b = s->b < 0 ? 1 : p->stride[s->b];
+
+    /* v[0] bytes: first fewer outputs of b, down to a few of its span, then shorter chunks */
+    s->ring_rows = s->span_a + (s->rows - 1) * step_a;
+    const int64_t sample = s->unit * s->bytes, fit = (s->b < 0 ? 1 : 4) * config->v[0] / s->ring_rows;
+    s->b_band = s->out_b;
+    if (s->b >= 0) {
+        const int64_t rows = fit / ((s->out_h + s->span_h) * sample);
+        const int64_t least = fc_max(2 * s->span_b, s->kernel->rows);
+        s->b_band = fc_min(s->out_b, fc_max((rows - s->span_b) / step_b, least));
+    }
+    const int64_t images = p->n * p->g * p->k * s->outer;
+    int64_t units = images;
+    if (units < 4 * threads && s->b >= 0)
+        s->b_band = fc_min(s->b_band, fc_max(fc_ceil_div(s->out_b * units, 4 * threads), s->kernel->rows));
+    s->b_bands = fc_ceil_div(s->out_b, s->b_band);
+    s->b_band = fc_ceil_div(s->out_b, s->b_bands);
+    s->b_bands = fc_ceil_div(s->out_b, s->b_band);
+    s->b_rows = (s->b_band - 1) * step_b + s->span_b;
+
+    s->chunk = fc_min(s->out_h, fc_max(fit / (s->b_rows * sample) - s->span_h, 4 * s->span_h));
+    /* a border is copied from its own chunk, but for zeros: padding that reaches further needs all */
+    const int64_t after = s->out_h + s->span_h - 1 - p->in[s->h] - p->pad[s->h];
+    if (p->boundary == FC_WRAP || fc_max(p->pad[s->h], after) > s->span_h) s->chunk = s->out_h;
+    s->chunks = fc_max(1, s->out_h / s->chunk);
+    s->chunk = fc_ceil_div(s->out_h, s->chunks);
+    s->chunks = fc_ceil_div(s->out_h, s->chunk);
+
+    units *= s->b_bands * s->chunks;
+    s->a_bands = 1;
+    if (threads > 1 && units < 4 * threads)
+        s->a_bands = fc_max(1, fc_min(fc_ceil_div(4 * threads, units), s->out_a / (2 * s->span_a)));
+    if (threads > 1 && units * s->a_bands < threads)
+        s->a_bands = fc_min(s->out_a, fc_ceil_div(threads, units));
+    s->a_band = fc_round_up(fc_ceil_div(s->out_a, s->a_bands), s->rows);
+    s->a_bands = fc_ceil_div(s->out_a, s->a_band);
+
+    const int64_t line = FC_ALIGN / s->bytes;
+    s->pitch = fc_round_up((s->chunk + s->span_h) * s->unit, line) + line;
+    const int64_t row = s->pitch * s->bytes, taps_a = fc_separable_taps(p, s->a), taps_b = fc_separable_taps(p, s->b);
+    const int64_t box = s->b < 0 && taps_a >= FC_SEPARABLE_BOX;
+    s->ring_at = 0;
+    s->spread_at = s->ring_at + s->ring_rows * s->b_rows * row;
+    s->fixed_at = s->spread_at + row;
+    s->middle_at = s->fixed_at + row;
+    s->padded_at = s->middle_at + (s->b >= 0 ? s->rows * s->b_rows : 0) * row;
+    s->level_at = s->padded_at + s->kernel->rows * row;
+    s->end_at = s->level_at + row;
+    s->store_at = s->end_at + (box ? taps_a + 2 : 0) * row;
+    s->pointers_at = s->store_at + s->kernel->rows * row;
+    const int64_t taps_h = fc_separable_taps(p, s->h);
+    const int64_t pointers = fc_max(taps_a, taps_b) + taps_h + 4 * s->kernel->rows;
+    s->weights_at = s->pointers_at + fc_round_up(pointers * (int64_t)sizeof(void *), FC_ALIGN);
+    s->border_at = s->weights_at + fc_round_up(taps_h * s->bytes, FC_ALIGN);
+    const int64_t borders = s->along ? 2 * (s->chunk + s->span_h) : 0;
+    s->slot_bytes = s->border_at + fc_round_up(borders * (int64_t)sizeof(int64_t), FC_ALIGN);
+}

@@ -1,0 +1,47 @@
+/* rows: y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j]: neighbouring rows summed.
+ *
+ * The one inner loop of separable filters. Down a column, x[t] are consecutive rows and `outputs` of
+ * them are made at once, so that a row is loaded once for all of them; along a row, x[t] is one
+ * buffer, each time a sample further on.
+ *
+ * x    taps + outputs - 1 pointers, any alignment; NULL: a row of nothing, not multiplied
+ * w    in order of taps
+ * y    `outputs` pointers; the last vector of a row may be stored twice, so nothing may be read there
+ *
+ * Register tiles: rows x vectors accumulators, `vectors` of x and one broadcast of w: 4 x 4 of 32
+ * registers, 4 x 2 of 16; a single row takes 8 vectors, enough to hide the latency of two
+ * multiply-add units. Columns that do not fill a tile are made by the last tile that does, moved
+ * back over finished ones.
+ */
+#include "vec.h"
+
+#define ROWS 4
+#define VECTORS (VEC_REGISTERS >= 32 ? 4 : 2)
+#define VECTORS_1 8
+
+#define X float
+#define T float
+#define NAME(x) x##_f32
+#define LOAD(p) *(const vec_f32 *)(p)
+#include "rows.inc"
+#define X double
+#define T double
+#define NAME(x) x##_f64
+#define LOAD(p) *(const vec_f64 *)(p)
+#include "rows.inc"
+#define X uint8_t
+#define T float
+#define NAME(x) x##_u8
+#define LOAD(p) (vec_u8)vec_widen_u8(p)
+#include "rows.inc"
+
+#define T float
+#define NAME(x) x##_f32
+#include "along.inc"
+#define T double
+#define NAME(x) x##_f64
+#include "along.inc"
+
+const fc_rows FC_NAME(fc_rows_f32) = {ROWS, rows_f32, along_f32};
+const fc_rows FC_NAME(fc_rows_f64) = {ROWS, rows_f64, along_f64};
+const fc_rows FC_NAME(fc_rows_u8) = {ROWS, rows_u8, NULL};

@@ -1,0 +1,130 @@
+"""separable: kernels that are outer products, one axis after the other, in cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fastconv._accuracy import epsilon
+from fastconv._ext import core
+from fastconv._machine import Machine
+from fastconv._plan import Plan
+from fastconv._problem import Array, Problem
+from fastconv._solver import Config, Solver
+from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+
+#: Elements behind the last axis with a kernel from which that axis is summed across rows, not along
+#: them (SHORT_ROW of drivers/separable.c).
+_SHORT_ROW = 32
+
+#: Axes with a kernel that the driver takes.
+_MOST_AXES = 3
+
+#: Measured GFLOP/s of one core, products and additions of the passes (EPYC 9004).
+_GFLOPS = {"avx512": 75, "avx2": 60, "neon": 30, "baseline": 20}
+
+
+class SeparablePlan(DriverPlan):
+    """Weights that turn out not to be outer products go to the naive driver."""
+
+    def pack(self, w: Array) -> Any:
+        if len(_axes(self.problem)) > 1 and not core.is_rank_one(w):
+            naive = self._naive
+            assert naive is not None
+            return naive, naive.pack(w)
+        return super().pack(w)
+
+
+class Separable(Solver):
+    name = "separable"
+    paper = (
+        "Treitel, Shanks, The design of multistage separable planar filters, IEEE Trans. Geoscience"
+        " Electronics 9(1), 1971; equal weights: van Herk, Pattern Recognition Letters 13(7), 1992"
+    )
+
+    def why_not(self, problem: Problem) -> str | None:
+        if problem.device != "cpu":
+            return "it runs on the CPU only"
+        if problem.flops == 0:
+            return "there is nothing to multiply"
+        if problem.dtype not in ("f32", "f64"):
+            return f"its kernels are for f32 and f64, not {problem.dtype}"
+        if problem.channels != problem.groups:
+            return "it takes one channel a group"
+        axes = _axes(problem)
+        if not axes:
+            return "the kernel is a single sample"
+        if len(axes) > 1 and problem.rank != 1:
+            return "the kernel is not known to be an outer product of vectors"
+        if len(axes) > _MOST_AXES:
+            return f"it takes kernels along {_MOST_AXES} axes at most"
+        if max(problem.input_dilation) > 1:
+            return "it takes no input dilation"
+        row = _row(problem)
+        if set(problem.stride[row:]) != {1}:
+            return "the stride along a row is not 1"
+        if any(map(any, problem.padding[axes[-1] + 1 :])):
+            return "there is padding behind the last axis with a kernel"
+        return None
+
+    def reads_stored(self, problem: Problem) -> bool:
+        return _stored(problem, problem.x_dtype)
+
+    def writes_stored(self, problem: Problem) -> bool:
+        return _stored(problem, problem.y_dtype)
+
+    def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
+        return [{"isa": isa, "row_bytes": machine.l2 // 4} for isa in core.isas()]
+
+    def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
+        isa = str(config["isa"])
+        outputs = math.prod(problem.y_shape)
+        axes, size = _axes(problem), problem.itemsize
+        taps: float = sum(problem.kernel[a] for a in axes)
+        if len(axes) == 1 and problem.x_dtype == problem.y_dtype == "u8":
+            size = 4  # bytes along one axis are summed in float
+        if len(axes) - (_row(problem) == axes[-1]) == 2:
+            taps += problem.kernel[axes[0]]  # bands of the second axis overlap
+        rate = _GFLOPS[isa] * 1e9 * 4 / size
+        # rows go from L2 to L1 and back between passes
+        seconds = outputs * (2 * taps / rate + 2 * size / 44e9)
+        rows = outputs / max(1, math.prod(problem.out[_row(problem) :]))
+        seconds += rows * 60e-9
+        threads = min(useful_threads(problem), machine.cores)
+        pack = 0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * 10e-9
+        return 3e-6 + seconds / threads + pack + (4e-6 if threads > 1 else 0.0)
+
+    def workspace(self, problem: Problem, config: Config) -> int:
+        return driver_bytes(problem, self, "separable", str(config["isa"]), _values(config))
+
+    def error_bound(self, problem: Problem, config: Config) -> float:
+        # a sum an axis of as many terms as it has taps; the product of the factors is w to
+        # 2 eps an axis, and w itself when there is one axis only
+        axes = _axes(problem)
+        taps = sum(problem.kernel[a] + 1 for a in axes)
+        return (taps / 2 + (2 * len(axes) if len(axes) > 1 else 0)) * epsilon(problem)
+
+    def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+        return SeparablePlan(problem, self, config, "separable", _values(config))
+
+
+def _stored(problem: Problem, dtype: str) -> bool:
+    return problem.dtype == "f64" and dtype in ("u8", "i8", "u16", "i16")
+
+
+def _values(config: Config) -> tuple[int, ...]:
+    return (int(config["row_bytes"]),)
+
+
+def _axes(problem: Problem) -> list[int]:
+    """Axes that the kernel has more than one sample on."""
+    return [axis for axis, taps in enumerate(problem.kernel) if taps > 1]
+
+
+def _row(problem: Problem) -> int:
+    """The axis that the driver's rows begin with."""
+    axes = _axes(problem)
+    behind = axes[-1] + 1
+    long = math.prod(problem.size[behind:]) >= _SHORT_ROW
+    return behind if behind < problem.ndim and long and len(axes) < _MOST_AXES else axes[-1]

@@ -1,0 +1,210 @@
+"""Kernels that are outer products: how they are seen, and bytes without a copy in floats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import Array, arrays, check, oracle, outer_product, stored
+from strategies import in_form
+
+import fastconv
+from fastconv import _engine, ndimage
+from fastconv._ext import core
+from fastconv._machine import this_machine
+from fastconv._plan import store
+from fastconv._problem import BOUNDARIES, Problem, numpy_dtype
+from fastconv.solvers import BY_NAME
+
+RNG = np.random.default_rng(0)
+SEPARABLE = BY_NAME["separable"]
+INTEGERS = ("u8", "i8", "u16", "i16")
+
+
+def seen(w: Array) -> bool:
+    return core.is_rank_one(w[None, None])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_outer_products_are_seen(dtype: str) -> None:
+    u, v, t = (RNG.standard_normal(k) for k in (7, 5, 3))
+    product = np.multiply.outer(u, v)
+    assert seen(product.astype(dtype))
+    assert seen(np.multiply.outer(product, t).astype(dtype))
+    assert seen(product.astype(dtype)[::-1, ::2]) and seen(product.astype(dtype).T)
+    assert seen(np.multiply.outer([1, 2, 1], [-1, 0, 1]).astype(dtype))
+    assert seen(np.full((31, 31), 1 / 961, dtype))
+    off = product.astype(dtype)
+    off[3, 2] *= 1 + 40 * np.finfo(dtype).eps
+    assert not seen(off)
+    off[3, 2] = 0
+    assert not seen(off)
+    assert not seen(np.eye(3, dtype=dtype)) and not seen(np.zeros((3, 3), dtype))
+    assert not seen(np.array([[1, np.inf], [1, 1]], dtype))
+
+
+def test_every_filter_counts() -> None:
+    w = outer_product(RNG.standard_normal((4, 1, 3, 5)).astype("f4"))
+    assert core.is_rank_one(w)
+    w[3, 0, 1, 1] += 1
+    assert not core.is_rank_one(w)
+
+
+def test_kernels_beyond_the_range_are_not_taken() -> None:
+    """Rows between passes would lose digits that the last pass brings back into sight."""
+    w = np.multiply.outer(np.ones(3), [1e14, 1e14, 1e-9]).astype("f4")
+    assert not seen(w) and seen((w * 1e-14).astype("f4"))
+
+
+def test_the_engine_looks_at_the_kernel() -> None:
+    x = RNG.standard_normal((1, 1, 300, 400)).astype("f4")
+    blur = outer_product(RNG.standard_normal((1, 1, 9, 9)).astype("f4"))
+    found = []
+    for w in (blur, blur + np.eye(9, dtype="f4"), blur):
+        token = _engine._recorder.set(lambda step, w: found.append(step.choice.plan.problem))
+        try:
+            _engine.run(x, w)
+        finally:
+            _engine._recorder.reset(token)
+    assert [p.rank for p in found] == [1, 0, 1]
+    y = _engine.run(x, blur)
+    right, s = oracle(found[0], x, blur)
+    check(found[0], y, (right, s), SEPARABLE.error_bound(found[0], {}))
+    # values decide, not the shape: the same call with a kernel that is none
+    other = blur + np.eye(9, dtype="f4")
+    check(found[1], _engine.run(x, other), oracle(found[1], x, other), 200 * 6e-8)
+
+
+def test_weights_that_are_no_product_are_solved_all_the_same() -> None:
+    problem = Problem.parse("conv2d f32 n1 c1 h20 w21 k1 r3 s5 p1 rank1")
+    x, _, _ = arrays(problem)
+    w = RNG.standard_normal(problem.w_shape).astype("f4")
+    plan = SEPARABLE.plan(problem, SEPARABLE.configs(problem, this_machine())[0], this_machine())
+    y = np.empty(problem.y_shape, "f4")
+    plan(x, plan.pack_stored(w), None, y)
+    check(problem, y, oracle(problem, x, w), SEPARABLE.error_bound(problem, {}))
+
+
+def test_sobel_of_whole_numbers_is_exact() -> None:
+    x = RNG.integers(-1000, 1000, (60, 70)).astype("f4")
+    y = ndimage.sobel(x, 0, method="separable")
+    np.testing.assert_array_equal(y, ndimage.sobel(x.astype("i8"), 0))
+
+
+def test_one_pass_of_a_filter_is_one_problem() -> None:
+    for function, w in ((ndimage.gaussian_filter, 2.0), (ndimage.uniform_filter, 5)):
+        plan = fastconv.plan(function, ((190, 180), "f4"), w)
+        assert [p.rank for p in plan.problems] == [1], function
+        assert len(fastconv.plan(function, ((190, 180), "u1"), w).problems) == 2
+        # beyond the ends lies what the first pass makes of the constant
+        assert (
+            len(fastconv.plan(function, ((190, 180), "f4"), w, mode="constant", cval=3).problems)
+            > 1
+        )
+        assert (
+            len(fastconv.plan(function, ((190, 180), "f4"), w, mode=["wrap", "mirror"]).problems)
+            > 1
+        )
+
+
+def bytes_of(problem: Problem, x: Array, w: Array) -> tuple[Array, Array]:
+    """What `store` makes of float64 sums, and which of them lie too near a whole number to tell."""
+    wide = problem.replace(x_dtype="f64", y_dtype="f64")
+    sums = np.asarray(oracle(wide, x.astype("f8"), w)[0], "f8")
+    right = np.empty(sums.shape, numpy_dtype(problem.y_dtype))
+    store(sums, right)
+    return right, abs(sums - np.rint(sums)) < 1e-9 * (1 + abs(sums))
+
+
+TEXTS = (
+    "conv2d f64 n1 c1 h40 w90 k1 r9 s1 p4,0 x:u8 y:u8",
+    "conv2d f64 n1 c1 h9 w300 k1 r1 s9 p0,4 x:u8 y:u8",
+    "conv3d f64 n1 c1 d9 h70 w3 k1 t1 r25 s1 p0,12,0 x:u8 y:u8",
+    "conv3d f64 n1 c1 d40 h50 w3 k1 t25 r1 s1 p12,0,0 x:u8 y:u8",
+    "conv2d f64 n1 c1 h30 w40 k1 r5 s7 p2,3 rank1 x:u8 y:u8",
+    "conv1d f64 n2 c3 w77 k6 s5 g3 p2 x:u8 y:u8 threads2",
+    *(f"conv2d f64 n1 c1 h20 w41 k1 r9 s1 p4,0 x:{d} y:{d}" for d in INTEGERS[1:]),
+    *(f"conv2d f64 n1 c1 h20 w41 k1 r3 s5 p1,2 rank1 x:{d} y:{d}" for d in INTEGERS[1:]),
+    "conv2d f64 n1 c1 h20 w41 k1 r1 s12 p0,6 x:u8 y:i16",
+    "conv2d f64 n1 c1 h20 w41 k1 r1 s12 p0,6 x:i16 y:f64",
+)
+
+
+def parsed(text: str) -> Problem:
+    """The words of a text in any order."""
+    words = text.split()
+    late = [w for w in words if w.startswith(("rank", "threads"))]
+    return Problem.parse(" ".join([w for w in words if w not in late] + late))
+
+
+@pytest.mark.parametrize("isa", core.isas())
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("text", TEXTS)
+def test_integers_are_those_of_double_sums(text: str, boundary: str, isa: str) -> None:
+    for cval in (3.0, 0.1) if boundary == "constant" else (0.0,):
+        problem = parsed(text).replace(boundary=boundary, cval=cval)
+        info = np.iinfo(numpy_dtype(problem.x_dtype))
+        for kind in ("noise", "flat", "smooth"):
+            x = RNG.integers(info.min, info.max, problem.x_shape, endpoint=True)
+            if kind == "flat":
+                x[...] = np.minimum(x.ravel()[0], 250)
+                x[..., -x.shape[-1] // 3 :] = 7
+            w = RNG.standard_normal(problem.w_shape)
+            if kind != "noise":  # sums that are near whole numbers everywhere
+                w = abs(w) / abs(w).sum(axis=tuple(range(1, w.ndim)), keepdims=True)
+            w = outer_product(w) if problem.rank else w
+            x = stored(x, problem.x_dtype)
+            right, near = bytes_of(problem, x, w)
+            config = {**SEPARABLE.configs(problem, this_machine())[0], "isa": isa}
+            plan = SEPARABLE.plan(problem, config, this_machine())
+            y = np.empty(problem.y_shape, right.dtype)
+            plan(x, plan.pack_stored(w), None, y)
+            if problem.y_dtype == "f64":
+                np.testing.assert_allclose(y, oracle(problem, x, w)[0].astype("f8"), rtol=1e-9)
+                continue
+            off = abs(y.astype("i8") - right.astype("i8"))
+            assert (off[~near] == 0).all(), (kind, np.argwhere(off * ~near)[:3])
+            # 255 and 0 are neighbours: what is beyond a byte wraps
+            assert np.isin(off, (0, 1, 2 ** (8 * right.itemsize) - 1)).all(), kind
+
+
+@given(
+    value=st.integers(0, 255), sigma=st.floats(0.3, 6), mode=st.sampled_from(["reflect", "wrap"])
+)
+def test_flat_bytes_stay_flat(value: int, sigma: float, mode: str) -> None:
+    x = np.full((30, 40), value, np.uint8)
+    np.testing.assert_array_equal(ndimage.gaussian_filter(x, sigma, mode=mode), x)
+
+
+@pytest.mark.parametrize("form", ["plain", "negative", "padded", "transposed", "unaligned"])
+def test_bytes_of_any_strides(form: str) -> None:
+    x = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    right = ndimage.gaussian_filter(x, (2, 2, 0), method="naive")
+    out = in_form(np.zeros_like(x), form)
+    got = ndimage.gaussian_filter(in_form(x, form), (2, 2, 0), output=out, method="separable")
+    np.testing.assert_array_equal(got, right)
+
+
+def test_bytes_have_no_copy_in_floats() -> None:
+    plan = fastconv.plan(ndimage.gaussian_filter, ((1080, 1920, 3), "u1"), (3, 3, 0), threads=1)
+    assert plan.method == "separable" and plan.workspace_bytes < 2**21
+
+
+def test_nan_and_inf_stay_in_windows_of_boxes() -> None:
+    x: Any = np.ones((200, 300), "f4")
+    x[100, 150], x[20, 30] = np.inf, np.nan
+    y = ndimage.uniform_filter(x, 31, method="separable")
+    finite = np.isfinite(y)
+    assert (~finite).sum() == 2 * 31 * 31 and np.allclose(y[finite], 1)
+    assert np.isinf(y[85:116, 135:166]).all() and np.isnan(y[5:36, 15:46]).all()
+
+
+def test_boxes_do_not_drift() -> None:
+    """A large sample leaves nothing behind, and sums of many are as good as those of few."""
+    x = np.full((3000, 40), 0.1, "f4")
+    x[5, :] = 1e8
+    y = ndimage.uniform_filter(x, 31, method="separable")
+    np.testing.assert_allclose(y[40:], 0.1, rtol=1e-6)
