@@ -240,13 +240,16 @@ typedef struct {
 #define FC_DEPTHWISE_ROWS 4
 
 /* y[j][o] = sum over t, i, s of w[t][i - j u][s] * x[t][i][offset[s] + o] for j < rows, o < columns,
- * where 0 <= i - j u < r; plus the bias. */
+ * where 0 <= i - j u < r; plus the bias. Input rows that are NULL are zeros. With `edges`, a
+ * tap reads offset[s] + o * stride (1 or 2); only positions in [low, high) are x's, and those beyond,
+ * not more than a vector at each end of a row, are zeros; a row may have any number of columns. */
 typedef struct {
     int64_t taps, r, s, u;  /* taps of the axes before; kernel rows, columns; stride of rows */
     int64_t rows, columns;  /* of outputs; at most FC_DEPTHWISE_ROWS, at least `least` */
     const void *const *x;   /* input row i of tap t begins at x[t * ldx + i * step] */
     int64_t ldx, step;
     const int64_t *offset;  /* of the column taps */
+    int64_t edges, stride, low, high;
     const void *w, *bias;   /* bias may be NULL */
     void *y;
     int64_t ldy;
@@ -256,7 +259,7 @@ typedef struct {
  * taps are `step` apart, a divisor of `lanes`: it loads a vector of x once for several taps.
  * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
 typedef struct {
-    int64_t lanes, least;
+    int64_t lanes, least, edges; /* the last: most column taps of a block with edges, 0 for none */
     void (*rows)(const fc_depthwise_block *);
     void (*line)(const fc_depthwise_block *, int64_t step);
     void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);

@@ -24,8 +24,13 @@ _STORED = {
 }
 
 
-#: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class), of 4-byte elements.
-_GFLOPS = {"avx512": 95, "avx2": 85, "neon": 45, "baseline": 25}
+#: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class), of 4-byte elements, and bytes of a vector.
+_GFLOPS = {"avx512": 105, "avx2": 80, "neon": 45, "baseline": 25}
+_VECTOR_BYTES = {"avx512": 64, "avx2": 32}
+
+#: Measured: bytes a second that x and y are read and written with in place, seconds that copying a
+#: sample to a strip takes, a row of a strip, and an image.
+_IN_PLACE, _SAMPLE, _ROW, _IMAGE = 60e9, 0.4e-9, 12e-9, 30e-9
 
 
 class Depthwise(Polyphase):
@@ -51,14 +56,23 @@ class Depthwise(Polyphase):
         return problem.x_dtype in _STORED.get(problem.dtype, ())
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        rate = _GFLOPS[str(config["isa"])] * 1e9 * 4 / problem.itemsize
-        outputs = math.prod(problem.y_shape)
-        rows = math.prod(problem.x_shape[:-1]) + math.prod(problem.y_shape[:-1])
-        moved = math.prod(problem.x_shape) * numpy_dtype(problem.x_dtype).itemsize
-        moved += outputs * problem.itemsize
-        seconds = problem.flops / rate + moved / 20e9 + rows * 10e-9
-        lanes = min(useful_threads(problem), machine.cores)
-        return 2e-6 + seconds / lanes
+        isa, size = str(config["isa"]), problem.itemsize
+        rate = _GFLOPS[isa] * 1e9 * 4 / size
+        lanes = _VECTOR_BYTES.get(isa, 16) // size
+        x, y = math.prod(problem.x_shape), math.prod(problem.y_shape)
+        columns = problem.out[-1] * (1 if problem.kernel[-1] > 1 else math.prod(problem.out[:-1]))
+        products = problem.flops / rate * (-(-columns // lanes) * lanes / columns)
+        rows = problem.kernel[-2] if problem.ndim > 1 else 1
+        if rows == 1 and problem.stride[-1] > 1:
+            products *= 2  # each load is multiplied once
+        stored = numpy_dtype(problem.x_dtype).itemsize
+        seconds = products + (x * stored + y * size) / _IN_PLACE
+        seconds += problem.batch * problem.filters * _IMAGE
+        if _copied(problem):
+            halo = 1 + (rows - 1) / max(8, problem.out[0])
+            seconds += halo * (x * _SAMPLE + math.prod(problem.x_shape[:-1]) * _ROW)
+        threads = min(useful_threads(problem), machine.cores)
+        return 2e-6 + seconds / threads + (4e-6 if threads > 1 else 0.0)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "depthwise", str(config["isa"]), _values(config))
@@ -73,3 +87,10 @@ class Depthwise(Polyphase):
 
 def _values(config: Config) -> tuple[int, ...]:
     return (int(config["strip_bytes"]),)
+
+
+def _copied(problem: Problem) -> bool:
+    """Whether rows of x are copied to strips rather than read where they are."""
+    narrow = problem.boundary != "zeros" and problem.out[-1] < 256
+    strided = problem.stride[-1] > 2 or problem.layout != "NC*"
+    return narrow or strided or problem.x_dtype != problem.dtype

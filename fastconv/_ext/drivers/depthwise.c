@@ -6,12 +6,15 @@
  * axes without a kernel are part of the column axis: each of its positions is `unit` elements; where
  * that is wide enough by itself, it is the whole column axis.
  *
- * Rows of x are read in place where they are dense, of the dtype computed in and wide. What is not
- * (edges of rows, short rows, strided ones, other dtypes) is copied into strips: padded rows, taken
- * apart by column stride so that tap s is a constant offset, converted on the way.
+ * Rows of x are read in place where they are dense and of the dtype computed in. What is not is copied
+ * into strips: padded rows, taken apart by column stride so that tap s is a constant offset, converted
+ * on the way.
  *
- *     x rows in place:   [strip | ........ interior ........ | strip]
- *     else:              [strip | strip | strip]          each within v[0] bytes for a band of rows
+ *     FC_EDGES     [ masked | ......................... | masked ]  zeros beyond, short kernel rows
+ *     FC_BETWEEN   [ strip  | ........ interior ....... | strip  ]  wide rows, whatever is beyond
+ *     FC_STRIPS    [ strip  | strip ...                 | strip  ]  all else
+ *
+ * Strips of a band of rows take v[0] bytes.
  *
  * One unit of work is (image, channel, position along the axes before, band of rows, and, where there
  * are few of these, piece of the columns), on one thread. With dilated rows, every l-th row of a
@@ -29,9 +32,9 @@ static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
     /* which of these a call uses depends on its strides */
     int64_t most = 0;
     for (int64_t merged = fc_depthwise_mergeable(p); merged >= 0; merged--)
-        for (int in_place = 0; in_place < 2; in_place++) {
+        for (fc_depthwise_source source = FC_STRIPS; source <= FC_EDGES; source++) {
             fc_depthwise_cut s;
-            fc_depthwise_plan(p, config, kernels, threads, merged, in_place, &s);
+            fc_depthwise_plan(p, config, kernels, threads, merged, source, &s);
             most = fc_max(most, threads * s.slot_bytes + s.table_bytes + s.constant_bytes);
         }
     return most;
@@ -67,6 +70,7 @@ typedef struct {
     const int64_t *offset, *source; /* of column taps; row of x at each padded position, or -1 */
     const char *constant;
     uint64_t value;                 /* beyond the ends */
+    int64_t y_step;                 /* of columns */
 } job;
 
 /* What one unit works on. */
@@ -212,41 +216,86 @@ static void finish(const job *j, int64_t at, int64_t count, int64_t step)
             fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at + o * step, unit, 1);
 }
 
+/* Rows of one filter's outputs, block after block: `rows` of them with `count` units from y[at]. */
+static void sweep(const job *j, fc_depthwise_block *block, const char *const *x, int64_t at,
+                  int64_t rows, int64_t count, char *scratch)
+{
+    const fc_depthwise_cut *s = j->s;
+    const int64_t y_row = s->row < 0 ? 0 : s->p->y_s[s->row], y_step = j->y_step;
+    const int line = s->taps == 1 && s->r == 1 && s->v == 1 && s->column >= 0 && s->s > 1 &&
+                     block->columns >= s->kernel->lanes &&
+                     s->kernel->lanes % (s->step * s->unit) == 0;
+    const int64_t most = line ? 1 : FC_DEPTHWISE_ROWS;
+    const int finished = !j->epilogue->residual && !j->epilogue->activation;
+    for (int64_t phase = 0; phase < fc_min(s->l, rows); phase++)
+        for (int64_t o = phase; o < rows; o += most * s->l) {
+            char *const y = j->y + (at + o * y_row) * s->bytes;
+            block->rows = fc_min(most, fc_ceil_div(rows - o, s->l));
+            block->x = (const void *const *)(x + o * s->u);
+            block->y = scratch ? scratch : y;
+            block->ldy = scratch ? block->columns : s->l * y_row;
+            if (line)
+                s->kernel->line(block, s->step * s->unit);
+            else
+                s->kernel->rows(block);
+            if (scratch) spread(s, block, y, count, s->l * y_row, y_step);
+            for (int64_t r = 0; !finished && r < block->rows; r++)
+                finish(j, at + (o + r * s->l) * y_row, count, y_step);
+        }
+}
+
+static void set_filter(const job *j, int64_t k, fc_depthwise_block *block)
+{
+    const fc_depthwise_cut *s = j->s;
+    const char *const bias = j->epilogue->bias;
+    block->w = j->packed + k * s->taps * s->r * s->s * s->bytes;
+    block->bias = bias ? bias + k * s->bytes : NULL;
+}
+
 /* Outputs [first, first + count) of each row of a band, of one filter. */
 static void compute(const job *j, const band *b, int64_t k, int64_t first, int64_t count)
 {
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t columns = count * s->unit, lanes = s->kernel->lanes;
     const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row];
-    const int64_t y_step = s->column < 0 ? 1 : p->y_s[s->column];
-    int64_t at = b->n * p->y_n + k * p->y_k + b->row * y_row + first * y_step;
+    int64_t at = b->n * p->y_n + k * p->y_k + b->row * y_row + first * j->y_step;
     for (int64_t d = 0; d < s->outer; d++) at += b->outer[d] * p->y_s[d];
-    const int direct = columns >= s->kernel->least && (y_step == s->unit || count == 1);
+    const int64_t columns = count * s->unit;
+    const int direct = columns >= s->kernel->least && (j->y_step == s->unit || count == 1);
     fc_depthwise_block block = {
         .taps = s->taps, .r = s->r, .s = s->s, .u = s->u, .ldx = b->in_rows, .step = s->l,
         .columns = fc_max(columns, s->kernel->least), .offset = j->offset,
-        .w = j->packed + k * s->taps * s->r * s->s * s->bytes,
-        .bias = j->epilogue->bias ? (const char *)j->epilogue->bias + k * s->bytes : NULL,
     };
-    const int line = s->taps == 1 && s->r == 1 && s->v == 1 && s->column >= 0 && s->s > 1 &&
-                     columns >= lanes && lanes % (s->step * s->unit) == 0;
-    const int64_t rows = line ? 1 : FC_DEPTHWISE_ROWS;
-    for (int64_t phase = 0; phase < fc_min(s->l, b->rows); phase++)
-        for (int64_t o = phase; o < b->rows; o += rows * s->l) {
-            char *const y = j->y + (at + o * y_row) * s->bytes;
-            block.rows = fc_min(rows, fc_ceil_div(b->rows - o, s->l));
-            block.x = (const void *const *)(b->pointers + o * s->u);
-            block.y = direct ? y : b->scratch;
-            block.ldy = direct ? s->l * y_row : block.columns;
-            if (line)
-                s->kernel->line(&block, s->step * s->unit);
-            else
-                s->kernel->rows(&block);
-            if (!direct) spread(s, &block, y, count, s->l * y_row, y_step);
-            for (int64_t r = 0; r < block.rows; r++)
-                finish(j, at + (o + r * s->l) * y_row, count, y_step);
+    set_filter(j, k, &block);
+    sweep(j, &block, b->pointers, at, b->rows, count, direct ? NULL : b->scratch);
+}
+
+/* A band of some channels, whose rows are read in place and cut off at their edges. */
+static void run_channels(const job *j, band *b, int64_t channels)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    fc_depthwise_block block = {
+        .taps = 1, .r = s->r, .s = s->s, .u = s->u, .step = s->l, .columns = s->out * s->unit,
+        .offset = j->offset, .edges = 1, .stride = s->v, .low = s->pad * s->unit,
+        .high = (s->pad + s->in) * s->unit,
+    };
+    for (int64_t i = 0; i < b->in_rows; i++) {
+        const int64_t source = j->source[b->row * s->u + i];
+        b->pointers[i] =
+            source < 0 ? NULL
+                       : j->x + (b->n * p->x_n + b->c * p->x_c + source * p->x_s[s->row] -
+                                 s->pad * s->unit) * s->bytes;
+    }
+    int64_t at = b->n * p->y_n + b->c * p->k * p->y_k + b->row * p->y_s[s->row];
+    for (int64_t c = b->c; c < b->c + channels; c++) {
+        for (int64_t k = 0; k < p->k; k++, at += p->y_k) {
+            set_filter(j, c * p->k + k, &block);
+            sweep(j, &block, b->pointers, at, b->rows, s->out, NULL);
         }
+        for (int64_t i = 0; i < b->in_rows; i++)
+            if (b->pointers[i]) b->pointers[i] += p->x_c * s->bytes;
+    }
 }
 
 static void run_unit(void *context, int64_t index, int64_t slot)
@@ -265,8 +314,13 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     b.scratch = workspace + s->strip_bytes + s->pointer_bytes + s->border_bytes;
     rest /= s->bands;
     for (int64_t d = s->outer - 1; d >= 0; rest /= p->out[d], d--) b.outer[d] = rest % p->out[d];
-    b.c = rest % p->g;
-    b.n = rest / p->g;
+    const int64_t parts = fc_ceil_div(p->g, s->channels);
+    b.c = rest % parts * s->channels;
+    b.n = rest / parts;
+    if (s->source == FC_EDGES) {
+        run_channels(j, &b, fc_min(s->channels, p->g - b.c));
+        return;
+    }
     const int64_t end = s->piece_units == 1 ? s->pieces : unit + 1;
     for (; unit < end; unit++) {
         int64_t first, stop;
@@ -279,7 +333,8 @@ static void run_unit(void *context, int64_t index, int64_t slot)
             first = s->left + piece * s->width;
             stop = unit + 1 == last ? s->out - s->right : first + s->width;
         }
-        point(j, &b, first, stop - first, s->in_place && piece >= 0 && unit < last);
+        const int in_place = s->source == FC_BETWEEN && piece >= 0 && unit < last;
+        point(j, &b, first, stop - first, in_place);
         for (int64_t k = 0; k < p->k; k++) compute(j, &b, b.c * p->k + k, first, stop - first);
     }
 }
@@ -290,25 +345,31 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
 {
     const int64_t merged = fc_depthwise_dense(p);
     fc_depthwise_cut s;
-    fc_depthwise_plan(p, config, kernels, threads, merged, 1, &s);
+    fc_depthwise_plan(p, config, kernels, threads, merged, FC_EDGES, &s);
     const int64_t x_step = s.column < 0 ? 1 : p->x_s[s.column];
-    if (!s.in_place || p->x_dtype != p->dtype || x_step != s.unit)
-        fc_depthwise_plan(p, config, kernels, threads, merged, 0, &s);
+    const int64_t y_step = s.column < 0 ? 1 : p->y_s[s.column];
+    if (p->x_dtype != p->dtype || x_step != s.unit)
+        fc_depthwise_plan(p, config, kernels, threads, merged, FC_STRIPS, &s);
+    else if (y_step != s.unit)
+        fc_depthwise_plan(p, config, kernels, threads, merged, FC_BETWEEN, &s);
 
     char *const shared = (char *)workspace + threads * s.slot_bytes;
     job j = {.s = &s, .kernels = kernels, .x = x, .packed = packed, .epilogue = epilogue, .y = y,
-             .workspace = workspace};
+             .workspace = workspace, .y_step = y_step};
     int64_t *const offset = (int64_t *)shared, *const source = offset + s.s;
     fc_phase_value(p, 0, s.bytes, &j.value);
     for (int64_t i = 0; i < s.s; i++)
-        offset[i] = i * s.step % s.v * s.plane + i * s.step / s.v * s.unit;
+        offset[i] = s.source == FC_EDGES
+                        ? i * s.step * s.unit
+                        : i * s.step % s.v * s.plane + i * s.step / s.v * s.unit;
     for (int64_t i = 0; s.row >= 0 && i < (s.rows - 1) * s.u + (s.r - 1) * s.l + 1; i++)
         source[i] = fc_source(p, s.row, i);
     put(shared + s.table_bytes, s.constant_bytes / s.bytes, j.value, s.bytes);
     j.offset = offset;
     j.source = source;
     j.constant = shared + s.table_bytes;
-    fc_parallel(p->n * p->g * s.outers * s.bands * s.piece_units, threads, run_unit, &j);
+    const int64_t parts = p->n * fc_ceil_div(p->g, s.channels);
+    fc_parallel(parts * s.outers * s.bands * s.piece_units, threads, run_unit, &j);
 }
 
 const fc_driver fc_driver_depthwise = {"depthwise", workspace_bytes, packed_bytes, pack, run};

@@ -4,6 +4,10 @@
 
 #include "../fc.h"
 
+/* Where input rows are read: all from strips, in place between the strips of their edges, or in place
+ * with vectors that are cut off at the edges. */
+typedef enum { FC_STRIPS, FC_BETWEEN, FC_EDGES } fc_depthwise_source;
+
 typedef struct {
     const fc_problem *p;
     const fc_depthwise *kernel;
@@ -15,7 +19,8 @@ typedef struct {
     int64_t in, out, pad;    /* of columns, in positions of a unit */
     int64_t rows, outers;
     int64_t planes, extra;   /* strips of a row; positions of one beyond its outputs */
-    int in_place;
+    fc_depthwise_source source;
+    int64_t channels;        /* of a unit */
     int64_t left, right;     /* positions of edges that are strips */
     int64_t width, pieces;   /* positions of a piece (between the edges), number of all */
     int64_t plane, strip;    /* elements of a column phase of a strip, and of all */
@@ -28,9 +33,10 @@ typedef struct {
 int64_t fc_depthwise_mergeable(const fc_problem *p);
 int64_t fc_depthwise_dense(const fc_problem *p);
 
-/* Cuts a problem whose last `merged` axes belong to the one before them; `in_place` allows rows of x
- * to be read where they are. */
+/* Cuts a problem whose last `merged` axes belong to the one before them. What becomes of s->source
+ * comes before `source` where the problem does not allow that. */
 void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                       int64_t threads, int64_t merged, int in_place, fc_depthwise_cut *s);
+                       int64_t threads, int64_t merged, fc_depthwise_source source,
+                       fc_depthwise_cut *s);
 
 #endif

@@ -82,16 +82,28 @@ static void choose_axes(const fc_problem *p, int64_t merged, fc_depthwise_cut *s
 static void cut_columns(fc_depthwise_cut *s, int64_t threads)
 {
     const int64_t lanes = s->kernel->lanes;
-    if (s->in_place) {
-        const int64_t beyond = s->in + s->pad - (s->s - 1) * s->step; /* first output at the end */
-        s->left = fc_round_up(s->pad, lanes);
-        s->right = fc_round_up(s->out - fc_min(s->out, fc_max(0, beyond)), lanes);
-        s->in_place = s->v == 1 && (s->out - s->left - s->right) * s->unit >= IN_PLACE_VECTORS * lanes;
+    /* positions beyond the last of x, and (stride 1) outputs that see them */
+    const int64_t beyond = (s->out - 1) * s->v + (s->s - 1) * s->step - s->pad - s->in + 1;
+    const int64_t right = fc_min(s->out, fc_max(0, beyond));
+    s->width = s->out;
+    s->pieces = s->piece_units = 1;
+    if (s->source == FC_EDGES) {
+        const int zeros = s->p->boundary == FC_ZEROS || (s->p->boundary == FC_CONSTANT && !s->p->cval[0]);
+        const int columns = s->v == 1 || (s->v == 2 && s->step == 1 && s->unit == 1);
+        if (zeros && columns && s->r > 1 && s->s <= s->kernel->edges && s->outers * s->taps == 1 &&
+            fc_max(s->pad, beyond) * s->unit <= lanes && s->out * s->unit <= PIECE)
+            return;
+        s->source = FC_BETWEEN;
     }
-    if (!s->in_place) s->left = s->right = 0;
+    if (s->source == FC_BETWEEN) {
+        s->left = fc_round_up(s->pad, lanes);
+        s->right = fc_round_up(right, lanes);
+        if (s->v != 1 || (s->out - s->left - s->right) * s->unit < IN_PLACE_VECTORS * lanes)
+            s->source = FC_STRIPS, s->left = s->right = 0;
+    }
     const int64_t cut = s->out - s->left - s->right;
     int64_t most = PIECE;
-    if (!s->in_place) {
+    if (s->source == FC_STRIPS) {
         const int64_t high = (fc_min(s->rows, 8) - 1) * s->u + (s->r - 1) * s->l + 1;
         most = s->strip_bytes / (s->taps * high * s->planes * s->unit * s->bytes) - s->extra;
         most = fc_max(most, 8 * lanes);
@@ -104,7 +116,8 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
 }
 
 void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                       int64_t threads, int64_t merged, int in_place, fc_depthwise_cut *s)
+                       int64_t threads, int64_t merged, fc_depthwise_source source,
+                       fc_depthwise_cut *s)
 {
     memset(s, 0, sizeof *s);
     s->p = p;
@@ -112,18 +125,19 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->bytes = fc_dtype_bytes(p->dtype);
     s->x_bytes = fc_dtype_bytes(p->x_dtype);
     choose_axes(p, merged, s);
-    s->in_place = in_place;
+    s->source = source;
     s->strip_bytes = config->v[0];
     cut_columns(s, threads);
 
     const int64_t lanes = s->kernel->lanes;
     const int64_t longest = s->width + (s->pieces > 1 ? lanes : 0); /* of all pieces but edges */
-    const int64_t widest = s->in_place ? fc_max(s->left, s->right) : longest;
+    const int64_t widest = s->source == FC_STRIPS ? longest : fc_max(s->left, s->right);
     s->plane = (widest + s->extra) * s->unit;
     s->strip = fc_round_up(s->planes * s->plane + lanes, lanes); /* narrow rows are read as vectors */
     const int64_t halo = (s->r - 1) * s->l;
     const int64_t fit = s->strip_bytes / (s->taps * s->strip * s->bytes);
     int64_t band = fc_max(fc_max((fit - halo - 1) / s->u + 1, 4 * s->l), fc_min(halo, 64));
+    if (s->source == FC_EDGES) band = s->rows;
     const int64_t images = p->n * p->g * s->outers;
     if (threads > 1 && images < 4 * threads) {
         const int64_t even = fc_ceil_div(s->rows, fc_ceil_div(4 * threads, images));
@@ -134,6 +148,7 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->bands = fc_ceil_div(s->rows, s->band);
     s->in_rows = (s->band - 1) * s->u + halo + 1;
 
+    s->channels = s->source == FC_EDGES ? fc_max(1, p->g / (threads == 1 ? 1 : 8 * threads)) : 1;
     s->strip_bytes = fc_round_up(s->taps * s->in_rows * s->strip * s->bytes, FC_ALIGN);
     s->pointer_bytes = fc_round_up(s->taps * s->in_rows * (int64_t)sizeof(void *), FC_ALIGN);
     s->border_bytes = fc_round_up(s->strip * (int64_t)sizeof(int64_t), FC_ALIGN);
@@ -144,5 +159,5 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     const int64_t padded = s->row < 0 ? 1 : (s->rows - 1) * s->u + halo + 1;
     s->table_bytes = fc_round_up((s->s + padded) * (int64_t)sizeof(int64_t), FC_ALIGN);
     s->constant_bytes =
-        s->in_place ? fc_round_up((most + s->extra * s->unit) * s->bytes, FC_ALIGN) : 0;
+        s->source == FC_BETWEEN ? fc_round_up((most + s->extra * s->unit) * s->bytes, FC_ALIGN) : 0;
 }

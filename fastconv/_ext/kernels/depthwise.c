@@ -27,15 +27,30 @@
 #define LINE_VECTORS 8
 #endif
 
+/* Most column taps of blocks with edges. */
+#define EDGE_TAPS 16
+
 #define T float
+#define LARGEST_SQUARE 5
+#define FLOATING 1
+#define LANE_INDEX int32_t
 #define NAME(x) x##_f32
 #include "depthwise.inc"
 #define T double
+#define LARGEST_SQUARE 3
+#define FLOATING 1
+#define LANE_INDEX int64_t
 #define NAME(x) x##_f64
 #include "depthwise.inc"
 #define T uint32_t
+#define LARGEST_SQUARE 0
+#define FLOATING 0
+#define LANE_INDEX int32_t
 #define NAME(x) x##_u32
 #include "depthwise.inc"
 #define T uint64_t
+#define LARGEST_SQUARE 0
+#define FLOATING 0
+#define LANE_INDEX int64_t
 #define NAME(x) x##_u64
 #include "depthwise.inc"
