@@ -86,6 +86,8 @@ def run(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Solve one problem on arrays: y[n, k, o] as `Problem` defines it.
 
@@ -115,6 +117,7 @@ def run(
             groups=groups, boundary=boundary, cval=cval, flip=flip, bias=bias, dtype=dtype,
             residual=residual, activation=activation, out_dtype=out.dtype, method=method,
             config=config, accuracy=accuracy, threads=threads, workspace_limit=workspace_limit,
+            flush_denormals=flush_denormals, deterministic=deterministic,
         )  # fmt: skip
         return out
     if any(lo < 0 or hi < 0 for lo, hi in padding):
@@ -127,6 +130,7 @@ def run(
         tuple(input_dilation), tuple(padding), groups, boundary, cval, flip, dtype,
         out.dtype if out is not None else out_dtype, method,
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
+        deterministic,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
     replay = _replay.get()
@@ -138,7 +142,7 @@ def run(
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
-            recorder is not None, method, config, workspace_limit,
+            deterministic, recorder is not None, method, config, workspace_limit,
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -156,20 +160,21 @@ def run(
         return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
     if y.size == 0:
         return y
-    if packed is None and not step.is_empty:
-        packed = step.pack_stored(w)
-    step(x, packed, bias, y, residual, activation)
     runs = _direct.watched.get()
     if runs is not None:
-        prepared = None if planned is None else packed
-        runs.append(_direct.Run(step, prepared, x, w, bias, residual, activation, y))
+        flush = bool(flush_denormals)
+        runs.append(_direct.Run(step, packed, x, w, bias, residual, activation, y, flush))
+    if packed is None and not step.is_empty:
+        packed = step.pack_stored(w)
+    step(x, packed, bias, y, residual, activation, bool(flush_denormals))
     return y
 
 
 def _choice(
     key: Any, x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
-    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
+    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
+    deterministic: bool, prepared: bool,
     method: str | tuple[str, ...], config: Config | None, workspace_limit: int | None,
 ) -> _planner.Choice:  # fmt: skip
     """The plan for arrays like these: kept from an earlier call, or the planner's."""
@@ -178,7 +183,7 @@ def _choice(
     if choice is None:
         problem = _problem(
             x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
-            out_dtype, accuracy, threads, prepared,
+            out_dtype, accuracy, threads, deterministic, prepared,
         )  # fmt: skip
         choice = _planner.choose(
             problem, method=method, config=config, workspace_limit=workspace_limit
@@ -216,7 +221,8 @@ def _cut(x: Array, padding: Pads, dilation: Sequence[int]) -> tuple[Array, Pads]
 def _problem(
     x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
-    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
+    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
+    deterministic: bool, prepared: bool,
 ) -> Problem:  # fmt: skip
     """The Problem of a `run` call; every mismatch of shapes is a ValueError here."""
     if x.ndim != w.ndim or x.ndim < 3:
@@ -241,7 +247,7 @@ def _problem(
         cval=cval if boundary == "constant" else 0.0, flip=flip, dtype=compute, x_dtype=x_dtype,
         w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
         layout=layout_of(x), prepared=prepared, threads=threads or this_machine().cores,
-        accuracy=accuracy,
+        accuracy=accuracy, deterministic=bool(deterministic),
     )  # fmt: skip
 
 

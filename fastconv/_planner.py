@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 
 from fastconv import _wisdom
@@ -131,10 +132,19 @@ def choose(
     cost; ValueError gives the reason when it cannot be.
     """
     machine = this_machine()
+    if problem.deterministic and workspace_limit is None:
+        workspace_limit = sys.maxsize  # what is free differs from run to run
     if method != "auto":
         return _forced(problem, method, config, workspace_limit, machine)
     if config is not None:
         raise ValueError("config= needs method= to say whose settings they are")
+    if problem.deterministic:
+        best = candidates(problem.replace(threads=1), workspace_limit)[0]
+        if best.refused is None:
+            best = dataclasses.replace(best, problem=problem)
+            return Choice(
+                _plan_of(best, machine), f"least estimated time on one thread: {best}", best
+            )
     mode, budget = _mode.get()
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
     known = _wisdom.lookup(problem, machine) if mode != "off" else None
@@ -187,10 +197,11 @@ def _forced(
                     f"expected a config of {name} out of {legal_configs}, got {dict(config)}"
                 )
             tried = [dict(config)] if config is not None else legal_configs
-            checked = [_check_one(problem, solver, c, machine, limit) for c in tried]
+            asked = problem.replace(threads=1) if problem.deterministic else problem
+            checked = [_check_one(asked, solver, c, machine, limit) for c in tried]
             fitting = [c for c in checked if c.refused is None]
             if fitting:
-                best = min(fitting, key=lambda c: c.seconds)
+                best = dataclasses.replace(min(fitting, key=lambda c: c.seconds), problem=problem)
                 return Choice(_plan_of(best, machine), f"forced: {best}", best)
             reason = checked[0].refused
         reasons.append(f"{name}: {reason}")

@@ -126,7 +126,8 @@ class Problem:
     `padding` is (before, after) in samples of the dilated input, never negative. `dtype` is what
     sums are computed in; `x_dtype`, `w_dtype` and `y_dtype` are what the arrays hold. `cval` fills
     beyond the ends when `boundary` is ``constant``. `prepared` says that w is known before x and
-    used again, so that packing it is not part of the cost.
+    used again, so that packing it is not part of the cost. `deterministic` asks for results that do
+    not depend on `threads`, nor on what was measured.
     """
 
     size: tuple[int, ...]
@@ -151,6 +152,7 @@ class Problem:
     device: str = "cpu"
     threads: int = 1
     accuracy: str = "balanced"
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -328,6 +330,8 @@ class Problem:
             words.append(f"threads{self.threads}")
         if self.accuracy != "balanced":
             words.append(self.accuracy)
+        if self.deterministic:
+            words.append("deterministic")
         return " ".join(words)
 
     @classmethod
@@ -389,7 +393,7 @@ def _parse_word(word: str, ndim: int, first: bool) -> tuple[str, Any]:
         return "accuracy", word
     if word in LAYOUTS:
         return "layout", word
-    if word in ("flip", "prepared"):
+    if word in ("flip", "prepared", "deterministic"):
         return word, True
     if word in ("cpu", "cuda"):
         return "device", word

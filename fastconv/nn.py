@@ -530,6 +530,8 @@ def conv1d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Convolve multi-channel signals with a bank of filters.
 
@@ -577,6 +579,10 @@ def conv1d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -610,6 +616,7 @@ def conv1d(
         1, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -633,6 +640,8 @@ def conv2d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Convolve multi-channel images with a bank of filters.
 
@@ -680,6 +689,10 @@ def conv2d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -758,6 +771,7 @@ def conv2d(
         2, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -781,6 +795,8 @@ def conv3d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Convolve multi-channel volumes with a bank of filters.
 
@@ -828,6 +844,10 @@ def conv3d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -860,6 +880,7 @@ def conv3d(
         3, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -883,6 +904,8 @@ def conv_transpose1d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Transposed convolution of multi-channel signals.
 
@@ -930,6 +953,10 @@ def conv_transpose1d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -961,6 +988,7 @@ def conv_transpose1d(
         1, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -984,6 +1012,8 @@ def conv_transpose2d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Transposed convolution of multi-channel images.
 
@@ -1031,6 +1061,10 @@ def conv_transpose2d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1068,6 +1102,7 @@ def conv_transpose2d(
         2, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1091,6 +1126,8 @@ def conv_transpose3d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Transposed convolution of multi-channel volumes.
 
@@ -1138,6 +1175,10 @@ def conv_transpose3d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1170,6 +1211,7 @@ def conv_transpose3d(
         3, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1190,6 +1232,8 @@ def conv1d_input(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv1d` with respect to its input, as `torch.nn.grad.conv1d_input`.
 
@@ -1218,6 +1262,10 @@ def conv1d_input(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1247,6 +1295,7 @@ def conv1d_input(
         1, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1267,6 +1316,8 @@ def conv2d_input(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv2d` with respect to its input, as `torch.nn.grad.conv2d_input`.
 
@@ -1295,6 +1346,10 @@ def conv2d_input(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1326,6 +1381,7 @@ def conv2d_input(
         2, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1346,6 +1402,8 @@ def conv3d_input(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv3d` with respect to its input, as `torch.nn.grad.conv3d_input`.
 
@@ -1374,6 +1432,10 @@ def conv3d_input(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1404,6 +1466,7 @@ def conv3d_input(
         3, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1424,6 +1487,8 @@ def conv1d_weight(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv1d` with respect to its filters, as `torch.nn.grad.conv1d_weight`.
 
@@ -1452,6 +1517,10 @@ def conv1d_weight(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1481,6 +1550,7 @@ def conv1d_weight(
         1, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1501,6 +1571,8 @@ def conv2d_weight(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv2d` with respect to its filters, as `torch.nn.grad.conv2d_weight`.
 
@@ -1529,6 +1601,10 @@ def conv2d_weight(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1560,6 +1636,7 @@ def conv2d_weight(
         2, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1580,6 +1657,8 @@ def conv3d_weight(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv3d` with respect to its filters, as `torch.nn.grad.conv3d_weight`.
 
@@ -1608,6 +1687,10 @@ def conv3d_weight(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1638,4 +1721,5 @@ def conv3d_weight(
         3, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip

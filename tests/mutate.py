@@ -29,6 +29,7 @@ HANGS = 240
 
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
+REPRODUCIBLE = "tests/test_reproducible.py"
 EPILOGUE, DIRECT = "tests/test_epilogue.py", "tests/test_direct.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
@@ -178,6 +179,17 @@ FAULTS = (
     Fault("is_finite: the last element is not looked at", "_ext/calls.pxi",
           "_is_finite_f32(<const uint32_t *>first, reach // 4)",
           "_is_finite_f32(<const uint32_t *>first, reach // 4 - 1)", (DIRECT,)),
+    Fault("threads: workers keep subnormal numbers", "_ext/drivers/parallel.c",
+          "fc_flush(work_flushes);", "", (REPRODUCIBLE,)),
+    Fault("threads: the flushing mode stays", "_plan.py",
+          "core.flush(False)", "pass", (REPRODUCIBLE,)),
+    Fault("threads: deterministic tiles depend on threads", "solvers/im2col.py",
+          "parts = _PARTS if problem.deterministic else 0", "parts = 0", (REPRODUCIBLE,)),
+    Fault("threads: a deterministic choice depends on threads", "_planner.py",
+          "candidates(problem.replace(threads=1), workspace_limit)[0]",
+          "candidates(problem, default_workspace_limit())[0]", (REPRODUCIBLE,)),
+    Fault("threads: a sleeping worker is not woken", "_ext/drivers/parallel.c",
+          "if (atomic_load(&asleep)) {", "if (0) {", (PARALLEL,)),
     Fault("plan: a flipped kernel is not flipped", "_plan.py",
           "w if self._flip is None else w[self._flip]", "w"),
     Fault("plan: strides of records are taken for whole", "_plan.py",
