@@ -366,7 +366,7 @@ class Plan:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        return tuple(c.plan.problem for c in self._choices)
+        return tuple(c.candidate.problem for c in self._choices)
 
     @property
     def candidates(self) -> list[_planner.Candidate]:
@@ -379,7 +379,7 @@ class Plan:
 
     @property
     def config(self) -> Any:
-        configs = tuple(dict(c.plan.config) for c in self._choices)
+        configs = tuple(dict(c.candidate.config) for c in self._choices)
         return configs[0] if len(configs) == 1 else configs
 
     @property
@@ -390,7 +390,7 @@ class Plan:
         """Each step's problem, the method chosen and why, its paper, and what else there is."""
         lines = []
         for choice in self._choices:
-            problem = choice.plan.problem
+            problem = choice.candidate.problem
             lines += [str(problem), f"  chosen   {choice.reason}",
                       f"  paper    {choice.plan.solver.paper}"]  # fmt: skip
             for other in _planner.candidates(problem):
@@ -515,7 +515,7 @@ def candidates(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) ->
     """
     arguments = _arguments(fn, x, w, options)
     limit = options.get("workspace_limit")
-    problems = dict.fromkeys(s.choice.plan.problem for s in _record(fn, arguments, pack=False))
+    problems = dict.fromkeys(s.choice.candidate.problem for s in _record(fn, arguments, pack=False))
     return [c for p in problems for c in _planner.candidates(p, limit)]
 
 
@@ -552,7 +552,9 @@ def tune(
     arguments = _arguments(fn, x, w, options)
     limit = options.get("workspace_limit")
     found: list[Any] = []
-    for problem in dict.fromkeys(s.choice.plan.problem for s in _record(fn, arguments, pack=False)):
+    for problem in dict.fromkeys(
+        s.choice.candidate.problem for s in _record(fn, arguments, pack=False)
+    ):
         # a plain call and a prepared one weigh packing differently: both are remembered
         for prepared in (False, True):
             timed = _planner.tune(
