@@ -42,6 +42,7 @@ class Run(NamedTuple):
     activation: Activation | None
     y: Array
     by_values: bool  # whether the choice of the plan looked at the kernel's values
+    flush: bool
 
 
 #: Where `run` notes what it does, while a call is watched.
@@ -89,7 +90,8 @@ class Direct:
         def part(a: Array | None) -> Part | None:
             return None if a is None else Part.of(a, inputs)
 
-        need(run.plan.is_plain and not run.plan.is_empty and not run.by_values)
+        plan = run.plan
+        need(plan.is_plain and not (plan.is_empty or run.by_values or run.flush))
         need(type(result) is np.ndarray and has_out == (bool(arrays) and result is arrays[-1]))
         # of arrays that share memory, `Part.of` could not tell which was meant
         pairs = itertools.combinations([result, *inputs], 2)

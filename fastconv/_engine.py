@@ -89,6 +89,8 @@ def run(
     threads: int | None = None,
     workspace_limit: int | None = None,
     kernel_repeats: bool = False,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Solve one problem on arrays: y[n, k, o] as `Problem` defines it.
 
@@ -121,6 +123,7 @@ def run(
             groups=groups, boundary=boundary, cval=cval, flip=flip, bias=bias, dtype=dtype,
             residual=residual, activation=activation, out_dtype=out.dtype, method=method,
             config=config, accuracy=accuracy, threads=threads, workspace_limit=workspace_limit,
+            flush_denormals=flush_denormals, deterministic=deterministic,
         )  # fmt: skip
         return out
     if any(lo < 0 or hi < 0 for lo, hi in padding):
@@ -133,6 +136,7 @@ def run(
         tuple(input_dilation), tuple(padding), groups, boundary, cval, flip, dtype,
         out.dtype if out is not None else out_dtype, method,
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
+        deterministic,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
     rank = None
@@ -146,7 +150,8 @@ def run(
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
-            recorder is not None or kernel_repeats, method, config, workspace_limit, rank or 0,
+            deterministic, recorder is not None or kernel_repeats, method, config, workspace_limit,
+            rank or 0,
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -164,22 +169,24 @@ def run(
         return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
     if y.size == 0:
         return y
-    if packed is None and not step.is_empty:
-        packed = step.pack_stored(w)
-    step(x, packed, bias, y, residual, activation)
     runs = _direct.watched.get()
     if runs is not None:
-        prepared = None if planned is None else packed
-        by_values = rank is not None
-        runs.append(_direct.Run(step, prepared, x, w, bias, residual, activation, y, by_values))
+        by_values, flush = rank is not None, bool(flush_denormals)
+        runs.append(
+            _direct.Run(step, packed, x, w, bias, residual, activation, y, by_values, flush)
+        )
+    if packed is None and not step.is_empty:
+        packed = step.pack_stored(w)
+    step(x, packed, bias, y, residual, activation, bool(flush_denormals))
     return y
 
 
 def _choice(
     key: Any, x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
-    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
-    method: str | tuple[str, ...], config: Config | None, workspace_limit: int | None, rank: int,
+    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
+    deterministic: bool, prepared: bool, method: str | tuple[str, ...], config: Config | None,
+    workspace_limit: int | None, rank: int,
 ) -> _planner.Choice:  # fmt: skip
     """The plan for arrays like these: kept from an earlier call, or the planner's."""
     key = (key, _planner.mode(), prepared, rank)
@@ -187,7 +194,7 @@ def _choice(
     if choice is None:
         problem = _problem(
             x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
-            out_dtype, accuracy, threads, prepared, rank,
+            out_dtype, accuracy, threads, deterministic, prepared, rank,
         )  # fmt: skip
         choice = _planner.choose(
             problem, method=method, config=config, workspace_limit=workspace_limit
@@ -225,8 +232,8 @@ def _cut(x: Array, padding: Pads, dilation: Sequence[int]) -> tuple[Array, Pads]
 def _problem(
     x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
-    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None, prepared: bool,
-    rank: int,
+    flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
+    deterministic: bool, prepared: bool, rank: int,
 ) -> Problem:  # fmt: skip
     """The Problem of a `run` call; every mismatch of shapes is a ValueError here."""
     if x.ndim != w.ndim or x.ndim < 3:
@@ -251,7 +258,7 @@ def _problem(
         cval=cval if boundary == "constant" else 0.0, flip=flip, dtype=compute, x_dtype=x_dtype,
         w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
         layout=layout_of(x), prepared=prepared, threads=threads or this_machine().cores,
-        accuracy=accuracy, rank=rank,
+        accuracy=accuracy, rank=rank, deterministic=bool(deterministic),
     )  # fmt: skip
 
 
@@ -388,7 +395,7 @@ class Plan:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        return tuple(c.plan.problem for c in self._choices)
+        return tuple(c.candidate.problem for c in self._choices)
 
     @property
     def candidates(self) -> list[_planner.Candidate]:
@@ -401,7 +408,7 @@ class Plan:
 
     @property
     def config(self) -> Any:
-        configs = tuple(dict(c.plan.config) for c in self._choices)
+        configs = tuple(dict(c.candidate.config) for c in self._choices)
         return configs[0] if len(configs) == 1 else configs
 
     @property
@@ -412,7 +419,7 @@ class Plan:
         """Each step's problem, the method chosen and why, its paper, and what else there is."""
         lines = []
         for choice in self._choices:
-            problem = choice.plan.problem
+            problem = choice.candidate.problem
             lines += [str(problem), f"  chosen   {choice.reason}",
                       f"  paper    {choice.plan.solver.paper}"]  # fmt: skip
             for other in _planner.candidates(problem):
@@ -537,7 +544,7 @@ def candidates(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) ->
     """
     arguments = _arguments(fn, x, w, options)
     limit = options.get("workspace_limit")
-    problems = dict.fromkeys(s.choice.plan.problem for s in _record(fn, arguments, pack=False))
+    problems = dict.fromkeys(s.choice.candidate.problem for s in _record(fn, arguments, pack=False))
     return [c for p in problems for c in _planner.candidates(p, limit)]
 
 
@@ -574,7 +581,9 @@ def tune(
     arguments = _arguments(fn, x, w, options)
     limit = options.get("workspace_limit")
     found: list[Any] = []
-    for problem in dict.fromkeys(s.choice.plan.problem for s in _record(fn, arguments, pack=False)):
+    for problem in dict.fromkeys(
+        s.choice.candidate.problem for s in _record(fn, arguments, pack=False)
+    ):
         # a plain call and a prepared one weigh packing differently: both are remembered
         for prepared in (False, True):
             timed = _planner.tune(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastconv._epilogue import FUSED, NOTHING, Activation, Epilogue, residual_like
+from fastconv._ext import core
 from fastconv._problem import Array, Problem, numpy_dtype
 
 if TYPE_CHECKING:
@@ -68,12 +69,20 @@ class Plan(abc.ABC):
 
     def __call__(
         self, x: Array, packed: Any, bias: Array | None, y: Array, residual: Array | None = None,
-        activation: Activation | None = None,
+        activation: Activation | None = None, flush: bool = False,
     ) -> None:  # fmt: skip
         """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`.
 
         ``y = activation(conv + bias + residual)``; residual is of y's shape and may be y.
+        With `flush` subnormal numbers count as zeros.
         """
+        if flush and not core.flushes():
+            core.flush(True)
+            try:
+                self(x, packed, bias, y, residual, activation)
+            finally:
+                core.flush(False)
+            return
         if self._y_dtype != self._dtype and (residual is not None or activation is not None):
             raise TypeError(f"expected results in {self._dtype} for a residual or an activation")
         own = y.dtype == self._y_dtype and y.flags.aligned and _whole_strides(y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 
 from fastconv import _wisdom
@@ -12,7 +13,7 @@ from fastconv._accuracy import allowed_error
 from fastconv._machine import Machine, free_memory, this_machine
 from fastconv._plan import Plan, conversion_bytes
 from fastconv._problem import Problem
-from fastconv._solver import Config, Solver
+from fastconv._solver import Config, Solver, bind, on_threads
 from fastconv.solvers import BY_NAME, SOLVERS
 
 #: What happens when a problem is met that wisdom does not know: ``off`` does not even look,
@@ -84,8 +85,9 @@ def default_workspace_limit() -> int:
 def _check_one(
     problem: Problem, solver: Solver, config: Config, machine: Machine, limit: int
 ) -> Candidate:
-    bound = solver.error_bound(problem, config)
-    memory = solver.workspace(problem, config) + conversion_bytes(problem, solver)
+    on, own = on_threads(problem, config)
+    bound = solver.error_bound(on, own)
+    memory = solver.workspace(on, own) + conversion_bytes(problem, solver)
     refused = None
     if bound > allowed_error(problem):
         refused = (
@@ -94,8 +96,21 @@ def _check_one(
         )
     elif memory > limit:
         refused = f"its workspace of {memory} bytes is over the limit of {limit}"
-    seconds = solver.cost(problem, config, machine)
+    seconds = solver.cost(on, own, machine)
     return Candidate(problem, solver.name, config, seconds, memory, bound, refused=refused)
+
+
+#: Floating-point operations up to which one thread may be the best: 2 ms of a core at 100 GFLOP/s,
+#: several hundred times what waking another takes.
+_ALONE = 200_000_000
+
+
+def _configs(problem: Problem, solver: Solver, machine: Machine) -> list[Config]:
+    """A solver's configs, on all threads that the problem grants and, if it is small, on one."""
+    found: list[Config] = list(solver.configs(problem, machine))
+    if problem.threads > 1 and problem.flops <= _ALONE and not problem.deterministic:
+        found += [{**config, "threads": 1} for config in found]
+    return found
 
 
 def candidates(
@@ -112,7 +127,7 @@ def candidates(
             continue
         found += [
             _check_one(problem, solver, config, machine, limit)
-            for config in solver.configs(problem, machine)
+            for config in _configs(problem, solver, machine)
         ]
     # a stable sort: equal estimates keep the order of SOLVERS, then of configs
     return sorted(found, key=lambda c: (c.refused is not None, c.seconds))
@@ -131,10 +146,19 @@ def choose(
     cost; ValueError gives the reason when it cannot be.
     """
     machine = this_machine()
+    if problem.deterministic and workspace_limit is None:
+        workspace_limit = sys.maxsize  # what is free differs from run to run
     if method != "auto":
         return _forced(problem, method, config, workspace_limit, machine)
     if config is not None:
         raise ValueError("config= needs method= to say whose settings they are")
+    if problem.deterministic:
+        best = candidates(problem.replace(threads=1), workspace_limit)[0]
+        if best.refused is None:
+            best = dataclasses.replace(best, problem=problem)
+            return Choice(
+                _plan_of(best, machine), f"least estimated time on one thread: {best}", best
+            )
     mode, budget = _mode.get()
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
     known = _wisdom.lookup(problem, machine) if mode != "off" else None
@@ -142,12 +166,12 @@ def choose(
         solver = BY_NAME.get(known.method)
         # wisdom is only a hint: what it names must still be legal here and now
         if solver is not None and solver.why_not(problem) is None and any(
-            known.config == c for c in solver.configs(problem, machine)
+            known.config == c for c in _configs(problem, solver, machine)
         ):  # fmt: skip
             c = _check_one(problem, solver, known.config, machine, limit)
             if c.refused is None:
                 c = dataclasses.replace(c, seconds=known.seconds, source="wisdom")
-                return Choice(solver.plan(problem, c.config, machine), f"wisdom: {c}", c)
+                return Choice(_plan_of(c, machine), f"wisdom: {c}", c)
     if mode == "measure":
         best = tune(problem, workspace_limit=limit, budget=budget)[0]
     else:
@@ -160,7 +184,7 @@ def choose(
 
 
 def _plan_of(c: Candidate, machine: Machine) -> Plan:
-    return BY_NAME[c.method].plan(c.problem, c.config, machine)
+    return bind(BY_NAME[c.method], c.problem, c.config, machine)
 
 
 def _forced(
@@ -181,16 +205,17 @@ def _forced(
         solver = BY_NAME[name]
         reason = solver.why_not(problem)
         if reason is None:
-            legal_configs = list(solver.configs(problem, machine))
+            legal_configs = _configs(problem, solver, machine)
             if config is not None and dict(config) not in [dict(c) for c in legal_configs]:
                 raise ValueError(
                     f"expected a config of {name} out of {legal_configs}, got {dict(config)}"
                 )
             tried = [dict(config)] if config is not None else legal_configs
-            checked = [_check_one(problem, solver, c, machine, limit) for c in tried]
+            asked = problem.replace(threads=1) if problem.deterministic else problem
+            checked = [_check_one(asked, solver, c, machine, limit) for c in tried]
             fitting = [c for c in checked if c.refused is None]
             if fitting:
-                best = min(fitting, key=lambda c: c.seconds)
+                best = dataclasses.replace(min(fitting, key=lambda c: c.seconds), problem=problem)
                 return Choice(_plan_of(best, machine), f"forced: {best}", best)
             reason = checked[0].refused
         reasons.append(f"{name}: {reason}")

@@ -128,6 +128,7 @@ class Problem:
     beyond the ends when `boundary` is ``constant``. `prepared` says that w is known before x and
     used again, so that packing it is not part of the cost. `rank` is 1 when w is known to be, for
     each filter, the outer product of a vector an axis, and 0 when that is not known.
+    `deterministic` asks for results that do not depend on `threads`, nor on what was measured.
     """
 
     size: tuple[int, ...]
@@ -153,6 +154,7 @@ class Problem:
     threads: int = 1
     accuracy: str = "balanced"
     rank: int = 0
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -333,6 +335,8 @@ class Problem:
             words.append(f"threads{self.threads}")
         if self.accuracy != "balanced":
             words.append(self.accuracy)
+        if self.deterministic:
+            words.append("deterministic")
         return " ".join(words)
 
     @classmethod
@@ -394,7 +398,7 @@ def _parse_word(word: str, ndim: int, first: bool) -> tuple[str, Any]:
         return "accuracy", word
     if word in LAYOUTS:
         return "layout", word
-    if word in ("flip", "prepared"):
+    if word in ("flip", "prepared", "deterministic"):
         return word, True
     if word in ("cpu", "cuda"):
         return "device", word

@@ -75,3 +75,20 @@ class Solver(abc.ABC):
     @abc.abstractmethod
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         """Bind the algorithm to a problem: everything that does not depend on data is done here."""
+
+
+def on_threads(problem: Problem, config: Config) -> tuple[Problem, Config]:
+    """A problem on as many threads as a config names, and the solver's own settings.
+
+    Any config may have ``threads``, fewer than the problem grants: more do not pay everywhere.
+    """
+    if "threads" not in config:
+        return problem, config
+    own = {name: value for name, value in config.items() if name != "threads"}
+    return problem.replace(threads=int(config["threads"])), own
+
+
+def bind(solver: Solver, problem: Problem, config: Config, machine: Machine) -> Plan:
+    """`solver.plan` on the threads that the config names."""
+    problem, own = on_threads(problem, config)
+    return solver.plan(problem, own, machine)

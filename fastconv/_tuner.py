@@ -14,6 +14,7 @@ import numpy as np
 from fastconv import _timer
 from fastconv._machine import Machine, free_memory
 from fastconv._problem import Array, Problem, numpy_dtype
+from fastconv._solver import bind
 from fastconv.solvers import BY_NAME
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ def _why_none(problem: Problem, best: Candidate, deadline: _timer.Deadline) -> s
 
 def _call(c: Candidate, scratch: Scratch, machine: Machine) -> Callable[[], Any]:
     """A call as the engine makes it, with the weights packed before when the problem says so."""
-    plan = BY_NAME[c.method].plan(c.problem, c.config, machine)
+    plan = bind(BY_NAME[c.method], c.problem, c.config, machine)
     x, w, y = scratch.x, scratch.w, scratch.y
     if c.problem.prepared:
         packed = plan.pack_stored(w)

@@ -87,7 +87,11 @@ accuracy : {"strict", "balanced", "fast"}, optional
 threads : int, optional
     How many threads may work; by default one a core.
 workspace_limit : int, optional
-    Bytes that may be taken beyond the arrays; by default a quarter of what is free.""",
+    Bytes that may be taken beyond the arrays; by default a quarter of what is free.
+flush_denormals : bool, default False
+    Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+deterministic : bool, default False
+    Give the same bits whatever the number of threads and whatever was measured before.""",
     "returns": """array
     Of the input's shape: `output`, or a new array.""",
     "accuracy": """The error of a pass is at most c * eps * sum(abs(x) * abs(w)) over an output's
@@ -116,10 +120,11 @@ def _documented(function: _F) -> _F:
 
 def _options(
     method: _Method, config: Config | None, accuracy: str, threads: int | None,
-    workspace_limit: int | None,
+    workspace_limit: int | None, flush_denormals: bool, deterministic: bool,
 ) -> dict[str, Any]:  # fmt: skip
     return {"method": method, "config": config, "accuracy": accuracy, "threads": threads,
-            "workspace_limit": workspace_limit}  # fmt: skip
+            "workspace_limit": workspace_limit, "flush_denormals": flush_denormals,
+            "deterministic": deterministic}  # fmt: skip
 
 
 def _as_input(input: npt.ArrayLike) -> Array:
@@ -429,6 +434,7 @@ def correlate(
     cval: complex = 0.0, origin: int | Sequence[int] = 0, *, axes: Axes = None,
     method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
     threads: int | None = None, workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """N-dimensional correlation: ``out[i] = sum over r of x[i + r - size // 2 - origin] * w[r]``.
 
@@ -471,7 +477,9 @@ def correlate(
     >>> correlate(np.array([0, 0, 1, 0, 0]), [1, 2, 3])
     array([0, 3, 2, 1, 0])
     """
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     return _filter(input, weights, output, mode, cval, origin, axes, False, options)
 
 
@@ -482,6 +490,7 @@ def convolve(
     cval: complex = 0.0, origin: int | Sequence[int] = 0, *, axes: Axes = None,
     method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
     threads: int | None = None, workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """N-dimensional convolution: ``out[i] = sum over r of x[i - r + size // 2 + origin] * w[r]``.
 
@@ -527,7 +536,9 @@ def convolve(
            [0.22, 0.33, 0.22],
            [0.11, 0.22, 0.22]])
     """
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     return _filter(input, weights, output, mode, cval, origin, axes, True, options)
 
 
@@ -538,6 +549,7 @@ def correlate1d(
     mode: str = "reflect", cval: complex = 0.0, origin: int = 0, *, method: _Method = "auto",
     config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Correlation along one axis; see `correlate`.
 
@@ -577,7 +589,9 @@ def correlate1d(
     >>> correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([ 8, 26,  8, 12,  7, 28, 36,  9])
     """
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     return _filter1d(input, weights, axis, output, mode, cval, origin, False, options)
 
 
@@ -588,6 +602,7 @@ def convolve1d(
     mode: str = "reflect", cval: complex = 0.0, origin: int = 0, *, method: _Method = "auto",
     config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Convolution along one axis; see `convolve`.
 
@@ -627,7 +642,9 @@ def convolve1d(
     >>> convolve1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([14, 24,  4, 13, 12, 36, 27,  0])
     """
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     return _filter1d(input, weights, axis, output, mode, cval, origin, True, options)
 
 
@@ -671,6 +688,7 @@ def gaussian_filter1d(
     mode: str = "reflect", cval: complex = 0.0, truncate: float = 4.0, *,
     radius: int | None = None, method: _Method = "auto", config: Config | None = None,
     accuracy: str = "balanced", threads: int | None = None, workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Convolve one axis with a Gaussian or one of its derivatives.
 
@@ -717,7 +735,9 @@ def gaussian_filter1d(
     array([1.427 , 2.0678, 3.    , 3.9322, 4.573 ])
     """
     x = _as_input(input)
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     axis = normalize_axis_index(axis, x.ndim)
     step = _gaussian_pass(axis, sigma, order, mode, truncate, radius)
     _boundary(mode)
@@ -736,6 +756,7 @@ def gaussian_filter(
     truncate: float = 4.0, *, radius: int | Sequence[int] | None = None, axes: Axes = None,
     method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
     threads: int | None = None, workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Convolve with a Gaussian or its derivatives, axis by axis.
 
@@ -791,7 +812,9 @@ def gaussian_filter(
            [0.   , 0.027, 0.11 , 0.027, 0.   ]], dtype=float32)
     """
     x = _as_input(input)
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     axes = _axes(axes, x.ndim)
     values = [_each(value, len(axes), name) for value, name in
               ((sigma, "sigma"), (order, "order"), (mode, "mode"), (radius, "radius"))]  # fmt: skip
@@ -817,6 +840,7 @@ def uniform_filter1d(
     cval: complex = 0.0, origin: int = 0, *, method: _Method = "auto",
     config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Mean of `size` neighbours along one axis.
 
@@ -858,7 +882,9 @@ def uniform_filter1d(
     array([4, 3, 4, 1, 4, 6, 6, 3])
     """
     x = _as_input(input)
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     axis = normalize_axis_index(axis, x.ndim)
     size = operator.index(size)
     if size < 1:
@@ -880,6 +906,7 @@ def uniform_filter(
     mode: str | Sequence[str] = "reflect", cval: complex = 0.0, origin: int | Sequence[int] = 0, *,
     axes: Axes = None, method: _Method = "auto", config: Config | None = None,
     accuracy: str = "balanced", threads: int | None = None, workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Mean of a box of neighbours, axis by axis.
 
@@ -927,7 +954,9 @@ def uniform_filter(
            [ 8.33,  9.  , 10.  , 10.67]])
     """
     x = _as_input(input)
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     axes = _axes(axes, x.ndim)
     sizes = []
     for value in _each(size, len(axes), "size"):
@@ -971,6 +1000,7 @@ def sobel(
     mode: str | Sequence[str] = "reflect", cval: complex = 0.0, *, method: _Method = "auto",
     config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Sobel derivative: [-1, 0, 1] along one axis, [1, 2, 1] along all others.
 
@@ -1011,7 +1041,9 @@ def sobel(
     >>> sobel(edge, output=np.int16)[0]
     array([ 0, 36, 36,  0], dtype=int16)
     """
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     return _gradient(input, axis, output, mode, cval, (1, 2, 1), options)
 
 
@@ -1022,6 +1054,7 @@ def prewitt(
     mode: str | Sequence[str] = "reflect", cval: complex = 0.0, *, method: _Method = "auto",
     config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Prewitt derivative: [-1, 0, 1] along one axis, [1, 1, 1] along all others.
 
@@ -1062,7 +1095,9 @@ def prewitt(
     >>> prewitt(edge, output=np.int16)[0]
     array([ 0, 27, 27,  0], dtype=int16)
     """
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     return _gradient(input, axis, output, mode, cval, (1, 1, 1), options)
 
 
@@ -1158,6 +1193,7 @@ def laplace(
     cval: complex = 0.0, *, axes: Axes = None, method: _Method = "auto",
     config: Config | None = None, accuracy: str = "balanced", threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False,
 ) -> Array:  # fmt: skip
     """Laplacian by second differences: the sum over axes of [1, -2, 1].
 
@@ -1196,7 +1232,9 @@ def laplace(
     >>> laplace(np.array([0, 1, 4, 9, 16, 25]), mode="nearest")
     array([ 1,  2,  2,  2,  2, -9])
     """
-    options = _options(method, config, accuracy, threads, workspace_limit)
+    options = _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
 
     def second_difference(
         input: Array, axis: int, output: Output, mode: str, cval: complex
@@ -1228,7 +1266,8 @@ def gaussian_laplace(
     input: npt.ArrayLike, sigma: float | Sequence[float], output: Output = None,
     mode: str | Sequence[str] = "reflect", cval: complex = 0.0, *, axes: Axes = None,
     method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
-    threads: int | None = None, workspace_limit: int | None = None, **kwargs: Any,
+    threads: int | None = None, workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False, **kwargs: Any,
 ) -> Array:  # fmt: skip
     """Laplacian of a Gaussian: the sum over axes of Gaussian second derivatives.
 
@@ -1276,7 +1315,9 @@ def gaussian_laplace(
     array([ 0.   ,  0.163,  0.   , -0.403,  0.   ,  0.163,  0.   ])
     """
     x = _as_input(input)
-    kwargs |= _options(method, config, accuracy, threads, workspace_limit)
+    kwargs |= _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     axes = _axes(axes, x.ndim)
     derivative = _gaussian_derivative(2, sigma, axes, kwargs)
     return _combine(x, derivative, output, mode, cval, (), {}, axes, False)
@@ -1343,7 +1384,8 @@ def gaussian_gradient_magnitude(
     input: npt.ArrayLike, sigma: float | Sequence[float], output: Output = None,
     mode: str | Sequence[str] = "reflect", cval: complex = 0.0, *, axes: Axes = None,
     method: _Method = "auto", config: Config | None = None, accuracy: str = "balanced",
-    threads: int | None = None, workspace_limit: int | None = None, **kwargs: Any,
+    threads: int | None = None, workspace_limit: int | None = None,
+    flush_denormals: bool = False, deterministic: bool = False, **kwargs: Any,
 ) -> Array:  # fmt: skip
     """Length of the gradient of a Gaussian: the root of the sum of squared first derivatives.
 
@@ -1387,7 +1429,9 @@ def gaussian_gradient_magnitude(
     np.float64(5.0)
     """
     x = _as_input(input)
-    kwargs |= _options(method, config, accuracy, threads, workspace_limit)
+    kwargs |= _options(
+        method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
+    )
     axes = _axes(axes, x.ndim)
     derivative = _gaussian_derivative(1, sigma, axes, kwargs)
     return _combine(x, derivative, output, mode, cval, (), {}, axes, True)

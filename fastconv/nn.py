@@ -531,6 +531,8 @@ def conv1d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Convolve multi-channel signals with a bank of filters.
 
@@ -578,6 +580,10 @@ def conv1d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -611,6 +617,7 @@ def conv1d(
         1, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -634,6 +641,8 @@ def conv2d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Convolve multi-channel images with a bank of filters.
 
@@ -681,6 +690,10 @@ def conv2d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -759,6 +772,7 @@ def conv2d(
         2, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -782,6 +796,8 @@ def conv3d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Convolve multi-channel volumes with a bank of filters.
 
@@ -829,6 +845,10 @@ def conv3d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -861,6 +881,7 @@ def conv3d(
         3, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -884,6 +905,8 @@ def conv_transpose1d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Transposed convolution of multi-channel signals.
 
@@ -931,6 +954,10 @@ def conv_transpose1d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -962,6 +989,7 @@ def conv_transpose1d(
         1, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -985,6 +1013,8 @@ def conv_transpose2d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Transposed convolution of multi-channel images.
 
@@ -1032,6 +1062,10 @@ def conv_transpose2d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1069,6 +1103,7 @@ def conv_transpose2d(
         2, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1092,6 +1127,8 @@ def conv_transpose3d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Transposed convolution of multi-channel volumes.
 
@@ -1139,6 +1176,10 @@ def conv_transpose3d(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1171,6 +1212,7 @@ def conv_transpose3d(
         3, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
         residual, activation, out=out, method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1191,6 +1233,8 @@ def conv1d_input(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv1d` with respect to its input, as `torch.nn.grad.conv1d_input`.
 
@@ -1219,6 +1263,10 @@ def conv1d_input(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1248,6 +1296,7 @@ def conv1d_input(
         1, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1268,6 +1317,8 @@ def conv2d_input(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv2d` with respect to its input, as `torch.nn.grad.conv2d_input`.
 
@@ -1296,6 +1347,10 @@ def conv2d_input(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1327,6 +1382,7 @@ def conv2d_input(
         2, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1347,6 +1403,8 @@ def conv3d_input(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv3d` with respect to its input, as `torch.nn.grad.conv3d_input`.
 
@@ -1375,6 +1433,10 @@ def conv3d_input(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1405,6 +1467,7 @@ def conv3d_input(
         3, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1425,6 +1488,8 @@ def conv1d_weight(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv1d` with respect to its filters, as `torch.nn.grad.conv1d_weight`.
 
@@ -1453,6 +1518,10 @@ def conv1d_weight(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1482,6 +1551,7 @@ def conv1d_weight(
         1, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1502,6 +1572,8 @@ def conv2d_weight(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv2d` with respect to its filters, as `torch.nn.grad.conv2d_weight`.
 
@@ -1530,6 +1602,10 @@ def conv2d_weight(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1561,6 +1637,7 @@ def conv2d_weight(
         2, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -1581,6 +1658,8 @@ def conv3d_weight(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
 ) -> Array:
     """Gradient of `conv3d` with respect to its filters, as `torch.nn.grad.conv3d_weight`.
 
@@ -1609,6 +1688,10 @@ def conv3d_weight(
         Most threads to use; by default as many as the process has cores.
     workspace_limit : int, optional
         Bytes that the call may take beyond its arrays; by default a quarter of the free memory.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
 
     Returns
     -------
@@ -1639,4 +1722,5 @@ def conv3d_weight(
         3, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
+        flush_denormals=flush_denormals, deterministic=deterministic,
     )  # fmt: skip

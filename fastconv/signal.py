@@ -25,6 +25,10 @@ threads : int
     The most threads to use; by default as many as this process may.
 workspace_limit : int
     The most bytes of memory to take beyond inputs and result; by default a quarter of what is free.
+flush_denormals : bool
+    Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+deterministic : bool
+    Give the same bits whatever the number of threads and whatever was measured before.
 
 docs/differences.md lists where results differ from SciPy's, and why.
 """
@@ -294,11 +298,12 @@ def _check_not_empty(a: Array, b: Array, mode: str, axes: Sequence[int]) -> None
 
 
 def _options(
-    accuracy: str, threads: int | None, workspace_limit: int | None, config: Config | None
-) -> dict[str, Any]:
+    accuracy: str, threads: int | None, workspace_limit: int | None, config: Config | None,
+    flush_denormals: bool, deterministic: bool,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "accuracy": accuracy, "threads": threads, "workspace_limit": workspace_limit,
-        "config": config,
+        "config": config, "flush_denormals": flush_denormals, "deterministic": deterministic,
     }  # fmt: skip
 
 
@@ -331,6 +336,8 @@ def convolve(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
     config: Config | None = None,
 ) -> Any:
     """Convolve two arrays of one rank.
@@ -356,6 +363,10 @@ def convolve(
         The most threads to use; by default as many as this process may.
     workspace_limit : int, optional
         Bytes of memory to take beyond inputs and result; by default a quarter of what is free.
+    flush_denormals : bool, default False
+        Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
+    deterministic : bool, default False
+        Give the same bits whatever the number of threads and whatever was measured before.
     config : mapping, optional
         Settings of the solver that `method` names.
 
@@ -400,7 +411,7 @@ def convolve(
     >>> signal.convolve(np.ones((100, 2)), np.full((4, 1), 0.25), mode="valid", axes=0).shape
     (97, 2)
     """
-    options = _options(accuracy, threads, workspace_limit, config)
+    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
     return _any_method(in1, in2, mode, method, axes, False, out=out, **options)
 
 
@@ -416,6 +427,8 @@ def correlate(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
     config: Config | None = None,
 ) -> Any:
     """Cross-correlate two arrays of one rank.
@@ -427,7 +440,8 @@ def correlate(
     ----------
     in1, in2 : array_like
         Of any integer, bool, floating or complex dtype.
-    mode, method, axes, out, accuracy, threads, workspace_limit, config
+    mode, method, axes, out, accuracy, threads, workspace_limit, config,
+    flush_denormals, deterministic
         As for `convolve`.
 
     Returns
@@ -456,7 +470,7 @@ def correlate(
     >>> int(signal.correlation_lags(len(heard), len(said))[match.argmax()])
     7
     """
-    options = _options(accuracy, threads, workspace_limit, config)
+    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
     return _any_method(in1, in2, mode, method, axes, True, out=out, **options)
 
 
@@ -498,6 +512,8 @@ def fftconvolve(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
     config: Config | None = None,
 ) -> Any:
     """Convolve two arrays of one rank in floating point.
@@ -515,7 +531,8 @@ def fftconvolve(
         Axes to convolve over, by default all; the others broadcast.
     method : str
         ``"auto"``, by which the planner chooses, ``"fft"``, or the name of any solver.
-    out, accuracy, threads, workspace_limit, config
+    out, accuracy, threads, workspace_limit, config,
+    flush_denormals, deterministic
         As for `convolve`.
 
     Returns
@@ -548,7 +565,7 @@ def fftconvolve(
     >>> echo.shape
     (3, 1499)
     """
-    options = _options(accuracy, threads, workspace_limit, config)
+    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
     return _floating(in1, in2, mode, axes, method, out=out, **options)
 
 
@@ -564,6 +581,8 @@ def oaconvolve(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
     config: Config | None = None,
 ) -> Any:
     """Convolve two arrays of one rank in floating point, one much longer than the other.
@@ -574,7 +593,8 @@ def oaconvolve(
 
     Parameters
     ----------
-    in1, in2, mode, axes, out, accuracy, threads, workspace_limit, config
+    in1, in2, mode, axes, out, accuracy, threads, workspace_limit, config,
+    flush_denormals, deterministic
         As for `fftconvolve`.
     method : str
         ``"auto"``, by which the planner chooses; ``"overlap_save"``, with one transform where
@@ -605,7 +625,7 @@ def oaconvolve(
     names: str | tuple[str, ...] = method
     if method == "overlap_save" and config is None:
         names = ("overlap_save", "fft", *_DIRECT)
-    options = _options(accuracy, threads, workspace_limit, config)
+    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
     return _floating(in1, in2, mode, axes, names, out=out, **options)
 
 
@@ -692,6 +712,8 @@ def convolve2d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
     config: Config | None = None,
 ) -> Array:
     """Convolve two 2-D arrays, with a choice of what lies beyond the ends of the first.
@@ -708,7 +730,8 @@ def convolve2d(
         ``symmetric``), as often as in2 needs.
     fillvalue : scalar
         A number that the result's dtype holds.
-    method, out, accuracy, threads, workspace_limit, config
+    method, out, accuracy, threads, workspace_limit, config,
+    flush_denormals, deterministic
         As for `convolve`.
 
     Returns
@@ -738,7 +761,7 @@ def convolve2d(
            [1, 2, 2, 1],
            [1, 2, 2, 1]])
     """
-    options = _options(accuracy, threads, workspace_limit, config)
+    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
     return _two_dimensions(
         in1, in2, mode, boundary, fillvalue, method, False, out=out, **options
     )  # fmt: skip
@@ -757,6 +780,8 @@ def correlate2d(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
     config: Config | None = None,
 ) -> Array:
     """Cross-correlate two 2-D arrays, with a choice of what lies beyond the ends of the first.
@@ -765,7 +790,8 @@ def correlate2d(
     ----------
     in1, in2 : array_like, 2-D
         Of any integer, bool, floating or complex dtype; in2 is conjugated.
-    mode, boundary, fillvalue, out, method, accuracy, threads, workspace_limit, config
+    mode, boundary, fillvalue, out, method, accuracy, threads, workspace_limit, config,
+    flush_denormals, deterministic
         As for `convolve2d`.
 
     Returns
@@ -794,7 +820,7 @@ def correlate2d(
     >>> [int(i) for i in np.unravel_index(match.argmax(), match.shape)]
     [10, 20]
     """
-    options = _options(accuracy, threads, workspace_limit, config)
+    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
     return _two_dimensions(
         in1, in2, mode, boundary, fillvalue, method, True, out=out, **options
     )  # fmt: skip
@@ -965,6 +991,8 @@ def upfirdn(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    flush_denormals: bool = False,
+    deterministic: bool = False,
     config: Config | None = None,
 ) -> Array:
     """Upsample by inserting zeros, filter, and downsample, all in one pass.
@@ -988,7 +1016,8 @@ def upfirdn(
         sample. A single sample has no slope and is repeated.
     cval : scalar
         What ``constant`` extends by.
-    method, out, accuracy, threads, workspace_limit, config
+    method, out, accuracy, threads, workspace_limit, config,
+    flush_denormals, deterministic
         As for `convolve`.
 
     Returns
@@ -1065,5 +1094,7 @@ def upfirdn(
     return _run(
         data, w, (where,), ((before, after),), tuple(shape), out, stride=down, input_dilation=up,
         dtype=dtype, out_dtype=dtype, flip=True, boundary=boundary, cval=cval, method=solvers,
-        **_options(accuracy, threads, workspace_limit, config),
+        **_options(
+        accuracy, threads, workspace_limit, config, flush_denormals, deterministic
+    ),
     )  # fmt: skip

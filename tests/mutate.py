@@ -29,6 +29,7 @@ HANGS = 240
 
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
+REPRODUCIBLE = "tests/test_reproducible.py"
 EPILOGUE, DIRECT = "tests/test_epilogue.py", "tests/test_direct.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
@@ -231,7 +232,7 @@ FAULTS = (
     Fault("finish: half of a power of two is lost", "_ext/kernels/finish.inc",
           "high = raised - low;", "high = low;", (EPILOGUE,)),
     Fault("finish: NaN is clamped", "_ext/kernels/finish.inc",
-          "(NAME(word))(x < least), least, x)", "~(NAME(bits))(x >= least), least, x)",
+          "(NAME(word))(x < least), least, x)", "~(NAME(word))(x >= least), least, x)",
           (EPILOGUE,)),
     Fault("finish: a complex residual has one part", "_ext/drivers/im2col.c",
           "fc_finish(j->s->p, j->kernels, j->epilogue, j->y, at * parts + part,",
@@ -252,6 +253,17 @@ FAULTS = (
     Fault("is_finite: the last element is not looked at", "_ext/calls.pxi",
           "_is_finite_f32(<const uint32_t *>first, reach // 4)",
           "_is_finite_f32(<const uint32_t *>first, reach // 4 - 1)", (DIRECT,)),
+    Fault("threads: workers keep subnormal numbers", "_ext/drivers/parallel.c",
+          "fc_flush(work_flushes);", "", (REPRODUCIBLE,)),
+    Fault("threads: the flushing mode stays", "_plan.py",
+          "core.flush(False)", "pass", (REPRODUCIBLE,)),
+    Fault("threads: deterministic tiles depend on threads", "solvers/im2col.py",
+          "parts = _PARTS if problem.deterministic else 0", "parts = 0", (REPRODUCIBLE,)),
+    Fault("threads: a deterministic choice depends on threads", "_planner.py",
+          "candidates(problem.replace(threads=1), workspace_limit)[0]",
+          "candidates(problem, default_workspace_limit())[0]", (REPRODUCIBLE,)),
+    Fault("threads: a sleeping worker is not woken", "_ext/drivers/parallel.c",
+          "if (atomic_load(&asleep)) {", "if (0) {", (PARALLEL,)),
     Fault("plan: a flipped kernel is not flipped", "_plan.py",
           "w if self._flip is None else w[self._flip]", "w"),
     Fault("plan: strides of records are taken for whole", "_plan.py",
@@ -260,8 +272,8 @@ FAULTS = (
           "start = min(size, -(lo // e)) if lo < 0 else 0",
           "start = min(size, 1 - lo // e) if lo < 0 else 0", (ENGINE,)),
     Fault("engine: the accuracy is not part of the key", "_engine.py",
-          "else None, accuracy, threads, workspace_limit,\n    )",
-          "else None, threads, workspace_limit,\n    )", (ENGINE,)),
+          "else None, accuracy, threads, workspace_limit,\n        deterministic,\n    )",
+          "else None, threads, workspace_limit,\n        deterministic,\n    )", (ENGINE,)),
     Fault("kept: weights are not compared", "_kept.py",
           "found.copy is not None and core.same_bytes(w, found.copy)", "found.copy is not None",
           ("tests/test_kept.py",)),

@@ -615,8 +615,11 @@ def test_a_plan_gives_what_the_call_gives(kind: int, dtype: Any) -> None:
 def test_a_plan_of_channels_last_without_a_batch() -> None:
     rng = np.random.default_rng(0)
     x, w = small(rng, (6, 5, 2), np.float32), small(rng, (4, 2, 3, 3), np.float32)
-    plan = fastconv.plan(nn.conv2d, x, w, layout="NHWC", padding="same", padding_mode="circular")
-    expected = nn.conv2d(x, w, layout="NHWC", padding="same", padding_mode="circular")
+    options: dict[str, Any] = {
+        "layout": "NHWC", "padding": "same", "padding_mode": "circular", "accuracy": "strict",
+    }  # fmt: skip
+    plan = fastconv.plan(nn.conv2d, x, w, **options)
+    expected = nn.conv2d(x, w, **options)
     np.testing.assert_array_equal(plan(x), expected, strict=True)
 
 

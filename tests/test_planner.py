@@ -328,3 +328,33 @@ def test_autotune_refuses(mode: str, budget: float, message: str) -> None:
 
 def test_public_names() -> None:
     assert fastconv.autotune is autotune and fastconv.Candidate is Candidate
+
+
+def test_threads_are_part_of_a_config(every_thread: None) -> None:
+    """All that the problem grants, or one; by cost, by force, and as remembered."""
+    problem = Problem.parse("conv2d f32 n1 c8 h16 w16 k8 r3 s3 p1 threads4")
+    found = {c.config.get("threads") for c in all_candidates(problem) if c.refused is None}
+    assert found == {None, 1}
+    assert all("threads" not in c.config for c in all_candidates(problem.replace(threads=1)))
+    for method in ("direct", "im2col", "fft"):
+        config = next(
+            c.config
+            for c in all_candidates(problem)
+            if c.method == method and "threads" in c.config
+        )
+        choice = choose(problem, method=method, config=config)
+        assert choice.plan.problem.threads == 1 and choice.candidate.problem == problem
+        assert choice.candidate.config == config
+        best = choose(problem, method=method).candidate
+        others = [c.seconds for c in all_candidates(problem) if c.method == method]
+        assert best.seconds == min(others)
+        for threads in (0, 2, 5):
+            with pytest.raises(ValueError, match="expected a config of"):
+                choose(problem, method=method, config={**config, "threads": threads})
+        alone = dataclasses.replace(best, config=config, seconds=1e-9, source="timed")
+        _wisdom.remember(alone, this_machine())
+        try:
+            known = choose(problem)
+            assert known.candidate.config == config and known.plan.problem.threads == 1
+        finally:
+            _wisdom.clear()

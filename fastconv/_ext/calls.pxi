@@ -1,7 +1,11 @@
-"""Part of core.pyx: what tells one call from another, and views of its arrays."""
+"""Part of core.pyx: what tells one call from another, views of its arrays, and its thread's mode."""
 
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memcmp
+
+cdef extern from "fc.h":
+    int fc_flushes()
+    void fc_flush(int)
 
 
 cdef bint _sign(list key, list arrays, value) except -1:
@@ -146,3 +150,13 @@ cdef bint _is_finite_f64(const uint64_t *bits, int64_t count) noexcept:
     for i in range(count):
         bad |= (bits[i] >> 52 & 0x7ff) == 0x7ff
     return not bad
+
+
+def flushes():
+    """Whether this thread takes subnormal numbers for zeros."""
+    return bool(fc_flushes())
+
+
+def flush(bint on):
+    """Let this thread take subnormal numbers for zeros, or not."""
+    fc_flush(on)

@@ -103,6 +103,11 @@ const fc_driver *fc_find_driver(const char *name);
 void fc_parallel(int64_t count, int64_t threads, void (*work)(void *, int64_t, int64_t),
                  void *context);
 
+/* Whether this thread takes subnormal numbers for zeros, reading and writing (FTZ and DAZ of x86, FZ of
+ * aarch64); fc_parallel's workers do as its caller does. */
+int fc_flushes(void);
+void fc_flush(int on);
+
 /* ---- geometry shared by drivers --------------------------------------------------------------*/
 
 /* Index into an axis of x of padded, dilated position t (0 is the first padding sample), or -1

@@ -21,6 +21,7 @@ import scipy.fft
 
 from fastconv._accuracy import epsilon
 from fastconv._epilogue import NOTHING, Epilogue
+from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
@@ -445,7 +446,7 @@ class FourierPlan(Plan):
             return plan, plan.pack(w)
         p = self.problem
         w = w.copy().reshape(p.groups, self._filters, self._channels, *p.kernel)
-        return self, spectrum(w, self.layout, p, self._threads)
+        return self, spectrum(w, self.layout, p, 1 if p.deterministic else self._threads)
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         plan, weights = packed
@@ -461,11 +462,14 @@ class FourierPlan(Plan):
     def _run_all(self, x: Array, weights: Spectrum, epilogue: Epilogue | None, y: Array) -> None:
         work = pieces(self.problem, self.layout)
         side_by_side = pool_threads(self.problem, self.layout, self._threads)
+        flushes = core.flushes()
         if side_by_side == 1:
+            # threads of scipy's, which might round otherwise, and know of no flushing
+            workers = 1 if flushes or self.problem.deterministic else self._threads
             for piece in work:
-                self._run(piece, x, weights, epilogue, y, self._threads)
+                self._run(piece, x, weights, epilogue, y, workers)
             return
-        with ThreadPoolExecutor(side_by_side) as pool:
+        with ThreadPoolExecutor(side_by_side, initializer=core.flush, initargs=(flushes,)) as pool:
             for done in [pool.submit(self._run, p, x, weights, epilogue, y, 1) for p in work]:
                 done.result()
 

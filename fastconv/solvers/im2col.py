@@ -70,14 +70,20 @@ class Im2col(Polyphase):
         return 4e-6 + (flops + fill) / threads + store + tiles * 4e-6 * threads + pack
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
-        return driver_bytes(problem, self, "im2col", core.isa(), _values(config))
+        return driver_bytes(problem, self, "im2col", core.isa(), _values(problem, config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         return blocked_sum_bound(problem)
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
-        return _BlasPlan(problem, self, config, "im2col", _values(config))
+        return _BlasPlan(problem, self, config, "im2col", _values(problem, config))
 
 
-def _values(config: Config) -> tuple[int, ...]:
-    return int(config["tile_bytes"]), int(config["taps"])
+#: Tiles that results are cut into whatever the number of threads: what deterministic costs is small
+#: for up to this many.
+_PARTS = 8
+
+
+def _values(problem: Problem, config: Config) -> tuple[int, ...]:
+    parts = _PARTS if problem.deterministic else 0
+    return int(config["tile_bytes"]), int(config["taps"]), parts

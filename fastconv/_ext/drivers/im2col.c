@@ -10,7 +10,8 @@
  * caller sees to that. Two pools that take turns wait for each other; a 3x3 layer took 16 to 200
  * times as long on two threads when BLAS brought its own.
  *
- * Settings: v[0] bytes of a tile aimed at, v[1] taps kc of a block.
+ * Settings: v[0] bytes of a tile aimed at, v[1] taps kc of a block, v[2] tiles that an image is cut into
+ * at least, or 0: one a thread. BLAS rounds otherwise in tiles of other widths.
  * Packed: per group and block of kc taps, weights [filter][tap].
  *
  * Chellapilla, Puri and Simard, High Performance Convolutional Neural Networks for Document
@@ -67,7 +68,8 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, int64_t 
     /* columns that one tile may have: of an image, or of all; a tile for every thread if possible;
      * multiples of 16 keep BLAS's own register tiles full */
     const int64_t images = s->into_y ? p->n : 1, columns = p->n * s->outputs / images;
-    const int64_t share = fc_ceil_div(columns, fc_ceil_div(threads, p->g * images));
+    const int64_t parts = config->v[2] ? config->v[2] : threads;
+    const int64_t share = fc_ceil_div(columns, fc_ceil_div(parts, p->g * images));
     const int64_t aimed = fc_max(config->v[0] / (s->kc * s->bytes), 16);
     s->nc = fc_min(fc_round_up(fc_min(aimed, share), 16), columns);
     s->tiles = fc_ceil_div(columns, s->nc) * images;

@@ -22,10 +22,11 @@ enum { LOOKS = 100, PAUSES = 16 };
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* held for the whole of a parallel call */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* of the two conditions */
 static pthread_cond_t begin = PTHREAD_COND_INITIALIZER, end = PTHREAD_COND_INITIALIZER;
-static int64_t workers; /* guarded by owner, as are the next three until a call is announced */
+static int64_t workers; /* guarded by owner, as are the next four until a call is announced */
 static void (*work)(void *, int64_t, int64_t);
 static void *work_context;
 static int64_t work_count;
+static int work_flushes;
 static _Atomic int64_t next_index, running;
 /* The number of the call in its upper bits, the workers it wants in the lower eight. */
 static _Atomic uint64_t announced;
@@ -83,6 +84,7 @@ static void *worker(void *argument)
         const int64_t wanted = seen & 255;
         looks = 0;
         if (slot > wanted) continue;
+        fc_flush(work_flushes);
         drain(slot);
         looks = wanted < cores() ? LOOKS : 0;
         if (atomic_fetch_sub(&running, 1) == 1 && atomic_load(&caller_asleep)) {
@@ -151,6 +153,7 @@ void fc_parallel(int64_t count, int64_t threads, void (*function)(void *, int64_
     work = function;
     work_context = context;
     work_count = count;
+    work_flushes = fc_flushes();
     atomic_store(&next_index, 0);
     atomic_store(&running, helpers);
     const uint64_t call = (atomic_load(&announced) >> 8) + 1;
