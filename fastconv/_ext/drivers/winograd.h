@@ -83,7 +83,7 @@ typedef struct {
     segment *segments;
     source *sources; /* of each segment's rows */
     fc_piece *pieces;
-    int64_t found, columns; /* segments; tiles of this block, rounded up to vectors */
+    int64_t found, tiles, columns; /* segments; tiles of this block; the same in whole vectors */
 } slot;
 
 /* Elements from the start of a group's weights to those of the register tile from filter k, of its

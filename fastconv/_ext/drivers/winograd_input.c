@@ -7,7 +7,10 @@
 void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
 {
     const int64_t end = fc_min(s->tiles, from + s->columns);
-    l->columns = fc_round_up(end - from, s->kernels->lanes);
+    l->tiles = end - from;
+    l->columns = fc_round_up(l->tiles, s->kernels->lanes);
+    /* lanes without tiles are not stored, but a NaN there would be looked into */
+    if (s->kernels->product_half && l->tiles < l->columns) memset(l->v, 0, (size_t)s->v_bytes);
     int64_t at = 0;
     for (int64_t tile = from; tile < end;) {
         segment *const g = &l->segments[l->found++];
