@@ -210,7 +210,8 @@ typedef struct {
  *     z[(i*count + t)*m + j] when `dense`, else to z[(i*m + j)*count + t]. Bit t % lanes of
  *     suspect[((i*m + j)*count + t) / lanes] tells whether the output, without bias, is at most
  *     scale * peak[t], or not finite; returns whether any is.
- * product: v[k*ldv + t] = sum over c of w[c*mr + k] * u[c*ldu + t] for k < mr and t < vectors*lanes.
+ * product: v[k*ldv + t] = sum over c of w[c*mr + k] * u[c*ldu + t] for k < mr and t < lanes times 1,
+ *     2 ... vectors. product_half: for t < lanes/2; NULL where that takes as long as a whole vector.
  * filters: to[(i*a1 + j)*ldto + k] = (G0 w G1')[i][j] of the taps at w[k*w_k + at[r*r1 + s]], and 0 for
  *     count <= k < mr; the taps go to raw, a filter after the other; sums[k] grows by their sizes.
  * sizes: sums[k] = sum over c of abs(w[c*mr + k]).
@@ -231,6 +232,8 @@ typedef struct {
                                        uint16_t *suspect);
     void (*product[3])(int64_t channels, const void *u, int64_t ldu, const void *w, void *v,
                        int64_t ldv);
+    void (*product_half)(int64_t channels, const void *u, int64_t ldu, const void *w, void *v,
+                         int64_t ldv);
     void (*filters)(const double *g0, int64_t a0, int64_t r0, const double *g1, int64_t a1, int64_t r1,
                     const void *w, int64_t w_k, const int64_t *at, int64_t count, void *raw,
                     double *sums, void *to, int64_t ldto);

@@ -41,23 +41,24 @@ def outputs(problem: Problem, m: int) -> tuple[int, ...]:
     return tuple(made)
 
 
-def error_parts(problem: Problem, m: int) -> tuple[float, float]:
-    """Errors in eps: of the transforms, relative to what they can make of one rounding error, and
-    of sums over channels, relative to B."""
+def error_parts(problem: Problem, m: int) -> tuple[float, float, float]:
+    """Errors, in eps: of the transforms, relative to what they can make of one rounding error for
+    any filter, and for the filter at hand; and of sums over channels, relative to B."""
     made = outputs(problem, m)
     channels = math.prod(k for k, o in zip(problem.kernel, made) if o == 1)
     channels *= problem.channels // problem.groups
     additions = min(channels, _CHANNELS) + channels / _CHANNELS
-    # the largest found by climbing were 1.12 in one dimension, 0.43 for two axes of 6 points each,
-    # 0.77 for others (docs/accuracy.md)
+    # a quarter more than the largest found by climbing: docs/accuracy.md
     points = [o + k - 1 for k, o in zip(problem.kernel, made) if o > 1]
-    transform = 1.4 if len(points) == 1 else 0.6 if points == [6, 6] else 1.0
-    return transform, _ADDITION * additions
+    any_filter, this_filter = (
+        (1.4, 2.0) if len(points) == 1 else (0.6, 0.9) if points == [6, 6] else (1.0, 1.6)
+    )
+    return any_filter, this_filter, _ADDITION * additions
 
 
 def bound(problem: Problem, m: int) -> float:
     """Bound on abs(error) / B, in eps; B is the largest abs(x) of a tile times sum(abs(w))."""
-    transform, addition = error_parts(problem, m)
+    transform, _, addition = error_parts(problem, m)
     made = outputs(problem, m)
     axes = transformed(problem)
     return transform * math.prod(_GROWTH[made[d], problem.kernel[d]] for d in axes) + addition
@@ -118,14 +119,16 @@ class Winograd(Polyphase):
         blocks = -(-vectors // block)
         rows = 8 if config["isa"] in ("avx512", "neon") else 6
         weights = points * depths * -(-filters // rows) * rows * size
-        products = 2 * vectors * vector * weights / size**2 / (gflops * 1e9 * 4 / size)
+        # half a vector takes half the time where a vector is 64 bytes
+        multiplied = vectors - (0.5 if vector == 64 and 0 < tiles % lanes <= lanes // 2 else 0)
+        products = 2 * multiplied * lanes * weights / size / (gflops * 1e9 * 4 / size)
         # segments of a vector: about 17 ns each beyond the first
         pieces = max(0.0, lanes / run - 1)
         inputs = vectors * depths * (points * in_ns + 17 * pieces) * 1e-9
         outputs_ = vectors * filters * points * out_ns * 1e-9
         # weights are read anew for each block, from L3 beside the products, from memory slower
         if weights > machine.l2 // 2:
-            products += weights * blocks / (20e9 if weights > machine.l3 // 4 else 90e9)
+            products += weights * blocks / (20e9 if weights > machine.l3 * 3 // 4 else 90e9)
         moved = size * (math.prod(problem.x_shape) + math.prod(problem.y_shape))
         memory = moved / 10e9 if moved > machine.l3 // 4 else 0.0
         threads = min(useful_threads(problem), machine.cores)
@@ -154,7 +157,7 @@ class Winograd(Polyphase):
 
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     m = int(config["m"])
-    transform, addition = (math.ceil(1000 * e) for e in error_parts(problem, m))
+    _, transform, addition = (math.ceil(1000 * e) for e in error_parts(problem, m))
     made = outputs(problem, m)
     tiles = sum(made[d] << 8 * d for d in transformed(problem))
     return int(config["cache_bytes"]), transform, tiles, addition

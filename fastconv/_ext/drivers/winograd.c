@@ -76,18 +76,24 @@ static void multiply(const job *j, int64_t group, int64_t from, int64_t to, cons
 {
     const geometry *s = j->s;
     const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes;
+    const int64_t left = l->tiles - (l->columns - lanes); /* tiles of the last vector */
+    const int64_t whole = l->columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
     int64_t ldw;
     const int64_t at = fc_winograd_weights(s, from, &ldw);
     for (int64_t point = 0; point < s->points; point++)
         for (int64_t k = from; k < to; k += mr) {
             const char *const w = j->packed + group * s->group_bytes +
                                   (at + point * ldw + (k - from) * s->depths) * bytes;
-            for (int64_t lane = 0; lane < l->columns; lane += s->kernels->vectors * lanes) {
-                const int64_t vectors = fc_min(s->kernels->vectors, (l->columns - lane) / lanes);
-                s->kernels->product[vectors - 1](
-                    s->depths, l->u + (point * s->ldu + lane) * bytes, l->columns, w,
-                    l->v + (point * s->ldv + (k - from) * l->columns + lane) * bytes, l->columns);
+            const char *const u = l->u + point * s->ldu * bytes;
+            char *const v = l->v + (point * s->ldv + (k - from) * l->columns) * bytes;
+            for (int64_t lane = 0; lane < whole; lane += s->kernels->vectors * lanes) {
+                const int64_t vectors = fc_min(s->kernels->vectors, (whole - lane) / lanes);
+                s->kernels->product[vectors - 1](s->depths, u + lane * bytes, l->columns, w,
+                                                 v + lane * bytes, l->columns);
             }
+            if (whole < l->columns)
+                s->kernels->product_half(s->depths, u + whole * bytes, l->columns, w, v + whole * bytes,
+                                         l->columns);
         }
 }
 

@@ -27,7 +27,9 @@ typedef struct {
     int dense;            /* lanes are tiles side by side: samples m apart */
     int64_t step;         /* samples from one lane to the next in `lines` */
     int64_t shift;        /* and between its first m (dense), or its points (else) */
+    int64_t sets;         /* of these in a tile: its first m samples are one */
     int64_t halo;         /* samples of a segment beyond step * lanes */
+    int64_t pieces;       /* room for those of a vector */
     int64_t last, stride; /* the innermost axis; samples between lanes where it is not transformed */
     int64_t digits, tiles;
     digit digit[2 * FC_DIMS + 1];
@@ -83,7 +85,7 @@ typedef struct {
     segment *segments;
     source *sources; /* of each segment's rows */
     fc_piece *pieces;
-    int64_t found, columns; /* segments; tiles of this block, rounded up to vectors */
+    int64_t found, tiles, columns; /* segments; tiles of this block; the same in whole vectors */
 } slot;
 
 /* Elements from the start of a group's weights to those of the register tile from filter k, of its

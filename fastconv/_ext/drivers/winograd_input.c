@@ -7,7 +7,10 @@
 void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
 {
     const int64_t end = fc_min(s->tiles, from + s->columns);
-    l->columns = fc_round_up(end - from, s->kernels->lanes);
+    l->tiles = end - from;
+    l->columns = fc_round_up(l->tiles, s->kernels->lanes);
+    /* lanes without tiles are not stored, but a NaN there would be looked into */
+    if (s->kernels->product_half && l->tiles < l->columns) memset(l->v, 0, (size_t)s->v_bytes);
     int64_t at = 0;
     for (int64_t tile = from; tile < end;) {
         segment *const g = &l->segments[l->found++];
@@ -131,29 +134,45 @@ static void transform_rows(const geometry *s, const char *x, const segment *g, c
         l->lines + g->at * bytes, pitch, l->peak + g->at * bytes);
 }
 
-/* u of one depth, from `lines`. */
-static void transform_columns(const geometry *s, slot *l, char *u)
+/* Pieces of a vector: none when all of its tiles lie in one segment. One more before them holds where
+ * its first sample is, and their number. */
+static fc_piece *pieces_of(const geometry *s, const slot *l, int64_t lane)
 {
-    const int64_t lanes = s->kernels->lanes, bytes = s->bytes, rows = s->line[ROW].points;
-    const int64_t sets = fc_ceil_div(s->line[COLUMN].points, s->step);
-    const int64_t ldgathered = (sets * s->step + 1) * lanes;
+    return l->pieces + lane / s->kernels->lanes * s->pieces;
+}
+
+static void find_pieces(const geometry *s, slot *l)
+{
+    const int64_t lanes = s->kernels->lanes;
     const segment *g = l->segments, *const end = g + l->found;
     for (int64_t lane = 0; lane < l->columns; lane += lanes) {
-        while (g < end && g->lane + g->count <= lane) g++;
-        const char *from = l->lines + (g < end ? g->at + (lane - g->lane) * s->step : 0) * bytes;
+        while (g->lane + g->count <= lane) g++;
+        fc_piece *const pieces = pieces_of(s, l, lane);
+        int64_t count = 0;
+        for (int64_t set = 0; set < s->sets && g->lane + g->count < lane + lanes; set++)
+            for (const segment *h = g; h < end && h->lane < lane + lanes; h++) {
+                const int64_t first = fc_max(lane, h->lane);
+                const int64_t last = fc_min(lane + lanes, h->lane + h->count);
+                pieces[++count] = (fc_piece){
+                    h->at + (first - h->lane) * s->step + set * s->shift,
+                    (set * lanes + first - lane) * s->step, (last - first) * s->step,
+                };
+            }
+        pieces[0] = (fc_piece){g->at + (lane - g->lane) * s->step, 0, count};
+    }
+}
+
+/* u of one depth, from `lines`. */
+static void transform_columns(const geometry *s, const slot *l, char *u)
+{
+    const int64_t lanes = s->kernels->lanes, bytes = s->bytes, rows = s->line[ROW].points;
+    const int64_t ldgathered = (s->sets * s->step + 1) * lanes;
+    for (int64_t lane = 0; lane < l->columns; lane += lanes) {
+        const fc_piece *const pieces = pieces_of(s, l, lane);
+        const char *from = l->lines + pieces[0].from * bytes;
         int64_t ld = s->pixels, shift = s->shift;
-        if (g < end && g->lane + g->count < lane + lanes) {
-            int64_t count = 0;
-            for (int64_t set = 0; set < sets; set++)
-                for (const segment *h = g; h < end && h->lane < lane + lanes; h++) {
-                    const int64_t first = fc_max(lane, h->lane);
-                    const int64_t last = fc_min(lane + lanes, h->lane + h->count);
-                    l->pieces[count++] = (fc_piece){
-                        h->at + (first - h->lane) * s->step + set * s->shift,
-                        (set * lanes + first - lane) * s->step, (last - first) * s->step,
-                    };
-                }
-            s->kernels->copy(l->lines, s->pixels, rows, l->pieces, count, l->gathered, ldgathered);
+        if (pieces[0].count) {
+            s->kernels->copy(l->lines, s->pixels, rows, pieces + 1, pieces[0].count, l->gathered, ldgathered);
             from = l->gathered;
             ld = ldgathered;
             shift = lanes * s->step;
@@ -169,6 +188,7 @@ void fc_winograd_input(const job *j, int64_t group, slot *l)
     const geometry *s = j->s;
     const fc_problem *p = &s->p;
     const int64_t bytes = s->bytes, rows = s->line[ROW].points;
+    find_pieces(s, l);
     memset(l->stage, 0, (size_t)s->line_bytes);
     memset(l->lines, 0, (size_t)s->line_bytes);
     memset(l->gathered, 0, (size_t)s->gathered_bytes);

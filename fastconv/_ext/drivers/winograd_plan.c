@@ -84,12 +84,12 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     const int64_t some = config->v[0] / 2 / (s->points * s->columns * s->bytes) / mr * mr;
     s->at_once = fc_min(s->k, fc_max(mr, some));
     /* parts of the filters when blocks alone would leave threads idle, but for what it costs that each
-     * part transforms the input by itself: as much as some 4 filters do */
+     * part transforms the input by itself: as long as some 15 filters take */
     s->parts = 1;
     double least = 0;
     for (int64_t parts = 1; parts <= fc_min(s->k / mr, 2 * threads); parts++) {
         const int64_t rounds = fc_ceil_div(s->blocks * p->g * parts, threads);
-        const double time = (double)rounds * (4 + (double)s->k / (double)parts);
+        const double time = (double)rounds * (15 + (double)s->k / (double)parts);
         if (parts == 1 || time < 0.95 * least) {
             s->parts = parts;
             least = time;
@@ -112,19 +112,20 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     /* one line more than the data: 36 points a multiple of 4 KB apart would share 8 ways of L1 */
     s->ldu = s->depths * s->columns + FC_ALIGN / s->bytes;
     s->ldv = s->at_once * s->columns + FC_ALIGN / s->bytes;
-    const int64_t sets = fc_ceil_div(s->line[COLUMN].points, s->step);
+    s->sets = fc_ceil_div(s->line[COLUMN].points, s->step);
+    s->pieces = s->sets * lanes + 1;
     s->u_bytes = s->points * s->ldu * s->bytes;
     s->v_bytes = s->points * s->ldv * s->bytes;
     s->line_bytes = row_points * s->pixels * s->bytes;
     s->peak_bytes = s->pixels * s->bytes;
     s->tile_bytes = s->columns * s->bytes;
-    s->gathered_bytes = row_points * (sets * s->step + 1) * lanes * s->bytes;
+    s->gathered_bytes = row_points * (s->sets * s->step + 1) * lanes * s->bytes;
     s->half_bytes = row_m * s->line[COLUMN].points * s->columns * s->bytes;
     s->z_bytes = row_m * column_m * s->columns * s->bytes;
     s->suspect_bytes = fc_round_up(row_m * column_m * block * 2, FC_ALIGN);
     s->segment_bytes = fc_round_up(segments * (int64_t)sizeof(segment), FC_ALIGN);
     s->source_bytes = fc_round_up(segments * row_points * (int64_t)sizeof(source), FC_ALIGN);
-    s->piece_bytes = fc_round_up(sets * lanes * (int64_t)sizeof(fc_piece), FC_ALIGN);
+    s->piece_bytes = fc_round_up(block * s->pieces * (int64_t)sizeof(fc_piece), FC_ALIGN);
     s->slot_bytes = s->u_bytes + s->v_bytes + 2 * s->line_bytes + s->peak_bytes + s->tile_bytes +
                     s->gathered_bytes + s->half_bytes + s->z_bytes + s->suspect_bytes +
                     s->segment_bytes + s->source_bytes + s->piece_bytes;

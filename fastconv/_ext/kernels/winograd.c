@@ -18,10 +18,10 @@
 
 #if VEC_REGISTERS >= 32
 #define ROWS 8
-#define VECTORS 3
+#define MOST_VECTORS 3
 #else
 #define ROWS 6
-#define VECTORS 2
+#define MOST_VECTORS 2
 #endif
 
 #define T float
