@@ -9,7 +9,7 @@ DEMO_ARGS ?=
 
 bin := .venv/bin
 installed := .venv/installed
-sources := setup.py pyproject.toml $(shell find fastconv/_ext -name '*.pyx' -o -name '*.inc' \
+sources := setup.py pyproject.toml $(shell find fastconv/_ext -name '*.p[yx][xi]' -o -name '*.inc' \
 	-o -name '*.h' -o -name '*.c' ! -name core.c)
 
 .PHONY: demo test lint format docs bench-smoke peers sdist prerequisites clean
@@ -40,8 +40,16 @@ bench-smoke: $(installed)
 	$(bin)/asv machine --yes
 	$(bin)/asv run --python=same --quick --dry-run --launch-method spawn --show-stderr
 
+# bench/results/: fastconv beside every peer that could be installed. Takes some 20 minutes, on a
+# machine that has nothing else to do.
+PEERS_THREADS ?= 1 2
 peers: $(installed)
-	$(bin)/python -m bench.peers
+	$(bin)/python -m pip install --quiet --editable '.[peers]'
+	mkdir -p build
+	set -e; for threads in $(PEERS_THREADS); do \
+		$(bin)/python -m bench.peers --threads $$threads --json build/peers.$$threads.json; \
+	done
+	$(bin)/python -m bench.report $(PEERS_THREADS:%=build/peers.%.json)
 
 $(installed): $(sources)
 	@$(MAKE) --no-print-directory prerequisites

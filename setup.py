@@ -76,7 +76,7 @@ extension = Extension(
     include_dirs=[np.get_include(), str(EXT)],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     extra_link_args=["-pthread"] if sys.platform != "win32" else [],
-    depends=[str(p) for p in sorted(EXT.rglob("*")) if p.suffix in (".h", ".inc", ".pyx")],
+    depends=[str(p) for p in sorted(EXT.rglob("*")) if p.suffix in (".h", ".inc", ".pxi", ".pyx")],
 )
 
 if __name__ == "__main__":  # tests read the tables above

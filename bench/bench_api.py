@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 
-from . import common, peers, shapes
+from . import common, shapes
 
 
 class Tiny(common.Timed):
@@ -34,6 +35,33 @@ class Planned(common.Timed):
 
     def time_call(self) -> None:
         self.plan(self.x, out=self.out)
+
+
+class Overhead:
+    """Microseconds that a warm call takes over the driver's own time, its weights packed."""
+
+    version = "1"
+    unit = "us"
+    params = (["plan", "call"],)
+    param_names = ("how",)
+
+    def track_overhead(self, how: str) -> float:
+        import fastconv
+        from fastconv._timer import compare
+
+        common.without_wisdom()
+        c = shapes.case(shapes.TINY["conv2d.8"])
+        x, w = shapes.arrays(c)
+        plan = fastconv.plan(fastconv.conv2d, x, w, **c.options)
+        y = plan(x)
+        (step,) = plan._steps
+        works = [
+            lambda: step.choice.plan.execute(x, step.packed, None, y),
+            lambda: plan(x, out=y),
+            lambda: fastconv.conv2d(x, w, **c.options),
+        ]
+        driver, planned, called = (t.seconds for t in compare(works, rounds=15, budget=5))
+        return ((planned if how == "plan" else called) - driver) * 1e6
 
 
 class Planning(common.Timed):
@@ -65,7 +93,7 @@ class Import:
         """time(import fastconv) / time(import scipy.signal), interpreter start left out."""
         from fastconv._timer import compare
 
-        def run(code: str) -> peers.Work:
+        def run(code: str) -> Callable[[], object]:
             return lambda: subprocess.run([sys.executable, "-c", code], check=True)
 
         works = [run("pass"), run("import fastconv"), run("import scipy.signal")]

@@ -17,7 +17,7 @@ class Image(common.Timed):
 
 
 class Ratio(common.Against):
-    params = (list(shapes.IMAGE.values()), ["scipy", "cv2"])
+    params = (list(shapes.IMAGE.values()), ["ndimage", "opencv"])
     param_names = ("filter", "peer")
 
     def track_time_ratio(self, text: str, peer: str) -> float:

@@ -78,7 +78,7 @@ class Epilogue(common.Timed):
 
 
 class Ratio(common.Against):
-    params = (list(shapes.NN.values()), ["torch"])
+    params = (list(shapes.NN.values()), ["torch", "torch-nhwc"])
     param_names = ("layer", "peer")
 
     def track_time_ratio(self, text: str, peer: str) -> float:

@@ -1,23 +1,26 @@
-"""How good the choices are: time(chosen) / time(fastest candidate), 1 at best."""
+"""How good the choices are: time(chosen) / time(fastest candidate), 1 at best.
+
+``python -m bench.bench_planner [FILE.toml ...]`` prints it for the problems of workloads files, by
+default workloads.toml and others.toml here: what the cost model chooses, cold, and what was fastest
+of all candidates that it thinks at most ten times slower, with their milliseconds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+import math
+import pathlib
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from . import common, shapes
+from .peers import FILES
 
 CASES = [
     text
     for text in (*shapes.NN.values(), *shapes.SIGNAL.values())
     if text.split()[0] in ("conv1d", "conv2d", "conv3d", "convolve")
 ]
-
-#: Candidates believed this many times slower than the best are not timed: a model that is wrong
-#: by more shows in the other benchmarks.
-HOPELESS = 30.0
 
 BUDGET = 20.0
 
@@ -33,40 +36,28 @@ def problem_of(text: str) -> Any:
     return fastconv.Problem.parse(text)
 
 
-def work(candidate: Any) -> Callable[[], None]:
-    """One unprepared run of a candidate: packing is part of it."""
-    from fastconv._planner import choose
-    from fastconv._problem import numpy_dtype
+def race(problem: Any, budget: float) -> tuple[Any, Any] | None:
+    """(what the model chooses, the fastest candidate), timed; None when time was too short."""
+    from fastconv import _planner, _tuner
+    from fastconv._machine import this_machine
 
-    p = candidate.problem
-    plan = choose(p, method=candidate.method, config=candidate.config).plan
-    random = np.random.default_rng(0)
-    x = random.standard_normal(p.x_shape).astype(numpy_dtype(p.x_dtype))
-    w = random.standard_normal(p.w_shape).astype(numpy_dtype(p.w_dtype))
-    y = np.empty(p.y_shape, numpy_dtype(p.y_dtype))
-    return lambda: plan(x, plan.pack_stored(w), None, y)
+    found = _planner.candidates(problem)
+    timed = [c for c in _tuner.race(found, this_machine(), budget) if c.source == "timed"]
+    same = (found[0].method, found[0].config)
+    chosen = [c for c in timed if (c.method, c.config) == same]
+    return (chosen[0], min(timed, key=lambda c: c.seconds)) if chosen else None
 
 
 def regret(text: str) -> float:
-    """time(what the model chooses) / time(fastest of each method's best config by the model)."""
-    from fastconv import _planner
-    from fastconv._timer import compare
-
-    found = _planner.candidates(problem_of(text))
-    legal = [c for c in found if c.refused is None and c.seconds <= HOPELESS * found[0].seconds]
-    best: dict[str, Any] = {}
-    for candidate in legal:  # quickest estimate first: the first is what would be chosen
-        best.setdefault(candidate.method, candidate)
-    if len(best) == 1:
-        return 1.0
-    times = [t.seconds for t in compare([work(c) for c in best.values()], budget=BUDGET)]
-    return times[0] / min(times)
+    """time(what the model chooses) / time(fastest), packing included."""
+    both = race(problem_of(text), BUDGET)
+    return math.nan if both is None else both[0].seconds / both[1].seconds
 
 
 class Regret:
     params = (CASES,)
     param_names = ("problem",)
-    version = "1"
+    version = "2"
     unit = "x"
     timeout = 300
 
@@ -77,14 +68,46 @@ class Regret:
         return regret(text)
 
 
+def problems(paths: list[pathlib.Path], threads: int, prepared: bool) -> Iterator[tuple[str, Any]]:
+    """Names and problems of workloads files."""
+    from fastconv._workloads import load
+
+    for workload in (w for path in paths for w in load(path)):
+        for number, problem in enumerate(workload.problems(), 1):
+            name = workload.name if number == 1 else f"{workload.name}#{number}"
+            yield name, problem.replace(threads=threads, prepared=prepared)
+
+
 def main() -> None:
-    """``python -m bench.bench_planner``: the regret of each case and their geometric mean."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bench_planner", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("files", nargs="*", type=pathlib.Path, default=FILES, metavar="FILE.toml")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", default=[""], metavar="PART", help="of a case's name")
+    parser.add_argument("--call", action="store_true", help="packing included, as in a plain call")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds a case")
+    arguments = parser.parse_args()
     common.without_wisdom()
     regrets = []
-    for text in CASES:
-        regrets.append(regret(text))
-        print(f"{regrets[-1]:6.2f}  {text}", flush=True)
-    print(f"{np.exp(np.mean(np.log(regrets))):6.2f}  geometric mean; worst {max(regrets):.2f}")
+    for name, problem in problems(arguments.files, arguments.threads, not arguments.call):
+        if not any(part in name for part in arguments.only):
+            continue
+        both = race(problem, arguments.budget)
+        if both is None:
+            print(f"     -  {name:32} too little time to tell")
+            continue
+        chosen, best = both
+        regrets.append(chosen.seconds / best.seconds)
+        told = "; ".join(
+            f"{c.method} {' '.join(f'{k}={v}' for k, v in c.config.items())}: {c.seconds * 1e3:.3g}"
+            for c in ((chosen,) if regrets[-1] < 1.05 else (chosen, best))
+        )
+        print(f"{regrets[-1]:6.2f}  {name:32} {told}", flush=True)
+    if regrets:
+        mean = math.exp(sum(map(math.log, regrets)) / len(regrets))
+        print(f"{mean:6.2f}  geometric mean of {len(regrets)}; worst {max(regrets):.2f}")
 
 
 if __name__ == "__main__":

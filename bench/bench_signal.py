@@ -29,7 +29,7 @@ class Signal(common.Timed):
 
 
 class Ratio(common.Against):
-    params = (list(shapes.SIGNAL.values()), ["scipy", "numpy"])
+    params = (list(shapes.SIGNAL.values()), ["convolve", "fftconvolve", "oaconvolve", "numpy"])
     param_names = ("signal", "peer")
 
     def track_time_ratio(self, text: str, peer: str) -> float:

@@ -34,7 +34,7 @@ class Timed:
     def prepare(self, text: str, method: str = "auto") -> None:
         """Set `self.call`; a method that refuses the case skips the benchmark."""
         without_wisdom()
-        self.call = peers.ours(shapes.case(text), method)
+        self.call = peers.ours(shapes.case(text), method).run
         try:
             self.call()
         except ValueError as refused:
@@ -49,7 +49,9 @@ class Against:
     timeout = 300
 
     def setup(self, text: str, peer: str) -> None:
-        if peer not in peers.peers(shapes.case(text)):
+        from fastconv._machine import usable_cores
+
+        if peer not in peers.peers(shapes.case(text), usable_cores()):
             raise NotImplementedError(f"{peer} is not installed or has no such function")
         without_wisdom()
 

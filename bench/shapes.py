@@ -78,10 +78,14 @@ IMAGE = {
 #: Tiny calls: what is timed is the way to the kernel, not the kernel.
 TINY = {
     "conv2d": "conv2d f32 n1 c1 h8 w8 k1 r3 s3",
+    "conv2d.8": "conv2d f32 n1 c8 h16 w16 k8 r3 s3 p1",
     "conv1d": "conv1d f32 n1 c1 w16 k1 s3",
     "convolve": "convolve f64 a16 b3",
     "correlate.image": "correlate f32 a8,8 b3,3",
 }
+
+#: Small, but a layer.
+SMALL = "conv2d f32 n1 c8 h16 w16 k8 r3 s3 p1"
 
 _NUMPY = {
     "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
@@ -94,16 +98,50 @@ class Case:
     """One parsed line: what to call, on operands of which shapes, with which options.
 
     `w_shape` is None where the function takes no second operand. `size` is what the gradient
-    functions want as their size argument.
+    functions want as their size argument. `kind` is "layer", "signal" or "image".
     """
 
     text: str
+    kind: str
     function: str
     dtype: str
     x_shape: tuple[int, ...]
     w_shape: tuple[int, ...] | None
     options: dict[str, Any]
     size: tuple[int, ...] | None = None
+    w_dtype: str | None = None
+
+    @property
+    def groups(self) -> int:
+        return self.options.get("groups", 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Of a layer: a number for each spatial axis."""
+
+    dims: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    output_padding: tuple[int, ...]
+
+
+def spatial(c: Case) -> Geometry:
+    """The geometry of a layer."""
+    dims = len(c.x_shape) - 2
+
+    def each(name: str, default: int) -> tuple[int, ...]:
+        value = c.options.get(name, default)
+        return (value,) * dims if isinstance(value, int) else tuple(value)
+
+    w_shape = c.size if c.function.endswith("_weight") else c.w_shape
+    assert w_shape is not None
+    return Geometry(
+        dims, w_shape[2:], each("stride", 1), each("padding", 0), each("dilation", 1),
+        each("output_padding", 0),
+    )  # fmt: skip
 
 
 def case(text: str) -> Case:
@@ -124,16 +162,17 @@ def _layer(text: str, function: str, dtype: str, words: list[str]) -> Case:
     x_shape = (number["n"], number["c"], *space)
     w_shape = (number["k"], number["c"] // groups, *kernel)
     if function.startswith("conv_transpose"):
-        return Case(text, function, dtype, x_shape, (number["c"], number["k"], *kernel), options)
+        w_shape = (number["c"], number["k"] // groups, *kernel)
+        return Case(text, "layer", function, dtype, x_shape, w_shape, options)
     y_shape = (number["n"], number["k"], *(
         (i + 2 * options["padding"] - options["dilation"] * (r - 1) - 1) // options["stride"] + 1
         for i, r in zip(space, kernel)
     ))  # fmt: skip
     if function.endswith("_input"):  # of the output's gradient and the weights
-        return Case(text, function, dtype, y_shape, w_shape, options, size=x_shape)
+        return Case(text, "layer", function, dtype, y_shape, w_shape, options, size=x_shape)
     if function.endswith("_weight"):  # of the input and the output's gradient
-        return Case(text, function, dtype, x_shape, y_shape, options, size=w_shape)
-    return Case(text, function, dtype, x_shape, w_shape, options)
+        return Case(text, "layer", function, dtype, x_shape, y_shape, options, size=w_shape)
+    return Case(text, "layer", function, dtype, x_shape, w_shape, options)
 
 
 def _operands(text: str, function: str, dtype: str, words: list[str]) -> Case:
@@ -152,7 +191,9 @@ def _operands(text: str, function: str, dtype: str, words: list[str]) -> Case:
                 options[match[1]] = numbers if match[1] != "size" else numbers[0]
         else:
             raise ValueError(f"cannot read {word!r} in {text!r}")
-    return Case(text, function, dtype, shapes["a"], shapes.get("b"), options)
+    kind = "signal" if "convolve" in function else "image"
+    w_dtype = options.get("output", dtype)
+    return Case(text, kind, function, dtype, shapes["a"], shapes.get("b"), options, w_dtype=w_dtype)
 
 
 def arrays(c: Case) -> tuple[Any, Any]:
@@ -161,12 +202,13 @@ def arrays(c: Case) -> tuple[Any, Any]:
 
     random = np.random.default_rng(0)
 
-    def one(shape: tuple[int, ...]) -> Any:
-        if c.dtype[0] in "iu":
-            return random.integers(0, 100, shape).astype(c.dtype)
+    def one(shape: tuple[int, ...], dtype: str) -> Any:
+        if dtype[0] in "iu":
+            return random.integers(0, 100, shape).astype(dtype)
         values = random.standard_normal(shape)
-        if c.dtype[0] == "c":
+        if dtype[0] == "c":
             values = values + 1j * random.standard_normal(shape)
-        return values.astype(c.dtype)
+        return values.astype(dtype)
 
-    return one(c.x_shape), None if c.w_shape is None else one(c.w_shape)
+    x = one(c.x_shape, c.dtype)
+    return x, None if c.w_shape is None else one(c.w_shape, c.w_dtype or c.dtype)

@@ -17,6 +17,7 @@ from fastconv._machine import this_machine
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.solvers import BY_NAME
+from fastconv.solvers.winograd import outputs
 
 Array = npt.NDArray[Any]
 Make = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -35,6 +36,9 @@ SUMS = (
 TILES = (
     *(f"conv2d f32 n1 c{c} h48 w48 k8 r3 s3 p1" for c in (1, 4, 16, 64)),
     *(f"conv2d f32 n1 c{c} h12 w12 k8 r3 s3 p1" for c in (256, 1024)),
+    *(f"conv2d f32 n1 c{c} h48 w48 k8 r5 s5 p2" for c in (1, 64)),
+    *(f"conv1d f32 n1 c{c} w2000 k8 s3 p1" for c in (1, 64)),
+    *(f"conv1d f32 n1 c{c} w2000 k8 s5 p2" for c in (1, 64)),
 )
 TRANSFORMS = (
     "conv1d f32 n1 c1 w30000 k2 s33",
@@ -66,6 +70,16 @@ def near_sparse(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.choice([-1, 1], shape) * rng.random(shape) ** 8
 
 
+def one_tap(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """One tap far above the others: the worst for Winograd."""
+    a = 1e-9 * rng.standard_normal(shape)
+    flat = a.reshape(shape[0], -1)
+    flat[np.arange(shape[0]), rng.integers(flat.shape[1], size=shape[0])] = (
+        rng.random(shape[0]) + 0.5
+    )
+    return a
+
+
 def one_value(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """The worst for a sum: all of its roundings may go the same way."""
     return np.full(shape, 1 / 3)
@@ -81,6 +95,7 @@ KINDS: dict[str, tuple[Make, Make]] = {
     "positive": (positive, positive),
     "two-valued": (two_valued, two_valued),
     "near-sparse": (normal, near_sparse),
+    "one tap": (two_valued, one_tap),
     "fading": (fading, normal),
     "one value": (one_value, one_value),
 }
@@ -111,14 +126,16 @@ def correlation(problem: Problem, x: Array, w: Array) -> Array:
 
 def tile_peak(problem: Problem, x: Array, m: int) -> Array:
     """Largest abs(x) that the winograd tile of each output reads, (1, 1, *out)."""
-    out = problem.out
-    tall, wide = (-(-o // m) for o in out)
-    highest = np.zeros((tall * m + 2, wide * m + 2))
-    data = abs(padded(problem, x)).max((0, 1))
-    highest[: data.shape[0], : data.shape[1]] = data
-    windows = np.lib.stride_tricks.sliding_window_view(highest, (m + 2, m + 2))[::m, ::m]
-    each = windows.max((2, 3)).repeat(m, 0).repeat(m, 1)
-    return each[None, None, : out[0], : out[1]]
+    highest = abs(padded(problem, x)).max((0, 1))
+    for axis, (out, r, step) in enumerate(zip(problem.out, problem.kernel, outputs(problem, m))):
+        lines = np.moveaxis(highest, axis, -1)
+        tiles = -(-out // step)
+        missing = tiles * step + r - 1 - lines.shape[-1]
+        lines = np.pad(lines, [(0, 0)] * (lines.ndim - 1) + [(0, missing)])
+        windows = np.lib.stride_tricks.sliding_window_view(lines, step + r - 1, -1)
+        each = windows[..., ::step, :].max(-1).repeat(step, -1)[..., :out]
+        highest = np.moveaxis(each, -1, axis)
+    return highest[None, None]
 
 
 def magnitude(problem: Problem, name: str, config: Config, x: Array, w: Array) -> Array:
@@ -155,7 +172,7 @@ def largest(problem: Problem, name: str, config: Config, kind: str) -> tuple[flo
 
 
 def label(name: str, config: Config) -> str:
-    return f"winograd F({config['m']}x{config['m']})" if name == "winograd" else name
+    return f"winograd {config['m']}" if name == "winograd" else name
 
 
 def measure() -> list[tuple[str, str, float, dict[str, float], float]]:
@@ -187,8 +204,8 @@ def draw(rows: list[tuple[str, str, float, dict[str, float], float]], to: pathli
     places = np.arange(len(rows))[::-1]
     axes.scatter([r[2] for r in rows], places, marker="|", s=160, color="black", label="bound")
     for (kind, colour), shift in zip(
-        zip(KINDS, ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#777777")),
-        np.linspace(0.2, -0.2, len(KINDS)),
+        zip(KINDS, ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#777777")),
+        np.linspace(0.25, -0.25, len(KINDS)),
     ):
         axes.scatter([r[3][kind] for r in rows], places + shift, s=14, color=colour, label=kind)
     axes.set_yticks(places, [f"{r[0]}   {r[1].partition(' n1 ')[2]}" for r in rows], fontsize=7.5)

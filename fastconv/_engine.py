@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
+import functools
 import inspect
 import math
 import operator
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastconv import _planner
+from fastconv import _direct, _planner
 from fastconv._epilogue import Activation
 from fastconv._ext import core
 from fastconv._machine import this_machine
@@ -27,11 +28,13 @@ from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
 
 Pads = Sequence[tuple[int, int]]
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 #: Plans kept by shape; the oldest goes first. A plan is a few KB, so this is a few MB at most.
 _CACHE_SIZE = 1024
 _cache: dict[Any, _planner.Choice] = {}
 _cache_lock = threading.Lock()
+_directs = _direct.Directs()
 
 
 class Step(NamedTuple):
@@ -85,6 +88,7 @@ def run(
     accuracy: str = "balanced",
     threads: int | None = None,
     workspace_limit: int | None = None,
+    kernel_repeats: bool = False,
 ) -> Array:
     """Solve one problem on arrays: y[n, k, o] as `Problem` defines it.
 
@@ -105,6 +109,9 @@ def run(
         (N, K, *out); may share memory with x or w. By default a new C-ordered array.
     out_dtype : dtype, optional
         What is stored; by default `dtype`.
+    kernel_repeats : bool
+        Later calls will likely bring the same kernel, whose packed form is kept then (`_kept.py`):
+        the choice does not weigh the time that packing takes.
 
     Other parameters are those of every front end.
     """
@@ -137,7 +144,7 @@ def run(
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
-            recorder is not None, method, config, workspace_limit,
+            recorder is not None or kernel_repeats, method, config, workspace_limit,
             _rank(x, w, dtype, method),
         )  # fmt: skip
     step = choice.plan
@@ -159,6 +166,10 @@ def run(
     if packed is None and not step.is_empty:
         packed = step.pack_stored(w)
     step(x, packed, bias, y, residual, activation)
+    runs = _direct.watched.get()
+    if runs is not None:
+        prepared = None if planned is None else packed
+        runs.append(_direct.Run(step, prepared, x, w, bias, residual, activation, y))
     return y
 
 
@@ -257,6 +268,22 @@ def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int:
     return int(compute == w.dtype and w.flags.aligned and core.is_rank_one(w))
 
 
+def met_before(function: _F) -> _F:
+    """Decorator: take the short way where one is known (`_direct.py`).
+
+    The function must have nothing to do with its arrays' values, take `out` as a keyword, and be
+    told everything that its result depends on.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if _recorder.get() is not None or _replay.get() is not None:
+            return function(*args, **options)
+        return _directs.call(function, (function, _planner.mode()), args, options)
+
+    return call  # type: ignore[return-value]
+
+
 # ---- preparing calls -----------------------------------------------------------------------------
 
 
@@ -271,7 +298,6 @@ class FrontEnd:
 
 
 _front_ends: dict[Callable[..., Any], FrontEnd] = {}
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def front_end(data: str, kernel: str | None, out: str = "out") -> Callable[[_F], _F]:
@@ -312,6 +338,13 @@ class Plan:
         self._dtype = dtype
         self._arguments = arguments
         self._steps = steps
+        self._directs = _direct.Directs()
+        # arrays that all calls share, and an `out` may overlap; the kernel is packed
+        self._constants = tuple(
+            a
+            for name, a in arguments.items()
+            if isinstance(a, np.ndarray) and name != self._front.kernel
+        )
 
     def __call__(
         self, x: npt.ArrayLike, out: Array | None = None, residual: npt.ArrayLike | None = None
@@ -320,6 +353,12 @@ class Plan:
 
         A `residual` is that of this call, in place of one given when the plan was made.
         """
+        options = {"residual": residual, "out": out}
+        return self._directs.call(self._long_way, None, (x, *self._constants), options)
+
+    def _long_way(
+        self, x: npt.ArrayLike, *_: Array, out: Array | None, residual: npt.ArrayLike | None
+    ) -> Any:
         x = np.asanyarray(x)
         if x.shape != self._shape:
             raise ValueError(f"expected data of the planned shape {self._shape}, got {x.shape}")
@@ -545,3 +584,5 @@ def forget_plans() -> None:
     """Empty the cache of plans; the next call of each shape plans anew."""
     with _cache_lock:
         _cache.clear()
+    _directs.clear()
+    _direct.kept.clear()

@@ -37,6 +37,9 @@ class Plan(abc.ABC):
         self._fuses = problem.accumulator in FUSED
         stored = solver.writes_stored(problem)
         self._y_dtype = numpy_dtype(problem.y_dtype) if stored else self._dtype
+        #: Whether arrays that are stored in any way but odd bytes are handed on as they are.
+        self.is_plain = problem.x_dtype == problem.w_dtype == problem.y_dtype == problem.accumulator
+        self.is_plain = self.is_plain and self._fuses
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
@@ -57,7 +60,11 @@ class Plan(abc.ABC):
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
-        return self.pack(_native(w if self._flip is None else w[self._flip], self._dtype))
+        return self.pack(_native(self.flipped(w), self._dtype))
+
+    def flipped(self, w: Array) -> Array:
+        """w, reversed when the problem says so: a view."""
+        return w if self._flip is None else w[self._flip]
 
     def __call__(
         self, x: Array, packed: Any, bias: Array | None, y: Array, residual: Array | None = None,

@@ -166,7 +166,10 @@ class _Runner:
             # a first guess is from a call or two: approach in steps
             self.calls = min(max(self.calls + 1, min(wanted, 10 * self.calls)), _MOST_CALLS)
 
-    def sample(self, number: int) -> None:
+    def sample(self, number: int, settle: float | None = None) -> None:
+        if settle is not None:
+            time.sleep(settle)
+            self._function()
         seconds = self._run(self.calls) * 1e-9 / self.calls
         self.samples.append(seconds)
         self.passes[number] = seconds
@@ -205,6 +208,7 @@ def compare(
     *,
     rounds: int = 15,
     budget: float | None = None,
+    settle: float | None = None,
     seed: int = 0,
     clock: Clock = clock,
     progress: Callable[[float], None] | None = None,
@@ -219,6 +223,10 @@ def compare(
         Passes; every pass takes one sample of each function in a new shuffled order.
     budget : float, optional
         Seconds after which no further sample is taken; each function has at least one.
+    settle : float, optional
+        Seconds to sleep before each sample, after which the function is called once untimed: its
+        data are in cache again and its threads awake. The sleep is for functions of different
+        thread pools, whose idle workers spin for a while on a core that the next function needs.
     seed : int
         Of the shuffling.
     clock : callable
@@ -251,7 +259,7 @@ def compare(
         for runner in order:
             if deadline.passed:
                 break
-            runner.sample(number)
+            runner.sample(number, settle)
         if progress is not None:
             progress(min(1.0, max((number + 1) / rounds, deadline.spent / deadline.seconds)))
     timings = [runner.timing() for runner in runners]

@@ -38,7 +38,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from fastconv._engine import front_end, run
+from fastconv._engine import front_end, met_before, run
 from fastconv._epilogue import ActivationLike, activation_of
 from fastconv._problem import MAX_SIZE, Array
 from fastconv._solver import Config
@@ -396,17 +396,19 @@ def _solve(
     result = run(
         _first(x, g.batched, g.channels_last), w, dilation=g.dilation, padding=g.padding, bias=bias,
         out=None if y is None else _first(y, g.batched, g.channels_last), out_dtype=x.dtype,
-        residual=None if residual is None else _first(residual, g.batched, g.channels_last), **how,
+        residual=None if residual is None else _first(residual, g.batched, g.channels_last),
+        kernel_repeats=True, **how,
     )  # fmt: skip
     if y is not None:
         return y
     return result if g.batched else result[0]
 
 
+@met_before
 def _conv(
     n: int, x: npt.ArrayLike, w: npt.ArrayLike, bias: npt.ArrayLike | None, stride: Sizes,
     padding: Padding, dilation: Sizes, groups: SupportsIndex, padding_mode: str, layout: str,
-    out: Array | None, residual: npt.ArrayLike | None, activation: ActivationLike, **how: Any,
+    residual: npt.ArrayLike | None, activation: ActivationLike, *, out: Array | None, **how: Any,
 ) -> Array:  # fmt: skip
     x, w = _array("x", x), _array("w", w)
     _same_dtype("w", w, x)
@@ -440,10 +442,11 @@ def _scatter(
     )
 
 
+@met_before
 def _conv_transpose(
     n: int, x: npt.ArrayLike, w: npt.ArrayLike, bias: npt.ArrayLike | None, stride: Sizes,
     padding: Padding, output_padding: Sizes, groups: SupportsIndex, dilation: Sizes, layout: str,
-    out: Array | None, residual: npt.ArrayLike | None, activation: ActivationLike, **how: Any,
+    residual: npt.ArrayLike | None, activation: ActivationLike, *, out: Array | None, **how: Any,
 ) -> Array:  # fmt: skip
     x, w = _array("x", x), _array("w", w)
     _same_dtype("w", w, x)
@@ -460,10 +463,11 @@ def _conv_transpose(
     return _scatter(x, w, g, groups, b, out, r, **how)
 
 
+@met_before
 def _conv_input(
     n: int, input_size: Sequence[SupportsIndex], w: npt.ArrayLike, grad_output: npt.ArrayLike,
     stride: Sizes, padding: Padding, dilation: Sizes, groups: SupportsIndex, layout: str,
-    out: Array | None, **how: Any,
+    *, out: Array | None, **how: Any,
 ) -> Array:  # fmt: skip
     grad, w = _array("grad_output", grad_output), _array("w", w)
     _same_dtype("w", w, grad)
@@ -477,10 +481,11 @@ def _conv_input(
     return _scatter(grad, w.conj() if w.dtype.kind == "c" else w, g, groups, None, out, **how)
 
 
+@met_before
 def _conv_weight(
     n: int, x: npt.ArrayLike, weight_size: Sequence[SupportsIndex], grad_output: npt.ArrayLike,
     stride: Sizes, padding: Padding, dilation: Sizes, groups: SupportsIndex, layout: str,
-    out: Array | None, **how: Any,
+    *, out: Array | None, **how: Any,
 ) -> Array:  # fmt: skip
     x, grad = _array("x", x), _array("grad_output", grad_output)
     _same_dtype("grad_output", grad, x)
@@ -603,9 +608,9 @@ def conv1d(
     array([[1., 1., 2., 4.]])
     """
     return _conv(
-        1, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, out,
-        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
-        workspace_limit=workspace_limit,
+        1, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
+        residual, activation, out=out, method=method, config=config, accuracy=accuracy,
+        threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -751,9 +756,9 @@ def conv2d(
     (8, 14, 14, 3)
     """
     return _conv(
-        2, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, out,
-        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
-        workspace_limit=workspace_limit,
+        2, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
+        residual, activation, out=out, method=method, config=config, accuracy=accuracy,
+        threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -853,9 +858,9 @@ def conv3d(
     (1, 4, 6, 7, 7)
     """
     return _conv(
-        3, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, out,
-        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
-        workspace_limit=workspace_limit,
+        3, x, w, bias, stride, padding, dilation, groups, padding_mode, layout,
+        residual, activation, out=out, method=method, config=config, accuracy=accuracy,
+        threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -954,9 +959,9 @@ def conv_transpose1d(
     array([[1., 1., 2., 2., 3., 3.]])
     """
     return _conv_transpose(
-        1, x, w, bias, stride, padding, output_padding, groups, dilation, layout, out,
-        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
-        workspace_limit=workspace_limit,
+        1, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
+        residual, activation, out=out, method=method, config=config, accuracy=accuracy,
+        threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -1061,9 +1066,9 @@ def conv_transpose2d(
             [3., 3., 4., 4.]]])
     """
     return _conv_transpose(
-        2, x, w, bias, stride, padding, output_padding, groups, dilation, layout, out,
-        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
-        workspace_limit=workspace_limit,
+        2, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
+        residual, activation, out=out, method=method, config=config, accuracy=accuracy,
+        threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -1163,9 +1168,9 @@ def conv_transpose3d(
     (1, 3, 8, 16, 16)
     """
     return _conv_transpose(
-        3, x, w, bias, stride, padding, output_padding, groups, dilation, layout, out,
-        residual, activation, method=method, config=config, accuracy=accuracy, threads=threads,
-        workspace_limit=workspace_limit,
+        3, x, w, bias, stride, padding, output_padding, groups, dilation, layout,
+        residual, activation, out=out, method=method, config=config, accuracy=accuracy,
+        threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
 
 
@@ -1240,7 +1245,7 @@ def conv1d_input(
     array([[[1., 1., 1., 1., 0.]]])
     """
     return _conv_input(
-        1, input_size, w, grad_output, stride, padding, dilation, groups, layout, out,
+        1, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
@@ -1319,7 +1324,7 @@ def conv2d_input(
              [1., 2., 1.]]]])
     """
     return _conv_input(
-        2, input_size, w, grad_output, stride, padding, dilation, groups, layout, out,
+        2, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
@@ -1397,7 +1402,7 @@ def conv3d_input(
     (1, 2, 5, 9, 9)
     """
     return _conv_input(
-        3, input_size, w, grad_output, stride, padding, dilation, groups, layout, out,
+        3, input_size, w, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
@@ -1474,7 +1479,7 @@ def conv1d_weight(
     array([[[6., 9.]]])
     """
     return _conv_weight(
-        1, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out,
+        1, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
@@ -1553,7 +1558,7 @@ def conv2d_weight(
              [20., 24.]]]])
     """
     return _conv_weight(
-        2, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out,
+        2, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip
@@ -1631,7 +1636,7 @@ def conv3d_weight(
     (8, 2, 3, 3, 3)
     """
     return _conv_weight(
-        3, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out,
+        3, x, weight_size, grad_output, stride, padding, dilation, groups, layout, out=out,
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
     )  # fmt: skip

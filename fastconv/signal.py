@@ -41,7 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _engine, _planner
-from fastconv._engine import Pads, front_end, run
+from fastconv._engine import Pads, front_end, met_before, run
 from fastconv._problem import MAX_DIMS, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
 
@@ -302,9 +302,10 @@ def _options(
     }  # fmt: skip
 
 
+@met_before
 def _any_method(
-    in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str, method: str, axes: Axes,
-    out: Array | None, options: dict[str, Any], correlation: bool,
+    in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str, method: str, axes: Axes, correlation: bool,
+    *, out: Array | None, **options: Any,
 ) -> Any:  # fmt: skip
     """`convolve` and `correlate`."""
     a, b = _pair(in1, in2)
@@ -400,7 +401,7 @@ def convolve(
     (97, 2)
     """
     options = _options(accuracy, threads, workspace_limit, config)
-    return _any_method(in1, in2, mode, method, axes, out, options, correlation=False)
+    return _any_method(in1, in2, mode, method, axes, False, out=out, **options)
 
 
 @front_end(data="in1", kernel="in2")
@@ -456,12 +457,13 @@ def correlate(
     7
     """
     options = _options(accuracy, threads, workspace_limit, config)
-    return _any_method(in1, in2, mode, method, axes, out, options, correlation=True)
+    return _any_method(in1, in2, mode, method, axes, True, out=out, **options)
 
 
+@met_before
 def _floating(
-    in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str, axes: Axes, out: Array | None,
-    method: str | tuple[str, ...], options: dict[str, Any],
+    in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str, axes: Axes, method: str | tuple[str, ...],
+    *, out: Array | None, **options: Any,
 ) -> Any:  # fmt: skip
     """`fftconvolve` and `oaconvolve`: floating results, and length-1 axes broadcast."""
     a, b = _pair(in1, in2)
@@ -547,7 +549,7 @@ def fftconvolve(
     (3, 1499)
     """
     options = _options(accuracy, threads, workspace_limit, config)
-    return _floating(in1, in2, mode, axes, out, method, options)
+    return _floating(in1, in2, mode, axes, method, out=out, **options)
 
 
 @front_end(data="in1", kernel="in2")
@@ -604,7 +606,7 @@ def oaconvolve(
     if method == "overlap_save" and config is None:
         names = ("overlap_save", "fft", *_DIRECT)
     options = _options(accuracy, threads, workspace_limit, config)
-    return _floating(in1, in2, mode, axes, out, names, options)
+    return _floating(in1, in2, mode, axes, names, out=out, **options)
 
 
 def _number(name: str, value: object, dtype: np.dtype[Any]) -> complex:
@@ -629,9 +631,10 @@ def _number(name: str, value: object, dtype: np.dtype[Any]) -> complex:
     return number
 
 
+@met_before
 def _two_dimensions(
     in1: npt.ArrayLike, in2: npt.ArrayLike, mode: str, boundary: str, fillvalue: object,
-    out: Array | None, method: str, options: dict[str, Any], correlation: bool,
+    method: str, correlation: bool, *, out: Array | None, **options: Any,
 ) -> Array:  # fmt: skip
     """`convolve2d` and `correlate2d`."""
     a, b = _array("in1", in1), _array("in2", in2)
@@ -737,8 +740,8 @@ def convolve2d(
     """
     options = _options(accuracy, threads, workspace_limit, config)
     return _two_dimensions(
-        in1, in2, mode, boundary, fillvalue, out, method, options, correlation=False
-    )
+        in1, in2, mode, boundary, fillvalue, method, False, out=out, **options
+    )  # fmt: skip
 
 
 @front_end(data="in1", kernel="in2")
@@ -793,8 +796,8 @@ def correlate2d(
     """
     options = _options(accuracy, threads, workspace_limit, config)
     return _two_dimensions(
-        in1, in2, mode, boundary, fillvalue, out, method, options, correlation=True
-    )
+        in1, in2, mode, boundary, fillvalue, method, True, out=out, **options
+    )  # fmt: skip
 
 
 def correlation_lags(

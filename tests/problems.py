@@ -47,6 +47,20 @@ NETWORKS = (
     "conv1d f32 n3 c16 w64 k16 s3 p1",
     "conv1d f32 n1 c24 w50 k24 s4 g24 p3:0",  # causal depthwise
     "conv1d f32 n1 c3 w41 k5 s4 p3 u3 l2",
+    # one or two axes of kernels of 2, 3 or 5 transformed, the others summed
+    "conv2d f32 n2 c3 h9 w14 k9 r2 s2 p1:0,0:1",
+    "conv2d f64 n1 c2 h6 w7 k5 r4 s4 p1 e2 flip",
+    "conv1d f32 n2 c5 w90 k9 s3 p20 l20",
+    "conv1d f64 n3 c2 w21 k7 s5 p2 prepared threads2",
+    "conv2d f32 n1 c3 h9 w40 k5 r3 s1 p1,0",
+    "conv2d f32 n1 c3 h9 w40 k5 r1 s5 p0,2",
+    "conv2d f32 n2 c3 h11 w13 k5 r5 s5 p2",
+    "conv2d f64 n3 c2 h7 w7 k9 r3 s3 p1",  # a vector holds tiles of several images
+    "conv2d f32 n1 c40 h8 w9 k26 r3 s7 p1,3 u1,2",
+    "conv2d f32 n1 c2 h19 w23 k3 r3 s3 p5 l5 nearest",
+    "conv2d f32 n1 c4 h12 w50 k3 r3 s5 p1:2,2 wrap",
+    "conv3d f32 n2 c2 d5 h6 w7 k4 t3 r3 s3 p1 u2,1,1 g2",
+    "conv3d f64 n1 c3 d4 h5 w12 k4 t5 r3 s2 p1 l1,2,1 reflect",
 )
 
 #: Signals and images: one channel, long or wide, every boundary.

@@ -63,7 +63,7 @@ def test_sdist_has_every_source() -> None:
     """setuptools finds Python files by itself; all else must be named."""
     built = {".so", ".pyd", ".pyc", ".py"}
     needed = {p for p in package_files() if p.suffix not in built and p.name != "core.c"}
-    assert len({p for p in needed if p.suffix in (".c", ".h", ".inc", ".pyx")}) > 10
+    assert len({p for p in needed if p.suffix in (".c", ".h", ".inc", ".pxi", ".pyx")}) > 10
     assert needed - manifest() == set()
 
 
@@ -89,7 +89,7 @@ def test_typed_for_users() -> None:
 
 def test_data_files_are_shipped() -> None:
     """Anything but code in the package must be package data, or the wheel lacks it."""
-    code = {".py", ".pyx", ".c", ".h", ".inc", ".so", ".pyd", ".pyi"}
+    code = {".py", ".pyx", ".pxi", ".c", ".h", ".inc", ".so", ".pyd", ".pyi"}
     data = {p for p in package_files() if p.suffix not in code}
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
         "package-data"

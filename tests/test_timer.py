@@ -149,6 +149,26 @@ def test_compare_keeps_to_its_budget_but_times_everything_once() -> None:
     assert [t.samples for t in timings] == [1] * 3
 
 
+def test_compare_settles_before_each_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a function's first call after a rest costs more is in no sample but the first."""
+    clock = FakeClock()
+    rests: list[float] = []
+    monkeypatch.setattr(_timer.time, "sleep", rests.append)
+
+    class Sleepy(Work):
+        def __call__(self) -> None:
+            self.calls += 1
+            clock.spend(9e6 if len(rests) != getattr(self, "seen", 0) else 1e6)
+            self.seen = len(rests)
+
+    work = Sleepy(clock, 0)
+    (timing,) = _timer.compare([work], rounds=5, clock=clock, settle=0.25)
+    assert rests == [0.25] * 5 and work.calls == 1 + 1 + 2 * 5
+    assert timing.upper == pytest.approx(1e-3)
+    (timing,) = _timer.compare([work], rounds=5, clock=clock)
+    assert len(rests) == 5
+
+
 def ranked(
     nanoseconds: list[float], noise: float = 0.0, budget: float | None = None,
     prefer: Callable[[int], object] | None = None,

@@ -165,21 +165,22 @@ typedef struct {
     fc_tile by_rows[FC_TILE_SIZES];
 } fc_tiles;
 
-/* Winograd's F(m, r) along one axis: m outputs of r taps from m + r - 1 products, at the points 0,
- * inf and `pairs` pairs +-points[pairs - 1][..]. Line 0 is an axis that is not transformed. */
+/* Winograd's F(m, r) along one axis: m outputs of r taps from m + r - 1 products, at the points inf,
+ * `pairs` pairs +-pair[..], and, when that is one too few, 0. Line 0 is an axis left as it is.
+ *
+ * Rounding errors grow at most by K, the maximum over rows of |A'| of sum |A'| |B'|1 max|G|: for
+ * F(4, 3) that is 29.3 at the usual points 1 and 2, 13.4 at the best, 5/8 and 8/5, and 14.3 here, where
+ * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6. */
 typedef struct {
     int64_t m, r, pairs;
+    double pair[2];
 } fc_line;
 
-enum { FC_LINES = 4, FC_LINE_POINTS = 6 };
-static const fc_line fc_lines[FC_LINES] = {{1, 1, 0}, {2, 3, 1}, {4, 3, 2}, {2, 5, 2}};
+enum { FC_LINES = 5, FC_LINE_POINTS = 6 };
+static const fc_line fc_lines[FC_LINES] = {
+    {1, 1, 0, {0}}, {2, 3, 1, {1}}, {4, 3, 2, {0.625, 1.5}}, {2, 5, 2, {0.625, 1.5}}, {4, 2, 2, {0.375, 1.375}},
+};
 
-/* Rounding errors grow at most by the product over the axes of the maximum over rows of |A'| of
- * sum |A'| |B'|1 max|G|: for F(4, 3) that is 29.3 at the usual points 1 and 2, 13.5 at the best, 2/3
- * and 3/2, and 14.3 here, where every entry of A' and B' is exact in float. */
-static const double fc_points[2][2] = {{1}, {0.625, 1.5}};
-
-static inline int64_t fc_line_points(const fc_line *l) { return l->m + l->r - 1; }
 
 /* Channels whose products are summed before they are added to the sums so far: the error of a sum
  * of C of one sign grows with CHANNELS + C / CHANNELS instead of C. */
@@ -206,8 +207,9 @@ typedef struct {
  *     scale * peak[t], or not finite; returns whether any is.
  * product: v[k*ldv + t] = sum over c of w[c*mr + k] * u[c*ldu + t] for k < mr and t < vectors*lanes.
  * filters: to[(i*a1 + j)*ldto + k] = (G0 w G1')[i][j] of the taps at w[k*w_k + at[r*r1 + s]], and 0 for
- *     count <= k < mr; the taps go to raw, a filter after the other, and FC_WINOGRAD_ROWS of sums
- *     grow by their sizes. */
+ *     count <= k < mr; the taps go to raw, a filter after the other; sums[k] grows by their sizes.
+ * sizes: sums[k] = sum over c of abs(w[c*mr + k]).
+ * Both write FC_WINOGRAD_ROWS sums. */
 enum { FC_WINOGRAD_ROWS = 8 };
 typedef struct {
     int64_t lanes, mr, vectors;
@@ -227,6 +229,7 @@ typedef struct {
     void (*filters)(const double *g0, int64_t a0, int64_t r0, const double *g1, int64_t a1, int64_t r1,
                     const void *w, int64_t w_k, const int64_t *at, int64_t count, void *raw,
                     double *sums, void *to, int64_t ldto);
+    void (*sizes)(int64_t channels, const void *w, double *sums);
 } fc_winograd;
 
 /* y[i*step] = activation(y[i*step] + residual[i*step]) for i < count; residual may be NULL. */
@@ -258,6 +261,19 @@ typedef struct {
     void (*line)(const fc_depthwise_block *, int64_t step);
     void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
 } fc_depthwise;
+
+#define FC_TILE_PIXELS 14
+
+/* Tiles of up to `pixels` pixels by one or two vectors of `lanes` filters, and transposition; the
+ * formulas are in kernels/implicit_gemm.c. tile[v - 1][n - 1] has v vectors and n pixels. */
+typedef void fc_pixels_fn(int64_t taps, const void *const *x, int64_t step, const void *w, const void *add,
+                          int64_t add_step, void *y);
+typedef struct {
+    int64_t lanes, pixels;
+    fc_pixels_fn *tile[2][FC_TILE_PIXELS];
+    void (*transpose)(const void *from, int64_t ld_from, int64_t rows, int64_t columns, void *to,
+                      int64_t ld_to);
+} fc_implicit_gemm;
 
 /* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
  * x may lie anywhere and overlap; one that is NULL is left out. No y overlaps an x.

@@ -7,12 +7,14 @@ from fastconv.solvers.depthwise import Depthwise
 from fastconv.solvers.direct import Direct
 from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
+from fastconv.solvers.implicit_gemm import ImplicitGemm
 from fastconv.solvers.naive import Naive
 from fastconv.solvers.overlap_save import OverlapSave
 from fastconv.solvers.separable import Separable
 from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Direct(), Separable(), Im2col(), Winograd(), Fft(), OverlapSave(), Naive(),
+    Depthwise(), Direct(), Separable(), ImplicitGemm(), Im2col(), Winograd(), Fft(), OverlapSave(),
+    Naive(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -40,16 +40,16 @@ class DriverPlan(Plan):
         self._naive = core.Call("naive", isa, problem) if blocked else None
 
     def pack(self, w: Array) -> Any:
-        if self._naive is not None and not np.isfinite(w).all():
+        if self._naive is not None and not core.is_finite(w):
             return self._naive, self._naive.pack(w)
         return self._call, self._call.pack(w)
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed
-        if call is not self._naive:
+        if call is self._call:
             call.run(x, weights, epilogue, y)
             return
-        if x.dtype != self._dtype:  # naive reads and writes no stored dtypes
+        if x.dtype != self._dtype:  # others read and write no stored dtypes
             x = x.astype(self._dtype)
         wide = y if y.dtype == self._dtype else np.empty(y.shape, self._dtype)
         call.run(x, weights, epilogue, wide)

@@ -1,4 +1,4 @@
-"""winograd: fewer products for kernels of 3 or 5 along one or two axes, guarded."""
+"""winograd: fewer products for kernels of 2, 3 or 5 along one or two axes, guarded."""
 
 from __future__ import annotations
 
@@ -14,40 +14,63 @@ from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
-#: Channels that the driver sums at a time (FC_WINOGRAD_CHANNELS of fc.h).
-_CHANNELS = 32
+#: Taps r of an axis and config m -> outputs of a tile along it (fc_lines of fc.h).
+_OUTPUTS = {2: {4: 4, 2: 4}, 3: {4: 4, 2: 2}, 5: {4: 2, 2: 2}}
 
-#: By m, the bound on abs(error) / B in eps of the transforms, and what each addition in a sum over
-#: channels adds to it; B is the largest abs(x) of a tile times sum(abs(w)). The largest seen were
-#: 3.4 and 20.2 for one channel, and 0.014 and 0.022 an addition for data of one sign, whose
-#: roundings have one sign too (docs/accuracy.md).
-_BOUND = {2: (6, 0.03), 4: (26, 0.06)}
+#: Outputs and taps -> how much the transforms along one axis can make of a rounding error, K of
+#: docs/accuracy.md.
+_GROWTH = {(4, 2): 7.7, (2, 3): 4.0, (4, 3): 14.3, (2, 5): 16.7}
 
-#: An output this many times its error has a correct decimal digit: abs(y) > 11 e leaves S > 10 e.
-_DIGIT = 11
-
-
-def bound(problem: Problem, m: int) -> float:
-    """Bound on abs(error) / B, in eps."""
-    channels = problem.channels // problem.groups
-    additions = min(channels, _CHANNELS) + channels / _CHANNELS
-    transform, addition = _BOUND[m]
-    return transform + addition * additions
-
-
-#: Measured GFLOP/s of one core in the products (EPYC 9004): only ratios matter to the planner.
-_GFLOPS = {"avx512": 105, "avx2": 80, "neon": 45, "baseline": 26}
-
-
-#: Measured seconds that transforming one 3x3 filter of one channel takes, by m.
-_PACK = {2: 55e-9, 4: 190e-9}
+#: Channels that the driver sums at a time (FC_WINOGRAD_CHANNELS of fc.h), and what each addition
+#: adds to the error, in eps B: the largest seen was 0.022, for data of one sign.
+_CHANNELS, _ADDITION = 32, 0.06
 
 
 def transformed(problem: Problem) -> tuple[int, ...]:
     """The axes that are transformed: the innermost and the one before it, where they can be."""
-    can = [d for d in range(problem.ndim) if problem.kernel[d] in (3, 5) and problem.stride[d] == 1]
-    last = problem.ndim - 1
-    return tuple(can[-2:] if last in can else can[-1:])
+    can = [d for d in range(problem.ndim) if problem.kernel[d] in _OUTPUTS]
+    can = [d for d in can if problem.stride[d] == 1]
+    return tuple(can[-2:] if problem.ndim - 1 in can else can[-1:])
+
+
+def outputs(problem: Problem, m: int) -> tuple[int, ...]:
+    """Outputs of a tile along each axis; 1 where it is not transformed."""
+    made = [1] * problem.ndim
+    for d in transformed(problem):
+        made[d] = _OUTPUTS[problem.kernel[d]][m]
+    return tuple(made)
+
+
+def error_parts(problem: Problem, m: int) -> tuple[float, float]:
+    """Errors in eps: of the transforms, relative to what they can make of one rounding error, and
+    of sums over channels, relative to B."""
+    made = outputs(problem, m)
+    channels = math.prod(k for k, o in zip(problem.kernel, made) if o == 1)
+    channels *= problem.channels // problem.groups
+    additions = min(channels, _CHANNELS) + channels / _CHANNELS
+    # the largest found by climbing were 1.12 in one dimension, 0.43 for two axes of 6 points each,
+    # 0.77 for others (docs/accuracy.md)
+    points = [o + k - 1 for k, o in zip(problem.kernel, made) if o > 1]
+    transform = 1.4 if len(points) == 1 else 0.6 if points == [6, 6] else 1.0
+    return transform, _ADDITION * additions
+
+
+def bound(problem: Problem, m: int) -> float:
+    """Bound on abs(error) / B, in eps; B is the largest abs(x) of a tile times sum(abs(w))."""
+    transform, addition = error_parts(problem, m)
+    made = outputs(problem, m)
+    axes = transformed(problem)
+    return transform * math.prod(_GROWTH[made[d], problem.kernel[d]] for d in axes) + addition
+
+
+#: Measured GFLOP/s of one core in the products (EPYC 9004), bytes of a vector, and nanoseconds that
+#: a vector of a point takes in the transform of the input, and of the output.
+_RATES = {
+    "avx512": (104, 64, 5.3, 4.6),
+    "avx2": (93, 32, 4.0, 3.0),
+    "neon": (50, 16, 4.0, 3.0),
+    "baseline": (38, 16, 4.0, 3.0),
+}
 
 
 class Winograd(Polyphase):
@@ -64,31 +87,60 @@ class Winograd(Polyphase):
         if problem.dtype not in ("f32", "f64"):
             return f"its transforms are for f32 and f64, not {problem.dtype}"
         if not transformed(problem):
-            return "no axis has a kernel of 3 or 5 and stride 1"
+            return "no axis has a kernel of 2, 3 or 5 and stride 1"
         if problem.accuracy == "strict":
             return "its error is relative to a tile of the input, not to an output's own window"
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
+        several = outputs(problem, 4) != outputs(problem, 2)
         return [
             {"isa": isa, "m": m, "cache_bytes": machine.l2 // 2}
             for isa in core.isas()
-            for m in (4, 2)
+            for m in ((4, 2) if several else (2,))
         ]
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        m, isa = int(config["m"]), str(config["isa"])
+        gflops, vector, in_ns, out_ns = _RATES[str(config["isa"])]
         size = problem.itemsize
-        channels = problem.channels // problem.groups
-        filters = -(-problem.filters // problem.groups // 8) * 8
-        images = problem.batch * problem.groups
-        tiles = math.prod(problem.out) / m ** len(transformed(problem))
-        points = (m + 2) ** len(transformed(problem))
-        rate = _GFLOPS[isa] * 1e9 * 4 / size
-        products = 2 * points * channels * filters * tiles / rate
-        lanes = min(useful_threads(problem), machine.cores)
-        transforms = 0 if problem.prepared else problem.filters * channels
-        return 3e-6 + images * products * 1.3 / lanes + transforms * _PACK[m]
+        made = outputs(problem, int(config["m"]))
+        channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
+        depths = channels * math.prod(k for k, o in zip(problem.kernel, made) if o == 1)
+        points = math.prod(o + k - 1 for k, o in zip(problem.kernel, made) if o > 1)
+        # tiles of each axis; those of a dilated one start anew in each of its phases
+        tiles, run = problem.batch, 1
+        for out, o, l in zip(problem.out, made, problem.dilation):
+            run = out if o == 1 else -(-out // (o * l)) if l == 1 else min(l, out)
+            tiles *= out if o == 1 else min(l, out) * -(-out // (min(l, out) * o))
+        lanes = vector // size
+        vectors = -(-tiles // lanes)
+        block = max(1, min(3, int(config["cache_bytes"]) // (points * depths * vector)))
+        blocks = -(-vectors // block)
+        rows = 8 if config["isa"] in ("avx512", "neon") else 6
+        weights = points * depths * -(-filters // rows) * rows * size
+        products = 2 * vectors * vector * weights / size**2 / (gflops * 1e9 * 4 / size)
+        # segments of a vector: about 17 ns each beyond the first
+        pieces = max(0.0, lanes / run - 1)
+        inputs = vectors * depths * (points * in_ns + 17 * pieces) * 1e-9
+        outputs_ = vectors * filters * points * out_ns * 1e-9
+        # weights are read anew for each block, from L3 beside the products, from memory slower
+        if weights > machine.l2 // 2:
+            products += weights * blocks / (20e9 if weights > machine.l3 // 4 else 90e9)
+        moved = size * (math.prod(problem.x_shape) + math.prod(problem.y_shape))
+        memory = moved / 10e9 if moved > machine.l3 // 4 else 0.0
+        threads = min(useful_threads(problem), machine.cores)
+        if blocks * problem.groups < threads:  # each transforms its input by itself
+            inputs *= threads
+        work = problem.groups * (products + inputs + outputs_) + memory
+        seconds = 3e-6 + 3e-6 * blocks * problem.groups + work / threads
+        if threads > 1:
+            seconds += 4e-6
+        if not problem.prepared:
+            taps = math.prod(problem.kernel) * channels / depths
+            filters_packed = problem.filters * depths
+            seconds += filters_packed * ((0.6 * taps + 0.3 * points) * 1e-9)
+            seconds += problem.groups * weights / 30e9
+        return seconds
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "winograd", str(config["isa"]), _values(problem, config))
@@ -102,5 +154,7 @@ class Winograd(Polyphase):
 
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     m = int(config["m"])
-    lines = sum((m if problem.kernel[d] == 3 else 2) << 8 * d for d in transformed(problem))
-    return int(config["cache_bytes"]), math.ceil(_DIGIT * bound(problem, m)), lines
+    transform, addition = (math.ceil(1000 * e) for e in error_parts(problem, m))
+    made = outputs(problem, m)
+    tiles = sum(made[d] << 8 * d for d in transformed(problem))
+    return int(config["cache_bytes"]), transform, tiles, addition

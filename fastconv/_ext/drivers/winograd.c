@@ -14,15 +14,19 @@
  *         v[point][filter] = sum over depths of w[point][filter][depth] * u[point][depth]
  *         z = output transform of v, guarded, plus bias, in the order of y; copied to y
  *
- * Guard. The error of every output of a tile is relative to peak * sum(abs(w[k])), with peak the
- * largest abs(x) the tile reads, and not to S, the sum of abs(x) * abs(w) in the output's own
- * window. An output no larger than v[1] eps times that is suspect: its products are summed from
- * the definition, in double, until they show S to be large, or else to the end, which then is the
- * result. So are those that are not finite, as are all of a tile that reads a NaN or an Inf.
+ * Guard. The error of every output of a tile is at most level[k] eps peak, with peak the largest
+ * abs(x) the tile reads, and level[k] how much the rounding errors of filter k's transform can grow
+ * (winograd_plan.c), and is not relative to S, the sum of abs(x) * abs(w) in the output's own
+ * window. An output no larger than 11 times that is suspect: its products are summed from the
+ * definition, in double, until they show S to be above ten times that, or else to the end, which
+ * then is the result. So are those that are not finite, as are all of a tile that reads a NaN or
+ * an Inf.
  *
- * Settings: v[0] bytes of u and v aimed at, v[1] the guard's factor, v[2] m of each transformed axis.
- * Packed: per group, w[filters at a time][point][mr filters][depth][row], the taps as given [c][k],
- * and sum(abs(w)) of each filter.
+ * Settings: v[0] bytes of u aimed at, v[1] and v[3] thousandths of eps: the error of a transform
+ * relative to its growth, and that of sums over channels relative to sum(abs(w)); v[2] m of each
+ * transformed axis, 8 bits an axis.
+ * Packed: per group, w[filters at a time][point][mr filters][depth][row], the taps as given
+ * [depth][k], and the level of each filter.
  *
  * Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; error analysis:
  * Barabasz, Anderson, Soodhalter and Gregg, Error Analysis and Improving the Accuracy of Winograd
@@ -189,8 +193,8 @@ static void output_filter(const job *w, const slot *l, int64_t group, int64_t k,
     const geometry *s = w->s;
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     const int64_t filter = group * s->p.k + k, lanes = s->kernels->lanes, vectors = l->columns / lanes;
-    const double *const sums = (const double *)(w->packed + group * s->group_bytes + s->sum_at);
-    const double scale = w->guard * sums[k];
+    const double *const levels = (const double *)(w->packed + group * s->group_bytes + s->level_at);
+    const double scale = w->digit * levels[k];
     const double bias = w->epilogue->bias ? fc_load(w->epilogue->bias, filter, s->bytes) : 0;
     const char *from = l->v + k_at * l->columns * s->bytes;
     if (row->line) {
@@ -200,7 +204,7 @@ static void output_filter(const job *w, const slot *l, int64_t group, int64_t k,
     const int suspect = s->kernels->output_columns[s->dense][column->line](
         from, row->line ? l->columns : s->ldv, row->m, l->columns, l->tile_peak, scale, bias, l->z,
         l->suspect);
-    if (suspect && sums[k] > 0)
+    if (suspect && levels[k] > 0)
         for (int64_t i = 0; i < row->m * column->m * vectors; i++)
             for (uint32_t left = l->suspect[i]; left; left &= left - 1) {
                 const int64_t lane = i % vectors * lanes + __builtin_ctz(left), at = i / vectors;
@@ -234,7 +238,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     geometry s;
     fc_winograd_plan(p, config, kernels, threads, &s);
     const double eps = p->dtype == FC_F32 ? FLT_EPSILON : DBL_EPSILON;
-    job j = {&s, kernels, x, epilogue, packed, (double)config->v[1] * eps, y, workspace};
+    job j = {&s, kernels, x, epilogue, packed, 11 * eps, y, workspace};
     fc_parallel(p->g * s.blocks * s.parts, threads, run_unit, &j);
 }
 

@@ -35,7 +35,8 @@ typedef struct {
     int64_t k, at_once;      /* filters, whole register tiles; those between two output transforms */
     int64_t parts, filters_a_part;
     int64_t pixels, ldu, ldv; /* samples of a line; elements from a point to the next */
-    int64_t raw_at, sum_at, group_bytes;
+    int64_t raw_at, level_at, group_bytes;
+    double transform_error, sum_error; /* in eps: what error_level is made of */
     int64_t u_bytes, v_bytes, line_bytes, peak_bytes, tile_bytes, gathered_bytes, half_bytes, z_bytes,
         suspect_bytes, segment_bytes, source_bytes, piece_bytes, slot_bytes;
 } geometry;
@@ -70,7 +71,7 @@ typedef struct {
     const char *x;
     const fc_epilogue *epilogue;
     const char *packed;
-    double guard; /* v[1] * eps */
+    double digit; /* 11 eps: an output above this times level times peak has a correct digit */
     char *y;
     char *workspace;
 } job;

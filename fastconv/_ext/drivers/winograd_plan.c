@@ -66,6 +66,8 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     s->kernels = p->dtype == FC_F32 ? kernels->winograd_f32 : kernels->winograd_f64;
     s->bytes = fc_dtype_bytes(p->dtype);
     plan_axes(s, config->v[2]);
+    s->transform_error = 1e-3 * (double)config->v[1];
+    s->sum_error = 1e-3 * (double)config->v[3];
     const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr;
     const int64_t row_points = s->line[ROW].points, row_m = s->line[ROW].m;
     const int64_t column_m = s->line[COLUMN].m;
@@ -81,8 +83,18 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     s->k = fc_round_up(p->k, mr);
     const int64_t some = config->v[0] / 2 / (s->points * s->columns * s->bytes) / mr * mr;
     s->at_once = fc_min(s->k, fc_max(mr, some));
-    const int64_t units = s->blocks * p->g;
-    s->parts = fc_min(s->k / mr, units < threads ? fc_ceil_div(threads, units) : 1);
+    /* parts of the filters when blocks alone would leave threads idle, but for what it costs that each
+     * part transforms the input by itself: as much as some 4 filters do */
+    s->parts = 1;
+    double least = 0;
+    for (int64_t parts = 1; parts <= fc_min(s->k / mr, 2 * threads); parts++) {
+        const int64_t rounds = fc_ceil_div(s->blocks * p->g * parts, threads);
+        const double time = (double)rounds * (4 + (double)s->k / (double)parts);
+        if (parts == 1 || time < 0.95 * least) {
+            s->parts = parts;
+            least = time;
+        }
+    }
     s->filters_a_part = fc_round_up(fc_ceil_div(s->k, s->parts), mr);
     s->parts = fc_ceil_div(s->k, s->filters_a_part);
 
@@ -90,8 +102,8 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     const int64_t filled = fc_winograd_weights(s, (s->k - 1) / s->at_once * s->at_once, &ldw);
     s->raw_at = fc_round_up((filled + s->points * ldw) * s->bytes, FC_ALIGN);
     const int64_t taps = fc_volume(p->ker, p->dims);
-    s->sum_at = fc_round_up(s->raw_at + p->k * p->c * taps * s->bytes, FC_ALIGN);
-    s->group_bytes = fc_round_up(s->sum_at + (s->k + FC_WINOGRAD_ROWS) * (int64_t)sizeof(double), FC_ALIGN);
+    s->level_at = fc_round_up(s->raw_at + p->k * p->c * taps * s->bytes, FC_ALIGN);
+    s->group_bytes = fc_round_up(s->level_at + p->k * (int64_t)sizeof(double), FC_ALIGN);
 
     const int64_t run = s->digit[s->digits - 1].size;
     const int64_t segments = fc_min(s->columns, s->columns / run + 2);
@@ -119,29 +131,55 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     s->slot_bytes = fc_round_up(s->slot_bytes, FC_ALIGN);
 }
 
-/* G of a line, a x r: kernels/winograd.c has its formula. */
-static void filter_matrix(int64_t line, double *g)
+/* The points of a line but inf: 0 where it is one, p, -p, q, -q ... */
+static int64_t points_of(int64_t line, double *points)
 {
-    const int64_t r = fc_lines[line].r, pairs = fc_lines[line].pairs;
-    const double *const points = fc_points[fc_max(pairs - 1, 0)];
-    if (!pairs) {
-        g[0] = 1;
-        return;
+    const fc_line *const l = &fc_lines[line];
+    int64_t count = 0;
+    if (l->pairs && (l->m + l->r) % 2) points[count++] = 0;
+    for (int64_t i = 0; i < l->pairs; i++) {
+        points[count++] = l->pair[i];
+        points[count++] = -l->pair[i];
     }
-    memset(g, 0, (size_t)((2 * pairs + 2) * r) * sizeof *g);
-    g[0] = 1;
-    for (int64_t i = 0; i < pairs; i++) g[0] /= -points[i] * points[i];
-    for (int64_t i = 0; i < pairs; i++) {
-        double slope = 2 * points[i] * points[i]; /* M' at +-point */
-        for (int64_t j = 0; j < pairs; j++)
-            if (j != i) slope *= points[i] * points[i] - points[j] * points[j];
-        double power = 1 / slope;
-        for (int64_t k = 0; k < r; k++, power *= points[i]) {
-            g[(2 * i + 1) * r + k] = power;
-            g[(2 * i + 2) * r + k] = k % 2 ? -power : power;
+    return count;
+}
+
+/* G of a line, a x r, and how much rounding errors of the points grow on their way to the outputs,
+ * m x a: abs(A') times the sums of abs(B')'s rows. kernels/winograd.c has the formulas. */
+static void line_matrices(int64_t line, double *g, double *growth)
+{
+    const fc_line *const l = &fc_lines[line];
+    const int64_t a = l->m + l->r - 1;
+    double points[FC_LINE_POINTS];
+    const int64_t finite = points_of(line, points);
+    memset(g, 0, (size_t)(a * l->r) * sizeof *g);
+    memset(growth, 0, (size_t)(l->m * a) * sizeof *growth);
+    for (int64_t i = 0; i < a; i++) {
+        if (i == finite) { /* inf: the last of each */
+            g[i * l->r + l->r - 1] = 1;
+        } else {
+            double slope = 1; /* M' */
+            for (int64_t j = 0; j < finite; j++)
+                if (j != i) slope *= points[i] - points[j];
+            double power = 1;
+            for (int64_t k = 0; k < l->r; k++, power *= points[i]) g[i * l->r + k] = power / slope;
+        }
+        /* a row of B': the product of t - p over the other points */
+        double row[FC_LINE_POINTS + 1] = {1}, size = 0;
+        int64_t degree = 0;
+        for (int64_t j = 0; j < finite; j++) {
+            if (j == i) continue;
+            degree++;
+            for (int64_t k = degree; k > 0; k--) row[k] = row[k - 1] - points[j] * row[k];
+            row[0] *= -points[j];
+        }
+        for (int64_t k = 0; k <= degree; k++) size += fabs(row[k]);
+        double power = 1;
+        for (int64_t o = 0; o < l->m; o++) {
+            growth[o * a + i] = size * (i == finite ? o == l->m - 1 : power);
+            if (i < finite) power *= fabs(points[i]);
         }
     }
-    g[(2 * pairs + 2) * r - 1] = 1;
 }
 
 /* Offset under `strides` of tap `tap` of the axes that are not transformed. */
@@ -163,16 +201,41 @@ int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw)
     return (first * s->depths + first / s->at_once * pad) * s->points + (k - first) * s->depths;
 }
 
+/* The error level of filter k of a register tile, from the sizes of its transforms: the largest of
+ * any output, for data of size 1. */
+static double error_level(const geometry *s, const double *growth0, const double *growth1,
+                          const double *sizes, int64_t k)
+{
+    const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
+    const double *const size = sizes + FC_WINOGRAD_ROWS + k;
+    double largest = 0;
+    for (int64_t p = 0; p < row->m; p++) {
+        double across[FC_LINE_POINTS] = {0};
+        for (int64_t i = 0; i < row->points; i++)
+            for (int64_t j = 0; j < column->points; j++)
+                across[j] += growth0[p * row->points + i] *
+                             size[(i * column->points + j) * FC_WINOGRAD_ROWS];
+        for (int64_t q = 0; q < column->m; q++) {
+            double sum = 0;
+            for (int64_t j = 0; j < column->points; j++)
+                sum += growth1[q * column->points + j] * across[j];
+            largest = fmax(largest, sum);
+        }
+    }
+    return s->transform_error * largest + s->sum_error * sizes[k];
+}
+
 void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                       const void *w, void *packed)
 {
-    enum { LONGEST = 5 };
+    enum { LONGEST = 5, MOST = 4, K = FC_WINOGRAD_ROWS };
     geometry s;
     fc_winograd_plan(p, config, kernels, 1, &s);
     const transform *const row = &s.line[ROW], *const column = &s.line[COLUMN];
     double g0[FC_LINE_POINTS * LONGEST], g1[FC_LINE_POINTS * LONGEST];
-    filter_matrix(row->line, g0);
-    filter_matrix(column->line, g1);
+    double growth0[FC_LINE_POINTS * MOST], growth1[FC_LINE_POINTS * MOST];
+    line_matrices(row->line, g0, growth0);
+    line_matrices(column->line, g1, growth1);
     const int64_t mr = s.kernels->mr, taps = row->r * column->r;
     int64_t at[LONGEST * LONGEST];
     for (int64_t tap = 0; tap < taps; tap++)
@@ -180,19 +243,23 @@ void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_ker
                   (column->axis < 0 ? 0 : tap % column->r * p->w_s[column->axis]);
     for (int64_t g = 0; g < p->g; g++) {
         char *const group = (char *)packed + g * s.group_bytes;
-        double *const sums = (double *)(group + s.sum_at);
-        memset(sums, 0, (size_t)(s.group_bytes - s.sum_at));
+        double *const levels = (double *)(group + s.level_at);
         for (int64_t k = 0; k < s.k; k += mr) {
             int64_t ldw;
             char *const to = group + fc_winograd_weights(&s, k, &ldw) * s.bytes;
+            double sizes[(1 + FC_LINE_POINTS * FC_LINE_POINTS) * K] = {0};
             for (int64_t depth = 0; depth < s.depths; depth++) {
                 const int64_t from = (g * p->k + k) * p->w_k + depth % p->c * p->w_c +
                                      tap_offset(&s, depth / p->c, p->w_s);
                 s.kernels->filters(g0, row->points, row->r, g1, column->points, column->r,
                                    (const char *)w + from * s.bytes, p->w_k, at, fc_min(mr, p->k - k),
-                                   group + s.raw_at + (depth * p->k + k) * taps * s.bytes, sums + k,
+                                   group + s.raw_at + (depth * p->k + k) * taps * s.bytes, sizes,
                                    to + depth * mr * s.bytes, ldw);
             }
+            for (int64_t point = 0; point < s.points; point++)
+                s.kernels->sizes(s.depths, to + point * ldw * s.bytes, sizes + (1 + point) * K);
+            for (int64_t i = 0; i < fc_min(mr, p->k - k); i++)
+                levels[k + i] = error_level(&s, growth0, growth1, sizes, i);
         }
     }
 }

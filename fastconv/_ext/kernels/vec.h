@@ -31,6 +31,16 @@
 /* fc_tile_f32 -> fc_tile_f32__avx2 */
 #define FC_NAME(name) FC_JOIN(name, FC_ISA)
 
+/* Lanes of two vectors by an index vector. */
+#ifdef __clang__
+#error "see FC_SHUFFLE"
+#else
+#define FC_SHUFFLE(a, b, index) __builtin_shuffle(a, b, index)
+#endif
+
+/* Hides where a loop-invariant integer comes from. */
+#define FC_OPAQUE(i) __asm__("" : "+r"(i))
+
 #define FC_INLINE static inline __attribute__((always_inline))
 
 /* Of vectors: vec_larger is max(a, abs(x)); vec_outside has a bit for each lane where

@@ -1,7 +1,7 @@
 /* winograd: one-dimensional transforms across tiles, and the products between them.
  *
- * y = A' [ (G w) . (B' x) ] in each transformed dimension, after Toom and Cook: with the points 0,
- * +-p of each pair, and inf, M(t) = t * product of (t^2 - p^2), and
+ * y = A' [ (G w) . (B' x) ] in each transformed dimension, after Toom and Cook: with M(t) the product
+ * of t - q over the points q (fc_lines of fc.h),
  *     row of B' at a point q    the coefficients of M(t) / (t - q); at inf those of M(t)
  *     row of G  at q            1, q, q^2 ... over M'(q);           at inf 0 ... 0, 1
  *     column of A' at q         1, q, q^2 ...;                      at inf 0 ... 0, 1

@@ -1,0 +1,180 @@
+"""The short way of a call that was met before: arrays to the driver, no front end between them.
+
+A front end turns shapes, dtypes and options into numbers, and looks at no value. So two calls that
+`core.signature` cannot tell apart (plain arrays: C order, aligned, native bytes) differ in the data
+alone. The first of them is watched: when it was one `run`, on nothing but views of the caller's
+arrays, into nothing but the result, then what it did is written down as a `Direct` (plan, and the
+view of each array) and done again. All else takes the long way: lists, strided arrays, arrays
+that `out` overlaps, calls of several steps, calls that are being planned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from fastconv._epilogue import Activation, Epilogue, same_strides
+from fastconv._ext import core
+from fastconv._kept import Kept
+from fastconv._plan import Plan
+from fastconv._problem import Array
+
+#: Calls kept; the oldest goes first.
+SIZE = 1024
+
+
+class Run(NamedTuple):
+    """What one `run` of a call was given, and where it wrote."""
+
+    plan: Plan
+    packed: Any
+    x: Array
+    w: Array
+    bias: Array | None
+    residual: Array | None
+    activation: Activation | None
+    y: Array
+
+
+#: Where `run` notes what it does, while a call is watched.
+watched: contextvars.ContextVar[list[Run] | None] = contextvars.ContextVar(
+    "fastconv watched call", default=None
+)
+
+
+class Part(NamedTuple):
+    """A view of one of a call's arrays."""
+
+    place: int
+    view: core.View | None
+
+    @classmethod
+    def of(cls, part: Array, arrays: Sequence[Array]) -> Part:
+        """LookupError when `part` lies in none of them."""
+        for place, whole in enumerate(arrays):
+            if part is whole:
+                return cls(place, None)
+            low, high = byte_bounds(whole)
+            if part.dtype == whole.dtype and low <= byte_bounds(part)[0] < high:
+                return cls(place, core.View(part, whole))
+        raise LookupError
+
+    def __call__(self, arrays: Sequence[Array]) -> Array:
+        whole = arrays[self.place]
+        return whole if self.view is None else self.view.of(whole)
+
+
+class Direct:
+    """What a call does with its arrays, `out` the last of them where it was given."""
+
+    __slots__ = ("_activation", "_bias", "_dtype", "_execute", "_has_out", "_pack", "_packed",
+                 "_residual", "_shape", "_w", "_x", "_y")  # fmt: skip
+
+    def __init__(self, run: Run, arrays: Sequence[Array], has_out: bool, result: Array) -> None:
+        """LookupError when the call was more than its one run."""
+        inputs, y = arrays[:-1] if has_out else arrays, run.y
+
+        def need(ok: bool) -> None:
+            if not ok:
+                raise LookupError
+
+        def part(a: Array | None) -> Part | None:
+            return None if a is None else Part.of(a, inputs)
+
+        need(run.plan.is_plain and not run.plan.is_empty)
+        need(type(result) is np.ndarray and has_out == (bool(arrays) and result is arrays[-1]))
+        # of arrays that share memory, `Part.of` could not tell which was meant
+        pairs = itertools.combinations([result, *inputs], 2)
+        need(not any(np.may_share_memory(a, b) for a, b in pairs))
+        need(result.flags.c_contiguous and result.dtype == y.dtype and result.size == y.size)
+        need(byte_bounds(result) == byte_bounds(y))
+        need(run.bias is None or (run.bias.dtype == y.dtype and run.bias.flags.c_contiguous))
+        need(run.residual is None or run.residual.dtype == y.dtype)
+        need(run.residual is None or same_strides(run.residual, y))
+        self._execute, self._pack, self._packed = run.plan.execute, run.plan.pack, run.packed
+        self._x, self._y = Part.of(run.x, inputs), Part.of(y, (result,))
+        self._w = part(run.plan.flipped(run.w)) if run.packed is None else None
+        self._bias, self._residual = part(run.bias), part(run.residual)
+        self._activation = run.activation
+        self._has_out, self._shape, self._dtype = has_out, result.shape, result.dtype
+
+    def __call__(self, arrays: Sequence[Array]) -> Array:
+        result = arrays[-1] if self._has_out else np.empty(self._shape, self._dtype)
+        epilogue = None
+        if self._bias is not None or self._residual is not None or self._activation is not None:
+            epilogue = Epilogue(
+                None if self._bias is None else self._bias(arrays),
+                None if self._residual is None else self._residual(arrays),
+                self._activation,
+            )
+        if self._w is None:
+            packed = self._packed
+        else:
+            packed = kept.packed(self, arrays[self._w.place], self._pack_part, arrays)
+        self._execute(self._x(arrays), packed, epilogue, self._y((result,)))
+        return result
+
+    def _pack_part(self, arrays: Sequence[Array]) -> Any:
+        assert self._w is not None
+        return self._pack(self._w(arrays))
+
+
+#: Packed weights of the calls that took the short way.
+kept = Kept()
+
+
+class Directs:
+    """The calls of functions, or of one plan, that were met before."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Direct | None] = {}
+        self._lock = threading.Lock()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._known.clear()
+
+    def call(
+        self, function: Callable[..., Any], owner: Any, args: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> Any:  # fmt: skip
+        """`function(*args, **options)`, the short way if there is one.
+
+        `owner` stands for the function and whatever else the result depends on.
+        """
+        found = core.signature(owner, args, options)
+        if found is None:
+            return function(*args, **options)
+        key, arrays = found
+        try:
+            known = self._known[key]
+        except KeyError:
+            return self._watch(key, arrays, function, args, options)
+        return function(*args, **options) if known is None else known(arrays)
+
+    def _watch(
+        self, key: Any, arrays: Sequence[Array], function: Callable[..., Any],
+        args: tuple[Any, ...], options: dict[str, Any],
+    ) -> Any:  # fmt: skip
+        runs: list[Run] = []
+        token = watched.set(runs)
+        try:
+            result = function(*args, **options)
+        finally:
+            watched.reset(token)
+        direct = None
+        if len(runs) == 1:
+            with contextlib.suppress(LookupError):
+                direct = Direct(runs[0], arrays, options.get("out") is not None, result)
+        with self._lock:
+            while len(self._known) >= SIZE:
+                del self._known[next(iter(self._known))]
+            self._known[key] = direct
+        return result

@@ -1,0 +1,35 @@
+/* implicit_gemm: register tiles of pixels times vectors of filters, and transposition.
+ *
+ * tile       y[i][j] = add[i*add_step + j] + sum over t < taps of w[t][j] * x[t][i*step]
+ *            for i < pixels, j < filters. x is a table of pointers, one a tap, to the tile's first pixel;
+ *            the next lies `step` elements on. w is packed [tap][filter], y dense [pixel][filter].
+ * transpose  to[j*ld_to + i] = from[i*ld_from + j] for i < rows, j < columns, both of any size.
+ *
+ * Pixels x 2 accumulators, 2 vectors of w and one broadcast fill the registers: 14 x 2 of 32, 6 x 2 of
+ * 16. A tap of 14 x 2 costs 17 loads for 28 multiply-adds. There is a tile for every smaller number of
+ * pixels, since what it reads must lie inside x, and it costs that much less.
+ *
+ * Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008,
+ * section 4; the table of pointers is that of Dukhan, The Indirect Convolution Algorithm, 2019.
+ */
+#include <string.h>
+
+#include "vec.h"
+
+#if VEC_REGISTERS >= 32
+#define PIXELS 14
+#else
+#define PIXELS 6
+#endif
+
+#define ARGUMENTS \
+    int64_t taps, const void *const *x, int64_t step, const void *w, const void *add, int64_t add_step, void *y
+
+#define T float
+#define I int32_t
+#define NAME(x) x##_f32
+#include "implicit_gemm.inc"
+#define T double
+#define I int64_t
+#define NAME(x) x##_f64
+#include "implicit_gemm.inc"

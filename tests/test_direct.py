@@ -1,0 +1,291 @@
+"""The short way of calls met before: the same results, errors and arrays as the long one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import Array
+from strategies import FORMS, in_form
+
+import fastconv
+from fastconv import _engine
+from fastconv._direct import Direct
+from fastconv._ext import core
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 4, 9, 10)).astype("f4")
+W = RNG.standard_normal((6, 4, 3, 3)).astype("f4")
+B = RNG.standard_normal(6).astype("f4")
+
+pytestmark = pytest.mark.usefixtures("fresh_plans")
+
+
+def known() -> list[Direct | None]:
+    return list(_engine._directs._known.values())
+
+
+@pytest.fixture
+def no_front_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Once called, `run` must not be reached again."""
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the long way was taken")
+
+    def close() -> None:
+        for module in (fastconv.nn, fastconv.signal):
+            monkeypatch.setattr(module, "run", never)
+
+    yield close
+
+
+#: Calls that should take the short way, and the arrays that they take.
+CALLS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], dict[str, Any]]] = {
+    "conv1d": (fastconv.conv1d, [(2, 4, 20), (6, 4, 3)], {"padding": 1}),
+    "conv2d": (fastconv.conv2d, [(2, 4, 9, 10), (6, 4, 3, 3)], {"padding": (1, 2), "stride": 2}),
+    "unbatched": (fastconv.conv2d, [(4, 9, 10), (6, 4, 3, 3)], {"padding": "same"}),
+    "channels last": (fastconv.conv2d, [(2, 9, 10, 4), (6, 4, 3, 3)], {"layout": "NHWC"}),
+    "bias": (fastconv.conv2d, [(2, 4, 9, 10), (6, 2, 3, 3), (6,)], {"groups": 2}),
+    "gelu": (fastconv.conv2d, [(2, 4, 9, 10), (6, 4, 3, 3), (6,)], {"activation": "gelu"}),
+    "clamp": (fastconv.conv1d, [(2, 4, 20), (6, 4, 3)], {"activation": ("clamp", -0.5, None)}),
+    "circular": (fastconv.conv2d, [(2, 4, 9, 10), (6, 4, 3, 3)],
+                 {"padding": 1, "padding_mode": "circular"}),
+    "conv3d": (fastconv.conv3d, [(1, 2, 5, 6, 7), (3, 2, 2, 2, 3)], {}),
+    "transposed": (fastconv.conv_transpose2d, [(2, 4, 5, 6), (4, 3, 3, 3)], {"stride": 2}),
+    "convolve": (fastconv.convolve, [(30,), (7,)], {}),
+    "convolve same": (fastconv.convolve, [(30, 9), (7, 4)], {"mode": "same"}),
+    "convolve swapped": (fastconv.convolve, [(7,), (30,)], {"mode": "valid"}),
+    "correlate": (fastconv.correlate, [(30, 9), (7, 4)], {"mode": "full"}),
+    "correlate swapped": (fastconv.correlate, [(7,), (30,)], {"mode": "valid"}),
+    "convolve2d": (fastconv.signal.convolve2d, [(30, 9), (7, 4)],
+                   {"boundary": "fill", "fillvalue": 1.5}),
+    "fftconvolve": (fastconv.signal.fftconvolve, [(300,), (70,)], {}),
+    "conv2d_input": (lambda w, g, **o: fastconv.nn.conv2d_input((2, 4, 9, 10), w, g, **o),
+                     [(6, 4, 3, 3), (2, 6, 7, 8)], {}),
+    "conv2d_weight": (lambda x, g, **o: fastconv.nn.conv2d_weight(x, (6, 4, 3, 3), g, **o),
+                      [(2, 4, 9, 10), (2, 6, 7, 8)], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8"])
+def test_the_short_way_gives_what_the_long_one_gives(
+    name: str, dtype: str, no_front_end: Callable[[], None]
+) -> None:
+    function, shapes, options = CALLS[name]
+    if dtype == "c8" and ("activation" in options or name.startswith(("corr", "conv2d_"))):
+        pytest.skip("not defined, or conjugated into a new array")
+    sets = [
+        [(RNG.standard_normal(s) + (1j if dtype == "c8" else 0)).astype(dtype) for s in shapes]
+        for _ in range(3)
+    ]
+    sets[2][1][(0,) * sets[2][1].ndim] = np.inf
+    expected = []
+    for arrays in sets:
+        _engine.forget_plans()
+        with np.errstate(invalid="ignore"):
+            expected.append(function(*arrays, **options))
+    out = np.empty_like(expected[0])
+    function(*sets[0], out=out, **options)
+    assert [type(d) for d in known()] == [Direct, Direct]
+    no_front_end()
+    for arrays, right in zip(sets, expected):
+        with np.errstate(invalid="ignore"):
+            y = function(*arrays, **options)
+            assert function(*arrays, out=out, **options) is out
+        assert y.shape == right.shape and y.dtype == right.dtype and y.flags.c_contiguous
+        assert not any(np.may_share_memory(y, a) for a in (*arrays, *expected, out))
+        np.testing.assert_array_equal(y, right)
+        np.testing.assert_array_equal(out, right)
+
+
+def test_a_residual_of_each_call(no_front_end: Callable[[], None]) -> None:
+    r = RNG.standard_normal((2, 6, 7, 8)).astype("f4")
+    sums = fastconv.conv2d(X, W, B)
+    fastconv.conv2d(X, W, B, residual=r)
+    plan = fastconv.plan(fastconv.conv2d, X, W, bias=B, activation="relu")
+    plain = fastconv.plan(fastconv.conv2d, X, W, bias=B)
+    own = plain(X)
+    for p in (plan, plain):
+        p(X), p(X, residual=r), p(X, out=np.empty_like(r), residual=r)
+    no_front_end()
+    np.testing.assert_array_equal(fastconv.conv2d(X, W, B, residual=2 * r), sums + 2 * r)
+    np.testing.assert_array_equal(plan(X), np.maximum(own, 0))
+    for residual in (3 * r, -r):
+        out = np.empty_like(r)
+        assert plan(X, out, residual) is out
+        np.testing.assert_array_equal(out, np.maximum(own + residual, 0))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_arrays_that_lie_otherwise(form: str) -> None:
+    """The plain call that was met first says nothing about strides, byte order or alignment."""
+    expected = fastconv.conv2d(X, W, B)
+    x, w = in_form(X, form), in_form(W, form)
+    for args in ((x, W), (X, w), (x, w)):
+        like = fastconv.conv2d(*(a.astype("f4", order="C") for a in args), B)
+        np.testing.assert_allclose(fastconv.conv2d(*args, B), like, rtol=0, atol=1e-4)
+    out = in_form(np.zeros_like(expected), form)
+    if out.flags.writeable and form != "broadcast":
+        assert fastconv.conv2d(X, W, B, out=out) is out
+        np.testing.assert_allclose(out, expected, rtol=0, atol=1e-4)
+    elif form == "read-only":
+        fastconv.conv2d(X, W, B, out=np.empty_like(expected))
+        with pytest.raises(ValueError, match="read-only"):
+            fastconv.conv2d(X, W, B, out=out)
+
+
+@pytest.mark.parametrize("good, bad, error", [
+    ({"stride": 1}, {"stride": True}, TypeError),
+    ({"stride": 1}, {"stride": 1.0}, TypeError),
+    ({"padding": (1, 1)}, {"padding": (1.0, 1)}, TypeError),
+    ({"padding": (1, 1)}, {"padding": (True, 1)}, TypeError),
+    ({"activation": ("clamp", 0, 1)}, {"activation": ("clamp", 2, 1)}, ValueError),
+    ({"threads": 1}, {"threads": 0}, ValueError),
+    ({"method": "direct"}, {"method": "nope"}, ValueError),
+])  # fmt: skip
+def test_what_was_refused_stays_refused(good: Any, bad: Any, error: Any) -> None:
+    for _ in range(2):
+        fastconv.conv2d(X, W, **good)
+        with pytest.raises(error):
+            fastconv.conv2d(X, W, **bad)
+    with pytest.raises(TypeError, match="one dtype"):
+        fastconv.conv2d(X, W.astype("f8"), **good)
+    with pytest.raises(TypeError, match="mask"):
+        fastconv.conv2d(np.ma.array(X), W, **good)
+    with pytest.raises(ValueError):
+        fastconv.conv2d(X, W[:, :3].copy(), **good)
+
+
+def test_out_that_overlaps() -> None:
+    w = RNG.standard_normal((4, 4, 3, 3)).astype("f4")
+    expected = fastconv.conv2d(X, w, padding=1)
+    fastconv.conv2d(X, w, padding=1, out=np.empty_like(X))
+    x = X.copy()
+    assert fastconv.conv2d(x, w, padding=1, out=x) is x
+    np.testing.assert_array_equal(x, expected)
+    # a plan's bias, which is no argument of its calls
+    memory = RNG.standard_normal(4 + X.size).astype("f4")
+    bias = memory[:4]
+    plan = fastconv.plan(fastconv.conv2d, X, w, padding=1, bias=bias)
+    right = plan(X)
+    y = memory[: X.size].reshape(X.shape)
+    np.testing.assert_array_equal(plan(X, out=y), right)
+
+
+def test_a_plan_with_an_out_of_its_own() -> None:
+    out = np.empty((2, 6, 7, 8), "f4")
+    plan = fastconv.plan(fastconv.conv2d, X, W, out=out)
+    for _ in range(3):
+        out[...] = 0
+        assert plan(X) is out and out.any()
+    assert plan(X, out=np.empty_like(out)) is not out
+
+
+def test_a_plan_whose_data_are_what_the_engine_calls_kernel() -> None:
+    plan = fastconv.plan(fastconv.convolve, np.ones(7), np.arange(30.0), mode="valid")
+    for scale in (1, 2, 3):
+        np.testing.assert_array_equal(plan(np.full(7, float(scale))), scale * plan(np.ones(7)))
+
+
+def test_one_array_twice() -> None:
+    a = RNG.standard_normal(20)
+    both = fastconv.convolve(a, a)
+    b = RNG.standard_normal(20)
+    np.testing.assert_allclose(fastconv.convolve(a, b), np.convolve(a, b), atol=1e-12)
+    np.testing.assert_allclose(fastconv.convolve(b, a), np.convolve(a, b), atol=1e-12)
+    np.testing.assert_allclose(both, np.convolve(a, a), atol=1e-12)
+
+
+def test_modes_of_tuning_and_forgetting() -> None:
+    fastconv.conv2d(X, W)
+    (first,) = known()
+    with fastconv.autotune("off"):
+        fastconv.conv2d(X, W)
+    assert len(known()) == 2 and known()[0] is first
+    _engine.forget_plans()
+    assert not known()
+
+
+def test_planning_passes_through() -> None:
+    """What is met already is still planned, listed and recorded."""
+    fastconv.conv2d(X, W)
+    fastconv.conv2d(X, W)
+    assert fastconv.plan(fastconv.conv2d, X, W).problems[0].prepared
+    assert {c.method for c in fastconv.candidates(fastconv.conv2d, X, W)} >= {"direct", "naive"}
+
+
+def test_the_number_of_calls_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastconv._direct.SIZE", 3)
+    for n in range(10, 20):
+        fastconv.convolve(np.ones(n), np.ones(3))
+        fastconv.convolve(np.ones(n), np.ones(3))
+    assert len(known()) == 3
+
+
+def test_from_many_threads() -> None:
+    jobs = [(RNG.standard_normal(30 + i % 3), RNG.standard_normal(5)) for i in range(8)]
+    wrong = []
+    begin = threading.Barrier(len(jobs))
+
+    def work(a: Array, b: Array) -> None:
+        begin.wait()
+        for _ in range(200):
+            if not np.allclose(fastconv.convolve(a, b), np.convolve(a, b)):
+                wrong.append(a.shape)
+
+    threads = [threading.Thread(target=work, args=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@given(a=st.data())
+def test_signatures_differ(a: st.DataObject) -> None:
+    """Equal keys mean equal types, values and kinds of arrays."""
+    simple = st.one_of(
+        st.none(), st.booleans(), st.integers(-2, 2), st.sampled_from([0.0, 1.0, 2.0, "1", ""]),
+        st.builds(np.zeros, st.lists(st.integers(0, 2), max_size=2).map(tuple),
+                  st.sampled_from(["f4", "f8", "i4"])),
+    )  # fmt: skip
+    value = st.one_of(simple, st.tuples(simple), st.tuples(simple, simple), st.just(()))
+
+    def text(v: Any) -> str:
+        if isinstance(v, tuple):
+            return f"({','.join(map(text, v))},)"
+        return f"{v.shape}{v.dtype}" if isinstance(v, np.ndarray) else repr(v)
+
+    calls = [
+        (tuple(a.draw(st.lists(value, max_size=3))), a.draw(st.dictionaries(
+            st.sampled_from(["p", "q"]), value, max_size=2))) for _ in range(2)
+    ]  # fmt: skip
+    texts = [(text(args), [(k, text(v)) for k, v in options.items()]) for args, options in calls]
+    keys = [core.signature(None, args, options) for args, options in calls]
+    assert None not in keys
+    assert (keys[0][0] == keys[1][0]) == (texts[0] == texts[1])  # type: ignore[index]
+
+
+def test_signatures_that_are_none() -> None:
+    for value in ([1], {}, np.float64(1), np.zeros(4)[::2], np.zeros(2, ">f4"), {1}, 1j):
+        assert core.signature(None, (value,), {}) is None
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "c8", "c16", "G"])
+def test_is_finite(dtype: str) -> None:
+    for form in FORMS:
+        for bad in (np.nan, np.inf, -np.inf):
+            a = RNG.standard_normal((3, 4, 5)).astype(dtype)
+            assert core.is_finite(in_form(a, form)), form
+            for place in ((0, 0, 0), (2, 3, 4), (1, 2, 0)):
+                b = a.copy()
+                b[place] = complex(1, bad) if dtype in ("c8", "c16", "G") else bad
+                shown = in_form(b, form)
+                assert core.is_finite(shown) == np.isfinite(shown).all(), form
+    assert core.is_finite(np.zeros((0, 3), dtype))

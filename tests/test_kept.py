@@ -1,0 +1,158 @@
+"""Packed weights that plain calls keep: never stale, never more memory than allowed."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastconv
+from fastconv import _direct, _kept
+from fastconv._kept import Kept
+
+RNG = np.random.default_rng(3)
+
+
+class Packer:
+    """Packs by copying, and counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, w: Any) -> tuple[str, Any]:
+        self.count += 1
+        return "packed", w.copy()
+
+
+def test_the_third_call_is_the_last_that_packs() -> None:
+    kept, pack, w = Kept(), Packer(), np.arange(99.0)
+    for _ in range(6):
+        _, packed = kept.packed("kind", w, pack, w)
+        np.testing.assert_array_equal(packed, w)
+    assert pack.count == 2
+
+
+def test_kinds_and_arrays_are_kept_apart() -> None:
+    kept, pack = Kept(), Packer()
+    pairs = [(kind, np.full(9, 10 * i)) for i, kind in enumerate("abab")]
+    for _ in range(4):
+        for kind, w in pairs:
+            np.testing.assert_array_equal(kept.packed(kind, w, pack, w)[1], w)
+    assert pack.count == 2 * len(pairs)
+
+
+@given(changes=st.lists(st.booleans(), max_size=40))
+def test_changed_weights_are_never_answered_with_old_ones(changes: list[bool]) -> None:
+    kept, pack, w = Kept(), Packer(), np.zeros(7)
+    for i, change in enumerate(changes):
+        w[i % 7] += change
+        np.testing.assert_array_equal(kept.packed("kind", w, pack, w)[1], w)
+
+
+def test_weights_that_change_all_the_time_are_soon_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, pack, w = Kept(), Packer(), np.zeros(9)
+    compared = []
+    same = _kept.core.same_bytes
+    monkeypatch.setattr(_kept.core, "same_bytes", lambda a, b: compared.append(0) or same(a, b))
+    for _ in range(4000):
+        w += 1
+        kept.packed("kind", w, pack, w)
+    assert len(compared) < 40
+
+
+def test_not_a_number_and_signed_zeros_are_bytes_like_others() -> None:
+    kept, pack = Kept(), Packer()
+    w = np.array([np.nan, 0.0])
+    for _ in range(4):
+        kept.packed("kind", w, pack, w)
+    assert pack.count == 2
+    w[1] = -0.0
+    assert np.signbit(kept.packed("kind", w, pack, w)[1][1])
+
+
+def test_memory_is_bounded_and_what_is_used_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kept, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(_kept, "STALE", 50)
+    kept, pack = Kept(), Packer()
+    network = [np.full(125, i, float) for i in range(20)]  # 2 KB each with its copy: 5 fit
+    for _ in range(8):
+        for w in network:
+            np.testing.assert_array_equal(kept.packed("kind", w, pack, w)[1], w)
+            assert kept._bytes <= 10_000
+    before = pack.count
+    for w in network:
+        kept.packed("kind", w, pack, w)
+    assert pack.count - before == len(network) - 5
+    other = np.full(125, 0.5)
+    for _ in range(200):  # by now nothing of the network has been used for long
+        kept.packed("kind", other, pack, other)
+    before = pack.count
+    kept.packed("kind", other, pack, other)
+    assert pack.count == before and kept._bytes <= 10_000
+
+
+def test_nothing_larger_than_all_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kept, "MOST_BYTES", 100)
+    kept, pack, w = Kept(), Packer(), np.zeros(99)
+    for _ in range(9):
+        kept.packed("kind", w, pack, w)
+    assert (pack.count, kept._bytes) == (9, 0)
+
+
+def test_arrays_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kept, "MOST_ARRAYS", 8)
+    kept, pack = Kept(), Packer()
+    arrays = [np.full(5, i) for i in range(30)]
+    for w in arrays * 3:
+        np.testing.assert_array_equal(kept.packed("kind", w, pack, w)[1], w)
+        assert len(kept._weights) <= 8
+    kept.clear()
+    assert (len(kept._weights), kept._bytes) == (0, 0)
+
+
+def test_spectra_and_lists_of_phases_are_counted() -> None:
+    x, w = RNG.standard_normal(5000), RNG.standard_normal(3000)
+    plan = fastconv.plan(fastconv.convolve, x, w, method="fft")
+    (step,) = plan._steps
+    assert _kept._bytes(step.packed) >= w.nbytes
+    assert _kept._bytes([("call", np.zeros(3)), [np.zeros(2)]]) == 40
+
+
+@pytest.mark.usefixtures("fresh_plans")
+def test_a_plain_call_sees_weights_written_in_place() -> None:
+    x = RNG.standard_normal((1, 8, 12, 13)).astype("f4")
+    w = RNG.standard_normal((16, 8, 3, 3)).astype("f4")
+    first = fastconv.conv2d(x, w)
+    for _ in range(5):
+        np.testing.assert_array_equal(fastconv.conv2d(x, w), first)
+    assert _direct.kept._bytes > 0
+    for _ in range(5):
+        w *= 2
+        first = first * 2
+        np.testing.assert_allclose(fastconv.conv2d(x, w), first, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("fresh_plans")
+def test_threads_that_share_weights() -> None:
+    x = RNG.standard_normal((1, 8, 12, 13)).astype("f4")
+    w = RNG.standard_normal((16, 8, 3, 3)).astype("f4")
+    expected = fastconv.conv2d(x, w)
+    wrong = []
+
+    def work() -> None:
+        for _ in range(50):
+            if not (fastconv.conv2d(x, w) == expected).all():
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
