@@ -264,13 +264,14 @@ def line(row: Row, mode: str) -> str:
     mine = "".join(f"{_number(row.seconds.get(m)):>9}" for m in MODES)
     ratio = row.ratio(mode)
     shown = "-" if ratio is None else f"{ratio:.2f}"
-    limits = f"{row.share('fma', mode):>7.0%}{row.share('copy', mode):>7.0%}"
+    shares = (row.share(limit, mode) for limit in ("fma", "copy"))
+    limits = "".join(f"{'-' if math.isnan(share) else f'{share:.0%}':>7}" for share in shares)
     rated = f"{row.best() or '-':11}{shown:>6}{limits}"
     return f"{row.name:32}{mine}{columns}  {rated}  {row.method}"
 
 
 def summary(rows: Sequence[Row], mode: str) -> list[str]:
-    """Geometric means of the ratios by family, and of all layers, with the least of each."""
+    """Geometric means of the ratios by family, and what the plain call costs more than a plan."""
     groups = [(f, [r for r in rows if r.family == f]) for fs in FAMILIES.values() for f in fs]
     groups.insert(4, ("all layers", [r for r in rows if r.kind == "layer"]))
     lines = []
@@ -284,6 +285,15 @@ def summary(rows: Sequence[Row], mode: str) -> list[str]:
                 f"{name:22} ratio {mean:5.2f} (geometric mean of {len(found)}), least"
                 f" {found[0][0]:.2f} {found[0][1]}, below 1: {behind}"
             )
+    both = [r for r in rows if set(MODES) <= r.seconds.keys()]
+    if both:
+        extra = sorted((r.seconds["call"] / r.seconds["plan"], r.name) for r in both)
+        mean = math.exp(sum(math.log(times) for times, _ in extra) / len(extra))
+        behind = sum(times > 1.1 for times, _ in extra)
+        lines.append(
+            f"{'call / plan':22}       {mean:5.2f} (geometric mean of {len(extra)}), most"
+            f" {extra[-1][0]:.2f} {extra[-1][1]}, above 1.1: {behind}"
+        )
     return lines
 
 

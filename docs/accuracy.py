@@ -37,6 +37,7 @@ TILES = (
     *(f"conv2d f32 n1 c{c} h48 w48 k8 r3 s3 p1" for c in (1, 4, 16, 64)),
     *(f"conv2d f32 n1 c{c} h12 w12 k8 r3 s3 p1" for c in (256, 1024)),
     *(f"conv2d f32 n1 c{c} h48 w48 k8 r5 s5 p2" for c in (1, 64)),
+    "conv2d f32 n1 c1 h48 w48 k8 r2 s2",
     *(f"conv1d f32 n1 c{c} w2000 k8 s3 p1" for c in (1, 64)),
     *(f"conv1d f32 n1 c{c} w2000 k8 s5 p2" for c in (1, 64)),
 )
@@ -172,7 +173,7 @@ def largest(problem: Problem, name: str, config: Config, kind: str) -> tuple[flo
 
 
 def label(name: str, config: Config) -> str:
-    return f"winograd {config['m']}" if name == "winograd" else name
+    return f"winograd m={config['m']}" if name == "winograd" else name
 
 
 def measure() -> list[tuple[str, str, float, dict[str, float], float]]:

@@ -41,6 +41,7 @@ class Run(NamedTuple):
     residual: Array | None
     activation: Activation | None
     y: Array
+    by_values: bool  # whether the choice of the plan looked at the kernel's values
 
 
 #: Where `run` notes what it does, while a call is watched.
@@ -88,7 +89,7 @@ class Direct:
         def part(a: Array | None) -> Part | None:
             return None if a is None else Part.of(a, inputs)
 
-        need(run.plan.is_plain and not run.plan.is_empty)
+        need(run.plan.is_plain and not run.plan.is_empty and not run.by_values)
         need(type(result) is np.ndarray and has_out == (bool(arrays) and result is arrays[-1]))
         # of arrays that share memory, `Part.of` could not tell which was meant
         pairs = itertools.combinations([result, *inputs], 2)

@@ -135,17 +135,18 @@ def run(
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
+    rank = None
     replay = _replay.get()
     planned = next(replay, None) if replay is not None else None
     if planned is not None and planned.key == key:
         choice, packed = planned.choice, planned.packed
     else:
         packed = None
+        rank = _rank(x, w, dtype, method)
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
-            recorder is not None or kernel_repeats, method, config, workspace_limit,
-            _rank(x, w, dtype, method),
+            recorder is not None or kernel_repeats, method, config, workspace_limit, rank or 0,
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -169,7 +170,8 @@ def run(
     runs = _direct.watched.get()
     if runs is not None:
         prepared = None if planned is None else packed
-        runs.append(_direct.Run(step, prepared, x, w, bias, residual, activation, y))
+        by_values = rank is not None
+        runs.append(_direct.Run(step, prepared, x, w, bias, residual, activation, y, by_values))
     return y
 
 
@@ -253,21 +255,6 @@ def _problem(
     )  # fmt: skip
 
 
-#: Products from which it pays to look whether a kernel is an outer product: 2 to 10 us.
-_WORTH_A_LOOK = 1 << 18
-
-
-def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int:
-    """1 when w is seen to be an outer product of vectors, one an axis, in the dtype computed in."""
-    if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
-        return 0
-    small = x.size * math.prod(w.shape[2:]) < _WORTH_A_LOOK and "separable" not in method
-    if small or sum(r > 1 for r in w.shape[2:]) < 2:
-        return 0
-    compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
-    return int(compute == w.dtype and w.flags.aligned and core.is_rank_one(w))
-
-
 def met_before(function: _F) -> _F:
     """Decorator: take the short way where one is known (`_direct.py`).
 
@@ -282,6 +269,24 @@ def met_before(function: _F) -> _F:
         return _directs.call(function, (function, _planner.mode()), args, options)
 
     return call  # type: ignore[return-value]
+
+
+#: Products from which it pays to look whether a kernel is an outer product: 2 to 10 us.
+_WORTH_A_LOOK = 1 << 18
+
+
+def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int | None:
+    """1 when w is seen to be an outer product of vectors, one an axis, in the dtype computed in.
+
+    None where nobody looked: then the choice does not depend on w's values.
+    """
+    if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
+        return None
+    small = x.size * math.prod(w.shape[2:]) < _WORTH_A_LOOK and "separable" not in method
+    if small or sum(r > 1 for r in w.shape[2:]) < 2:
+        return None
+    compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
+    return int(compute == w.dtype and w.flags.aligned and core.is_rank_one(w))
 
 
 # ---- preparing calls -----------------------------------------------------------------------------

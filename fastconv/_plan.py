@@ -35,11 +35,11 @@ class Plan(abc.ABC):
         stored = solver.reads_stored(problem)
         self._x_dtype = numpy_dtype(problem.x_dtype) if stored else self._dtype
         self._fuses = problem.accumulator in FUSED
-        stored = solver.writes_stored(problem)
-        self._y_dtype = numpy_dtype(problem.y_dtype) if stored else self._dtype
         #: Whether arrays that are stored in any way but odd bytes are handed on as they are.
         self.is_plain = problem.x_dtype == problem.w_dtype == problem.y_dtype == problem.accumulator
         self.is_plain = self.is_plain and self._fuses
+        stored = solver.writes_stored(problem)
+        self._y_dtype = numpy_dtype(problem.y_dtype) if stored else self._dtype
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 

@@ -155,7 +155,8 @@ def test_the_script(measured: tuple[pathlib.Path, str]) -> None:
         if row["kind"] != "layer":  # SciPy is always there
             assert len(row["seconds"]) > 2
     assert found["ceilings"]["flops"]["float32"] > 1e8
-    assert text.splitlines()[-1].startswith("images") and "ratio" in text.splitlines()[-1]
+    *_, images, calls = text.splitlines()
+    assert images.startswith("images") and " ratio " in images and calls.startswith("call / plan")
 
 
 def test_the_report(measured: tuple[pathlib.Path, str]) -> None:

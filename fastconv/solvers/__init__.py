@@ -14,7 +14,7 @@ from fastconv.solvers.separable import Separable
 from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Direct(), Separable(), ImplicitGemm(), Im2col(), Winograd(), Fft(), OverlapSave(),
+    Depthwise(), Direct(), ImplicitGemm(), Separable(), Im2col(), Winograd(), Fft(), OverlapSave(),
     Naive(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -15,7 +15,7 @@ from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
 #: Measured GFLOP/s of one core (EPYC 9004) in full tiles of float32; float64 has half.
-_GFLOPS = {"avx512": 106, "avx2": 100, "neon": 45, "baseline": 24}
+_GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}
 
 #: Bytes of a vector, pixels of a tile (kernels/implicit_gemm.c).
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
@@ -44,25 +44,49 @@ class ImplicitGemm(Polyphase):
         ]
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        isa = str(config["isa"])
+        isa, across = str(config["isa"]), bool(config["across"])
         parts = 2 if problem.is_complex else 1
         size = problem.itemsize // parts
         lanes = _VECTOR_BYTES.get(isa, 16) // size
         filters = parts * problem.filters // problem.groups
         padded = -(-filters // lanes) * lanes
         taps = parts * problem.taps
-        pixels = problem.batch * math.prod(problem.out) * problem.groups
-        seconds = 2 * pixels * padded * taps / (_GFLOPS[isa] * 1e9 * 4 / size)
+        tiles, pixels, copied = _tiles(problem, isa, across)
+        # a tap of a tile loads 2 vectors of weights and a pointer: the time of about half a pixel
+        work = 2 * tiles * (pixels + 0.5) * padded * taps / (_GFLOPS[isa] * 1e9 * 4 / size)
+        # tables: a pointer, or a copy of a row, which is slow where x is not dense
+        slow = parts > 1 or problem.stride[-1] > 1 or problem.layout != "NC*"
+        work += tiles * (taps * (0.4e-9 + copied * (1e-9 * pixels if slow else 2e-9)) + 60e-9)
+        if across:
+            work += problem.batch * problem.channels * math.prod(problem.size) * 0.5e-9
+        work += tiles * pixels * padded * (0.3e-9 if problem.layout == "NC*" else 0.15e-9)
+        # weights that L2 does not hold come from L3 at 30 GB/s, once a block of tiles
+        weights = padded * taps * size
+        if weights > machine.l2 // 2:
+            kept = (padded + taps) * size * _PIXELS.get(isa, 6)
+            work += weights / 30e9 * max(1.0, tiles * kept / int(config["block_bytes"]))
         threads = min(useful_threads(problem), machine.cores)
-        return 2e-6 + seconds / threads
+        pack = 0.0
+        if not problem.prepared:
+            pack = (
+                math.prod(problem.w_shape) * parts * (2e-9 if problem.flip or parts > 1 else 0.7e-9)
+            )
+        return 2.5e-6 + work * problem.groups / threads + pack + (4e-6 if threads > 1 else 0.0)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "implicit_gemm", str(config["isa"]), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        taps = problem.taps * (2 if problem.is_complex else 1)
-        block = max(1, min(taps, int(config["taps"])))
-        return (block + 2 * math.ceil(taps / block)) * epsilon(problem) / 2
+        # blocks of whole channels where several fit, as in plan_taps of the driver
+        kernel, most = math.prod(problem.kernel), int(config["taps"])
+        channels = problem.channels // problem.groups * (2 if problem.is_complex else 1)
+        if kernel <= most:
+            blocks = -(-channels // (most // kernel))
+            block = -(-channels // blocks) * kernel
+        else:
+            rows = -(-kernel // most)
+            blocks, block = channels * rows, -(-kernel // rows)
+        return (block + blocks) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return DriverPlan(problem, self, config, "implicit_gemm", _values(config))
@@ -70,3 +94,21 @@ class ImplicitGemm(Polyphase):
 
 def _values(config: Config) -> tuple[int, ...]:
     return int(config["block_bytes"]), int(config["taps"]), int(config["across"])
+
+
+def _tiles(problem: Problem, isa: str, across: bool) -> tuple[int, float, float]:
+    """Tiles of a group, pixels of each, and the share of their taps that must be copied."""
+    most, outputs = _PIXELS.get(isa, 6), math.prod(problem.out)
+    if across:
+        sets = -(-problem.batch // most)
+        return sets * outputs, problem.batch / sets, 0.0
+    row = problem.out[-1]
+    of_row = -(-row // most)
+    padded = any(problem.padding[-1])
+    if row * 9 >= of_row * most * 7:
+        # the first and the last tile of a row meet padding, under all taps of a row but one
+        share = min(1.0, 2 / of_row) * (1 - 1 / problem.kernel[-1]) / 2 if padded else 0.0
+        return problem.batch * outputs // row * of_row, row / of_row, min(1.0, share * 2 / 1.5)
+    tiles = -(-problem.batch * outputs // most)
+    plain = set(problem.kernel) == set(problem.stride) == {1} and not padded
+    return tiles, problem.batch * outputs / tiles, 0.0 if plain else 1.0

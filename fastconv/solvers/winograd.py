@@ -139,7 +139,7 @@ class Winograd(Polyphase):
             taps = math.prod(problem.kernel) * channels / depths
             filters_packed = problem.filters * depths
             seconds += filters_packed * ((0.6 * taps + 0.3 * points) * 1e-9)
-            seconds += problem.groups * weights / 30e9
+            seconds += (problem.groups * weights + filters_packed * taps * size) / 12e9
         return seconds
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:

@@ -139,8 +139,8 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
         s->panel_bytes = s->tile_block * s->block_taps * s->panel_row * s->bytes;
     }
     const int64_t kept = s->block_taps < s->taps ? fc_min(s->part_filters, s->padded) : 2 * lanes;
-    const int64_t pointers = s->tile_block * (s->block_taps + 1) + s->channel_block;
-    s->pointer_bytes = fc_round_up(pointers * (int64_t)sizeof(void *), FC_ALIGN);
+    const int64_t pointers = s->tile_block * (s->block_taps + 3) + s->channel_block;
+    s->pointer_bytes = fc_round_up(pointers * 8, FC_ALIGN);
     s->panel_bytes = fc_round_up(s->panel_bytes, FC_ALIGN);
     s->sum_bytes = fc_round_up(s->tile_block * most * kept * s->bytes, FC_ALIGN);
     s->slot_bytes = s->pointer_bytes + s->panel_bytes + s->sum_bytes;
@@ -486,19 +486,30 @@ static void point_planes(const job *j, const tap_block *b, tile t, const void **
     const geometry *s = j->s;
     const fc_problem *p = s->p;
     const int64_t row = s->panel_row * s->bytes, plane = fc_volume(p->in, p->dims) * row;
+    const int64_t last = p->dims - 1, l = p->dilation[last];
     int64_t o[FC_DIMS], r[FC_DIMS];
     unravel(p, t.output, o);
     first_tap(p, b->tap, r);
-    for (int64_t tap = 0; tap < b->taps; tap++, next_tap(p, r)) {
+    for (int64_t tap = 0, count; tap < b->taps; tap += count) { /* a row of the kernel, or part of one */
+        count = fc_min(b->taps - tap, p->ker[last] - r[last]);
         int64_t at = 0, inside = 1;
-        for (int64_t d = 0; d < p->dims; d++) {
+        for (int64_t d = 0; d < last; d++) {
             const int64_t place = source(p, d, o[d] * p->stride[d] + r[d] * p->dilation[d]);
             inside &= place >= 0;
             at = at * p->in[d] + place;
         }
-        for (int64_t c = 0; c < b->channels; c++)
-            pointers[c * b->taps + tap] =
-                inside ? planes + c * plane + at * row : value_of(j, b->channel + c);
+        const int64_t first = o[last] * p->stride[last] + r[last] * l - p->pad[last];
+        for (int64_t c = 0; c < b->channels; c++) {
+            const void **const to = pointers + c * b->taps + tap, *const beyond = value_of(j, b->channel + c);
+            const char *const from = planes + c * plane + at * p->in[last] * row;
+            for (int64_t i = 0, place = first; i < count; i++, place += l) {
+                const int64_t own = place >= 0 && place < p->in[last];
+                const int64_t there = own ? place : fc_source(p, last, place + p->pad[last]);
+                to[i] = inside && there >= 0 ? from + there * row : beyond;
+            }
+        }
+        r[last] += count - 1;
+        next_tap(p, r);
     }
 }
 
@@ -521,7 +532,8 @@ static void store_run(const job *j, const char *sums, int64_t width, int64_t pix
     else
         scatter_f64(sums, width, pixels, filters, y, step, p->y_k * parts, parts);
     for (int64_t f = 0; f < filters; f++)
-        fc_finish(p, j->kernels, j->epilogue, j->y, at + f / parts * p->y_k * parts + f % parts, pixels, step);
+        fc_finish(p, j->kernels, j->epilogue, j->y, at + f / parts * p->y_k * parts + f % parts, pixels,
+                  step);
 }
 
 /* Stores the sums of `width` filters from k of tiles [first, end). */
@@ -556,14 +568,27 @@ static void store(const job *j, const char *sums, int64_t width, int64_t first, 
     }
 }
 
-/* A unit's tiles [first, end), filters [from, to) of its group, and where its pointers, the steps that go
- * with them, panels and sums are. */
+/* What goes with a tile's table: the step between its pixels, and the taps [first, first + taps) of a
+ * block that are not all padding. */
+typedef struct {
+    int64_t step, first, taps;
+} extent;
+
+/* A unit's tiles [first, end), filters [from, to) of its group, and where its pointers, extents, panels and
+ * sums are. */
 typedef struct {
     int64_t g, first, end, from, to;
     const void **pointers;
-    int64_t *steps;
+    extent *extents;
     char *panels, *sums;
 } unit;
+
+/* Leaves out taps on padding at either end of a table. */
+static void trim(const job *j, const void *const *pointers, extent *e)
+{
+    while (e->taps && pointers[e->first] == j->value) e->first++, e->taps--;
+    while (e->taps && pointers[e->first + e->taps - 1] == j->value) e->taps--;
+}
 
 /* Tables of pointers of all tiles. */
 static void prepare(const job *j, const unit *u, const tap_block *b)
@@ -579,10 +604,10 @@ static void prepare(const job *j, const unit *u, const tap_block *b)
         if (s->across) {
             if (at % set == 0 && b->tap == 0) fill_planes(j, b, &t, own);
             point_planes(j, b, t, pointers, own);
-            u->steps[at] = 1;
-        } else {
-            u->steps[at] = point(j, b, t, pointers, own);
         }
+        extent *const e = &u->extents[at];
+        *e = (extent){s->across ? 1 : point(j, b, t, pointers, own), 0, b->channels * b->taps};
+        if (s->p->boundary == FC_ZEROS) trim(j, pointers, e);
     }
 }
 
@@ -598,8 +623,10 @@ static void multiply(const job *j, const unit *u, const tap_block *b, int64_t k,
         const tile t = tile_at(s, i);
         const int64_t at = i - u->first, pixel = s->across ? at * s->kernels->pixels : t.first - first;
         char *const y = sums + pixel * width * s->bytes;
-        s->kernels->tile[vectors - 1][t.count - 1](b->channels * b->taps, u->pointers + at * s->block_taps,
-                                                   u->steps[at], w, begun ? y : bias, begun ? width : 0, y);
+        const extent e = u->extents[at];
+        s->kernels->tile[vectors - 1][t.count - 1](
+            e.taps, u->pointers + at * s->block_taps + e.first, e.step, w + e.first * width * s->bytes,
+            begun ? y : bias, begun ? width : 0, y);
     }
 }
 
@@ -609,13 +636,13 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     const geometry *s = j->s;
     const int64_t part = index % s->filter_parts, place = index / s->filter_parts;
     const int64_t first = place % s->blocks * s->tile_block, from = part * s->part_filters;
-    char *const workspace = j->workspace + slot * s->slot_bytes;
+    char *const workspace = j->workspace + slot * s->slot_bytes, *panels = workspace + s->pointer_bytes;
     const unit u = {place / s->blocks, first, fc_min(s->tiles, first + s->tile_block), from,
                     fc_min(s->padded, from + s->part_filters), (const void **)workspace,
-                    (int64_t *)workspace + s->tile_block * s->block_taps, workspace + s->pointer_bytes,
-                    workspace + s->pointer_bytes + s->panel_bytes};
+                    (extent *)(workspace + s->tile_block * s->block_taps * 8), panels,
+                    panels + s->panel_bytes};
     const fc_problem *p = s->p;
-    const char **const base = (const char **)(u.steps + s->tile_block);
+    const char **const base = (const char **)(u.extents + s->tile_block);
     const int64_t pixels = s->tile_block * s->kernels->pixels;
     for (int64_t c = 0; c < s->channels; c += s->channel_block)
         for (int64_t tap = 0; tap < s->kernel; tap += s->kernel_block) {
@@ -627,11 +654,12 @@ static void run_unit(void *context, int64_t index, int64_t slot)
             }
             const int64_t taps = b.channels * b.taps, before = c * s->kernel + b.channels * tap;
             const int last = c + b.channels == s->channels && tap + b.taps == s->kernel;
+            const int begun = before > 0;
             const char *const w = j->packed + (u.g * s->taps + before) * s->padded * s->bytes;
             prepare(j, &u, &b);
             for (int64_t k = u.from, width; k < u.to; k += width) {
                 width = fc_min(2 * s->kernels->lanes, u.to - k);
-                char *const sums = s->block_taps < s->taps ? u.sums + pixels * (k - u.from) * s->bytes : u.sums;
+                char *const sums = u.sums + (last && !begun ? 0 : pixels * (k - u.from) * s->bytes);
                 multiply(j, &u, &b, k, width, w + k * taps * s->bytes, sums);
                 if (last) store(j, sums, width, u.first, u.end, u.g, k);
             }
