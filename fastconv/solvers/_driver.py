@@ -49,7 +49,7 @@ class DriverPlan(Plan):
         if call is self._call:
             call.run(x, weights, epilogue, y)
             return
-        if x.dtype != self._dtype:  # naive reads and writes no stored dtypes
+        if x.dtype != self._dtype:  # others read and write no stored dtypes
             x = x.astype(self._dtype)
         wide = y if y.dtype == self._dtype else np.empty(y.shape, self._dtype)
         call.run(x, weights, epilogue, wide)

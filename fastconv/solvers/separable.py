@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastconv._accuracy import epsilon
+import numpy as np
+
+from fastconv._accuracy import SUM_BLOCK, epsilon
 from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
@@ -26,13 +28,19 @@ _GFLOPS = {"avx512": 75, "avx2": 60, "neon": 30, "baseline": 20}
 
 
 class SeparablePlan(DriverPlan):
-    """Weights that turn out not to be outer products go to the naive driver."""
+    """Weights that turn out not to be outer products go to the direct driver."""
+
+    def __init__(self, problem: Problem, solver: Solver, config: Config, machine: Machine) -> None:
+        super().__init__(problem, solver, config, "separable", _values(config))
+        self._dense: core.Call | None = None
+        if len(_axes(problem)) > 1:
+            values = (machine.l2 // 2, SUM_BLOCK, 64)
+            threads = useful_threads(problem)
+            self._dense = core.Call("direct", str(config["isa"]), problem, values, threads)
 
     def pack(self, w: Array) -> Any:
-        if len(_axes(self.problem)) > 1 and not core.is_rank_one(w):
-            naive = self._naive
-            assert naive is not None
-            return naive, naive.pack(w)
+        if self._dense is not None and not core.is_rank_one(w) and np.isfinite(w).all():
+            return self._dense, self._dense.pack(w)
         return super().pack(w)
 
 
@@ -106,7 +114,7 @@ class Separable(Solver):
         return (taps / 2 + (2 * len(axes) if len(axes) > 1 else 0)) * epsilon(problem)
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
-        return SeparablePlan(problem, self, config, "separable", _values(config))
+        return SeparablePlan(problem, self, config, machine)
 
 
 def _stored(problem: Problem, dtype: str) -> bool:
