@@ -73,12 +73,13 @@ class Plan(abc.ABC):
         ``y = activation(conv + bias + residual)``; residual is of y's shape and may be y.
         With `flush` subnormal numbers count as zeros.
         """
-        if flush and not core.flushes():
-            core.flush(True)
+        if flush:
+            before = core.flushes()
+            core.flush(1)
             try:
                 self(x, packed, bias, y, residual, activation)
             finally:
-                core.flush(False)
+                core.flush(before)
             return
         own = y.dtype == self._dtype and y.flags.aligned and _whole_strides(y)
         to = y if own else np.empty(self.y_shape, self._dtype)
