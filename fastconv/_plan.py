@@ -76,12 +76,13 @@ class Plan(abc.ABC):
         ``y = activation(conv + bias + residual)``; residual is of y's shape and may be y.
         With `flush` subnormal numbers count as zeros.
         """
-        if flush and not core.flushes():
-            core.flush(True)
+        if flush:
+            before = core.flushes()
+            core.flush(1)
             try:
                 self(x, packed, bias, y, residual, activation)
             finally:
-                core.flush(False)
+                core.flush(before)
             return
         if self._y_dtype != self._dtype and (residual is not None or activation is not None):
             raise TypeError(f"expected results in {self._dtype} for a residual or an activation")

@@ -257,7 +257,7 @@ FAULTS = (
     Fault("threads: workers keep subnormal numbers", "_ext/drivers/parallel.c",
           "fc_flush(work_flushes);", "", (REPRODUCIBLE,)),
     Fault("threads: the flushing mode stays", "_plan.py",
-          "core.flush(False)", "pass", (REPRODUCIBLE,)),
+          "core.flush(before)", "pass", (REPRODUCIBLE,)),
     Fault("threads: deterministic tiles depend on threads", "solvers/im2col.py",
           "parts = _PARTS if problem.deterministic else 0", "parts = 0", (REPRODUCIBLE,)),
     Fault("threads: a deterministic choice depends on threads", "_planner.py",

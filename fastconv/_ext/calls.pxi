@@ -153,10 +153,10 @@ cdef bint _is_finite_f64(const uint64_t *bits, int64_t count) noexcept:
 
 
 def flushes():
-    """Whether this thread takes subnormal numbers for zeros."""
-    return bool(fc_flushes())
+    """This thread's mode for subnormal numbers, to be given back to `flush`; 0: they keep their value."""
+    return fc_flushes()
 
 
-def flush(bint on):
-    """Let this thread take subnormal numbers for zeros, or not."""
-    fc_flush(on)
+def flush(int mode):
+    """Set this thread's mode: 1 takes subnormal numbers for zeros."""
+    fc_flush(mode)

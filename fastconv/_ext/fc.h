@@ -103,10 +103,11 @@ const fc_driver *fc_find_driver(const char *name);
 void fc_parallel(int64_t count, int64_t threads, void (*work)(void *, int64_t, int64_t),
                  void *context);
 
-/* Whether this thread takes subnormal numbers for zeros, reading and writing (FTZ and DAZ of x86, FZ of
- * aarch64); fc_parallel's workers do as its caller does. */
+/* This thread's mode for subnormal numbers, 0 when they keep their value, and setting it: 1 takes them
+ * for zeros, reading and writing (FTZ and DAZ of x86, FZ of aarch64). fc_parallel's workers take over
+ * their caller's. */
 int fc_flushes(void);
-void fc_flush(int on);
+void fc_flush(int mode);
 
 /* ---- geometry shared by drivers --------------------------------------------------------------*/
 

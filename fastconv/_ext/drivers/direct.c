@@ -278,17 +278,16 @@ static void run_rows(const job *j, const fc_tile *tile, int64_t n, int64_t g, in
         taps_inside(s, start + position, nr, &first, &end);
         for (int64_t block = from; block < to; block += s->row_block) {
             const int64_t rows = fc_min(s->row_block, to - block);
-            /* at least one call, of no taps if need be: it is what sets the sums; blocks begin at the same
-             * taps wherever the tile does, so that threads do not change a bit */
-            int64_t tap = first, taps;
-            do {
-                taps = fc_min(s->tap_block - tap % s->tap_block, end - tap);
+            /* at least one call, of no taps if need be: it is what sets the sums */
+            for (int64_t tap = first, next; tap == first || tap < end; tap = next) {
+                next = (tap / s->tap_block + 1) * s->tap_block; /* the same blocks in every tile */
+                const int64_t taps = fc_min(next, end) - tap;
                 for (int64_t row = 0; row < rows; row += mr) {
                     const char *const w =
                         j->packed + ((g * s->rows + block + row) * s->taps + tap * mr) * s->bytes;
                     tile->run(taps, j->offsets + tap, x, w, sums + row * nr * s->bytes, nr, tap > first);
                 }
-            } while ((tap += taps) < end);
+            }
             for (int64_t row = 0; row < rows; row++) {
                 const int64_t k = g * s->rows + block + row;
                 const char *bias = j->epilogue->bias;

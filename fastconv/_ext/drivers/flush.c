@@ -6,9 +6,13 @@
 
 enum { FLUSH = 0x8040 }; /* FTZ and DAZ: results and operands */
 
-int fc_flushes(void) { return (_mm_getcsr() & FLUSH) == FLUSH; }
+int fc_flushes(void) { return (int)_mm_getcsr() & FLUSH; }
 
-void fc_flush(int on) { _mm_setcsr(on ? _mm_getcsr() | FLUSH : _mm_getcsr() & ~(unsigned)FLUSH); }
+void fc_flush(int mode)
+{
+    const unsigned bits = mode == 1 ? FLUSH : (unsigned)mode & FLUSH;
+    _mm_setcsr((_mm_getcsr() & ~(unsigned)FLUSH) | bits);
+}
 
 #elif defined(__aarch64__)
 static const uint64_t FLUSH = 1 << 24; /* FZ */
@@ -22,13 +26,13 @@ static uint64_t control(void)
 
 int fc_flushes(void) { return (control() & FLUSH) != 0; }
 
-void fc_flush(int on)
+void fc_flush(int mode)
 {
-    __asm__ volatile("msr fpcr, %0" : : "r"(on ? control() | FLUSH : control() & ~FLUSH));
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode ? control() | FLUSH : control() & ~FLUSH));
 }
 
 #else
 int fc_flushes(void) { return 0; }
 
-void fc_flush(int on) { (void)on; }
+void fc_flush(int mode) { (void)mode; }
 #endif
