@@ -60,7 +60,7 @@ NETWORKS = (
     "conv2d f32 n1 c40 h8 w9 k26 r3 s7 p1,3 u1,2",
     "conv2d f32 n1 c2 h19 w23 k3 r3 s3 p5 l5 nearest",
     "conv2d f32 n1 c4 h12 w50 k3 r3 s5 p1:2,2 wrap",
-    "conv3d f32 n2 c2 d5 h6 w7 k4 t3 r3 s3 p1 u2,1,1 g2",
+    "conv3d f32 n2 c2 d5 h6 w7 k4 t3 r3 s3 g2 p1 u2,1,1",
     "conv3d f64 n1 c3 d4 h5 w12 k4 t5 r3 s2 p1 l1,2,1 reflect",
     # tiles of pixels along rows, across their ends, across images; one and two vectors of filters
     "conv2d f32 n3 c5 h7 w7 k48 r3 s3 p1",
@@ -68,7 +68,7 @@ NETWORKS = (
     "conv2d f32 n1 c4 h9 w31 k16 r3 s3 p4 u5",
     "conv2d f32 n29 c4 h6 w6 k20 r3 s3 p1",
     "conv2d f32 n17 c2 h28 w28 k40 r28 s28 p1 strided",  # the gradient of weights
-    "conv2d f64 n9 c3 h11 w12 k17 r9 s10 p2,0 u2,1 l1,1",
+    "conv2d f64 n9 c3 h11 w12 k17 r9 s10 p2,0 u2,1",
     "conv2d c64 n8 c3 h5 w4 k9 r3 s3 p1",
     "conv2d f32 n1 c20 h9 w31 k40 r3 s3 p1 u2 N*C",
     "conv2d f32 n2 c30 h6 w15 k36 r1 s1 N*C",

@@ -900,7 +900,8 @@ def test_signature_is_scipys(name: str) -> None:
     for p in shared:
         assert (p.kind, p.default) == (theirs[p.name].kind, theirs[p.name].default)
     extra = set(ours) - set(theirs)
-    assert extra <= {"method", "config", "accuracy", "threads", "workspace_limit"}
+    assert extra <= {"method", "config", "accuracy", "threads", "workspace_limit",
+                     "flush_denormals", "deterministic"}  # fmt: skip
     assert all(ours[p].kind is inspect.Parameter.KEYWORD_ONLY for p in extra)
 
 

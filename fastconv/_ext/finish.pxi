@@ -1,0 +1,41 @@
+"""Part of core.pyx: what becomes of finished sums, of a driver's call and of any array."""
+
+
+cdef void _set_epilogue(fc_epilogue *e, bias, residual, activation):
+    """`activation` is (place in ACTIVATIONS, low, high) or None."""
+    memset(e, 0, sizeof(fc_epilogue))
+    if bias is not None:
+        e.bias = cnp.PyArray_DATA(<cnp.ndarray>bias)
+    if residual is not None:
+        e.residual = cnp.PyArray_DATA(<cnp.ndarray>residual)
+    if activation is not None:
+        e.activation = <fc_activation><int>activation[0]
+        e.low = activation[1]
+        e.high = activation[2]
+
+
+def finish(cnp.ndarray y, residual, activation, str isa=None):
+    """y = activation(y + residual) in place; both of the same strides, whatever these are."""
+    cdef fc_problem p
+    cdef fc_epilogue epilogue
+    cdef const fc_kernels *kernels = _kernels(isa or _isa)
+    cdef int64_t parts = 2 if y.dtype.kind == "c" else 1
+    cdef int64_t size = y.itemsize // parts, at, part, count, step
+    cdef int axis = -1  # becomes that of the least stride
+    if y.size == 0:
+        return
+    if y.flags.c_contiguous:
+        y = y.reshape(-1)
+    memset(&p, 0, sizeof(fc_problem))
+    p.dtype = FC_F32 if size == 4 else FC_F64
+    _set_epilogue(&epilogue, None, residual, activation)
+    cdef cnp.flatiter lines = cnp.PyArray_IterAllButAxis(y, &axis)
+    cdef char *first = <char *>cnp.PyArray_DATA(y)
+    count = cnp.PyArray_DIMS(y)[axis]
+    step = cnp.PyArray_STRIDES(y)[axis] // size
+    with nogil:
+        while cnp.PyArray_ITER_NOTDONE(lines):
+            at = (<char *>cnp.PyArray_ITER_DATA(lines) - first) // size
+            for part in range(parts):
+                fc_finish_run(&p, kernels, &epilogue, first, at + part, count, step)
+            cnp.PyArray_ITER_NEXT(lines)
