@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastconv import _direct, _planner
+from fastconv import _planner, _shortcut
 from fastconv._epilogue import Activation
 from fastconv._ext import core
 from fastconv._machine import this_machine
@@ -34,7 +34,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _CACHE_SIZE = 1024
 _cache: dict[Any, _planner.Choice] = {}
 _cache_lock = threading.Lock()
-_directs = _direct.Directs()
+_shortcuts = _shortcut.Shortcuts()
 
 
 class Step(NamedTuple):
@@ -169,11 +169,11 @@ def run(
         return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
     if y.size == 0:
         return y
-    runs = _direct.watched.get()
+    runs = _shortcut.watched.get()
     if runs is not None:
         by_values, flush = rank is not None, bool(flush_denormals)
         runs.append(
-            _direct.Run(step, packed, x, w, bias, residual, activation, y, by_values, flush)
+            _shortcut.Run(step, packed, x, w, bias, residual, activation, y, by_values, flush)
         )
     if packed is None and not step.is_empty:
         packed = step.pack_stored(w)
@@ -263,7 +263,7 @@ def _problem(
 
 
 def met_before(function: _F) -> _F:
-    """Decorator: take the short way where one is known (`_direct.py`).
+    """Decorator: take the short way where one is known (`_shortcut.py`).
 
     The function must have nothing to do with its arrays' values, take `out` as a keyword, and be
     told everything that its result depends on.
@@ -273,7 +273,7 @@ def met_before(function: _F) -> _F:
     def call(*args: Any, **options: Any) -> Any:
         if _recorder.get() is not None or _replay.get() is not None:
             return function(*args, **options)
-        return _directs.call(function, (function, _planner.mode()), args, options)
+        return _shortcuts.call(function, (function, _planner.mode()), args, options)
 
     return call  # type: ignore[return-value]
 
@@ -350,7 +350,7 @@ class Plan:
         self._dtype = dtype
         self._arguments = arguments
         self._steps = steps
-        self._directs = _direct.Directs()
+        self._shortcuts = _shortcut.Shortcuts()
         # arrays that all calls share, and an `out` may overlap; the kernel is packed
         self._constants = tuple(
             a
@@ -366,7 +366,7 @@ class Plan:
         A `residual` is that of this call, in place of one given when the plan was made.
         """
         options = {"residual": residual, "out": out}
-        return self._directs.call(self._long_way, None, (x, *self._constants), options)
+        return self._shortcuts.call(self._long_way, None, (x, *self._constants), options)
 
     def _long_way(
         self, x: npt.ArrayLike, *_: Array, out: Array | None, residual: npt.ArrayLike | None
@@ -598,5 +598,5 @@ def forget_plans() -> None:
     """Empty the cache of plans; the next call of each shape plans anew."""
     with _cache_lock:
         _cache.clear()
-    _directs.clear()
-    _direct.kept.clear()
+    _shortcuts.clear()
+    _shortcut.kept.clear()

@@ -30,7 +30,7 @@ HANGS = 240
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
 REPRODUCIBLE = "tests/test_reproducible.py"
-EPILOGUE, DIRECT = "tests/test_epilogue.py", "tests/test_direct.py"
+EPILOGUE, SHORTCUT = "tests/test_epilogue.py", "tests/test_shortcut.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
     "tests/test_parallel.py",
@@ -244,16 +244,16 @@ FAULTS = (
           "residual.flags.aligned and not np.may_share_memory(residual, y)",
           "residual.flags.aligned", (EPILOGUE,)),
     Fault("direct: True is taken for 1", "_ext/calls.pxi",
-          "key.append(type(value))", "pass", (DIRECT,)),
+          "key.append(type(value))", "pass", (SHORTCUT,)),
     Fault("direct: an out over the input is not noticed", "_ext/calls.pxi",
-          "if start < end and start", "if start > end and start", (DIRECT,)),
-    Fault("direct: one array given twice is taken for two", "_direct.py",
-          "need(not any(np.may_share_memory(a, b) for a, b in pairs))", "pass", (DIRECT,)),
-    Fault("direct: the bias of the first call is used for ever", "_direct.py",
-          "None if self._bias is None else self._bias(arrays),", "None,", (DIRECT,)),
+          "if start < end and start", "if start > end and start", (SHORTCUT,)),
+    Fault("shortcut: one array given twice is taken for two", "_shortcut.py",
+          "need(not any(np.may_share_memory(a, b) for a, b in pairs))", "pass", (SHORTCUT,)),
+    Fault("shortcut: the bias of the first call is used for ever", "_shortcut.py",
+          "None if self._bias is None else self._bias(arrays),", "None,", (SHORTCUT,)),
     Fault("is_finite: the last element is not looked at", "_ext/calls.pxi",
           "_is_finite_f32(<const uint32_t *>first, reach // 4)",
-          "_is_finite_f32(<const uint32_t *>first, reach // 4 - 1)", (DIRECT,)),
+          "_is_finite_f32(<const uint32_t *>first, reach // 4 - 1)", (SHORTCUT,)),
     Fault("threads: workers keep subnormal numbers", "_ext/drivers/parallel.c",
           "fc_flush(work_flushes);", "", (REPRODUCIBLE,)),
     Fault("threads: the flushing mode stays", "_plan.py",

@@ -30,7 +30,7 @@ LAYERS = (
     ("__init__",),
     ("nn", "signal", "ndimage", "stream"),
     ("_engine",),
-    ("_direct", "_planner"),
+    ("_planner", "_shortcut"),
     ("_tuner", "_wisdom"),
     ("solvers",),
     ("_accuracy", "_plan", "_solver"),

@@ -3,7 +3,7 @@
 A front end turns shapes, dtypes and options into numbers, and looks at no value. So two calls that
 `core.signature` cannot tell apart (plain arrays: C order, aligned, native bytes) differ in the data
 alone. The first of them is watched: when it was one `run`, on nothing but views of the caller's
-arrays, into nothing but the result, then what it did is written down as a `Direct` (plan, and the
+arrays, into nothing but the result, then what it did is written down as a `Shortcut` (plan, and the
 view of each array) and done again. All else takes the long way: lists, strided arrays, arrays
 that `out` overlaps, calls of several steps, calls that are being planned.
 """
@@ -73,7 +73,7 @@ class Part(NamedTuple):
         return whole if self.view is None else self.view.of(whole)
 
 
-class Direct:
+class Shortcut:
     """What a call does with its arrays, `out` the last of them where it was given."""
 
     __slots__ = ("_activation", "_bias", "_dtype", "_execute", "_has_out", "_pack", "_packed",
@@ -133,11 +133,11 @@ class Direct:
 kept = Kept()
 
 
-class Directs:
+class Shortcuts:
     """The calls of functions, or of one plan, that were met before."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, Direct | None] = {}
+        self._known: dict[Any, Shortcut | None] = {}
         self._lock = threading.Lock()
 
     def clear(self) -> None:
@@ -172,12 +172,12 @@ class Directs:
             result = function(*args, **options)
         finally:
             watched.reset(token)
-        direct = None
+        shortcut = None
         if len(runs) == 1:
             with contextlib.suppress(LookupError):
-                direct = Direct(runs[0], arrays, options.get("out") is not None, result)
+                shortcut = Shortcut(runs[0], arrays, options.get("out") is not None, result)
         with self._lock:
             while len(self._known) >= SIZE:
                 del self._known[next(iter(self._known))]
-            self._known[key] = direct
+            self._known[key] = shortcut
         return result

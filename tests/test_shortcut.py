@@ -15,8 +15,8 @@ from strategies import FORMS, in_form
 
 import fastconv
 from fastconv import _engine
-from fastconv._direct import Direct
 from fastconv._ext import core
+from fastconv._shortcut import Shortcut
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 9, 10)).astype("f4")
@@ -26,8 +26,8 @@ B = RNG.standard_normal(6).astype("f4")
 pytestmark = pytest.mark.usefixtures("fresh_plans")
 
 
-def known() -> list[Direct | None]:
-    return list(_engine._directs._known.values())
+def known() -> list[Shortcut | None]:
+    return list(_engine._shortcuts._known.values())
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_short_way_gives_what_the_long_one_gives(
             expected.append(function(*arrays, **options))
     out = np.empty_like(expected[0])
     function(*sets[0], out=out, **options)
-    assert [type(d) for d in known()] == [Direct, Direct]
+    assert [type(d) for d in known()] == [Shortcut, Shortcut]
     no_front_end()
     for arrays, right in zip(sets, expected):
         with np.errstate(invalid="ignore"):
@@ -221,7 +221,7 @@ def test_planning_passes_through() -> None:
 
 
 def test_the_number_of_calls_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastconv._direct.SIZE", 3)
+    monkeypatch.setattr("fastconv._shortcut.SIZE", 3)
     for n in range(10, 20):
         fastconv.convolve(np.ones(n), np.ones(3))
         fastconv.convolve(np.ones(n), np.ones(3))
