@@ -18,7 +18,7 @@
  *
  * Strided runs go through a vector in memory.
  */
-#include "part.h"
+#include "vec.h"
 
 #define T float
 #define BITS uint32_t

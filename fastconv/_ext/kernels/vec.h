@@ -31,9 +31,17 @@
 /* fc_tile_f32 -> fc_tile_f32__avx2 */
 #define FC_NAME(name) FC_JOIN(name, FC_ISA)
 
-/* Lanes of two vectors by an index vector. */
+/* Lanes of two vectors by an index vector, counted on in the second. Clang shuffles by constants
+ * alone, which it finds in the loop. */
 #ifdef __clang__
-#error "see FC_SHUFFLE"
+#define FC_SHUFFLE(a, b, index) __extension__({ \
+    __typeof__(a) first_ = (a), second_ = (b), lanes_ = first_; \
+    enum { LANES_ = sizeof first_ / sizeof first_[0] }; \
+    _Pragma("unroll") for (int i_ = 0; i_ < LANES_; i_++) { \
+        const int from_ = (int)(index)[i_]; \
+        lanes_[i_] = from_ < LANES_ ? first_[from_] : second_[from_ - LANES_]; \
+    } \
+    lanes_; })
 #else
 #define FC_SHUFFLE(a, b, index) __builtin_shuffle(a, b, index)
 #endif
@@ -44,7 +52,7 @@
 #define FC_INLINE static inline __attribute__((always_inline))
 
 /* Of vectors: vec_larger is max(a, abs(x)); vec_outside has a bit for each lane where
- * low < abs(x) <= high does not hold, as it does not for NaN; vec_move copies a part of one. */
+ * low < abs(x) <= high does not hold, as it does not for NaN. */
 #define T float
 #define BITS int32_t
 #define NAME(x) x##_f32
@@ -90,6 +98,7 @@ FC_INLINE int fc_all(const void *vector)
 
 /* Parts of vectors: lanes low <= i < high of a 4- or 8-byte type, which is all that is read or
  * written; other lanes read as 0. FC_MASKS is 0 where there is no instruction for that. */
+typedef long long fc_raw __attribute__((vector_size(VEC_BYTES)));
 #if defined(FC_ISA_avx512)
 #define FC_MASKS 1
 typedef __mmask16 fc_mask;
@@ -139,6 +148,30 @@ FC_INLINE void fc_store_part(int64_t bytes, fc_mask mask, void *to, __m256i v)
 }
 #else
 #define FC_MASKS 0
+typedef struct {
+    int64_t low, high;
+} fc_mask;
+FC_INLINE fc_mask fc_lanes(int64_t bytes, int64_t low, int64_t high)
+{
+    low = fc_max(low, 0);
+    return (fc_mask){low, fc_max(low, fc_min(high, VEC_BYTES / bytes))};
+}
+FC_INLINE fc_raw fc_load_part(int64_t bytes, fc_mask mask, const void *from)
+{
+    char lanes[VEC_BYTES] = {0};
+    const int64_t at = mask.low * bytes;
+    __builtin_memcpy(lanes + at, (const char *)from + at, (size_t)(mask.high * bytes - at));
+    fc_raw v;
+    __builtin_memcpy(&v, lanes, VEC_BYTES);
+    return v;
+}
+FC_INLINE void fc_store_part(int64_t bytes, fc_mask mask, void *to, fc_raw v)
+{
+    char lanes[VEC_BYTES];
+    const int64_t at = mask.low * bytes;
+    __builtin_memcpy(lanes, &v, VEC_BYTES);
+    __builtin_memcpy((char *)to + at, lanes + at, (size_t)(mask.high * bytes - at));
+}
 #endif
 
 #endif
