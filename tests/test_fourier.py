@@ -57,7 +57,8 @@ def promised(problem: Problem, way: tuple[Solver, Config], x: Array, w: Array) -
     info = np.finfo(x.dtype)
     error = abs(y - right) - info.smallest_subnormal * 4 * problem.taps  # what underflow may take
     # B, and the digit, are of moduli; the reference's own error is far below either
-    b = abs(np.where(finite, x, 0)).max() * abs(w).reshape(len(w), -1).sum(1).max()
+    peak = np.longdouble(abs(np.where(finite, x, 0)).max())  # B may pass float32's range
+    b = peak * abs(w).reshape(len(w), -1).sum(1).max()
     assert (y[s == 0] == 0).all()
     assert (error <= way[0].error_bound(problem, way[1]) * b.astype(s.dtype)).all()
     assert (error <= s / 10).all()
