@@ -79,7 +79,7 @@ def test_calls_from_many_threads(method: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("method", ["naive", "direct", "im2col"])
+@pytest.mark.parametrize("method", ["naive", "direct", "implicit_gemm", "im2col"])
 def test_the_gil_is_released(method: str) -> None:
     """Another Python thread runs during a call of a driver.
 
