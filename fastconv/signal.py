@@ -58,7 +58,7 @@ Shape = tuple[int, ...]
 Axes = SupportsIndex | Iterable[SupportsIndex] | None
 
 #: Solvers that multiply and add, and so are exact on integers and keep NaN in its own window.
-_DIRECT = ("direct", "im2col", "naive")
+_DIRECT = ("direct", "implicit_gemm", "im2col", "naive")
 
 #: Solvers that choose_conv_method calls "fft".
 _FOURIER = ("fft", "overlap_save")

@@ -66,7 +66,7 @@ def test_no_published_bound_is_over_what_is_admitted(problem: Problem) -> None:
                 bound = solver.error_bound(problem, config)
                 if problem.is_exact:
                     assert bound == 0, solver.name
-                elif solver.name in ("naive", "direct", "im2col"):
+                elif solver.name in ("naive", "direct", "implicit_gemm", "im2col"):
                     assert bound <= allowed_error(problem.replace(accuracy="strict")), solver.name
 
 
@@ -153,7 +153,7 @@ def test_long_sums_of_single_precision() -> None:
     """A running float32 sum of 2**20 ones and a bit loses the bit; blocks of 512 do not."""
     taps = 2**20
     x, w = np.full((1, 1, taps), 1.1, "f4"), np.ones((1, 1, taps), "f4")
-    for method in ("naive", "direct", "im2col"):
+    for method in ("naive", "direct", "implicit_gemm", "im2col"):
         y = float(run(x, w, method=method)[0, 0, 0])
         exact = math.fsum([float(np.float32(1.1))] * taps)
         assert abs(y - exact) <= blocked_sum_bound(
@@ -164,7 +164,7 @@ def test_long_sums_of_single_precision() -> None:
 def test_half_precision_is_summed_in_single() -> None:
     """2049 ones: a float16 running sum stops at 2048."""
     x = np.ones((1, 1, 2050), "f2")
-    for method in ("naive", "direct", "im2col", "auto"):
+    for method in ("naive", "direct", "implicit_gemm", "im2col", "auto"):
         y = run(x, np.ones((1, 1, 2049), "f2"), method=method, out_dtype="f4")
         np.testing.assert_array_equal(y, [[[2049, 2049]]])
 
