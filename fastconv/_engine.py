@@ -278,8 +278,10 @@ def met_before(function: _F) -> _F:
     return call  # type: ignore[return-value]
 
 
-#: Products from which it pays to look whether a kernel is an outer product: 2 to 10 us.
+#: Products of one channel from which it pays to look whether a kernel is an outer product, which
+#: takes 2 to 10 us, and the least weights: a 3x3 kernel takes no longer than its two passes.
 _WORTH_A_LOOK = 1 << 18
+_WEIGHTS_WORTH_A_LOOK = 16
 
 
 def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int | None:
@@ -289,8 +291,9 @@ def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int 
     """
     if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
         return None
-    small = x.size * math.prod(w.shape[2:]) < _WORTH_A_LOOK and "separable" not in method
-    if small or sum(r > 1 for r in w.shape[2:]) < 2:
+    weights, samples = math.prod(w.shape[2:]), x.shape[0] * math.prod(x.shape[2:])
+    small = weights < _WEIGHTS_WORTH_A_LOOK or samples * weights < _WORTH_A_LOOK
+    if (small and "separable" not in method) or sum(r > 1 for r in w.shape[2:]) < 2:
         return None
     compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
     return int(compute == w.dtype and w.flags.aligned and core.is_rank_one(w))

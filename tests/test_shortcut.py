@@ -289,3 +289,17 @@ def test_is_finite(dtype: str) -> None:
                 shown = in_form(b, form)
                 assert core.is_finite(shown) == np.isfinite(shown).all(), form
     assert core.is_finite(np.zeros((0, 3), dtype))
+
+
+@pytest.mark.usefixtures("fresh_plans")
+def test_kernels_of_one_shape_are_looked_at_each_time() -> None:
+    """A call whose plan depends on the kernel's values has no shortcut."""
+    x = RNG.standard_normal((1, 2, 150, 151)).astype("f4")
+    product = np.einsum("ki,kj->kij", *RNG.standard_normal((2, 2, 21))).astype("f4")[:, None]
+    kernels = [product, RNG.standard_normal((2, 1, 21, 21)).astype("f4")]
+    right = [fastconv.conv2d(x, w, groups=2, method="naive") for w in kernels]
+    for i in (0, 1, 0, 0, 1, 1, 0):
+        y = fastconv.conv2d(x, kernels[i], groups=2)
+        np.testing.assert_allclose(y, right[i], rtol=1e-4, atol=1e-3)
+    methods = [fastconv.plan(fastconv.conv2d, x, w, groups=2).method for w in kernels]
+    assert methods[0] == "separable" != methods[1]
