@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from fastconv._epilogue import NOTHING, Epilogue
 from fastconv._machine import Machine
@@ -139,6 +139,9 @@ class PolyphasePlan(Plan):
 class Polyphase(Solver):
     """A solver that need not know of input dilation: it implements the `_dense` methods."""
 
+    #: Seconds by which storing an output of a phase, apart from its neighbours, exceeds a dense store.
+    scatter: ClassVar[float] = 0.0
+
     @abc.abstractmethod
     def why_not_dense(self, problem: Problem) -> str | None:
         """`why_not` of a problem without input dilation."""
@@ -181,7 +184,8 @@ class Polyphase(Solver):
         if max(problem.input_dilation) == 1:
             return self.cost_dense(problem, config, machine)
         parts = [p.problem for p in phases(problem) if p.problem]
-        return 1e-6 + sum(self.cost_dense(p, config, machine) for p in parts)
+        scattered = math.prod(problem.y_shape) * self.scatter / min(problem.threads, machine.cores)
+        return 1e-6 + sum(self.cost_dense(p, config, machine) for p in parts) + scattered
 
     def workspace(self, problem: Problem, config: Config) -> int:
         if max(problem.input_dilation) == 1:
