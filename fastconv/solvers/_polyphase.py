@@ -136,10 +136,14 @@ class PolyphasePlan(Plan):
                 (own or NOTHING).fill(y[part.y])
 
 
+#: Seconds that packing a weight of a phase, apart from its neighbours, takes.
+_SCATTERED_WEIGHT = 3e-9
+
+
 class Polyphase(Solver):
     """A solver that need not know of input dilation: it implements the `_dense` methods."""
 
-    #: Seconds by which storing an output of a phase, apart from its neighbours, exceeds a dense store.
+    #: Seconds that an output apart from its neighbours takes to store beyond those of a dense one.
     scatter: ClassVar[float] = 0.0
 
     @abc.abstractmethod
@@ -185,6 +189,8 @@ class Polyphase(Solver):
             return self.cost_dense(problem, config, machine)
         parts = [p.problem for p in phases(problem) if p.problem]
         scattered = math.prod(problem.y_shape) * self.scatter / min(problem.threads, machine.cores)
+        if not problem.prepared:
+            scattered += math.prod(problem.w_shape) * _SCATTERED_WEIGHT
         return 1e-6 + sum(self.cost_dense(p, config, machine) for p in parts) + scattered
 
     def workspace(self, problem: Problem, config: Config) -> int:

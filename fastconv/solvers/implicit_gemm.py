@@ -23,7 +23,7 @@ _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 _PIXELS = {"avx512": 14, "neon": 14}
 
 #: Measured seconds: a multiply-add to the next that needs it, a tile, a run of pixels under a tap.
-_LATENCY, _TILE, _SEGMENT = 1.4e-9, 60e-9, 15e-9
+_LATENCY, _TILE, _SEGMENT = 1.4e-9, 60e-9, 10e-9
 
 
 class ImplicitGemm(Polyphase):
@@ -68,26 +68,30 @@ class ImplicitGemm(Polyphase):
         # tables: a pointer a tap; where runs of pixels end, each tap looks for its segments and
         # copies rows of panels, slowly where x is not dense
         slow = parts > 1 or problem.stride[-1] > 1 or problem.layout == "N*C"
-        row = 1e-9 * t.pixels if slow else 2e-9 * t.runs
-        work += _TILE + taps * 0.4e-9 + vectors * 10e-9
+        row = 0.5e-9 * t.pixels if slow else 1.2e-9 * t.runs
+        work += _TILE + taps * 0.3e-9 + vectors * 10e-9
         work += t.broken * kernel * _SEGMENT * t.runs + t.copied * taps * row
-        work *= t.count
+        work *= t.tiles
         if across:
             work += problem.batch * problem.channels * math.prod(problem.size) * 0.5e-9
         # stores are transposed by whole vectors of filters, else one by one
         whole = filters // lanes * lanes
-        work += t.count * t.pixels * (whole * 0.3e-9 + (filters - whole) * 0.8e-9)
-        # weights that L2 does not hold come from L3 at 30 GB/s, once a block of tiles
+        work += t.tiles * t.pixels * (whole * 0.3e-9 + (filters - whole) * 0.8e-9)
+        # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = vectors * lanes * taps * size
         if weights > machine.l2 // 2:
-            kept = (vectors * lanes + taps) * size * _PIXELS.get(isa, 6)
-            work += weights / 30e9 * max(1.0, t.count * kept / int(config["block_bytes"]))
+            channels = max(1, min(taps // kernel, SUM_BLOCK // kernel))
+            apart = math.prod(problem.size) / math.prod(problem.out)
+            samples = channels * (apart if across else math.prod(problem.stride))
+            kept = (vectors * lanes + samples) * size * t.pixels + 8 * min(taps, SUM_BLOCK)
+            work += weights / 90e9 * max(1.0, t.tiles * kept / int(config["block_bytes"]))
         threads = min(useful_threads(problem), machine.cores)
+        # weights are packed by whole vectors of filters and taps, or one by one
         pack = 0.0
         if not problem.prepared:
-            pack = (
-                math.prod(problem.w_shape) * parts * (2e-9 if problem.flip or parts > 1 else 0.7e-9)
-            )
+            by_ones = problem.flip or parts > 1 or filters < lanes
+            each = 3e-9 if by_ones else 0.25e-9 if size == 4 else 0.8e-9
+            pack = 1e-6 + math.prod(problem.w_shape) * parts * each
         return 2.5e-6 + work * problem.groups / threads + pack + (4e-6 if threads > 1 else 0.0)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
@@ -117,7 +121,7 @@ class _Tiles(NamedTuple):
     """Tiles of a group, pixels and runs of pixels of each, the share of them whose pixels do not
     all lie in one row and inside x, and the share of their taps that must be copied."""
 
-    count: int
+    tiles: int
     pixels: float
     runs: float
     broken: float
@@ -146,6 +150,8 @@ def _tiles(problem: Problem, isa: str, across: bool) -> _Tiles:
         return _Tiles(count, row / of_row, 1.0, broken, min(1.0, share * 2 / 1.5))
     count = -(-problem.batch * outputs // most)
     runs = 1 + most / row
-    plain = set(problem.kernel) == set(problem.stride) == {1} and not padded
-    broken, copied = min(1.0, runs - inside), 0.0 if plain else 1.0
+    broken = min(1.0, runs - inside)
+    # a tap that starts where the output's row does goes on where the next row begins
+    plain = 1 if problem.size[-1] == row and problem.stride[-1] == 1 else 0
+    copied = broken * (1 - plain / problem.kernel[-1])
     return _Tiles(count, problem.batch * outputs / count, runs, broken, copied)
