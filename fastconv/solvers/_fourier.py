@@ -668,7 +668,8 @@ def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
     total = problem.batch * blocks * one * 1e-9 + count * _SECONDS_A_PIECE
     if not problem.prepared:
         # the weights' circle is mostly zeros, which inner axes skip
-        total += problem.filters * channels * (transform + frequencies * _NS_A_WEIGHT) * 1e-9
+        one = (transform + frequencies * _NS_A_WEIGHT) * 0.5e-9
+        total += 35e-6 + problem.groups * 3e-6 + problem.filters * channels * one
     threads = min(problem.threads, machine.cores)
     shared = pool_threads(problem, layout, threads)
     if shared == 1 and (problem.ndim > 1 or problem.channels * problem.batch > 1):

@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from fastconv._epilogue import NOTHING, Epilogue
 from fastconv._machine import Machine
@@ -136,8 +136,15 @@ class PolyphasePlan(Plan):
                 (own or NOTHING).fill(y[part.y])
 
 
+#: Seconds that packing a weight of a phase, apart from its neighbours, takes.
+_SCATTERED_WEIGHT = 3e-9
+
+
 class Polyphase(Solver):
     """A solver that need not know of input dilation: it implements the `_dense` methods."""
+
+    #: Seconds that an output apart from its neighbours takes to store beyond those of a dense one.
+    scatter: ClassVar[float] = 0.0
 
     @abc.abstractmethod
     def why_not_dense(self, problem: Problem) -> str | None:
@@ -181,7 +188,10 @@ class Polyphase(Solver):
         if max(problem.input_dilation) == 1:
             return self.cost_dense(problem, config, machine)
         parts = [p.problem for p in phases(problem) if p.problem]
-        return 1e-6 + sum(self.cost_dense(p, config, machine) for p in parts)
+        scattered = math.prod(problem.y_shape) * self.scatter / min(problem.threads, machine.cores)
+        if not problem.prepared:
+            scattered += math.prod(problem.w_shape) * _SCATTERED_WEIGHT
+        return 1e-6 + sum(self.cost_dense(p, config, machine) for p in parts) + scattered
 
     def workspace(self, problem: Problem, config: Config) -> int:
         if max(problem.input_dilation) == 1:

@@ -24,13 +24,14 @@ _STORED = {
 }
 
 
-#: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class), of 4-byte elements, and bytes of a vector.
-_GFLOPS = {"avx512": 105, "avx2": 80, "neon": 45, "baseline": 25}
+#: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class), of 4-byte elements, in kernels of several
+#: rows and of one; and bytes of a vector.
+_GFLOPS = {"avx512": (105, 110), "avx2": (60, 100), "neon": (45, 45), "baseline": (25, 25)}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 #: Measured: bytes a second that x and y are read and written with in place, seconds that copying a
 #: sample to a strip takes, a row of a strip, and an image.
-_IN_PLACE, _SAMPLE, _ROW, _IMAGE = 60e9, 0.4e-9, 12e-9, 30e-9
+_IN_PLACE, _SAMPLE, _ROW, _IMAGE = 60e9, 0.4e-9, 25e-9, 30e-9
 
 
 class Depthwise(Polyphase):
@@ -57,20 +58,26 @@ class Depthwise(Polyphase):
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa, size = str(config["isa"]), problem.itemsize
-        rate = _GFLOPS[isa] * 1e9 * 4 / size
+        rows = problem.kernel[-2] if problem.ndim > 1 else 1
+        rate = _GFLOPS[isa][rows == 1] * 1e9 * 4 / size
         lanes = _VECTOR_BYTES.get(isa, 16) // size
         x, y = math.prod(problem.x_shape), math.prod(problem.y_shape)
         columns = problem.out[-1] * (1 if problem.kernel[-1] > 1 else math.prod(problem.out[:-1]))
         products = problem.flops / rate * (-(-columns // lanes) * lanes / columns)
-        rows = problem.kernel[-2] if problem.ndim > 1 else 1
-        if rows == 1 and problem.stride[-1] > 1:
-            products *= 2  # each load is multiplied once
+        if rows == 1 and problem.kernel[-1] > 1:
+            # a load that straddles cache lines takes the time of 3 products, and serves one of
+            # every `lanes` taps, up to 4
+            served = problem.kernel[-1] / problem.stride[-1] / lanes
+            products *= min(2.0, max(1.0, 3 / max(served, 1.0)))
         stored = numpy_dtype(problem.x_dtype).itemsize
         seconds = products + (x * stored + y * size) / _IN_PLACE
         seconds += problem.batch * problem.filters * _IMAGE
-        if _copied(problem):
+        x_rows, outer = math.prod(problem.x_shape[:-1]), math.prod(problem.kernel[:-2])
+        if _copied(problem) or outer > 1:  # once for each tap of the axes before the last two
             halo = 1 + (rows - 1) / max(8, problem.out[0])
-            seconds += halo * (x * _SAMPLE + math.prod(problem.x_shape[:-1]) * _ROW)
+            seconds += outer * halo * (x * _SAMPLE + x_rows * _ROW)
+        elif problem.boundary != "zeros":
+            seconds += 2 * x_rows * _ROW  # both ends of each row
         threads = min(useful_threads(problem), machine.cores)
         return 2e-6 + seconds / threads + (4e-6 if threads > 1 else 0.0)
 

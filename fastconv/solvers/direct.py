@@ -88,22 +88,31 @@ class Direct(Polyphase):
         # planes: a copy at 8 GB/s where rows are dense, 1 ns an element where they are strided;
         # 20 ns a row either way
         fit = math.prod(problem.padded) / math.prod(problem.stride)
-        cells = fit * math.prod(min(r, u) for r, u in zip(problem.kernel, problem.stride))
-        dense = problem.stride[-1] == 1 and parts == 1 and problem.layout == "NC*"
+        cells = fit * math.prod(
+            min(r, u // math.gcd(u, l))
+            for r, u, l in zip(problem.kernel, problem.stride, problem.dilation)
+        )
+        dense = problem.stride[-1] == 1 and parts == 1 and problem.layout != "N*C"
         copy = cells * parts * per_group * (size / 8e9 if dense else 1e-9)
         copy += cells * parts * per_group / padded_row * 20e-9
-        band = max(1.0, cells * parts * per_group * size / float(int(config["plane_bytes"])))
-        copy *= 1 + (problem.kernel[0] - 1) * band / max(1, problem.out[0])  # halos
+        bands = max(1.0, cells * parts * per_group * size / float(int(config["plane_bytes"])))
+        halo = (problem.span[0] - 1) / problem.padded[0]  # of each band but the first
+        copy *= 1 + (bands - 1) * halo
         work = images * (seconds + copy)
+        stored = problem.itemsize * math.prod(problem.y_shape)  # to memory
+        work += stored / 12e9 if stored > machine.l3 // 4 else 0.0
         # weights that L2 does not hold come from L3 at 30 GB/s, once for each set of columns
         weights = filters * taps * size * problem.groups
         if weights > machine.l2 // 2:
             work += weights / 30e9 * math.ceil(rows * last / 48)
-        units = images * max(1.0, band)
+        units = images * bands
         threads = min(useful_threads(problem), machine.cores)
         lanes = threads if units * filters >= threads else 1
-        pack = 0.0 if problem.prepared else weights / size * (1e-9 if parts == 1 else 4e-9)
-        return 2e-6 + 0.3e-6 * units + work / lanes + pack + (4e-6 if lanes > 1 else 0.0)
+        pack = 0.0
+        if not problem.prepared:
+            vectors = parts == 1 and size == 4 and filters >= 8 and not problem.flip
+            pack = 1e-6 + weights / size * (0.22e-9 if vectors else 2.7e-9)
+        return 2e-6 + 0.1e-6 * units + work / lanes + pack + (4e-6 if lanes > 1 else 0.0)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "direct", str(config["isa"]), _values(config))

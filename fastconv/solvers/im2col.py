@@ -52,22 +52,22 @@ class Im2col(Polyphase):
         # BLAS: its rate falls with the smallest side of the product, which one group's filters,
         # or few columns, can make
         side = min(filters, columns, problem.taps)
-        flops = problem.flops / (_GFLOPS[problem.dtype] * 1e9 * side / (side + 16))
+        flops = problem.flops / (_GFLOPS[problem.dtype] * 1e9 * side / (side + 4))
         in_place = set(problem.kernel) == {1} and set(problem.stride) == {1}
         in_place = in_place and not any(map(any, problem.padding)) and problem.layout == "NC*"
         cells = 0 if in_place else problem.taps * problem.groups * columns
         # a tile is written and read once from L2, or from memory when it is larger
         spill = 2.0 if int(config["tile_bytes"]) > machine.l2 else 1.0
         runs = cells / max(1, problem.out[-1])
-        fill = cells * problem.itemsize / 8e9 * spill + runs * 25e-9
+        fill = cells * problem.itemsize / 12e9 * spill + runs * 10e-9
         if problem.stride[-1] > 1:
             fill += cells * 0.6e-9
         tiles = problem.groups * max(
             1.0, cells / problem.groups * problem.itemsize / int(config["tile_bytes"])
         )
-        pack = 0.0 if problem.prepared else math.prod(problem.w_shape) * 0.3e-9
+        pack = 0.0 if problem.prepared else math.prod(problem.w_shape) * 0.2e-9
         store = math.prod(problem.y_shape) * problem.itemsize / 8e9
-        return 4e-6 + (flops + fill) / threads + store + tiles * 4e-6 * threads + pack
+        return 20e-6 + (flops + fill) / threads + store + tiles * 0.4e-6 * threads + pack
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "im2col", core.isa(), _values(problem, config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from fastconv._accuracy import SUM_BLOCK, epsilon
 from fastconv._ext import core
@@ -21,6 +22,9 @@ _GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 _PIXELS = {"avx512": 14, "neon": 14}
 
+#: Measured seconds: a multiply-add to the next that needs it, a tile, a run of pixels under a tap.
+_LATENCY, _TILE, _SEGMENT = 1.4e-9, 60e-9, 10e-9
+
 
 class ImplicitGemm(Polyphase):
     name = "implicit_gemm"
@@ -28,6 +32,7 @@ class ImplicitGemm(Polyphase):
         "Goto, van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3),"
         " 2008; Dukhan, The Indirect Convolution Algorithm, 2019"
     )
+    scatter = 3e-9  # one by one, where the tile stores vectors
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.device != "cpu":
@@ -49,28 +54,44 @@ class ImplicitGemm(Polyphase):
         size = problem.itemsize // parts
         lanes = _VECTOR_BYTES.get(isa, 16) // size
         filters = parts * problem.filters // problem.groups
-        padded = -(-filters // lanes) * lanes
-        taps = parts * problem.taps
-        tiles, pixels, copied = _tiles(problem, isa, across)
-        # a tap of a tile loads 2 vectors of weights and a pointer: the time of about half a pixel
-        work = 2 * tiles * (pixels + 0.5) * padded * taps / (_GFLOPS[isa] * 1e9 * 4 / size)
-        # tables: a pointer, or a copy of a row, which is slow where x is not dense
-        slow = parts > 1 or problem.stride[-1] > 1 or problem.layout != "NC*"
-        work += tiles * (taps * (0.4e-9 + copied * (1e-9 * pixels if slow else 2e-9)) + 60e-9)
+        vectors = -(-filters // lanes)
+        kernel, taps = math.prod(problem.kernel), parts * problem.taps
+        t = _tiles(problem, isa, across)
+        # a tap of a tile loads its weights in the time of half a pixel; less than _LATENCY it does
+        # not take, however few its products
+        vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
+        pairs, odd = divmod(vectors, 2)
+        work = taps * sum(
+            count * max((t.pixels + 0.5) * many * vector, _LATENCY)
+            for many, count in ((2, pairs), (1, odd))
+        )
+        # tables: a pointer a tap; where runs of pixels end, each tap looks for its segments and
+        # copies rows of panels, slowly where x is not dense
+        slow = parts > 1 or problem.stride[-1] > 1 or problem.layout == "N*C"
+        row = 0.5e-9 * t.pixels if slow else 1.2e-9 * t.runs
+        work += _TILE + taps * 0.3e-9 + vectors * 10e-9
+        work += t.broken * kernel * _SEGMENT * t.runs + t.copied * taps * row
+        work *= t.tiles
         if across:
             work += problem.batch * problem.channels * math.prod(problem.size) * 0.5e-9
-        work += tiles * pixels * padded * (0.3e-9 if problem.layout == "NC*" else 0.15e-9)
-        # weights that L2 does not hold come from L3 at 30 GB/s, once a block of tiles
-        weights = padded * taps * size
+        # stores are transposed by whole vectors of filters, else one by one
+        whole = filters // lanes * lanes
+        work += t.tiles * t.pixels * (whole * 0.3e-9 + (filters - whole) * 0.8e-9)
+        # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
+        weights = vectors * lanes * taps * size
         if weights > machine.l2 // 2:
-            kept = (padded + taps) * size * _PIXELS.get(isa, 6)
-            work += weights / 30e9 * max(1.0, tiles * kept / int(config["block_bytes"]))
+            channels = max(1, min(taps // kernel, SUM_BLOCK // kernel))
+            apart = math.prod(problem.size) / math.prod(problem.out)
+            samples = channels * (apart if across else math.prod(problem.stride))
+            kept = (vectors * lanes + samples) * size * t.pixels + 8 * min(taps, SUM_BLOCK)
+            work += weights / 90e9 * max(1.0, t.tiles * kept / int(config["block_bytes"]))
         threads = min(useful_threads(problem), machine.cores)
+        # weights are packed by whole vectors of filters and taps, or one by one
         pack = 0.0
         if not problem.prepared:
-            pack = (
-                math.prod(problem.w_shape) * parts * (2e-9 if problem.flip or parts > 1 else 0.7e-9)
-            )
+            by_ones = problem.flip or parts > 1 or filters < lanes
+            each = 3e-9 if by_ones else 0.25e-9 if size == 4 else 0.8e-9
+            pack = 1e-6 + math.prod(problem.w_shape) * parts * each
         return 2.5e-6 + work * problem.groups / threads + pack + (4e-6 if threads > 1 else 0.0)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
@@ -96,19 +117,41 @@ def _values(config: Config) -> tuple[int, ...]:
     return int(config["block_bytes"]), int(config["taps"]), int(config["across"])
 
 
-def _tiles(problem: Problem, isa: str, across: bool) -> tuple[int, float, float]:
-    """Tiles of a group, pixels of each, and the share of their taps that must be copied."""
+class _Tiles(NamedTuple):
+    """Tiles of a group, pixels and runs of pixels of each, the share of them whose pixels do not
+    all lie in one row and inside x, and the share of their taps that must be copied."""
+
+    tiles: int
+    pixels: float
+    runs: float
+    broken: float
+    copied: float
+
+
+def _tiles(problem: Problem, isa: str, across: bool) -> _Tiles:
     most, outputs = _PIXELS.get(isa, 6), math.prod(problem.out)
     if across:
         sets = -(-problem.batch // most)
-        return sets * outputs, problem.batch / sets, 0.0
+        return _Tiles(sets * outputs, problem.batch / sets, 1.0, 0.0, 0.0)
     row = problem.out[-1]
     of_row = -(-row // most)
     padded = any(problem.padding[-1])
+    # rows of outputs whose windows lie inside x along all axes but the last
+    inside = math.prod(
+        max(0, 1 - (lo + hi) / u / out)
+        for (lo, hi), u, out in zip(problem.padding[:-1], problem.stride, problem.out)
+    )
     if row * 9 >= of_row * most * 7:
         # the first and the last tile of a row meet padding, under all taps of a row but one
-        share = min(1.0, 2 / of_row) * (1 - 1 / problem.kernel[-1]) / 2 if padded else 0.0
-        return problem.batch * outputs // row * of_row, row / of_row, min(1.0, share * 2 / 1.5)
-    tiles = -(-problem.batch * outputs // most)
-    plain = set(problem.kernel) == set(problem.stride) == {1} and not padded
-    return tiles, problem.batch * outputs / tiles, 0.0 if plain else 1.0
+        ends = min(1.0, 2 / of_row) if padded else 0.0
+        share = ends * (1 - 1 / problem.kernel[-1]) / 2
+        count = problem.batch * outputs // row * of_row
+        broken = 1 - (1 - ends) * inside
+        return _Tiles(count, row / of_row, 1.0, broken, min(1.0, share * 2 / 1.5))
+    count = -(-problem.batch * outputs // most)
+    runs = 1 + most / row
+    broken = min(1.0, runs - inside)
+    # a tap that starts where the output's row does goes on where the next row begins
+    plain = 1 if problem.size[-1] == row and problem.stride[-1] == 1 else 0
+    copied = broken * (1 - plain / problem.kernel[-1])
+    return _Tiles(count, problem.batch * outputs / count, runs, broken, copied)

@@ -96,9 +96,9 @@ class Separable(Solver):
             taps += problem.kernel[axes[0]]  # bands of the second axis overlap
         rate = _GFLOPS[isa] * 1e9 * 4 / size
         # rows go from L2 to L1 and back between passes
-        seconds = outputs * (2 * taps / rate + 2 * size / 44e9)
+        seconds = outputs * (2 * taps / rate + 2 * size / 60e9)
         rows = outputs / max(1, math.prod(problem.out[_row(problem) :]))
-        seconds += rows * 60e-9
+        seconds += rows * 30e-9
         threads = min(useful_threads(problem), machine.cores)
         pack = 0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * 10e-9
         return 3e-6 + seconds / threads + pack + (4e-6 if threads > 1 else 0.0)

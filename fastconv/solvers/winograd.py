@@ -124,7 +124,11 @@ class Winograd(Polyphase):
         products = 2 * multiplied * lanes * weights / size / (gflops * 1e9 * 4 / size)
         # segments of a vector: about 17 ns each beyond the first
         pieces = max(0.0, lanes / run - 1)
-        inputs = vectors * depths * (points * in_ns + 17 * pieces) * 1e-9
+        # and samples that do not lie in rows, or are beyond the ends of these, come one by one
+        dense = problem.stride[-1] == 1 and problem.layout != "N*C"
+        dense = dense and problem.boundary in ("zeros", "constant")
+        point = in_ns if dense else in_ns + 1.5 * lanes
+        inputs = vectors * depths * (points * point + 17 * pieces) * 1e-9
         outputs_ = vectors * filters * points * out_ns * 1e-9
         # weights are read anew for each block, from L3 beside the products, from memory slower
         if weights > machine.l2 // 2:
@@ -135,14 +139,15 @@ class Winograd(Polyphase):
         if blocks * problem.groups < threads:  # each transforms its input by itself
             inputs *= threads
         work = problem.groups * (products + inputs + outputs_) + memory
-        seconds = 3e-6 + 3e-6 * blocks * problem.groups + work / threads
+        seconds = 2e-6 + 1.5e-6 * blocks * problem.groups + work / threads
         if threads > 1:
             seconds += 4e-6
         if not problem.prepared:
             taps = math.prod(problem.kernel) * channels / depths
             filters_packed = problem.filters * depths
-            seconds += filters_packed * ((0.6 * taps + 0.3 * points) * 1e-9)
-            seconds += (problem.groups * weights + filters_packed * taps * size) / 12e9
+            seconds += 1e-6 + filters_packed * ((0.35 * taps + 0.17 * points) * 1e-9)
+            packed = problem.groups * weights + filters_packed * taps * size
+            seconds += packed / (20e9 if packed < machine.l3 // 2 else 8e9)
         return seconds
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
