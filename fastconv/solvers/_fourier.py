@@ -610,21 +610,21 @@ def workspace(problem: Problem, layout: Layout) -> int:
 #: bytes of a real: lines of 256 to 16384 samples, 64 Ki samples at a time (0.12 to 0.14 in float32,
 #: 0.19 to 0.22 in float64), and lines beyond the L2 cache (2**16 to 2**20 samples). Long double
 #: runs on the x87 unit. All constants here are of one core of a 3 GHz AMD EPYC, 1 MiB L2.
-_NS_A_BUTTERFLY = {4: (0.135, 0.27), 8: (0.21, 0.3), 12: (3.0, 3.0), 16: (3.0, 3.0)}
+_NS_A_BUTTERFLY = {4: (0.11, 0.19), 8: (0.16, 0.2), 12: (3.0, 3.0), 16: (3.0, 3.0)}
 
 #: Strided lines of an inner axis against the same work on the last one: 1125 x 1944 float32.
 _INNER_AXIS = 1.2
 
 #: ns a byte of input and spectrum, a transform: lines within the cache, and lines beyond it with
 #: the page faults of new arrays (float32 of 3e6 samples 0.3, float64 of 1e6 and 2e6 0.45).
-_NS_A_BYTE = (0.06, 0.4)
+_NS_A_BYTE = (0.05, 0.28)
 
 #: ns a complex multiply-add of spectra, by bytes of a real: elementwise with a sum over channels,
 #: and as a matrix product a frequency.
-_NS_A_PRODUCT = {4: (1.0, 0.35), 8: (1.5, 0.7), 12: (20.0, 20.0), 16: (20.0, 20.0)}
+_NS_A_PRODUCT = {4: (1.0, 0.3), 8: (1.5, 0.5), 12: (20.0, 20.0), 16: (20.0, 20.0)}
 
 #: ns a sample of extending, comparing with the peak and storing: 2000 rows of 4096 float32.
-_NS_A_SAMPLE = {4: 1.3, 8: 1.8, 12: 6.0, 16: 6.0}
+_NS_A_SAMPLE = {4: 1.0, 8: 1.4, 12: 6.0, 16: 6.0}
 
 #: ns a byte of weights' spectra read from memory: 8 GB/s.
 _NS_A_SPECTRUM_BYTE = 0.125
@@ -635,7 +635,7 @@ _NS_A_WEIGHT = 4.0
 
 #: seconds of Python for each piece and for each call: 4096 float64 with 512 taps.
 _SECONDS_A_PIECE = 90e-6
-_SECONDS_A_CALL = 60e-6
+_SECONDS_A_CALL = 90e-6
 
 
 def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:

@@ -99,5 +99,5 @@ def _values(config: Config) -> tuple[int, ...]:
 def _copied(problem: Problem) -> bool:
     """Whether rows of x are copied to strips rather than read where they are."""
     narrow = problem.boundary != "zeros" and problem.out[-1] < 256
-    strided = problem.stride[-1] > 2 or problem.layout != "NC*"
+    strided = problem.stride[-1] > 2 or problem.layout == "N*C"
     return narrow or strided or problem.x_dtype != problem.dtype

@@ -43,6 +43,8 @@ class Direct(Polyphase):
         " ACM TOMS 34(3), 2008"
     )
 
+    scatter = 0.3e-9
+
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.device != "cpu":
             return "it runs on the CPU only"
@@ -83,24 +85,26 @@ class Direct(Polyphase):
             else:
                 tiles = -(-(rows * last + (rows - 1) * gap) // columns)
             products = blocks * tile * tiles * columns * taps
-            # about 40 ns a tile to set up and store
+            # about 40 ns a tile to set up and store, and 7 ns a run of outputs
             seconds += 2 * products / (rate * _SHARE[tile]) + blocks * tiles * 40e-9
-        # planes: a copy at 8 GB/s where rows are dense, 1 ns an element where they are strided;
+            seconds += blocks * tile * rows * 7e-9
+        # planes: a copy at 14 GB/s where rows are dense, 1 ns an element where they are strided;
         # 20 ns a row either way
         fit = math.prod(problem.padded) / math.prod(problem.stride)
         cells = fit * math.prod(
             min(r, u // math.gcd(u, l))
             for r, u, l in zip(problem.kernel, problem.stride, problem.dilation)
         )
-        dense = problem.stride[-1] == 1 and parts == 1 and problem.layout != "N*C"
-        copy = cells * parts * per_group * (size / 8e9 if dense else 1e-9)
+        dense = problem.stride[-1] == 1 and problem.layout != "N*C"
+        each = 1e-9 if not dense else size / 14e9 if parts == 1 else 0.3e-9
+        copy = cells * parts * per_group * each
         copy += cells * parts * per_group / padded_row * 20e-9
         bands = max(1.0, cells * parts * per_group * size / float(int(config["plane_bytes"])))
         halo = (problem.span[0] - 1) / problem.padded[0]  # of each band but the first
         copy *= 1 + (bands - 1) * halo
         work = images * (seconds + copy)
-        stored = problem.itemsize * math.prod(problem.y_shape)  # to memory
-        work += stored / 12e9 if stored > machine.l3 // 4 else 0.0
+        stored = problem.itemsize * math.prod(problem.y_shape)
+        work += stored / (40e9 if stored < machine.l3 // 4 else 12e9)
         # weights that L2 does not hold come from L3 at 30 GB/s, once for each set of columns
         weights = filters * taps * size * problem.groups
         if weights > machine.l2 // 2:

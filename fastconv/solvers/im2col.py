@@ -34,6 +34,8 @@ class Im2col(Polyphase):
         " Processing, IWFHR 2006"
     )
 
+    scatter = 1e-9
+
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.device != "cpu":
             return "it runs on the CPU only"
@@ -52,7 +54,7 @@ class Im2col(Polyphase):
         # BLAS: its rate falls with the smallest side of the product, which one group's filters,
         # or few columns, can make
         side = min(filters, columns, problem.taps)
-        flops = problem.flops / (_GFLOPS[problem.dtype] * 1e9 * side / (side + 4))
+        flops = problem.flops / (_GFLOPS[problem.dtype] * 1e9 * side / (side + 2))
         in_place = set(problem.kernel) == {1} and set(problem.stride) == {1}
         in_place = in_place and not any(map(any, problem.padding)) and problem.layout == "NC*"
         cells = 0 if in_place else problem.taps * problem.groups * columns
@@ -65,9 +67,12 @@ class Im2col(Polyphase):
         tiles = problem.groups * max(
             1.0, cells / problem.groups * problem.itemsize / int(config["tile_bytes"])
         )
+        weights = math.prod(problem.w_shape) * problem.itemsize
+        if weights > machine.l2 // 2:  # from L3 at 30 GB/s, once at least
+            flops = max(flops, weights / 30e9)
         pack = 0.0 if problem.prepared else math.prod(problem.w_shape) * 0.2e-9
-        store = math.prod(problem.y_shape) * problem.itemsize / 8e9
-        return 20e-6 + (flops + fill) / threads + store + tiles * 0.4e-6 * threads + pack
+        store = math.prod(problem.y_shape) * problem.itemsize / 40e9
+        return 9e-6 + (flops + fill) / threads + store + tiles * 0.4e-6 * threads + pack
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "im2col", core.isa(), _values(problem, config))

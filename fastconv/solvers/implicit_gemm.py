@@ -75,8 +75,10 @@ class ImplicitGemm(Polyphase):
         if across:
             work += problem.batch * problem.channels * math.prod(problem.size) * 0.5e-9
         # stores are transposed by whole vectors of filters, else one by one
-        whole = filters // lanes * lanes
-        work += t.tiles * t.pixels * (whole * 0.3e-9 + (filters - whole) * 0.8e-9)
+        # and across images, each of which lies elsewhere
+        whole = 0 if across else filters // lanes * lanes
+        one = 2e-9 if across else 0.8e-9
+        work += t.tiles * t.pixels * (whole * 0.3e-9 + (filters - whole) * one)
         # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = vectors * lanes * taps * size
         if weights > machine.l2 // 2:

@@ -26,6 +26,8 @@ _MOST_AXES = 3
 #: Measured GFLOP/s of one core, products and additions of the passes (EPYC 9004).
 _GFLOPS = {"avx512": 75, "avx2": 60, "neon": 30, "baseline": 20}
 
+_VECTOR_BYTES = {"avx512": 64, "avx2": 32}
+
 
 class SeparablePlan(DriverPlan):
     """Weights that turn out not to be outer products go to the direct driver."""
@@ -97,8 +99,11 @@ class Separable(Solver):
         rate = _GFLOPS[isa] * 1e9 * 4 / size
         # rows go from L2 to L1 and back between passes
         seconds = outputs * (2 * taps / rate + 2 * size / 60e9)
-        rows = outputs / max(1, math.prod(problem.out[_row(problem) :]))
-        seconds += rows * 30e-9
+        row = _row(problem)
+        columns = max(1, math.prod(problem.out[row:]))
+        seconds += outputs / columns * 30e-9
+        if row == axes[-1] and columns < 8 * _VECTOR_BYTES.get(isa, 16) // size:
+            seconds += outputs * problem.kernel[row] * 0.33e-9  # rows that do not fill a tile
         threads = min(useful_threads(problem), machine.cores)
         pack = 0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * 10e-9
         return 3e-6 + seconds / threads + pack + (4e-6 if threads > 1 else 0.0)

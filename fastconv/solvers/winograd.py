@@ -81,6 +81,7 @@ class Winograd(Polyphase):
         " after Barabasz et al., ACM TOMS 46(4), 2020"
     )
     revision = 2
+    scatter = 1.5e-9
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.device != "cpu":
@@ -129,7 +130,7 @@ class Winograd(Polyphase):
         dense = dense and problem.boundary in ("zeros", "constant")
         point = in_ns if dense else in_ns + 1.5 * lanes
         inputs = vectors * depths * (points * point + 17 * pieces) * 1e-9
-        outputs_ = vectors * filters * points * out_ns * 1e-9
+        outputs_ = vectors * filters * (points * out_ns + 17 * pieces) * 1e-9
         # weights are read anew for each block, from L3 beside the products, from memory slower
         if weights > machine.l2 // 2:
             products += weights * blocks / (20e9 if weights > machine.l3 * 3 // 4 else 90e9)
