@@ -79,5 +79,4 @@ extension = Extension(
     depends=[str(p) for p in sorted(EXT.rglob("*")) if p.suffix in (".h", ".inc", ".pxi", ".pyx")],
 )
 
-if __name__ == "__main__":  # tests read the tables above
-    setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildExt})
+setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildExt})

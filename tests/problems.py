@@ -261,10 +261,13 @@ def in_layout(x: Array, layout: str) -> Array:
 
 def outer_product(w: Array) -> Array:
     """A kernel of rank 1: for each filter the product of w's lines through its first sample."""
-    product = np.ones((), np.float64)
+    product = np.ones((), np.longdouble)
     for axis in range(2, w.ndim):
         index = tuple(slice(None if d in (0, 1, axis) else 1) for d in range(w.ndim))
-        product = product * w[index].astype(np.float64)
+        product = product * w[index].astype(np.longdouble)
+    largest = abs(product).max(initial=0)
+    if largest > np.finfo(w.dtype).max:  # a power of two leaves the rank as it is
+        product = product / 2.0 ** np.ceil(np.log2(largest / np.finfo(w.dtype).max) + 1)
     return product.astype(w.dtype)
 
 

@@ -6,11 +6,11 @@ back. Skipped, with the reason, where the compiler, its sanitizers or the emulat
 
 from __future__ import annotations
 
+import ast
 import itertools
 import os
 import pathlib
 import platform
-import runpy
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -35,12 +35,22 @@ TESTS = pathlib.Path(__file__).parent
 ELSEWHERE = [s for s in SOLVERS if s.device == "cpu" and s.name not in ("im2col", "naive")]
 
 
+def table(name: str) -> Any:
+    """A table of setup.py, which cannot be imported without what it builds with."""
+    tree = ast.parse((EXT.parent.parent / "setup.py").read_text())
+    assigned = [n for n in tree.body if isinstance(n, ast.Assign)]
+    return next(
+        ast.literal_eval(n.value)
+        for n in assigned
+        if isinstance(n.targets[0], ast.Name) and n.targets[0].id == name
+    )
+
+
 def build(folder: pathlib.Path, compiler: list[str], machine: str, flags: list[str]) -> str:
     """The program for one target: kernels once per instruction set, as setup.py does."""
-    made = runpy.run_path(str(EXT.parent.parent / "setup.py"), run_name="tables")
-    flags = [*made["FLAGS"], f"-I{EXT}", *flags]
+    flags = [*table("FLAGS"), f"-I{EXT}", *flags]
     objects, have = [], []
-    for isa, isa_flags in made["ISAS"][machine].items():
+    for isa, isa_flags in table("ISAS")[machine].items():
         have.append(f"-DFC_HAVE_{isa}")
         for source in sorted((EXT / "kernels").glob("*.c")):
             objects.append(str(folder / f"{source.stem}.{isa}.o"))

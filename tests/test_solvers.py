@@ -174,6 +174,27 @@ def test_hard_data(solver: Solver, kind: str, text: str) -> None:
               mixed(solver, problem, x, w), f"{solver.name} {config} {kind}")  # fmt: skip
 
 
+@pytest.mark.parametrize("power", [0, 3, 12, 23, 40])
+@pairs(
+    "conv2d f32 n1 c3 h12 w13 k5 r3 s3 p1",
+    "conv2d f64 n1 c2 h9 w10 k3 r3 s3 p1",
+    "conv1d f32 n1 c1 w300 k1 s33 p32",
+    "conv4d f32 n1 c1 i1,2,2,3 k1 f1,1,1,2",
+)
+def test_the_smallest_weights(solver: Solver, power: int, text: str) -> None:
+    """Weights that are subnormal, or whose transforms are, on data of very different size."""
+    problem = Problem.parse(text)
+    rng = np.random.default_rng(power)
+    x = special(rng, "huge range", problem.x_dtype, problem.x_shape)
+    w = (rng.integers(-3, 4, problem.w_shape) * 2.0**power).astype(x.dtype)
+    w *= np.finfo(w.dtype).smallest_subnormal
+    expected, magnitude = oracle(problem, x, w), mixed(solver, problem, x, w)
+    for config in configs(solver, problem):
+        y = execute(solver, problem, config, x, w)
+        check(problem, y, expected, solver.error_bound(problem, config), magnitude,
+              f"{solver.name} {config}")  # fmt: skip
+
+
 @pytest.mark.parametrize("solver", CPU, ids=lambda s: s.name)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_non_finite_weights(solver: Solver, value: float) -> None:

@@ -78,7 +78,8 @@ def suspects(z: Array, limit: Array) -> Array | None:
     found: Array | None = None
     # data of zeros has a limit of 0 and outputs of 0, which are right
     bound = np.where(limit > 0, DIGIT * limit, -1).reshape(*limit.shape, *(1,) * (z.ndim - 4))
-    bound = bound.astype(z.real.dtype)
+    with np.errstate(over="ignore"):  # a bound of Inf leaves nothing that is not suspect
+        bound = bound.astype(z.real.dtype)
     for part in _parts(z.shape, _COMPARED):
         b = bound[part[:4]]
         v = z[part]

@@ -1,4 +1,5 @@
 /* winograd: which axes are transformed, how tiles are numbered, and the transformed weights. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -203,12 +204,15 @@ int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw)
 }
 
 /* The error level of filter k of a register tile, from the sizes of its transforms: the largest of
- * any output, for data of size 1. */
+ * any output, for data of size 1. Transforms of the smallest weights are subnormal numbers, whose
+ * errors are not relative to their size: then every output is suspect. */
 static double error_level(const geometry *s, const double *growth0, const double *growth1,
                           const double *sizes, int64_t k)
 {
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     const double *const size = sizes + FC_WINOGRAD_ROWS + k;
+    const double least = s->bytes == 4 ? FLT_MIN / FLT_EPSILON : DBL_MIN / DBL_EPSILON;
+    if (sizes[k] > 0 && sizes[k] < least) return INFINITY;
     double largest = 0;
     for (int64_t p = 0; p < row->m; p++) {
         double across[FC_LINE_POINTS] = {0};
