@@ -76,6 +76,8 @@ class Depthwise(Polyphase):
         seconds = products + moved / (_IN_PLACE if moved < machine.l3 else _MEMORY)
         if problem.filters > problem.channels:  # each filter's outputs apart from the others'
             seconds += y * size / _APART
+        if problem.stride[-1] > 1 and columns < lanes:  # neither whole vectors nor dense loads
+            seconds += math.prod(problem.y_shape[:-1]) * _ROW
         seconds += problem.batch * problem.filters * _IMAGE
         x_rows, outer = math.prod(problem.x_shape[:-1]), 1.0
         for r, i, o in zip(problem.kernel[:-2], problem.size, problem.out):
