@@ -76,7 +76,7 @@ class Depthwise(Polyphase):
         seconds = products + moved / (_IN_PLACE if moved < machine.l3 else _MEMORY)
         if problem.filters > problem.channels:  # each filter's outputs apart from the others'
             seconds += y * size / _APART
-        if problem.stride[-1] > 1 and columns < lanes:  # neither whole vectors nor dense loads
+        if problem.stride[-1] > 1 and columns < 16:  # neither whole vectors nor dense loads
             seconds += math.prod(problem.y_shape[:-1]) * _ROW
         seconds += problem.batch * problem.filters * _IMAGE
         x_rows, outer = math.prod(problem.x_shape[:-1]), 1.0
