@@ -26,12 +26,14 @@ _STORED = {
 
 #: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class), of 4-byte elements, in kernels of several
 #: rows and of one; and bytes of a vector.
-_GFLOPS = {"avx512": (105, 110), "avx2": (60, 100), "neon": (45, 45), "baseline": (25, 25)}
+_GFLOPS = {"avx512": (92, 110), "avx2": (60, 100), "neon": (45, 45), "baseline": (25, 25)}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
-#: Measured: bytes a second that x and y are read and written with in place, seconds that copying a
+#: Measured: bytes a second that x and y are read and written with in place, in cache, in
+#: memory, and by several filters of a channel; seconds that copying a
 #: sample to a strip takes, a row of a strip, and an image.
-_IN_PLACE, _SAMPLE, _ROW, _IMAGE = 60e9, 0.4e-9, 25e-9, 30e-9
+_IN_PLACE, _MEMORY, _APART = 60e9, 12e9, 30e9
+_SAMPLE, _ROW, _IMAGE = 0.4e-9, 25e-9, 30e-9
 
 
 class Depthwise(Polyphase):
@@ -68,15 +70,23 @@ class Depthwise(Polyphase):
             # a load that straddles cache lines takes the time of 3 products, and serves one of
             # every `lanes` taps, up to 4
             served = problem.kernel[-1] / problem.stride[-1] / lanes
-            products *= min(2.0, max(1.0, 3 / max(served, 1.0)))
+            products *= min(1.5, max(1.0, 3 / max(served, 1.0)))
         stored = numpy_dtype(problem.x_dtype).itemsize
-        seconds = products + (x * stored + y * size) / _IN_PLACE
+        moved = x * stored + y * size
+        seconds = products + moved / (_IN_PLACE if moved < machine.l3 else _MEMORY)
+        if problem.filters > problem.channels:  # each filter's outputs apart from the others'
+            seconds += y * size / _APART
+        if problem.stride[-1] > 1 and columns < 16:  # neither whole vectors nor dense loads
+            seconds += math.prod(problem.y_shape[:-1]) * _ROW
         seconds += problem.batch * problem.filters * _IMAGE
-        x_rows, outer = math.prod(problem.x_shape[:-1]), math.prod(problem.kernel[:-2])
-        if _copied(problem) or outer > 1:  # once for each tap of the axes before the last two
+        x_rows, outer = math.prod(problem.x_shape[:-1]), 1.0
+        for r, i, o in zip(problem.kernel[:-2], problem.size, problem.out):
+            outer *= r * min(1.0, o / i)
+        if _copied(problem) or math.prod(problem.kernel[:-2]) > 1:
+            # once for each tap of the axes before the last two
             halo = 1 + (rows - 1) / max(8, problem.out[0])
             seconds += outer * halo * (x * _SAMPLE + x_rows * _ROW)
-        elif problem.boundary != "zeros":
+        elif problem.boundary != "zeros" or (rows == 1 and any(problem.padding[-1])):
             seconds += 2 * x_rows * _ROW  # both ends of each row
         threads = min(useful_threads(problem), machine.cores)
         return 2e-6 + seconds / threads + (4e-6 if threads > 1 else 0.0)

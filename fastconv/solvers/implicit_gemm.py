@@ -75,16 +75,17 @@ class ImplicitGemm(Polyphase):
         if across:
             work += problem.batch * problem.channels * math.prod(problem.size) * 0.5e-9
         # stores are transposed by whole vectors of filters, else one by one
-        # and across images, each of which lies elsewhere
-        whole = 0 if across else filters // lanes * lanes
-        one = 2e-9 if across else 0.8e-9
+        # and so are parts, and images, each of which lies elsewhere
+        apart = across or parts > 1
+        whole = 0 if apart else filters // lanes * lanes
+        one = 2e-9 if apart else 0.8e-9
         work += t.tiles * t.pixels * (whole * 0.3e-9 + (filters - whole) * one)
         # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = vectors * lanes * taps * size
         if weights > machine.l2 // 2:
             channels = max(1, min(taps // kernel, SUM_BLOCK // kernel))
-            apart = math.prod(problem.size) / math.prod(problem.out)
-            samples = channels * (apart if across else math.prod(problem.stride))
+            share = math.prod(problem.size) / math.prod(problem.out)
+            samples = channels * (share if across else math.prod(problem.stride))
             kept = (vectors * lanes + samples) * size * t.pixels + 8 * min(taps, SUM_BLOCK)
             work += weights / 90e9 * max(1.0, t.tiles * kept / int(config["block_bytes"]))
         threads = min(useful_threads(problem), machine.cores)

@@ -124,13 +124,17 @@ class Winograd(Polyphase):
         multiplied = vectors - (0.5 if vector == 64 and 0 < tiles % lanes <= lanes // 2 else 0)
         products = 2 * multiplied * lanes * weights / size / (gflops * 1e9 * 4 / size)
         # segments of a vector: about 17 ns each beyond the first
-        pieces = max(0.0, lanes / run - 1)
+        pieces = 17 * max(0.0, lanes / run - 1)
+        if max(problem.dilation) > 1:
+            pieces *= 4  # each point's
         # and samples that do not lie in rows, or are beyond the ends of these, come one by one
         dense = problem.stride[-1] == 1 and problem.layout != "N*C"
         dense = dense and problem.boundary in ("zeros", "constant")
+        if made[-1] == 1:  # lines of points that do not lie along rows
+            in_ns, out_ns = 2 * in_ns, 2 * out_ns
         point = in_ns if dense else in_ns + 1.5 * lanes
-        inputs = vectors * depths * (points * point + 17 * pieces) * 1e-9
-        outputs_ = vectors * filters * (points * out_ns + 17 * pieces) * 1e-9
+        inputs = vectors * depths * (points * point + pieces) * 1e-9
+        outputs_ = vectors * filters * (points * out_ns + pieces) * 1e-9
         # weights are read anew for each block, from L3 beside the products, from memory slower
         if weights > machine.l2 // 2:
             products += weights * blocks / (20e9 if weights > machine.l3 * 3 // 4 else 90e9)
