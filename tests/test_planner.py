@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -358,3 +361,19 @@ def test_threads_are_part_of_a_config(every_thread: None) -> None:
             assert known.candidate.config == config and known.plan.problem.threads == 1
         finally:
             _wisdom.clear()
+
+
+def test_the_cap_on_instruction_sets_holds_for_what_is_offered() -> None:
+    """FASTCONV_ISA is read at import: in a process of its own."""
+    script = (
+        "import numpy as np, fastconv\n"
+        "x, w = np.ones((1, 32, 28, 28), 'f4'), np.ones((32, 32, 3, 3), 'f4')\n"
+        "found = fastconv.candidates(fastconv.conv2d, x, w)\n"
+        "found += fastconv.candidates(fastconv.conv2d, x, w[:, :1], groups=32)\n"
+        "print(*{c.config['isa'] for c in found if c.config and 'isa' in c.config})"
+    )
+    environment = {**os.environ, "FASTCONV_ISA": "baseline"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["baseline"]

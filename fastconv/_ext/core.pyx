@@ -127,6 +127,11 @@ def isa():
     return _isa
 
 
+def offered_isas():
+    """Those that plans may use, best first: the one in use and what is below it."""
+    return isas()[isas().index(_isa):]
+
+
 cdef const fc_kernels *_kernels(str name) except NULL:
     for i in range(fc_isa_count):
         if fc_isas[i].kernels.isa.decode() == name and fc_isas[i].usable():

@@ -53,7 +53,7 @@ class Depthwise(Polyphase):
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [{"isa": isa, "strip_bytes": machine.l1 * 3 // 4} for isa in core.isas()]
+        return [{"isa": isa, "strip_bytes": machine.l1 * 3 // 4} for isa in core.offered_isas()]
 
     def reads_stored_dense(self, problem: Problem) -> bool:
         return problem.x_dtype in _STORED.get(problem.dtype, ())

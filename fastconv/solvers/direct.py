@@ -59,7 +59,7 @@ class Direct(Polyphase):
         half = machine.l2 // 2
         return [
             {"isa": isa, "plane_bytes": size, "taps": SUM_BLOCK, "filters": 64}
-            for isa in core.isas()
+            for isa in core.offered_isas()
             for size in (half * 8, half)
         ]
 

@@ -44,7 +44,7 @@ class ImplicitGemm(Polyphase):
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         return [
             {"isa": isa, "block_bytes": machine.l2 // 2, "taps": SUM_BLOCK, "across": across}
-            for isa in core.isas()
+            for isa in core.offered_isas()
             for across in ((1, 0) if problem.batch >= 8 else (0,))
         ]
 

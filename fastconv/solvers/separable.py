@@ -85,7 +85,7 @@ class Separable(Solver):
         return _stored(problem, problem.y_dtype)
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [{"isa": isa, "row_bytes": machine.l2 // 4} for isa in core.isas()]
+        return [{"isa": isa, "row_bytes": machine.l2 // 4} for isa in core.offered_isas()]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa = str(config["isa"])

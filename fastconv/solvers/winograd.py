@@ -98,7 +98,7 @@ class Winograd(Polyphase):
         several = outputs(problem, 4) != outputs(problem, 2)
         return [
             {"isa": isa, "m": m, "cache_bytes": machine.l2 // 2}
-            for isa in core.isas()
+            for isa in core.offered_isas()
             for m in ((4, 2) if several else (2,))
         ]
 
