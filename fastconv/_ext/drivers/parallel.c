@@ -17,7 +17,7 @@
 enum { MAX_WORKERS = 255 };
 
 /* Looks, each of some 0.5 us, before sleeping: see "Workers look before they sleep" in decisions.md. */
-enum { LOOKS = 400, PAUSES = 16 };
+enum { LOOKS = 10, PAUSES = 16 };
 
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* held for the whole of a parallel call */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* of the two conditions */
@@ -74,42 +74,6 @@ static uint64_t wait_for_call(uint64_t seen, int64_t looks)
     return now;
 }
 
-#ifdef __linux__
-enum { CORES = 1024 };
-static _Atomic uint64_t taken[CORES / 64]; /* cores that threads of this call work on */
-
-static int take(int core)
-{
-    const uint64_t bit = (uint64_t)1 << core % 64;
-    return core < 0 || core >= CORES || !(atomic_fetch_or(&taken[core / 64], bit) & bit);
-}
-
-static void take_first(void)
-{
-    for (int i = 0; i < CORES / 64; i++) atomic_store(&taken[i], 0);
-    take(sched_getcpu());
-}
-
-/* Goes to a core of its own: a worker is often woken, or finds itself looking, on that of its caller,
- * and then stays there for milliseconds beside an idle one. Affinity is as it was before afterwards. */
-static void take_own(void)
-{
-    cpu_set_t allowed, one;
-    if (take(sched_getcpu()) || sched_getaffinity(0, sizeof allowed, &allowed)) return;
-    for (int core = 0; core < CPU_SETSIZE && core < CORES; core++)
-        if (CPU_ISSET(core, &allowed) && take(core)) {
-            CPU_ZERO(&one);
-            CPU_SET(core, &one);
-            sched_setaffinity(0, sizeof one, &one);
-            sched_setaffinity(0, sizeof allowed, &allowed);
-            return;
-        }
-}
-#else
-static void take_first(void) {}
-static void take_own(void) {}
-#endif
-
 static void *worker(void *argument)
 {
     const int64_t slot = (int64_t)(intptr_t)argument; /* 1, 2, ...: the caller is 0 */
@@ -120,7 +84,6 @@ static void *worker(void *argument)
         const int64_t wanted = seen & 255;
         looks = 0;
         if (slot > wanted) continue;
-        take_own();
         fc_flush(work_flushes);
         drain(slot);
         looks = wanted < cores() ? LOOKS : 0;
@@ -192,7 +155,6 @@ void fc_parallel(int64_t count, int64_t threads, void (*function)(void *, int64_
     work_count = count;
     work_flushes = fc_flushes();
     atomic_store(&next_index, 0);
-    take_first();
     atomic_store(&running, helpers);
     const uint64_t call = (atomic_load(&announced) >> 8) + 1;
     atomic_store(&announced, call << 8 | (uint64_t)helpers);
