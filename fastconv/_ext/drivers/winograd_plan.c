@@ -12,14 +12,14 @@ static int line_of(int64_t m, int64_t r)
     return line;
 }
 
-/* Classes of taps: whether the phases across rows are full, and those along the innermost axis. Those
- * of weights other than 0 at the points inf lie together in this order. */
+/* Classes of taps: whether the sections across rows are full, and those along the innermost axis.
+ * In this order those of weights other than 0 at the points inf lie together. */
 static const int is_full[4][2] = {{0, 1}, {1, 1}, {1, 0}, {0, 0}};
 
-/* Phases of a transform in a class. */
-static int64_t phases_of(const transform *t, int64_t class, int64_t at)
+/* Sections of an axis in a class. */
+static int64_t sections_of(const transform *t, int64_t class, int64_t at)
 {
-    return is_full[class][at] ? t->full : t->phases - t->full;
+    return is_full[class][at] ? t->full : t->sections - t->full;
 }
 
 /* Which axes are transformed, and how tiles are numbered. */
@@ -28,7 +28,7 @@ static void plan_axes(geometry *s, int64_t m)
     const fc_problem *p = &s->p;
     s->last = p->dims - 1;
     s->class[0] = 0;
-    for (int64_t i = 0; i < 2; i++) s->line[i] = (transform){-1, 0, 1, 1, 1, 1, 1, 1, 1};
+    for (int64_t i = 0; i < 2; i++) s->line[i] = (transform){-1, 0, 1, 1, 1, 1, 1, 1, 1, 1};
     int64_t others = 1;
     for (int64_t d = 0, found = 0; d < p->dims; d++) {
         if (p->ker[d] == 1 || !(m >> (8 * d) & 255)) {
@@ -39,10 +39,13 @@ static void plan_axes(geometry *s, int64_t m)
         const int64_t at = d == s->last && !(p->dilation[d] > 1 && !found) ? COLUMN : ROW;
         transform *const t = &s->line[at];
         t->axis = d;
-        t->m = m >> (8 * d) & 255;
-        t->phases = p->stride[d];
-        t->r = fc_ceil_div(p->ker[d], t->phases);
-        t->full = p->ker[d] - (t->r - 1) * t->phases;
+        t->m = m >> (8 * d) & 15;
+        t->r = m >> (8 * d + 4) & 15;
+        t->u = p->stride[d];
+        /* u sections begin every r u taps */
+        const int64_t before = (p->ker[d] - 1) / (t->r * t->u) * t->u, rest = p->ker[d] - before * t->r;
+        t->sections = before + fc_min(t->u, rest);
+        t->full = before + fc_max(0, rest - (t->r - 1) * t->u);
         t->line = line_of(t->m, t->r);
         t->points = t->m + t->r - 1;
         t->dilation = p->dilation[d];
@@ -52,7 +55,7 @@ static void plan_axes(geometry *s, int64_t m)
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     s->points = row->points * column->points;
     for (int64_t i = 0; i < 4; i++)
-        s->class[i + 1] = s->class[i] + others * phases_of(row, i, 0) * phases_of(column, i, 1);
+        s->class[i + 1] = s->class[i] + others * sections_of(row, i, ROW) * sections_of(column, i, COLUMN);
     s->taps = s->class[4];
     s->depths = p->c * s->taps;
     s->dense = column->axis >= 0 && column->dilation == 1;
@@ -208,9 +211,12 @@ void fc_winograd_tap(const geometry *s, int64_t tap, int64_t *first)
     for (int64_t d = s->p.dims - 1; d >= 0; d--) {
         const int64_t at = d == s->line[COLUMN].axis ? COLUMN : ROW;
         const transform *const t = &s->line[at];
-        const int64_t count = d == t->axis ? phases_of(t, class, at) : s->p.ker[d];
-        first[d] = tap % count + (d == t->axis && !is_full[class][at] ? t->full : 0);
+        const int64_t count = d == t->axis ? sections_of(t, class, at) : s->p.ker[d];
+        first[d] = tap % count;
         tap /= count;
+        if (d != t->axis) continue;
+        first[d] += is_full[class][at] ? 0 : t->full;
+        first[d] = first[d] % t->u + first[d] / t->u * t->r * t->u;
     }
 }
 
@@ -268,8 +274,8 @@ void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_ker
     line_matrices(row->line, g0, growth0);
     line_matrices(column->line, g1, growth1);
     const int64_t mr = s.kernels->mr, taps = row->r * column->r;
-    const int64_t across = row->axis < 0 ? 0 : row->phases * p->w_s[row->axis];
-    const int64_t along = column->axis < 0 ? 0 : column->phases * p->w_s[column->axis];
+    const int64_t across = row->axis < 0 ? 0 : row->u * p->w_s[row->axis];
+    const int64_t along = column->axis < 0 ? 0 : column->u * p->w_s[column->axis];
     for (int64_t g = 0; g < p->g; g++) {
         char *const group = (char *)packed + g * s.group_bytes;
         double *const levels = (double *)(group + s.level_at);
