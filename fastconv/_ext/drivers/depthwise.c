@@ -47,9 +47,9 @@ static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const 
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+                 const void *w, void *packed, int64_t threads)
 {
-    fc_driver_naive.pack(p, config, kernels, w, packed);
+    fc_driver_naive.pack(p, config, kernels, w, packed, threads);
 }
 
 typedef struct {
