@@ -1,8 +1,13 @@
 /* winograd: y = A' [ sum over c of (G w) . (B' x) ] with up to two axes transformed.
  *
- * Along an axis of stride 1 with a kernel of r taps, tiles of m outputs take m + r - 1 products
- * instead of m r. Taps along the other axes are summed like channels: a depth is a channel and one
- * such tap. Dilated axes are transformed phase by phase: outputs l apart make up a tile.
+ * Along an axis with a kernel of r taps, tiles of m outputs take m + r - 1 products instead of m r.
+ * Taps along the other axes are summed like channels: a depth is a channel and one such tap. So are
+ * the phases of an axis of stride u: every u-th tap, of which there are r or, in phases that are not
+ * full, r - 1, meets every u-th sample,
+ *     y[o] = sum over f < u of  sum over s < r of  w[f + s u] * x[(o + s) u + f - a]
+ * and a tap that is not there is 0, as is its phase's weight at the point inf: depths are in an order
+ * in which those that a point needs are a range. Dilated axes are transformed in phases of the
+ * output: outputs l apart make up a tile.
  *
  * Tiles of all images are numbered, the innermost axis fastest, and each `columns` of them are a
  * block: lanes of vectors (kernels/winograd.c), wherever in x they lie. A segment is a run of tiles
@@ -80,37 +85,37 @@ static void multiply(const job *j, int64_t group, int64_t from, int64_t to, cons
     const int64_t whole = l->columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
     int64_t ldw;
     const int64_t at = fc_winograd_weights(s, from, &ldw);
-    for (int64_t point = 0; point < s->points; point++)
+    for (int64_t point = 0; point < s->points; point++) {
+        int64_t first, last;
+        fc_winograd_range(s, point, &first, &last);
         for (int64_t k = from; k < to; k += mr) {
             const char *const w = j->packed + group * s->group_bytes +
-                                  (at + point * ldw + (k - from) * s->depths) * bytes;
-            const char *const u = l->u + point * s->ldu * bytes;
+                                  (at + point * ldw + (k - from) * s->depths + first * mr) * bytes;
+            const char *const u = l->u + (point * s->ldu + first * l->columns) * bytes;
             char *const v = l->v + (point * s->ldv + (k - from) * l->columns) * bytes;
             for (int64_t lane = 0; lane < whole; lane += s->kernels->vectors * lanes) {
                 const int64_t vectors = fc_min(s->kernels->vectors, (whole - lane) / lanes);
-                s->kernels->product[vectors - 1](s->depths, u + lane * bytes, l->columns, w,
+                s->kernels->product[vectors - 1](last - first, u + lane * bytes, l->columns, w,
                                                  v + lane * bytes, l->columns);
             }
             if (whole < l->columns)
-                s->kernels->product_half(s->depths, u + whole * bytes, l->columns, w, v + whole * bytes,
+                s->kernels->product_half(last - first, u + whole * bytes, l->columns, w, v + whole * bytes,
                                          l->columns);
         }
+    }
 }
 
-/* x under a tap of the kernel, for one output: `at` is its place where no axis goes beyond the ends. */
-static double sample(const job *j, const char *x, const int64_t *o, int64_t other, int64_t tap)
+/* x under tap `tap` of a depth whose taps begin at `first`, for one output. */
+static double sample(const job *j, const char *x, const int64_t *o, const int64_t *first, int64_t tap)
 {
     const geometry *s = j->s;
     const fc_problem *p = &s->p;
+    const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     int64_t at = 0;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
-        int64_t r = tap / s->line[COLUMN].r;
-        if (d == s->line[COLUMN].axis) {
-            r = tap % s->line[COLUMN].r;
-        } else if (d != s->line[ROW].axis) {
-            r = other % p->ker[d];
-            other /= p->ker[d];
-        }
+    for (int64_t d = 0; d < p->dims; d++) {
+        int64_t r = first[d];
+        if (d == row->axis) r += tap / column->r * row->phases;
+        if (d == column->axis) r += tap % column->r * column->phases;
         const int64_t from = fc_source(p, d, o[d] * p->stride[d] + r * p->dilation[d]);
         if (from < 0) return p->boundary == FC_CONSTANT ? p->cval[0] : 0;
         at += from * p->x_s[d];
@@ -131,8 +136,11 @@ static int is_small(const job *j, int64_t n, int64_t group, int64_t k, const int
     *sum = 0;
     for (int64_t depth = 0; depth < s->depths; depth++) {
         const char *const x = j->x + (n * p->x_n + (group * p->c + depth % p->c) * p->x_c) * bytes;
+        int64_t first[FC_DIMS];
+        fc_winograd_tap(s, depth / p->c, first);
         for (int64_t tap = 0; tap < taps; tap++) {
-            const double product = sample(j, x, o, depth / p->c, tap) *
+            if (!fc_winograd_has(s, first, tap)) continue;
+            const double product = sample(j, x, o, first, tap) *
                                    fc_load(raw, (depth * p->k + k) * taps + tap, bytes);
             *sum += product;
             size += fabs(product);

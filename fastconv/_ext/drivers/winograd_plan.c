@@ -12,16 +12,27 @@ static int line_of(int64_t m, int64_t r)
     return line;
 }
 
+/* Classes of taps: whether the phases across rows are full, and those along the innermost axis. Those
+ * of weights other than 0 at the points inf lie together in this order. */
+static const int is_full[4][2] = {{0, 1}, {1, 1}, {1, 0}, {0, 0}};
+
+/* Phases of a transform in a class. */
+static int64_t phases_of(const transform *t, int64_t class, int64_t at)
+{
+    return is_full[class][at] ? t->full : t->phases - t->full;
+}
+
 /* Which axes are transformed, and how tiles are numbered. */
 static void plan_axes(geometry *s, int64_t m)
 {
     const fc_problem *p = &s->p;
     s->last = p->dims - 1;
-    for (int64_t i = 0; i < 2; i++) s->line[i] = (transform){-1, 0, 1, 1, 1, 1, 1};
-    s->taps = 1;
+    s->class[0] = 0;
+    for (int64_t i = 0; i < 2; i++) s->line[i] = (transform){-1, 0, 1, 1, 1, 1, 1, 1, 1};
+    int64_t others = 1;
     for (int64_t d = 0, found = 0; d < p->dims; d++) {
         if (p->ker[d] == 1 || !(m >> (8 * d) & 255)) {
-            s->taps *= p->ker[d];
+            others *= p->ker[d];
             continue;
         }
         /* a lone innermost axis is transformed along itself, unless its phases are what lies dense */
@@ -29,7 +40,9 @@ static void plan_axes(geometry *s, int64_t m)
         transform *const t = &s->line[at];
         t->axis = d;
         t->m = m >> (8 * d) & 255;
-        t->r = p->ker[d];
+        t->phases = p->stride[d];
+        t->r = fc_ceil_div(p->ker[d], t->phases);
+        t->full = p->ker[d] - (t->r - 1) * t->phases;
         t->line = line_of(t->m, t->r);
         t->points = t->m + t->r - 1;
         t->dilation = p->dilation[d];
@@ -38,12 +51,15 @@ static void plan_axes(geometry *s, int64_t m)
     }
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     s->points = row->points * column->points;
+    for (int64_t i = 0; i < 4; i++)
+        s->class[i + 1] = s->class[i] + others * phases_of(row, i, 0) * phases_of(column, i, 1);
+    s->taps = s->class[4];
     s->depths = p->c * s->taps;
     s->dense = column->axis >= 0 && column->dilation == 1;
     s->step = s->dense ? column->m : 1;
     s->shift = s->dense ? column->m : column->dilation;
     s->halo = s->dense ? column->points - column->m : (column->points - 1) * column->dilation;
-    s->stride = column->axis < 0 && row->axis != s->last ? p->stride[s->last] : 1;
+    s->stride = p->stride[s->last];
 
     s->digits = 0;
     s->digit[s->digits++] = (digit){-1, p->n, 1};
@@ -102,8 +118,8 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     int64_t ldw;
     const int64_t filled = fc_winograd_weights(s, (s->k - 1) / s->at_once * s->at_once, &ldw);
     s->raw_at = fc_round_up((filled + s->points * ldw) * s->bytes, FC_ALIGN);
-    const int64_t taps = fc_volume(p->ker, p->dims);
-    s->level_at = fc_round_up(s->raw_at + p->k * p->c * taps * s->bytes, FC_ALIGN);
+    const int64_t taps = s->line[ROW].r * s->line[COLUMN].r;
+    s->level_at = fc_round_up(s->raw_at + p->k * s->depths * taps * s->bytes, FC_ALIGN);
     s->group_bytes = fc_round_up(s->level_at + p->k * (int64_t)sizeof(double), FC_ALIGN);
 
     const int64_t run = s->digit[s->digits - 1].size;
@@ -184,16 +200,26 @@ static void line_matrices(int64_t line, double *g, double *growth)
     }
 }
 
-/* Offset under `strides` of tap `tap` of the axes that are not transformed. */
-static int64_t tap_offset(const geometry *s, int64_t tap, const int64_t *strides)
+void fc_winograd_tap(const geometry *s, int64_t tap, int64_t *first)
 {
-    int64_t at = 0;
+    int64_t class = 0;
+    while (s->class[class + 1] <= tap) class++;
+    tap -= s->class[class];
     for (int64_t d = s->p.dims - 1; d >= 0; d--) {
-        if (d == s->line[ROW].axis || d == s->line[COLUMN].axis) continue;
-        at += tap % s->p.ker[d] * strides[d];
-        tap /= s->p.ker[d];
+        const int64_t at = d == s->line[COLUMN].axis ? COLUMN : ROW;
+        const transform *const t = &s->line[at];
+        const int64_t count = d == t->axis ? phases_of(t, class, at) : s->p.ker[d];
+        first[d] = tap % count + (d == t->axis && !is_full[class][at] ? t->full : 0);
+        tap /= count;
     }
-    return at;
+}
+
+void fc_winograd_range(const geometry *s, int64_t point, int64_t *from, int64_t *to)
+{
+    const int64_t columns = s->line[COLUMN].points;
+    const int across = point / columns == s->line[ROW].points - 1, along = point % columns == columns - 1;
+    *from = across ? s->class[1] * s->p.c : 0;
+    *to = s->class[along ? 2 : across ? 3 : 4] * s->p.c;
 }
 
 int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw)
@@ -238,7 +264,7 @@ typedef struct {
     char *packed;
     double g0[FC_LINE_POINTS * LONGEST], g1[FC_LINE_POINTS * LONGEST];
     double growth0[FC_LINE_POINTS * MOST], growth1[FC_LINE_POINTS * MOST];
-    int64_t taps, at[LONGEST * LONGEST]; /* of a tile */
+    int64_t taps, across, along; /* of a tile, and elements of w from one to the next */
     int64_t units;                       /* register tiles of a group's filters */
 } packing;
 
@@ -257,10 +283,16 @@ static void pack_unit(void *context, int64_t index, int64_t slot)
     char *const to = group + fc_winograd_weights(s, k, &ldw) * s->bytes;
     double sizes[(1 + FC_LINE_POINTS * FC_LINE_POINTS) * K] = {0};
     for (int64_t depth = 0; depth < s->depths; depth++) {
-        const int64_t from =
-            (g * p->k + k) * p->w_k + depth % p->c * p->w_c + tap_offset(s, depth / p->c, p->w_s);
+        int64_t first[FC_DIMS], at[LONGEST * LONGEST];
+        int64_t from = (g * p->k + k) * p->w_k + depth % p->c * p->w_c;
+        fc_winograd_tap(s, depth / p->c, first);
+        for (int64_t d = 0; d < p->dims; d++) from += first[d] * p->w_s[d];
+        for (int64_t tap = 0; tap < a->taps; tap++)
+            at[tap] = fc_winograd_has(s, first, tap)
+                          ? tap / column->r * a->across + tap % column->r * a->along
+                          : FC_NO_TAP;
         s->kernels->filters(a->g0, row->points, row->r, a->g1, column->points, column->r,
-                            a->w + from * s->bytes, p->w_k, a->at, fc_min(mr, p->k - k),
+                            a->w + from * s->bytes, p->w_k, at, fc_min(mr, p->k - k),
                             group + s->raw_at + (depth * p->k + k) * a->taps * s->bytes, sizes,
                             to + depth * mr * s->bytes, ldw);
     }
@@ -279,9 +311,8 @@ void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_ker
     packing a = {.s = &s, .w = w, .packed = packed, .taps = row->r * column->r};
     line_matrices(row->line, a.g0, a.growth0);
     line_matrices(column->line, a.g1, a.growth1);
-    for (int64_t tap = 0; tap < a.taps; tap++)
-        a.at[tap] = (row->axis < 0 ? 0 : tap / column->r * p->w_s[row->axis]) +
-                    (column->axis < 0 ? 0 : tap % column->r * p->w_s[column->axis]);
+    a.across = row->axis < 0 ? 0 : row->phases * p->w_s[row->axis];
+    a.along = column->axis < 0 ? 0 : column->phases * p->w_s[column->axis];
     a.units = fc_ceil_div(s.k, s.kernels->mr);
     fc_parallel(p->g * a.units, fc_pack_threads(p->g * s.group_bytes, threads), pack_unit, &a);
 }
