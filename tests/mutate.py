@@ -284,7 +284,7 @@ FAULTS = (
           "else None, accuracy, threads, workspace_limit,\n        deterministic,\n    )",
           "else None, threads, workspace_limit,\n        deterministic,\n    )", (ENGINE,)),
     Fault("kept: weights are not compared", "_kept.py",
-          "found.copy is not None and core.same_bytes(w, found.copy)", "found.copy is not None",
+          "kept is not None and core.same_bytes(w, kept[0])", "kept is not None",
           ("tests/test_kept.py",)),
     Fault("kept: room that is given up is not counted", "_kept.py",
           "self._bytes -= weights.bytes", "pass", ("tests/test_kept.py",)),

@@ -68,7 +68,7 @@ typedef struct {
 void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                       int64_t threads, geometry *s);
 void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                      const void *w, void *packed);
+                      const void *w, void *packed, int64_t threads);
 
 typedef struct {
     const geometry *s;
