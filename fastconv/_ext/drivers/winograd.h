@@ -34,6 +34,7 @@ typedef struct {
     int64_t digits, tiles;
     digit digit[2 * FC_DIMS + 1];
     int64_t columns, blocks; /* tiles of a block */
+    int64_t panel;           /* and of a panel: whole vectors */
     int64_t k, at_once;      /* filters, whole register tiles; those between two output transforms */
     int64_t parts, filters_a_part;
     int64_t pixels, ldu, ldv; /* samples of a line; elements from a point to the next */
@@ -85,7 +86,7 @@ typedef struct {
     segment *segments;
     source *sources; /* of each segment's rows */
     fc_piece *pieces;
-    int64_t found, tiles, columns; /* segments; tiles of this block; the same in whole vectors */
+    int64_t found, tiles, columns; /* segments; tiles of this panel; the same in whole vectors */
 } slot;
 
 /* Elements from the start of a group's weights to those of the register tile from filter k, of its
@@ -93,10 +94,10 @@ typedef struct {
  * points a multiple of 4 KB apart would share 8 ways of L1 while they are packed. */
 int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw);
 
-/* The segments of the block of tiles that starts with `from`, and where their outputs lie. */
-void fc_winograd_segments(const geometry *s, int64_t from, slot *l);
+/* The segments of tiles [from, to), a panel, and where their outputs lie. */
+void fc_winograd_segments(const geometry *s, int64_t from, int64_t to, slot *l);
 
-/* u of a block, and the peaks of its tiles. */
+/* u of a panel, and the peaks of its tiles. */
 void fc_winograd_input(const job *j, int64_t group, slot *l);
 
 static inline double fc_load(const void *a, int64_t i, int64_t bytes)
