@@ -75,31 +75,43 @@ static slot slot_at(const geometry *s, char *at)
     return l;
 }
 
-/* v[point][k] of filters [from, to), which are packed together. */
-static void multiply(const job *j, int64_t group, int64_t from, int64_t to, const slot *l)
+/* The panel of a block of `tiles` tiles from `first` that begins `tile` tiles into it. */
+static slot panel_at(const geometry *s, const slot *block, int64_t first, int64_t tile, int64_t tiles)
+{
+    slot l = *block;
+    l.u += tile * s->depths * s->bytes;
+    l.v += tile * s->at_once * s->bytes;
+    l.tile_peak += tile * s->bytes;
+    fc_winograd_segments(s, first + tile, first + fc_min(tiles, tile + s->panel), &l);
+    return l;
+}
+
+/* v[point][panel][k] of filters [from, to), which are packed together, and a block of `tiles` tiles. */
+static void multiply(const job *j, int64_t group, int64_t from, int64_t to, int64_t tiles, const slot *l)
 {
     const geometry *s = j->s;
     const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes;
-    const int64_t left = l->tiles - (l->columns - lanes); /* tiles of the last vector */
-    const int64_t whole = l->columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
     int64_t ldw;
-    const int64_t at = fc_winograd_weights(s, from, &ldw);
-    for (int64_t point = 0; point < s->points; point++) {
+    const char *w = j->packed + group * s->group_bytes + fc_winograd_weights(s, from, &ldw) * bytes;
+    for (int64_t point = 0; point < s->points; point++, w += ldw * bytes) {
         int64_t first, last;
         fc_winograd_range(s, point, &first, &last);
-        for (int64_t k = from; k < to; k += mr) {
-            const char *const w = j->packed + group * s->group_bytes +
-                                  (at + point * ldw + (k - from) * s->depths + first * mr) * bytes;
-            const char *const u = l->u + (point * s->ldu + first * l->columns) * bytes;
-            char *const v = l->v + (point * s->ldv + (k - from) * l->columns) * bytes;
-            for (int64_t lane = 0; lane < whole; lane += s->kernels->vectors * lanes) {
-                const int64_t vectors = fc_min(s->kernels->vectors, (whole - lane) / lanes);
-                s->kernels->product[vectors - 1](last - first, u + lane * bytes, l->columns, w,
-                                                 v + lane * bytes, l->columns);
+        for (int64_t tile = 0; tile < tiles; tile += s->panel) {
+            const int64_t count = fc_min(s->panel, tiles - tile), columns = fc_round_up(count, lanes);
+            const int64_t left = count - (columns - lanes); /* tiles of the last vector */
+            const int64_t whole = columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
+            const char *const u = l->u + (point * s->ldu + tile * s->depths + first * columns) * bytes;
+            char *v = l->v + (point * s->ldv + tile * s->at_once) * bytes;
+            /* lanes without tiles are not stored, but a NaN there would be looked into */
+            if (whole < columns) memset(v, 0, (size_t)((to - from) * columns * bytes));
+            for (int64_t k = from; k < to; k += mr, v += mr * columns * bytes) {
+                const char *const from_k = w + ((k - from) * s->depths + first * mr) * bytes;
+                if (whole)
+                    s->kernels->product[whole / lanes - 1](last - first, u, columns, from_k, v, columns);
+                if (whole < columns)
+                    s->kernels->product_half(last - first, u + whole * bytes, columns, from_k,
+                                             v + whole * bytes, columns);
             }
-            if (whole < l->columns)
-                s->kernels->product_half(last - first, u + whole * bytes, l->columns, w, v + whole * bytes,
-                                         l->columns);
         }
     }
 }
@@ -233,14 +245,20 @@ static void run_unit(void *context, int64_t index, int64_t at)
     const geometry *s = j->s;
     const int64_t part = index % s->parts, block = index / s->parts % s->blocks;
     const int64_t group = index / s->parts / s->blocks;
-    slot l = slot_at(s, j->workspace + at * s->slot_bytes);
-    fc_winograd_segments(s, block * s->columns, &l);
-    fc_winograd_input(j, group, &l);
+    const slot all = slot_at(s, j->workspace + at * s->slot_bytes);
+    const int64_t first = block * s->columns, tiles = fc_min(s->columns, s->tiles - first);
     const int64_t end = fc_min(s->k, (part + 1) * s->filters_a_part);
+    for (int64_t tile = 0; tile < tiles; tile += s->panel) {
+        slot l = panel_at(s, &all, first, tile, tiles);
+        fc_winograd_input(j, group, &l);
+    }
     for (int64_t from = part * s->filters_a_part, to; from < end; from = to) {
         to = fc_min(end, (from / s->at_once + 1) * s->at_once);
-        multiply(j, group, from, to, &l);
-        for (int64_t k = from; k < fc_min(to, s->p.k); k++) output_filter(j, &l, group, k, k - from);
+        multiply(j, group, from, to, tiles, &all);
+        for (int64_t tile = 0; tile < tiles; tile += s->panel) {
+            const slot l = panel_at(s, &all, first, tile, tiles);
+            for (int64_t k = from; k < fc_min(to, s->p.k); k++) output_filter(j, &l, group, k, k - from);
+        }
     }
 }
 

@@ -37,6 +37,7 @@ typedef struct {
     int64_t digits, tiles;
     digit digit[2 * FC_DIMS + 1];
     int64_t columns, blocks; /* tiles of a block */
+    int64_t panel;           /* and of a panel: whole vectors */
     int64_t k, at_once;      /* filters, whole register tiles; those between two output transforms */
     int64_t parts, filters_a_part;
     int64_t pixels, ldu, ldv; /* samples of a line; elements from a point to the next */
@@ -88,7 +89,7 @@ typedef struct {
     segment *segments;
     source *sources; /* of each segment's rows */
     fc_piece *pieces;
-    int64_t found, tiles, columns; /* segments; tiles of this block; the same in whole vectors */
+    int64_t found, tiles, columns; /* segments; tiles of this panel; the same in whole vectors */
 } slot;
 
 /* Elements from the start of a group's weights to those of the register tile from filter k, of its
@@ -111,10 +112,10 @@ static inline int fc_winograd_has(const geometry *s, const int64_t *first, int64
 /* The depths [*from, *to) that have weights other than 0 at a point. */
 void fc_winograd_range(const geometry *s, int64_t point, int64_t *from, int64_t *to);
 
-/* The segments of the block of tiles that starts with `from`, and where their outputs lie. */
-void fc_winograd_segments(const geometry *s, int64_t from, slot *l);
+/* The segments of tiles [from, to), a panel, and where their outputs lie. */
+void fc_winograd_segments(const geometry *s, int64_t from, int64_t to, slot *l);
 
-/* u of a block, and the peaks of its tiles. */
+/* u of a panel, and the peaks of its tiles. */
 void fc_winograd_input(const job *j, int64_t group, slot *l);
 
 static inline double fc_load(const void *a, int64_t i, int64_t bytes)

@@ -3,14 +3,11 @@
 
 #include "winograd.h"
 
-/* The segments of the block of tiles that starts with `from`. */
-void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
+void fc_winograd_segments(const geometry *s, int64_t from, int64_t end, slot *l)
 {
-    const int64_t end = fc_min(s->tiles, from + s->columns);
     l->tiles = end - from;
     l->columns = fc_round_up(l->tiles, s->kernels->lanes);
-    /* lanes without tiles are not stored, but a NaN there would be looked into */
-    if (s->kernels->product_half && l->tiles < l->columns) memset(l->v, 0, (size_t)s->v_bytes);
+    l->found = 0;
     int64_t at = 0;
     for (int64_t tile = from; tile < end;) {
         segment *const g = &l->segments[l->found++];
@@ -199,7 +196,7 @@ static void transform_columns(const geometry *s, const slot *l, char *u)
     }
 }
 
-/* u of a block, and the peaks of its tiles. */
+/* u of a panel, and the peaks of its tiles. */
 void fc_winograd_input(const job *j, int64_t group, slot *l)
 {
     const geometry *s = j->s;
