@@ -278,11 +278,16 @@ typedef struct {
 
 /* rows takes any block. line takes those of one row and one kernel row, at least `lanes` wide, whose
  * taps are `step` apart, a divisor of `lanes`: it loads a vector of x once for several taps.
+ * pad copies `rows` rows of `count` elements: element i*stride + f of each (stride 1 or 2) becomes to[f][i],
+ * and what follows up to a whole vector 0.
  * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
 typedef struct {
     int64_t lanes, least, edges; /* the last: most column taps of a block with edges, 0 for none */
+    int64_t wide_rows;           /* most rows of a block of more than 2 * lanes columns */
     void (*rows)(const fc_depthwise_block *);
     void (*line)(const fc_depthwise_block *, int64_t step);
+    void (*pad)(int64_t rows, int64_t count, int64_t stride, const void *x, int64_t ldx, void *const *to,
+                int64_t ldto);
     void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
 } fc_depthwise;
 
