@@ -332,6 +332,12 @@ typedef struct {
                   int64_t count, double bias, void *y);
 } fc_stored;
 
+/* y[f] = sum over j < count of x[j*ldx + 2f] * w[j*ldw + 2f] for f < bins, complex numbers of two elements
+ * each; nothing else is read or written. */
+typedef struct {
+    void (*run)(int64_t count, int64_t bins, const void *x, int64_t ldx, const void *w, int64_t ldw, void *y);
+} fc_spectra;
+
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {
     const char *isa;
