@@ -55,8 +55,13 @@ cdef extern from "fc.h" nogil:
         fc_activation activation
         double low, high
         uint8_t *left
+    ctypedef struct fc_spectra:
+        void (*run)(int64_t, int64_t, const void *, int64_t, const void *, int64_t,
+                    void *) noexcept nogil
     ctypedef struct fc_kernels:
         const char *isa
+        const fc_spectra *spectra_f32
+        const fc_spectra *spectra_f64
     ctypedef struct fc_driver:
         const char *name
         int64_t (*workspace_bytes)(const fc_problem *, const fc_config *, const fc_kernels *,
@@ -64,7 +69,7 @@ cdef extern from "fc.h" nogil:
         int64_t (*packed_bytes)(const fc_problem *, const fc_config *,
                                 const fc_kernels *) noexcept nogil
         void (*pack)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
-                     void *) noexcept nogil
+                     void *, int64_t) noexcept nogil
         void (*run)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
                     const void *, const fc_epilogue *, void *, void *, int64_t) noexcept nogil
     const fc_driver *fc_find_driver(const char *)
@@ -174,6 +179,7 @@ cdef cnp.ndarray _for_weights(int64_t size):
 include "finish.pxi"
 include "calls.pxi"
 include "rank.pxi"
+include "spectra.pxi"
 
 
 cdef class Call:
@@ -256,7 +262,7 @@ cdef class Call:
         cdef const void *source = cnp.PyArray_DATA(w)
         cdef void *target = _aligned(packed)
         with nogil:
-            self.driver.pack(&p, &self.config, self.kernels, source, target)
+            self.driver.pack(&p, &self.config, self.kernels, source, target, self.threads)
         return packed
 
     def run(self, cnp.ndarray x, cnp.ndarray packed, epilogue, cnp.ndarray y, cnp.ndarray left=None):

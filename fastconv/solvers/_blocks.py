@@ -84,21 +84,20 @@ class Blocks:
 
 def _axis(problem: Problem, axis: int, n: int) -> Axis:
     """Blocks of n samples, or one, where n holds the whole axis."""
-    size, span = problem.size[axis], problem.span[axis]
-    before, after = problem.padding[axis]
     if problem.kernel[axis] == 1:
         return Axis(1, 1, plain=True)
-    if problem.boundary == "zeros" and n >= max(size + max(before, after), span):
+    if problem.boundary == "zeros" and n >= _enough(problem, axis):
         return Axis(n, problem.out[axis], circular=True)
-    kept = (n - span) // problem.stride[axis] + 1
+    kept = (n - problem.span[axis]) // problem.stride[axis] + 1
     return Axis(n, min(kept, problem.out[axis]))
 
 
 def _enough(problem: Problem, axis: int) -> int:
     """Samples that hold the whole axis."""
     before, after = problem.padding[axis]
-    if problem.boundary == "zeros":
-        return max(problem.size[axis] + max(before, after), problem.span[axis])
+    if problem.boundary == "zeros":  # one run of zeros serves both ends, as in _fourier.whole_axis
+        last = (problem.out[axis] - 1) * problem.stride[axis]
+        return max(problem.size[axis] + max(before, after), problem.span[axis], last + 1)
     return problem.padded[axis]
 
 

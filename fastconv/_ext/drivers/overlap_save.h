@@ -18,6 +18,7 @@ typedef struct {
     int64_t taps, row_bytes;     /* of a filter's channel; of a row of samples */
     /* places in the packed weights */
     int64_t start, bound, w, factors[AXES], near, far, spectra, scratch, packed_bytes;
+    int64_t packers, scratch_bytes; /* threads that may pack at once, each with scratch of its own */
     /* places in a thread's workspace */
     int64_t buffer, across, edges, beyond, inputs, outputs, counts, suspects, blocks_at, slot_bytes;
 } overlap_save;
@@ -34,7 +35,7 @@ void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const 
                             overlap_save *s);
 void fc_overlap_save_line(const overlap_save *s, int axis, const void *packed, fc_fft_line *line);
 void fc_overlap_save_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                          const void *w, void *packed);
+                          const void *w, void *packed, int64_t threads);
 
 /* The definition's value of an output whose block has the error `error`, in to[parts], unless a few of
  * its products show that it is right as it is. Returns whether it was written; takes products from

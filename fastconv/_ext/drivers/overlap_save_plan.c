@@ -130,10 +130,13 @@ void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const 
     /* what packing itself needs: rows of a plane, columns in flight, tables of roots and rows */
     s->scratch = end;
     const int64_t rows = fc_max(s->n[ROWS], s->n[PLANES]);
-    end += fc_round_up((s->n[ROWS] + 1) * s->row_bytes, FC_ALIGN) + (rows + 1) * 2 * lanes * s->size
-           + fc_max(s->n[ROWS] * 2 * (int64_t)sizeof(void *),
-                    roots_bytes(s->n[ROWS] * s->n[COLUMNS] + s->n[PLANES]));
-    s->packed_bytes = end;
+    s->scratch_bytes = fc_round_up((s->n[ROWS] + 1) * s->row_bytes, FC_ALIGN)
+                       + (rows + 1) * 2 * lanes * s->size
+                       + fc_round_up(fc_max(s->n[ROWS] * 2 * (int64_t)sizeof(void *),
+                                            roots_bytes(s->n[ROWS] * s->n[COLUMNS] + s->n[PLANES])),
+                                     FC_ALIGN);
+    s->packers = fc_max(1, fc_min(p->g * p->k * p->c / 8, 16));
+    s->packed_bytes = end + s->packers * s->scratch_bytes;
 
     end = 0;
     s->buffer = place_of(&end, (s->n[ROWS] + 2) * 2 * lanes * s->size);
@@ -269,41 +272,54 @@ static double scale(const fc_problem *p, const overlap_save *s, char *h)
     return p->c == 1 ? sqrt(largest) : largest;
 }
 
-void fc_overlap_save_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                          const void *w, void *packed)
-{
+typedef struct {
+    const fc_problem *p;
     overlap_save s;
-    fc_overlap_save_layout(p, config, kernels, &s);
-    char *const to = packed, *const scratch = to + s.scratch;
-    tables(&s, to, scratch + fc_round_up((s.n[ROWS] + 1) * s.row_bytes, FC_ALIGN)
-                       + (fc_max(s.n[ROWS], s.n[PLANES]) + 1) * 2 * s.fft->lanes * s.size);
-    const int64_t item = s.parts * s.size;
-    /* eps log2 of the samples of a group, and a little for each channel; the pair's moduli are at most
+    const char *w;
+    char *packed;
+} packing;
+
+static void pack_filter(void *context, int64_t k, int64_t slot)
+{
+    const packing *const c = context;
+    const fc_problem *const p = c->p;
+    const overlap_save *const s = &c->s;
+    const int64_t item = s->parts * s->size;
+    /* eps log2 of the samples of a group, and a little for each channel; a pair's moduli are at most
      * sqrt 2 times the largest part: docs/accuracy.md */
-    const double samples = (double)(s.n[PLANES] * s.n[ROWS] * s.n[COLUMNS] * p->c);
-    const double unit = (s.size == 4 ? 0x1p-23 : 0x1p-52) * sqrt(2)
+    const double samples = (double)(s->n[PLANES] * s->n[ROWS] * s->n[COLUMNS] * p->c);
+    const double unit = (s->size == 4 ? 0x1p-23 : 0x1p-52) * sqrt(2)
                         * (log2(2 + samples) + (double)p->c / 16);
-    for (int64_t k = 0; k < p->g * p->k; k++) {
-        double largest = -1;
-        char *const h = to + s.spectra + k * p->c * s.block * s.size;
-        for (int64_t c = 0; c < p->c; c++) {
-            char *const plain = to + s.w + (k * p->c + c) * s.taps * item;
-            for (int64_t t = 0; t < s.taps; t++) {
-                int64_t from = k * p->w_k + c * p->w_c, rest = t;
-                for (int64_t d = p->dims - 1; d >= 0; d--) {
-                    from += rest % p->ker[d] * p->w_s[d];
-                    rest /= p->ker[d];
-                }
-                memcpy(plain + t * item, (const char *)w + from * item, (size_t)item);
-                const double v = fabs(s.size == 4 ? (double)((float *)plain)[t * s.parts]
-                                                  : ((double *)plain)[t * s.parts]);
-                if (v > largest) {
-                    largest = v;
-                    ((int64_t *)(to + s.start))[k] = c * s.taps + t;
-                }
+    double largest = -1;
+    char *const h = c->packed + s->spectra + k * p->c * s->block * s->size;
+    for (int64_t i = 0; i < p->c; i++) {
+        char *const plain = c->packed + s->w + (k * p->c + i) * s->taps * item;
+        for (int64_t t = 0; t < s->taps; t++) {
+            int64_t from = k * p->w_k + i * p->w_c, rest = t;
+            for (int64_t d = p->dims - 1; d >= 0; d--) {
+                from += rest % p->ker[d] * p->w_s[d];
+                rest /= p->ker[d];
             }
-            spectrum(p, &s, plain, to, scratch, h + c * s.block * s.size);
+            memcpy(plain + t * item, c->w + from * item, (size_t)item);
+            const double v = fabs(s->size == 4 ? (double)((float *)plain)[t * s->parts]
+                                               : ((double *)plain)[t * s->parts]);
+            if (v > largest) {
+                largest = v;
+                ((int64_t *)(c->packed + s->start))[k] = i * s->taps + t;
+            }
         }
-        ((double *)(to + s.bound))[k] = unit * scale(p, &s, h);
+        spectrum(p, s, plain, c->packed, c->packed + s->scratch + slot * s->scratch_bytes,
+                 h + i * s->block * s->size);
     }
+    ((double *)(c->packed + s->bound))[k] = unit * scale(p, s, h);
+}
+
+void fc_overlap_save_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                          const void *w, void *packed, int64_t threads)
+{
+    packing c = {.p = p, .w = w, .packed = packed};
+    fc_overlap_save_layout(p, config, kernels, &c.s);
+    tables(&c.s, packed, c.packed + c.s.scratch);
+    fc_parallel(p->g * p->k, fc_min(c.s.packers, fc_pack_threads(c.s.packed_bytes, threads)), pack_filter,
+                &c);
 }
