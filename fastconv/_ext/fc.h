@@ -176,15 +176,17 @@ typedef struct {
  *
  * Rounding errors grow at most by K, the maximum over rows of |A'| of sum |A'| |B'|1 max|G|: for
  * F(4, 3) that is 29.3 at the usual points 1 and 2, 13.4 at the best, 5/8 and 8/5, and 14.3 here, where
- * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6. */
+ * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6, for F(3, 4) 15.2
+ * (14.7 at the best, 5/8 and 13/8). */
 typedef struct {
     int64_t m, r, pairs;
     double pair[2];
 } fc_line;
 
-enum { FC_LINES = 5, FC_LINE_POINTS = 6 };
+enum { FC_LINES = 6, FC_LINE_POINTS = 6 };
 static const fc_line fc_lines[FC_LINES] = {
     {1, 1, 0, {0}}, {2, 3, 1, {1}}, {4, 3, 2, {0.625, 1.5}}, {2, 5, 2, {0.625, 1.5}}, {4, 2, 2, {0.375, 1.375}},
+    {3, 4, 2, {0.625, 1.5}},
 };
 
 
@@ -199,13 +201,15 @@ typedef struct {
 
 /* Winograd on vectors whose lanes are tiles. Kernels are listed by their line; a is its points.
  *
- * input_rows: to[i*ldto + t] = (B' x)[i], of x[i] at x + i*ldx, for i < a and t < count, which may be
- *     rounded up to whole vectors on both sides; peak[t] becomes the larger of itself and abs(x[i][t]).
+ * input_rows: to[i*ldto + t] = (B' x)[i] for i < a and t < count, which is rounded up to whole vectors.
+ *     Of x[i] only low <= t < high is read, the rest is 0; what is `next` elements on is fetched to
+ *     cache. peak[t] becomes the larger of itself and abs(x[i][t]).
  * input_columns: u[(i*a + j)*ldu + t] = (B' x)[j] for a vector of tiles t and `rows` rows i, where
  *     x[j] of lane t is x[i*ldx + t*m + j] for j < m, and j - m further from x + shift for the rest,
  *     when `dense`; else x[i*ldx + j*shift + t].
  * copy: pieces of `rows` rows; may write beyond a piece up to a whole vector.
  * move: to[i*ldto + t] = from[i*ldfrom + t] for i < rows and t < count, and touches nothing else.
+ * pick: the same of from[i*ldfrom + t*step], and reads nothing else.
  * output_rows: z[(i*columns + j)*count + t] = (A' v)[i] of v[i] at v[(i*columns + j)*ldv + t], i < m.
  * output_columns: outputs j < m of `rows` rows i from v[(i*a + j)*ldv + t], plus bias, to
  *     z[(i*count + t)*m + j] when `dense`, else to z[(i*m + j)*count + t]. Bit t % lanes of
@@ -218,15 +222,18 @@ typedef struct {
  * sizes: sums[k] = sum over c of abs(w[c*mr + k]).
  * Both write FC_WINOGRAD_ROWS sums. */
 enum { FC_WINOGRAD_ROWS = 8 };
+#define FC_NO_TAP INT64_MIN
 typedef struct {
     int64_t lanes, mr, vectors;
-    void (*input_rows[FC_LINES])(const void *x, int64_t ldx, int64_t count, void *to, int64_t ldto,
-                                 void *peak);
+    void (*input_rows[FC_LINES])(const void *const *x, int64_t next, int64_t low, int64_t high,
+                                 int64_t count, void *to, int64_t ldto, void *peak);
     void (*input_columns[2][FC_LINES])(const void *x, int64_t ldx, int64_t shift, int64_t rows,
                                        void *u, int64_t ldu);
     void (*copy)(const void *from, int64_t ldfrom, int64_t rows, const fc_piece *pieces, int64_t count,
                  void *to, int64_t ldto);
     void (*move)(const void *from, int64_t ldfrom, int64_t rows, int64_t count, void *to, int64_t ldto);
+    void (*pick)(const void *from, int64_t ldfrom, int64_t step, int64_t rows, int64_t count, void *to,
+                 int64_t ldto);
     void (*output_rows[FC_LINES])(const void *v, int64_t ldv, int64_t columns, int64_t count, void *z);
     int (*output_columns[2][FC_LINES])(const void *v, int64_t ldv, int64_t rows, int64_t count,
                                        const void *peak, double scale, double bias, void *z,
