@@ -38,6 +38,7 @@ from __future__ import annotations
 from fastconv import ndimage, nn, signal
 from fastconv._engine import Plan, candidates, plan, tune
 from fastconv._planner import Candidate, autotune
+from fastconv._power import convolve_power
 from fastconv._problem import Problem
 from fastconv.nn import (
     conv1d,
@@ -64,6 +65,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "convolve",
+    "convolve_power",
     "correlate",
     "ndimage",
     "nn",

@@ -70,6 +70,14 @@ NETWORKS = (
     "conv1d f64 n1 c2 w151 k3 s31 p30 u8 flip",
     "conv2d f64 n1 c4 h10 w9 k4 r9 s9 p2 u4 l3 e6",  # phases of the output, strided and dilated
     "conv3d f32 n2 c3 d9 h12 w21 k9 t3 r4 s5 p1 u2 nearest",
+    # sections of more taps than a transform has, alone and with strides
+    "conv2d f32 n1 c3 h41 w40 k7 r7 s7 p3",
+    "conv2d f64 n1 c3 h41 w40 k7 r6 s16 p3 u1,2 reflect",
+    "conv2d f64 n1 c1 h41 w60 k7 r13 s32 p3 u3,1",
+    "conv2d f32 n1 c2 h25 w50 k7 r10 s17 p3 u3,2 nearest",
+    "conv2d f32 n2 c2 h25 w50 k7 r7 s1 p3,0 flip",
+    "conv1d f32 n2 c3 w90 k7 s31 l2 p3",
+    "conv3d f32 n2 c2 d9 h9 w19 k7 t3 r7 s8 p3 u1,2,3",
     *(f"conv2d f32 n1 c2 h7 w{w} k3 r3 s3 p1 u2" for w in (15, 16, 17, 18, 31, 33, 63, 66)),
     *(f"conv2d f32 n1 c2 h9 w{w} k3 r7 s7 p3 u2" for w in (6, 47, 48, 49, 95, 97)),
     "conv2d f32 n1 c3 h9 w40 k5 r1 s5 p0,2",

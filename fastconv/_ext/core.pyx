@@ -63,7 +63,7 @@ cdef extern from "fc.h" nogil:
         int64_t (*packed_bytes)(const fc_problem *, const fc_config *,
                                 const fc_kernels *) noexcept nogil
         void (*pack)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
-                     void *) noexcept nogil
+                     void *, int64_t) noexcept nogil
         void (*run)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
                     const void *, const fc_epilogue *, void *, void *, int64_t) noexcept nogil
     const fc_driver *fc_find_driver(const char *)
@@ -255,7 +255,7 @@ cdef class Call:
         cdef const void *source = cnp.PyArray_DATA(w)
         cdef void *target = _aligned(packed)
         with nogil:
-            self.driver.pack(&p, &self.config, self.kernels, source, target)
+            self.driver.pack(&p, &self.config, self.kernels, source, target, self.threads)
         return packed
 
     def run(self, cnp.ndarray x, cnp.ndarray packed, epilogue, cnp.ndarray y):

@@ -76,7 +76,7 @@ typedef struct {
                                int64_t threads);
     int64_t (*packed_bytes)(const fc_problem *, const fc_config *, const struct fc_kernels *);
     void (*pack)(const fc_problem *, const fc_config *, const struct fc_kernels *, const void *w,
-                 void *packed);
+                 void *packed, int64_t threads);
     void (*run)(const fc_problem *, const fc_config *, const struct fc_kernels *, const void *x,
                 const void *packed, const fc_epilogue *epilogue, void *y, void *workspace,
                 int64_t threads);
@@ -131,6 +131,12 @@ static inline int64_t fc_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t fc_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t fc_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t fc_round_up(int64_t a, int64_t b) { return fc_ceil_div(a, b) * b; }
+
+/* Threads of `threads` that packing `bytes` of weights keeps busy: 64 KB each, some 20 us. */
+static inline int64_t fc_pack_threads(int64_t bytes, int64_t threads)
+{
+    return fc_max(1, fc_min(threads, bytes >> 16));
+}
 
 /* Product of the sizes of `dims` axes. */
 static inline int64_t fc_volume(const int64_t *sizes, int64_t dims)

@@ -1,8 +1,7 @@
 /* A pool of threads shared by every call: work is handed out one index at a time.
  *
- * Workers start at first use. Between calls they look for the next one for a moment, then sleep: to
- * wake one takes 5 us or more, which layers of 50 us cannot spare, and the next layer mostly comes
- * sooner. Whoever looks gives way to other threads, and nobody looks where a core is not left for it.
+ * Workers start at first use. Between calls they look for the next one as long as waking one takes,
+ * then sleep. Whoever looks gives way to other threads, and nobody looks where a core is not left for it.
  * One call owns the pool at a time; a call that finds it taken (another Python thread is convolving)
  * runs on its own thread alone, so that the process never runs more threads than the largest call
  * asked for plus its callers. */
@@ -16,7 +15,7 @@
 
 enum { MAX_WORKERS = 255 };
 
-/* Looks, each of some 0.5 us, before sleeping: see "Workers look before they sleep" in decisions.md. */
+/* Looks, each of some 0.5 us, before sleeping: "Workers look for 5 us before they sleep" in decisions.md. */
 enum { LOOKS = 10, PAUSES = 16 };
 
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* held for the whole of a parallel call */

@@ -2,11 +2,10 @@
  *
  * Along an axis with a kernel of r taps, tiles of m outputs take m + r - 1 products instead of m r.
  * Taps along the other axes are summed like channels: a depth is a channel and one such tap. So are
- * the phases of an axis of stride u: every u-th tap, of which there are r or, in phases that are not
- * full, r - 1, meets every u-th sample,
- *     y[o] = sum over f < u of  sum over s < r of  w[f + s u] * x[(o + s) u + f - a]
- * and a tap that is not there is 0, as is its phase's weight at the point inf: depths are in an order
- * in which those that a point needs are a range. Dilated axes are transformed in phases of the
+ * sections of a kernel that has more taps, or stride u: from tap f every u-th, r of them,
+ *     y[o] = sum over f of  sum over s < r of  w[f + s u] * x[(o + s) u + f - a]
+ * Taps that the last sections lack are 0, and so are their weights at the point inf: depths are in an
+ * order in which those that a point needs are a range. Dilated axes are transformed in phases of the
  * output: outputs l apart make up a tile.
  *
  * Tiles of all images are numbered, the innermost axis fastest, and each `columns` of them are a
@@ -28,8 +27,8 @@
  * an Inf.
  *
  * Settings: v[0] bytes of u aimed at, v[1] and v[3] thousandths of eps: the error of a transform
- * relative to its growth, and that of sums over channels relative to sum(abs(w)); v[2] m of each
- * transformed axis, 8 bits an axis.
+ * relative to its growth, and that of sums over channels relative to sum(abs(w)); v[2] m and
+ * r of each transformed axis, 4 bits each.
  * Packed: per group, w[filters at a time][point][mr filters][depth][row], the taps as given
  * [depth][k], and the level of each filter.
  *
@@ -111,8 +110,8 @@ static double sample(const job *j, const char *x, const int64_t *o, const int64_
     int64_t at = 0;
     for (int64_t d = 0; d < p->dims; d++) {
         int64_t r = first[d];
-        if (d == row->axis) r += tap / column->r * row->phases;
-        if (d == column->axis) r += tap % column->r * column->phases;
+        if (d == row->axis) r += tap / column->r * row->u;
+        if (d == column->axis) r += tap % column->r * column->u;
         const int64_t from = fc_source(p, d, o[d] * p->stride[d] + r * p->dilation[d]);
         if (from < 0) return p->boundary == FC_CONSTANT ? p->cval[0] : 0;
         at += from * p->x_s[d];

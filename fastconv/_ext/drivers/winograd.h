@@ -4,10 +4,10 @@
 
 #include "../fc.h"
 
-/* A transformed axis, or axis -1 and line 0. One of stride u has u phases, kernels of every u-th tap
- * on every u-th sample, of r taps each; in all but the first `full` the last of these is 0. */
+/* A transformed axis, or axis -1 and line 0. Section q of its taps begins at tap q % u + q / u * r u,
+ * and has r of them, u apart, of which the last are 0 in all but the first `full` sections. */
 typedef struct {
-    int64_t axis, line, m, r, points, dilation, tiles, phases, full;
+    int64_t axis, line, m, r, points, dilation, tiles, u, sections, full;
 } transform;
 
 /* One digit of a tile's number. */
@@ -24,8 +24,8 @@ typedef struct {
     int64_t bytes;
     transform line[2];  /* across rows, and along the innermost axis (or line 0) */
     int64_t points;
-    /* phases, and taps of axes that are not transformed, are summed like channels: their number; times
-     * channels; and the first tap of each class (classes of winograd_plan.c) */
+    /* sections, and taps of axes that are not transformed, are summed like channels: their number; times
+     * channels; and the first of each class (classes of winograd_plan.c) */
     int64_t taps, depths, class[5];
     int dense;            /* lanes are tiles side by side: samples m apart */
     int64_t step;         /* samples from one lane to the next in `lines` */
@@ -68,7 +68,7 @@ typedef struct {
 void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                       int64_t threads, geometry *s);
 void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                      const void *w, void *packed);
+                      const void *w, void *packed, int64_t threads);
 
 typedef struct {
     const geometry *s;
@@ -96,14 +96,14 @@ typedef struct {
  * points a multiple of 4 KB apart would share 8 ways of L1 while they are packed. */
 int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw);
 
-/* Where along each axis of the kernel the taps of tap `tap` begin: a phase, or the tap itself. */
+/* The first tap, along each axis of the kernel, of those that are `tap`: of a section, or itself. */
 void fc_winograd_tap(const geometry *s, int64_t tap, int64_t *first);
 
 /* Whether the kernel has tap `tap` of a depth's, which begin at `first`. */
 static inline int fc_winograd_has(const geometry *s, const int64_t *first, int64_t tap)
 {
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
-    const int64_t i = tap / column->r * row->phases, j = tap % column->r * column->phases;
+    const int64_t i = tap / column->r * row->u, j = tap % column->r * column->u;
     return (row->axis < 0 || first[row->axis] + i < s->p.ker[row->axis]) &&
            (column->axis < 0 || first[column->axis] + j < s->p.ker[column->axis]);
 }

@@ -60,7 +60,7 @@ static void find_rows(const geometry *s, int64_t tap, segment *g, source *rows)
         if (row->axis == s->last) {
             from->origin += i * row->dilation;
         } else if (row->axis >= 0) {
-            const int64_t at = fc_source(p, row->axis, position[row->axis] + i * row->dilation * row->phases);
+            const int64_t at = fc_source(p, row->axis, position[row->axis] + i * row->dilation * row->u);
             from->outside |= at < 0;
             from->base += at * p->x_s[row->axis];
         }

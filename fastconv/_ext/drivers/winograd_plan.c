@@ -12,14 +12,14 @@ static int line_of(int64_t m, int64_t r)
     return line;
 }
 
-/* Classes of taps: whether the phases across rows are full, and those along the innermost axis. Those
- * of weights other than 0 at the points inf lie together in this order. */
+/* Classes of taps: whether the sections across rows are full, and those along the innermost axis.
+ * In this order those of weights other than 0 at the points inf lie together. */
 static const int is_full[4][2] = {{0, 1}, {1, 1}, {1, 0}, {0, 0}};
 
-/* Phases of a transform in a class. */
-static int64_t phases_of(const transform *t, int64_t class, int64_t at)
+/* Sections of an axis in a class. */
+static int64_t sections_of(const transform *t, int64_t class, int64_t at)
 {
-    return is_full[class][at] ? t->full : t->phases - t->full;
+    return is_full[class][at] ? t->full : t->sections - t->full;
 }
 
 /* Which axes are transformed, and how tiles are numbered. */
@@ -28,7 +28,7 @@ static void plan_axes(geometry *s, int64_t m)
     const fc_problem *p = &s->p;
     s->last = p->dims - 1;
     s->class[0] = 0;
-    for (int64_t i = 0; i < 2; i++) s->line[i] = (transform){-1, 0, 1, 1, 1, 1, 1, 1, 1};
+    for (int64_t i = 0; i < 2; i++) s->line[i] = (transform){-1, 0, 1, 1, 1, 1, 1, 1, 1, 1};
     int64_t others = 1;
     for (int64_t d = 0, found = 0; d < p->dims; d++) {
         if (p->ker[d] == 1 || !(m >> (8 * d) & 255)) {
@@ -39,10 +39,13 @@ static void plan_axes(geometry *s, int64_t m)
         const int64_t at = d == s->last && !(p->dilation[d] > 1 && !found) ? COLUMN : ROW;
         transform *const t = &s->line[at];
         t->axis = d;
-        t->m = m >> (8 * d) & 255;
-        t->phases = p->stride[d];
-        t->r = fc_ceil_div(p->ker[d], t->phases);
-        t->full = p->ker[d] - (t->r - 1) * t->phases;
+        t->m = m >> (8 * d) & 15;
+        t->r = m >> (8 * d + 4) & 15;
+        t->u = p->stride[d];
+        /* u sections begin every r u taps */
+        const int64_t before = (p->ker[d] - 1) / (t->r * t->u) * t->u, rest = p->ker[d] - before * t->r;
+        t->sections = before + fc_min(t->u, rest);
+        t->full = before + fc_max(0, rest - (t->r - 1) * t->u);
         t->line = line_of(t->m, t->r);
         t->points = t->m + t->r - 1;
         t->dilation = p->dilation[d];
@@ -52,7 +55,7 @@ static void plan_axes(geometry *s, int64_t m)
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     s->points = row->points * column->points;
     for (int64_t i = 0; i < 4; i++)
-        s->class[i + 1] = s->class[i] + others * phases_of(row, i, 0) * phases_of(column, i, 1);
+        s->class[i + 1] = s->class[i] + others * sections_of(row, i, ROW) * sections_of(column, i, COLUMN);
     s->taps = s->class[4];
     s->depths = p->c * s->taps;
     s->dense = column->axis >= 0 && column->dilation == 1;
@@ -212,9 +215,12 @@ void fc_winograd_tap(const geometry *s, int64_t tap, int64_t *first)
     for (int64_t d = s->p.dims - 1; d >= 0; d--) {
         const int64_t at = d == s->line[COLUMN].axis ? COLUMN : ROW;
         const transform *const t = &s->line[at];
-        const int64_t count = d == t->axis ? phases_of(t, class, at) : s->p.ker[d];
-        first[d] = tap % count + (d == t->axis && !is_full[class][at] ? t->full : 0);
+        const int64_t count = d == t->axis ? sections_of(t, class, at) : s->p.ker[d];
+        first[d] = tap % count;
         tap /= count;
+        if (d != t->axis) continue;
+        first[d] += is_full[class][at] ? 0 : t->full;
+        first[d] = first[d] % t->u + first[d] / t->u * t->r * t->u;
     }
 }
 
@@ -260,45 +266,63 @@ static double error_level(const geometry *s, const double *growth0, const double
     return s->transform_error * largest + s->sum_error * sizes[k];
 }
 
-void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                      const void *w, void *packed)
+enum { LONGEST = 5, MOST = 4 }; /* taps and outputs of a line */
+
+typedef struct {
+    const geometry *s;
+    const char *w;
+    char *packed;
+    double g0[FC_LINE_POINTS * LONGEST], g1[FC_LINE_POINTS * LONGEST];
+    double growth0[FC_LINE_POINTS * MOST], growth1[FC_LINE_POINTS * MOST];
+    int64_t taps, across, along; /* of a tile, and elements of w from one to the next */
+    int64_t units;                       /* register tiles of a group's filters */
+} packing;
+
+static void pack_unit(void *context, int64_t index, int64_t slot)
 {
-    enum { LONGEST = 5, MOST = 4, K = FC_WINOGRAD_ROWS };
+    enum { K = FC_WINOGRAD_ROWS };
+    (void)slot;
+    const packing *const a = context;
+    const geometry *const s = a->s;
+    const fc_problem *const p = &s->p;
+    const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
+    const int64_t mr = s->kernels->mr, g = index / a->units, k = index % a->units * mr;
+    char *const group = a->packed + g * s->group_bytes;
+    double *const levels = (double *)(group + s->level_at);
+    int64_t ldw;
+    char *const to = group + fc_winograd_weights(s, k, &ldw) * s->bytes;
+    double sizes[(1 + FC_LINE_POINTS * FC_LINE_POINTS) * K] = {0};
+    for (int64_t depth = 0; depth < s->depths; depth++) {
+        int64_t first[FC_DIMS], at[LONGEST * LONGEST];
+        int64_t from = (g * p->k + k) * p->w_k + depth % p->c * p->w_c;
+        fc_winograd_tap(s, depth / p->c, first);
+        for (int64_t d = 0; d < p->dims; d++) from += first[d] * p->w_s[d];
+        for (int64_t tap = 0; tap < a->taps; tap++)
+            at[tap] = fc_winograd_has(s, first, tap)
+                          ? tap / column->r * a->across + tap % column->r * a->along
+                          : FC_NO_TAP;
+        s->kernels->filters(a->g0, row->points, row->r, a->g1, column->points, column->r,
+                            a->w + from * s->bytes, p->w_k, at, fc_min(mr, p->k - k),
+                            group + s->raw_at + (depth * p->k + k) * a->taps * s->bytes, sizes,
+                            to + depth * mr * s->bytes, ldw);
+    }
+    for (int64_t point = 0; point < s->points; point++)
+        s->kernels->sizes(s->depths, to + point * ldw * s->bytes, sizes + (1 + point) * K);
+    for (int64_t i = 0; i < fc_min(mr, p->k - k); i++)
+        levels[k + i] = error_level(s, a->growth0, a->growth1, sizes, i);
+}
+
+void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                      const void *w, void *packed, int64_t threads)
+{
     geometry s;
     fc_winograd_plan(p, config, kernels, 1, &s);
     const transform *const row = &s.line[ROW], *const column = &s.line[COLUMN];
-    double g0[FC_LINE_POINTS * LONGEST], g1[FC_LINE_POINTS * LONGEST];
-    double growth0[FC_LINE_POINTS * MOST], growth1[FC_LINE_POINTS * MOST];
-    line_matrices(row->line, g0, growth0);
-    line_matrices(column->line, g1, growth1);
-    const int64_t mr = s.kernels->mr, taps = row->r * column->r;
-    const int64_t across = row->axis < 0 ? 0 : row->phases * p->w_s[row->axis];
-    const int64_t along = column->axis < 0 ? 0 : column->phases * p->w_s[column->axis];
-    for (int64_t g = 0; g < p->g; g++) {
-        char *const group = (char *)packed + g * s.group_bytes;
-        double *const levels = (double *)(group + s.level_at);
-        for (int64_t k = 0; k < s.k; k += mr) {
-            int64_t ldw;
-            char *const to = group + fc_winograd_weights(&s, k, &ldw) * s.bytes;
-            double sizes[(1 + FC_LINE_POINTS * FC_LINE_POINTS) * K] = {0};
-            for (int64_t depth = 0; depth < s.depths; depth++) {
-                int64_t first[FC_DIMS], at[LONGEST * LONGEST];
-                int64_t from = (g * p->k + k) * p->w_k + depth % p->c * p->w_c;
-                fc_winograd_tap(&s, depth / p->c, first);
-                for (int64_t d = 0; d < p->dims; d++) from += first[d] * p->w_s[d];
-                for (int64_t tap = 0; tap < taps; tap++)
-                    at[tap] = fc_winograd_has(&s, first, tap)
-                                  ? tap / column->r * across + tap % column->r * along
-                                  : FC_NO_TAP;
-                s.kernels->filters(g0, row->points, row->r, g1, column->points, column->r,
-                                   (const char *)w + from * s.bytes, p->w_k, at, fc_min(mr, p->k - k),
-                                   group + s.raw_at + (depth * p->k + k) * taps * s.bytes, sizes,
-                                   to + depth * mr * s.bytes, ldw);
-            }
-            for (int64_t point = 0; point < s.points; point++)
-                s.kernels->sizes(s.depths, to + point * ldw * s.bytes, sizes + (1 + point) * K);
-            for (int64_t i = 0; i < fc_min(mr, p->k - k); i++)
-                levels[k + i] = error_level(&s, growth0, growth1, sizes, i);
-        }
-    }
+    packing a = {.s = &s, .w = w, .packed = packed, .taps = row->r * column->r};
+    line_matrices(row->line, a.g0, a.growth0);
+    line_matrices(column->line, a.g1, a.growth1);
+    a.across = row->axis < 0 ? 0 : row->u * p->w_s[row->axis];
+    a.along = column->axis < 0 ? 0 : column->u * p->w_s[column->axis];
+    a.units = fc_ceil_div(s.k, s.kernels->mr);
+    fc_parallel(p->g * a.units, fc_pack_threads(p->g * s.group_bytes, threads), pack_unit, &a);
 }
