@@ -37,6 +37,7 @@ from __future__ import annotations
 
 from fastconv import ndimage, nn, signal
 from fastconv._engine import Plan, candidates, plan, tune
+from fastconv._match import find_delay, match_template, peak_position
 from fastconv._planner import Candidate, autotune
 from fastconv._power import convolve_power
 from fastconv._problem import Problem
@@ -67,8 +68,11 @@ __all__ = [
     "convolve",
     "convolve_power",
     "correlate",
+    "find_delay",
+    "match_template",
     "ndimage",
     "nn",
+    "peak_position",
     "plan",
     "signal",
     "tune",
