@@ -36,6 +36,7 @@ True
 from __future__ import annotations
 
 from fastconv import ndimage, nn, signal
+from fastconv._blockwise import convolve_blockwise
 from fastconv._engine import Plan, candidates, plan, tune
 from fastconv._match import find_delay, match_template, peak_position
 from fastconv._planner import Candidate, autotune
@@ -66,6 +67,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "convolve",
+    "convolve_blockwise",
     "convolve_power",
     "correlate",
     "find_delay",
