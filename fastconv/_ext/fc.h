@@ -279,11 +279,16 @@ typedef struct {
 
 /* rows takes any block. line takes those of one row and one kernel row, at least `lanes` wide, whose
  * taps are `step` apart, a divisor of `lanes`: it loads a vector of x once for several taps.
+ * pad copies `rows` rows of `count` elements: element i*stride + f of each (stride 1 or 2) becomes to[f][i],
+ * and what follows up to a whole vector 0.
  * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
 typedef struct {
     int64_t lanes, least, edges; /* the last: most column taps of a block with edges, 0 for none */
+    int64_t wide_rows;           /* most rows of a block of more than 2 * lanes columns */
     void (*rows)(const fc_depthwise_block *);
     void (*line)(const fc_depthwise_block *, int64_t step);
+    void (*pad)(int64_t rows, int64_t count, int64_t stride, const void *x, int64_t ldx, void *const *to,
+                int64_t ldto);
     void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
 } fc_depthwise;
 
@@ -327,6 +332,12 @@ typedef struct {
     void (*exact)(int64_t taps, const double *w, const void *const *x, int in_x, int64_t begin,
                   int64_t count, double bias, void *y);
 } fc_stored;
+
+/* y[f] = sum over j < count of x[j*ldx + 2f] * w[j*ldw + 2f] for f < bins, complex numbers of two elements
+ * each; nothing else is read or written. */
+typedef struct {
+    void (*run)(int64_t count, int64_t bins, const void *x, int64_t ldx, const void *w, int64_t ldw, void *y);
+} fc_spectra;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {
