@@ -54,8 +54,13 @@ cdef extern from "fc.h" nogil:
         const void *residual
         fc_activation activation
         double low, high
+    ctypedef struct fc_spectra:
+        void (*run)(int64_t, int64_t, const void *, int64_t, const void *, int64_t,
+                    void *) noexcept nogil
     ctypedef struct fc_kernels:
         const char *isa
+        const fc_spectra *spectra_f32
+        const fc_spectra *spectra_f64
     ctypedef struct fc_driver:
         const char *name
         int64_t (*workspace_bytes)(const fc_problem *, const fc_config *, const fc_kernels *,
@@ -173,6 +178,7 @@ cdef cnp.ndarray _for_weights(int64_t size):
 include "finish.pxi"
 include "calls.pxi"
 include "rank.pxi"
+include "spectra.pxi"
 
 
 cdef class Call:

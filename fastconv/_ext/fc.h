@@ -185,15 +185,17 @@ typedef struct {
  *
  * Rounding errors grow at most by K, the maximum over rows of |A'| of sum |A'| |B'|1 max|G|: for
  * F(4, 3) that is 29.3 at the usual points 1 and 2, 13.4 at the best, 5/8 and 8/5, and 14.3 here, where
- * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6. */
+ * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6, for F(3, 4) 15.2
+ * (14.7 at the best, 5/8 and 13/8). */
 typedef struct {
     int64_t m, r, pairs;
     double pair[2];
 } fc_line;
 
-enum { FC_LINES = 5, FC_LINE_POINTS = 6 };
+enum { FC_LINES = 6, FC_LINE_POINTS = 6 };
 static const fc_line fc_lines[FC_LINES] = {
     {1, 1, 0, {0}}, {2, 3, 1, {1}}, {4, 3, 2, {0.625, 1.5}}, {2, 5, 2, {0.625, 1.5}}, {4, 2, 2, {0.375, 1.375}},
+    {3, 4, 2, {0.625, 1.5}},
 };
 
 
@@ -215,6 +217,7 @@ typedef struct {
  *     when `dense`; else x[i*ldx + j*shift + t].
  * copy: pieces of `rows` rows; may write beyond a piece up to a whole vector.
  * move: to[i*ldto + t] = from[i*ldfrom + t] for i < rows and t < count, and touches nothing else.
+ * pick: the same of from[i*ldfrom + t*step], and reads nothing else.
  * output_rows: z[(i*columns + j)*count + t] = (A' v)[i] of v[i] at v[(i*columns + j)*ldv + t], i < m.
  * output_columns: outputs j < m of `rows` rows i from v[(i*a + j)*ldv + t], plus bias, to
  *     z[(i*count + t)*m + j] when `dense`, else to z[(i*m + j)*count + t]. Bit t % lanes of
@@ -227,6 +230,7 @@ typedef struct {
  * sizes: sums[k] = sum over c of abs(w[c*mr + k]).
  * Both write FC_WINOGRAD_ROWS sums. */
 enum { FC_WINOGRAD_ROWS = 8 };
+#define FC_NO_TAP INT64_MIN
 typedef struct {
     int64_t lanes, mr, vectors;
     void (*input_rows[FC_LINES])(const void *x, int64_t ldx, int64_t count, void *to, int64_t ldto,
@@ -236,6 +240,8 @@ typedef struct {
     void (*copy)(const void *from, int64_t ldfrom, int64_t rows, const fc_piece *pieces, int64_t count,
                  void *to, int64_t ldto);
     void (*move)(const void *from, int64_t ldfrom, int64_t rows, int64_t count, void *to, int64_t ldto);
+    void (*pick)(const void *from, int64_t ldfrom, int64_t step, int64_t rows, int64_t count, void *to,
+                 int64_t ldto);
     void (*output_rows[FC_LINES])(const void *v, int64_t ldv, int64_t columns, int64_t count, void *z);
     int (*output_columns[2][FC_LINES])(const void *v, int64_t ldv, int64_t rows, int64_t count,
                                        const void *peak, double scale, double bias, void *z,
@@ -275,11 +281,16 @@ typedef struct {
 
 /* rows takes any block. line takes those of one row and one kernel row, at least `lanes` wide, whose
  * taps are `step` apart, a divisor of `lanes`: it loads a vector of x once for several taps.
+ * pad copies `rows` rows of `count` elements: element i*stride + f of each (stride 1 or 2) becomes to[f][i],
+ * and what follows up to a whole vector 0.
  * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
 typedef struct {
     int64_t lanes, least, edges; /* the last: most column taps of a block with edges, 0 for none */
+    int64_t wide_rows;           /* most rows of a block of more than 2 * lanes columns */
     void (*rows)(const fc_depthwise_block *);
     void (*line)(const fc_depthwise_block *, int64_t step);
+    void (*pad)(int64_t rows, int64_t count, int64_t stride, const void *x, int64_t ldx, void *const *to,
+                int64_t ldto);
     void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
 } fc_depthwise;
 
@@ -323,6 +334,12 @@ typedef struct {
     void (*exact)(int64_t taps, const double *w, const void *const *x, int in_x, int64_t begin,
                   int64_t count, double bias, void *y);
 } fc_stored;
+
+/* y[f] = sum over j < count of x[j*ldx + 2f] * w[j*ldw + 2f] for f < bins, complex numbers of two elements
+ * each; nothing else is read or written. */
+typedef struct {
+    void (*run)(int64_t count, int64_t bins, const void *x, int64_t ldx, const void *w, int64_t ldw, void *y);
+} fc_spectra;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {

@@ -1,8 +1,12 @@
 /* winograd: y = A' [ sum over c of (G w) . (B' x) ] with up to two axes transformed.
  *
- * Along an axis of stride 1 with a kernel of r taps, tiles of m outputs take m + r - 1 products
- * instead of m r. Taps along the other axes are summed like channels: a depth is a channel and one
- * such tap. Dilated axes are transformed phase by phase: outputs l apart make up a tile.
+ * Along an axis with a kernel of r taps, tiles of m outputs take m + r - 1 products instead of m r.
+ * Taps along the other axes are summed like channels: a depth is a channel and one such tap. So are
+ * sections of a kernel that has more taps, or stride u: from tap f every u-th, r of them,
+ *     y[o] = sum over f of  sum over s < r of  w[f + s u] * x[(o + s) u + f - a]
+ * Taps that the last sections lack are 0, and so are their weights at the point inf: depths are in an
+ * order in which those that a point needs are a range. Dilated axes are transformed in phases of the
+ * output: outputs l apart make up a tile.
  *
  * Tiles of all images are numbered, the innermost axis fastest, and each `columns` of them are a
  * block: lanes of vectors (kernels/winograd.c), wherever in x they lie. A segment is a run of tiles
@@ -23,8 +27,8 @@
  * an Inf.
  *
  * Settings: v[0] bytes of u aimed at, v[1] and v[3] thousandths of eps: the error of a transform
- * relative to its growth, and that of sums over channels relative to sum(abs(w)); v[2] m of each
- * transformed axis, 8 bits an axis.
+ * relative to its growth, and that of sums over channels relative to sum(abs(w)); v[2] m and
+ * r of each transformed axis, 4 bits each.
  * Packed: per group, w[filters at a time][point][mr filters][depth][row], the taps as given
  * [depth][k], and the level of each filter.
  *
@@ -71,46 +75,58 @@ static slot slot_at(const geometry *s, char *at)
     return l;
 }
 
-/* v[point][k] of filters [from, to), which are packed together. */
-static void multiply(const job *j, int64_t group, int64_t from, int64_t to, const slot *l)
+/* The panel of a block of `tiles` tiles from `first` that begins `tile` tiles into it. */
+static slot panel_at(const geometry *s, const slot *block, int64_t first, int64_t tile, int64_t tiles)
+{
+    slot l = *block;
+    l.u += tile * s->depths * s->bytes;
+    l.v += tile * s->at_once * s->bytes;
+    l.tile_peak += tile * s->bytes;
+    fc_winograd_segments(s, first + tile, first + fc_min(tiles, tile + s->panel), &l);
+    return l;
+}
+
+/* v[point][panel][k] of filters [from, to), which are packed together, and a block of `tiles` tiles. */
+static void multiply(const job *j, int64_t group, int64_t from, int64_t to, int64_t tiles, const slot *l)
 {
     const geometry *s = j->s;
     const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes;
-    const int64_t left = l->tiles - (l->columns - lanes); /* tiles of the last vector */
-    const int64_t whole = l->columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
     int64_t ldw;
-    const int64_t at = fc_winograd_weights(s, from, &ldw);
-    for (int64_t point = 0; point < s->points; point++)
-        for (int64_t k = from; k < to; k += mr) {
-            const char *const w = j->packed + group * s->group_bytes +
-                                  (at + point * ldw + (k - from) * s->depths) * bytes;
-            const char *const u = l->u + point * s->ldu * bytes;
-            char *const v = l->v + (point * s->ldv + (k - from) * l->columns) * bytes;
-            for (int64_t lane = 0; lane < whole; lane += s->kernels->vectors * lanes) {
-                const int64_t vectors = fc_min(s->kernels->vectors, (whole - lane) / lanes);
-                s->kernels->product[vectors - 1](s->depths, u + lane * bytes, l->columns, w,
-                                                 v + lane * bytes, l->columns);
+    const char *w = j->packed + group * s->group_bytes + fc_winograd_weights(s, from, &ldw) * bytes;
+    for (int64_t point = 0; point < s->points; point++, w += ldw * bytes) {
+        int64_t first, last;
+        fc_winograd_range(s, point, &first, &last);
+        for (int64_t tile = 0; tile < tiles; tile += s->panel) {
+            const int64_t count = fc_min(s->panel, tiles - tile), columns = fc_round_up(count, lanes);
+            const int64_t left = count - (columns - lanes); /* tiles of the last vector */
+            const int64_t whole = columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
+            const char *const u = l->u + (point * s->ldu + tile * s->depths + first * columns) * bytes;
+            char *v = l->v + (point * s->ldv + tile * s->at_once) * bytes;
+            /* lanes without tiles are not stored, but a NaN there would be looked into */
+            if (whole < columns) memset(v, 0, (size_t)((to - from) * columns * bytes));
+            for (int64_t k = from; k < to; k += mr, v += mr * columns * bytes) {
+                const char *const from_k = w + ((k - from) * s->depths + first * mr) * bytes;
+                if (whole)
+                    s->kernels->product[whole / lanes - 1](last - first, u, columns, from_k, v, columns);
+                if (whole < columns)
+                    s->kernels->product_half(last - first, u + whole * bytes, columns, from_k,
+                                             v + whole * bytes, columns);
             }
-            if (whole < l->columns)
-                s->kernels->product_half(s->depths, u + whole * bytes, l->columns, w, v + whole * bytes,
-                                         l->columns);
         }
+    }
 }
 
-/* x under a tap of the kernel, for one output: `at` is its place where no axis goes beyond the ends. */
-static double sample(const job *j, const char *x, const int64_t *o, int64_t other, int64_t tap)
+/* x under tap `tap` of a depth whose taps begin at `first`, for one output. */
+static double sample(const job *j, const char *x, const int64_t *o, const int64_t *first, int64_t tap)
 {
     const geometry *s = j->s;
     const fc_problem *p = &s->p;
+    const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     int64_t at = 0;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
-        int64_t r = tap / s->line[COLUMN].r;
-        if (d == s->line[COLUMN].axis) {
-            r = tap % s->line[COLUMN].r;
-        } else if (d != s->line[ROW].axis) {
-            r = other % p->ker[d];
-            other /= p->ker[d];
-        }
+    for (int64_t d = 0; d < p->dims; d++) {
+        int64_t r = first[d];
+        if (d == row->axis) r += tap / column->r * row->u;
+        if (d == column->axis) r += tap % column->r * column->u;
         const int64_t from = fc_source(p, d, o[d] * p->stride[d] + r * p->dilation[d]);
         if (from < 0) return p->boundary == FC_CONSTANT ? p->cval[0] : 0;
         at += from * p->x_s[d];
@@ -131,8 +147,11 @@ static int is_small(const job *j, int64_t n, int64_t group, int64_t k, const int
     *sum = 0;
     for (int64_t depth = 0; depth < s->depths; depth++) {
         const char *const x = j->x + (n * p->x_n + (group * p->c + depth % p->c) * p->x_c) * bytes;
+        int64_t first[FC_DIMS];
+        fc_winograd_tap(s, depth / p->c, first);
         for (int64_t tap = 0; tap < taps; tap++) {
-            const double product = sample(j, x, o, depth / p->c, tap) *
+            if (!fc_winograd_has(s, first, tap)) continue;
+            const double product = sample(j, x, o, first, tap) *
                                    fc_load(raw, (depth * p->k + k) * taps + tap, bytes);
             *sum += product;
             size += fabs(product);
@@ -226,14 +245,20 @@ static void run_unit(void *context, int64_t index, int64_t at)
     const geometry *s = j->s;
     const int64_t part = index % s->parts, block = index / s->parts % s->blocks;
     const int64_t group = index / s->parts / s->blocks;
-    slot l = slot_at(s, j->workspace + at * s->slot_bytes);
-    fc_winograd_segments(s, block * s->columns, &l);
-    fc_winograd_input(j, group, &l);
+    const slot all = slot_at(s, j->workspace + at * s->slot_bytes);
+    const int64_t first = block * s->columns, tiles = fc_min(s->columns, s->tiles - first);
     const int64_t end = fc_min(s->k, (part + 1) * s->filters_a_part);
+    for (int64_t tile = 0; tile < tiles; tile += s->panel) {
+        slot l = panel_at(s, &all, first, tile, tiles);
+        fc_winograd_input(j, group, &l);
+    }
     for (int64_t from = part * s->filters_a_part, to; from < end; from = to) {
         to = fc_min(end, (from / s->at_once + 1) * s->at_once);
-        multiply(j, group, from, to, &l);
-        for (int64_t k = from; k < fc_min(to, s->p.k); k++) output_filter(j, &l, group, k, k - from);
+        multiply(j, group, from, to, tiles, &all);
+        for (int64_t tile = 0; tile < tiles; tile += s->panel) {
+            const slot l = panel_at(s, &all, first, tile, tiles);
+            for (int64_t k = from; k < fc_min(to, s->p.k); k++) output_filter(j, &l, group, k, k - from);
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 
 #include "../fc.h"
 
-/* A transformed axis, or axis -1 and line 0. */
+/* A transformed axis, or axis -1 and line 0. Section q of its taps begins at tap q % u + q / u * r u,
+ * and has r of them, u apart, of which the last are 0 in all but the first `full` sections. */
 typedef struct {
-    int64_t axis, line, m, r, points, dilation, tiles;
+    int64_t axis, line, m, r, points, dilation, tiles, u, sections, full;
 } transform;
 
 /* One digit of a tile's number. */
@@ -23,17 +24,20 @@ typedef struct {
     int64_t bytes;
     transform line[2];  /* across rows, and along the innermost axis (or line 0) */
     int64_t points;
-    int64_t taps, depths; /* taps that are summed like channels; times channels */
+    /* sections, and taps of axes that are not transformed, are summed like channels: their number; times
+     * channels; and the first of each class (classes of winograd_plan.c) */
+    int64_t taps, depths, class[5];
     int dense;            /* lanes are tiles side by side: samples m apart */
     int64_t step;         /* samples from one lane to the next in `lines` */
     int64_t shift;        /* and between its first m (dense), or its points (else) */
     int64_t sets;         /* of these in a tile: its first m samples are one */
     int64_t halo;         /* samples of a segment beyond step * lanes */
     int64_t pieces;       /* room for those of a vector */
-    int64_t last, stride; /* the innermost axis; samples between lanes where it is not transformed */
+    int64_t last, stride; /* the innermost axis; samples of x from one of a line to the next */
     int64_t digits, tiles;
     digit digit[2 * FC_DIMS + 1];
     int64_t columns, blocks; /* tiles of a block */
+    int64_t panel;           /* and of a panel: whole vectors */
     int64_t k, at_once;      /* filters, whole register tiles; those between two output transforms */
     int64_t parts, filters_a_part;
     int64_t pixels, ldu, ldv; /* samples of a line; elements from a point to the next */
@@ -52,7 +56,7 @@ typedef struct {
      * element `start` of a channel, `ld` apart; those `before` and after, and other rows, are constant */
     int64_t top, rows, start, ld, before, inside;
     int in_place; /* all is, and can be read there */
-    int copied;   /* it is not so, or not dense: copy_row does it */
+    int alike;    /* it is so: rows have the same samples in x, and lie evenly */
     int64_t y_at, y_rows; /* element of y of the first output of filter 0; rows that there are */
 } segment;
 
@@ -85,7 +89,7 @@ typedef struct {
     segment *segments;
     source *sources; /* of each segment's rows */
     fc_piece *pieces;
-    int64_t found, tiles, columns; /* segments; tiles of this block; the same in whole vectors */
+    int64_t found, tiles, columns; /* segments; tiles of this panel; the same in whole vectors */
 } slot;
 
 /* Elements from the start of a group's weights to those of the register tile from filter k, of its
@@ -93,10 +97,25 @@ typedef struct {
  * points a multiple of 4 KB apart would share 8 ways of L1 while they are packed. */
 int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw);
 
-/* The segments of the block of tiles that starts with `from`, and where their outputs lie. */
-void fc_winograd_segments(const geometry *s, int64_t from, slot *l);
+/* The first tap, along each axis of the kernel, of those that are `tap`: of a section, or itself. */
+void fc_winograd_tap(const geometry *s, int64_t tap, int64_t *first);
 
-/* u of a block, and the peaks of its tiles. */
+/* Whether the kernel has tap `tap` of a depth's, which begin at `first`. */
+static inline int fc_winograd_has(const geometry *s, const int64_t *first, int64_t tap)
+{
+    const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
+    const int64_t i = tap / column->r * row->u, j = tap % column->r * column->u;
+    return (row->axis < 0 || first[row->axis] + i < s->p.ker[row->axis]) &&
+           (column->axis < 0 || first[column->axis] + j < s->p.ker[column->axis]);
+}
+
+/* The depths [*from, *to) that have weights other than 0 at a point. */
+void fc_winograd_range(const geometry *s, int64_t point, int64_t *from, int64_t *to);
+
+/* The segments of tiles [from, to), a panel, and where their outputs lie. */
+void fc_winograd_segments(const geometry *s, int64_t from, int64_t to, slot *l);
+
+/* u of a panel, and the peaks of its tiles. */
 void fc_winograd_input(const job *j, int64_t group, slot *l);
 
 static inline double fc_load(const void *a, int64_t i, int64_t bytes)
