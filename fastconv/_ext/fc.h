@@ -103,6 +103,9 @@ const fc_driver *fc_find_driver(const char *name);
 void fc_parallel(int64_t count, int64_t threads, void (*work)(void *, int64_t, int64_t),
                  void *context);
 
+/* Whether `bytes` bytes at a and b are the same. */
+int fc_same(const void *a, const void *b, int64_t bytes, int64_t threads);
+
 /* This thread's mode for subnormal numbers, 0 when they keep their value, and setting it: 1 takes them
  * for zeros, reading and writing (FTZ and DAZ of x86, FZ of aarch64). fc_parallel's workers take over
  * their caller's. */
