@@ -64,4 +64,5 @@ class Call:
         packed: npt.NDArray[np.uint8],
         epilogue: tuple[Any, Any, tuple[int, float, float] | None] | None,
         y: npt.NDArray[Any],
+        left: npt.NDArray[np.uint8] | None = None,
     ) -> None: ...
