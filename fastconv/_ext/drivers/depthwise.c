@@ -41,25 +41,16 @@ static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
     return most;
 }
 
+/* Packed: filters in C order, which is what naive packs. */
 static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
 {
-    (void)config, (void)kernels;
-    return p->g * p->k * fc_volume(p->ker, p->dims) * fc_dtype_bytes(p->dtype);
+    return fc_driver_naive.packed_bytes(p, config, kernels);
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+                 const void *w, void *packed, int64_t threads)
 {
-    (void)config, (void)kernels;
-    const int64_t bytes = fc_dtype_bytes(p->dtype), taps = fc_volume(p->ker, p->dims);
-    char *to = packed;
-    for (int64_t k = 0; k < p->g * p->k; k++)
-        for (int64_t tap = 0; tap < taps; tap++, to += bytes) {
-            int64_t at = k * p->w_k;
-            for (int64_t d = p->dims - 1, rest = tap; d >= 0; rest /= p->ker[d], d--)
-                at += rest % p->ker[d] * p->w_s[d];
-            memcpy(to, (const char *)w + at * bytes, (size_t)bytes);
-        }
+    fc_driver_naive.pack(p, config, kernels, w, packed, threads);
 }
 
 typedef struct {
