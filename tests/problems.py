@@ -46,6 +46,16 @@ NETWORKS = (
     "conv1d f32 n2 c8 w100 k9 s5 p4",
     "conv1d f32 n3 c16 w64 k16 s3 p1",
     "conv1d f32 n1 c24 w50 k24 s4 g24 p3:0",  # causal depthwise
+    # depthwise tiles: blocks of 2 + 2 rows; 3 + 2 and 4 + 4 vectors, and tiles between
+    "conv2d f32 n1 c2 h7 w40 k2 r3 s3 g2 p1",
+    "conv2d f32 n1 c2 h4 w97 k2 r3 s3 g2 p1",
+    "conv2d f32 n1 c2 h15 w129 k2 r3 s3 g2 p1 u2",
+    "conv2d f64 n1 c2 h9 w67 k2 r3 s3 g2 p1 u2",
+    # depthwise copied amid zeros: narrow, odd padding and stride 2, mostly padding
+    "conv2d f32 n2 c3 h7 w7 k3 r5 s5 g3 p2",
+    "conv2d f32 n1 c3 h14 w15 k6 r5 s5 g3 p1:3,3:1 u2",
+    "conv2d f64 n1 c2 h10 w33 k2 r7 s7 g2 p3",
+    "conv2d f32 n1 c2 h3 w2 k2 r4 s4 g2 p9 threads2",
     "conv1d f32 n1 c3 w41 k5 s4 p3 u3 l2",
     # one or two axes of kernels of 2 to 5 transformed, the others summed
     "conv2d f32 n2 c3 h9 w14 k9 r2 s2 p1:0,0:1",
