@@ -1,4 +1,4 @@
-"""Streams: what a block takes, on average and at worst, beside other ways to convolve block by block.
+"""Streams: what a block takes, on average and at worst, beside other ways to do it block by block.
 
 ``python -m bench.bench_stream`` prints, for a kernel of 2 seconds at 48 kHz in two channels of
 float32, a line for each block size and way:
