@@ -32,6 +32,7 @@ from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers import SOLVERS
 from fastconv.solvers._driver import DriverPlan
+from fastconv.solvers.overlap_save import BlocksPlan
 
 pytestmark = pytest.mark.usefixtures("every_thread")
 
@@ -65,7 +66,9 @@ def drivers() -> list[Solver]:
         for problem in map(Problem.parse, texts):
             if solver.why_not(problem) is None:
                 config = solver.configs(problem, this_machine())[0]
-                if isinstance(solver.plan(problem, config, this_machine()), DriverPlan):
+                if isinstance(
+                    solver.plan(problem, config, this_machine()), (DriverPlan, BlocksPlan)
+                ):
                     found.append(solver)
                 break
     return found

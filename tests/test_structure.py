@@ -28,6 +28,7 @@ MODULES = sorted(p for p in ROOT.rglob("*.py") if "_ext" not in p.parts)
 LAYERS = (
     ("_cli", "_demo", "_demo_pictures", "_workloads", "__main__"),
     ("__init__",),
+    ("_power", "_match", "_blockwise"),
     ("nn", "signal", "ndimage", "stream", "_partitions"),
     ("_engine",),
     ("_planner", "_shortcut"),
