@@ -83,6 +83,12 @@ NETWORKS = (
     "conv2d f32 n1 c3 h9 w40 k5 r1 s5 p0,2",
     "conv2d f32 n2 c3 h11 w13 k5 r5 s5 p2",
     "conv2d f64 n3 c2 h7 w7 k9 r3 s3 p1",  # a vector holds tiles of several images
+    # Winograd's blocks of 16 or 48 tiles and one more, and shared by threads
+    "conv2d f32 n1 c5 h16 w17 k7 r3 s3 p1",
+    "conv2d f32 n1 c5 h28 w28 k7 r3 s3 p1",
+    "conv2d f32 n2 c40 h23 w37 k20 r3 s3 p0:1,1:0 threads3",
+    "conv1d f64 n3 c37 w92 k8 s3 p1",
+    "conv2d f32 n1 c300 h9 w37 k7 r3 s3 p1",  # u of a vector has no room in L2
     "conv2d f32 n1 c40 h8 w9 k26 r3 s7 p1,3 u1,2",
     "conv2d f32 n1 c2 h19 w23 k3 r3 s3 p5 l5 nearest",
     "conv2d f32 n1 c4 h12 w50 k3 r3 s5 p1:2,2 wrap",

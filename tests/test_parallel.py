@@ -226,3 +226,37 @@ def test_scratch_of_a_thread_is_its_own() -> None:
         np.testing.assert_array_equal(again[0], first[0])
         np.testing.assert_array_equal(again[1], first[1])
         np.testing.assert_array_equal(again[2], first[0])
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of threads"
+)
+def test_workers_run_where_their_caller_may() -> None:
+    """Also when that changes after they have started; and not on its core, if there are others."""
+    printed = in_child(
+        """
+        import os, time
+        import numpy as np
+        from fastconv._engine import run
+        from fastconv.solvers import _driver
+
+        _driver.FLOPS_A_THREAD = 1
+        before = set(map(int, os.listdir("/proc/self/task")))
+        x, w = np.ones((4, 2, 40, 40)), np.ones((4, 2, 3, 3))
+        cores = os.sched_getaffinity(0)
+        for allowed in (cores, {max(cores)}, {min(cores)}, cores):
+            os.sched_setaffinity(0, allowed)
+            for _ in range(2000):  # until all workers have woken up to a call
+                run(x, w, method="naive", threads=4)
+                workers = set(map(int, os.listdir("/proc/self/task"))) - before
+                seen = [os.sched_getaffinity(worker) for worker in workers]
+                follow = len(workers) == 3 and all(s <= allowed for s in seen)
+                if follow and all(len(s) == max(1, len(allowed) - 1) for s in seen):
+                    break
+                time.sleep(0.001)
+            else:
+                raise AssertionError(f"{seen} while the caller may use {allowed}")
+        print("followed")
+        """
+    )
+    assert printed.strip() == "followed"
