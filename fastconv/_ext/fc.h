@@ -219,7 +219,7 @@ typedef struct {
  *     when `dense`; else x[i*ldx + j*shift + t].
  * copy: pieces of `rows` rows; may write beyond a piece up to a whole vector.
  * move: to[i*ldto + t] = from[i*ldfrom + t] for i < rows and t < count, and touches nothing else.
- * pick: the same of from[i*ldfrom + t*step], and reads nothing else.
+ * pick: the same of from[i*ldfrom + t*step], and reads nothing else; that `ahead` further is next.
  * output_rows: z[(i*columns + j)*count + t] = (A' v)[i] of v[i] at v[(i*columns + j)*ldv + t], i < m.
  * output_columns: outputs j < m of `rows` rows i from v[(i*a + j)*ldv + t], plus bias, to
  *     z[(i*count + t)*m + j] when `dense`, else to z[(i*m + j)*count + t]. Bit t % lanes of
@@ -242,8 +242,8 @@ typedef struct {
     void (*copy)(const void *from, int64_t ldfrom, int64_t rows, const fc_piece *pieces, int64_t count,
                  void *to, int64_t ldto);
     void (*move)(const void *from, int64_t ldfrom, int64_t rows, int64_t count, void *to, int64_t ldto);
-    void (*pick)(const void *from, int64_t ldfrom, int64_t step, int64_t rows, int64_t count, void *to,
-                 int64_t ldto);
+    void (*pick)(const void *from, int64_t ldfrom, int64_t step, int64_t ahead, int64_t rows,
+                 int64_t count, void *to, int64_t ldto);
     void (*output_rows[FC_LINES])(const void *v, int64_t ldv, int64_t columns, int64_t count, void *z);
     int (*output_columns[2][FC_LINES])(const void *v, int64_t ldv, int64_t rows, int64_t count,
                                        const void *peak, double scale, double bias, void *z,

@@ -121,7 +121,7 @@ static void move_rows(const geometry *s, const char *x, int64_t ldx, int64_t row
     if (apart == 1)
         s->kernels->move(x, ldx, rows, count, to, s->pixels);
     else
-        s->kernels->pick(x, ldx, apart, rows, count, to, s->pixels);
+        s->kernels->pick(x, ldx, apart, s->p.x_c, rows, count, to, s->pixels);
 }
 
 /* Transforms a segment of one depth across its rows. Ends that are constant are filled the first time. */
