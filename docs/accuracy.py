@@ -17,7 +17,7 @@ from fastconv._machine import this_machine
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.solvers import BY_NAME
-from fastconv.solvers.winograd import outputs
+from fastconv.solvers._tiles import outputs
 
 Array = npt.NDArray[Any]
 Make = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -38,6 +38,10 @@ TILES = (
     *(f"conv2d f32 n1 c{c} h12 w12 k8 r3 s3 p1" for c in (256, 1024)),
     *(f"conv2d f32 n1 c{c} h48 w48 k8 r5 s5 p2" for c in (1, 64)),
     "conv2d f32 n1 c1 h48 w48 k8 r2 s2",
+    *(f"conv2d f32 n1 c{c} h48 w48 k8 r4 s4 p1" for c in (1, 64)),
+    *(f"conv2d f32 n1 c{c} h48 w48 k8 r7 s7 p3 u2" for c in (1, 64)),
+    *(f"conv2d f32 n1 c{c} h48 w48 k8 r3 s3 p1 u2" for c in (1, 64)),
+    "conv2d f32 n1 c16 h48 w48 k8 r16 s16",
     *(f"conv1d f32 n1 c{c} w2000 k8 s3 p1" for c in (1, 64)),
     *(f"conv1d f32 n1 c{c} w2000 k8 s5 p2" for c in (1, 64)),
 )

@@ -1,7 +1,8 @@
 """Convolutions on NumPy arrays: one engine, the fastest algorithm for each shape, remembered.
 
 Three front ends speak the languages that are in use: `fastconv.nn` PyTorch's, `fastconv.signal`
-SciPy's and `fastconv.ndimage` that of `scipy.ndimage`. The common functions stand here as well::
+SciPy's and `fastconv.ndimage` that of `scipy.ndimage`; `Convolver` takes a stream, chunk by chunk.
+The common functions stand here as well::
 
     fastconv.conv2d(x, w, stride=2)       what the caller means: shapes, modes, dtypes, errors
                 |
@@ -35,9 +36,12 @@ True
 
 from __future__ import annotations
 
-from fastconv import ndimage, nn, signal
+from fastconv import ndimage, nn, signal, stream
+from fastconv._blockwise import convolve_blockwise
 from fastconv._engine import Plan, candidates, plan, tune
+from fastconv._match import find_delay, match_template, peak_position
 from fastconv._planner import Candidate, autotune
+from fastconv._power import convolve_power
 from fastconv._problem import Problem
 from fastconv.nn import (
     conv1d,
@@ -48,11 +52,13 @@ from fastconv.nn import (
     conv_transpose3d,
 )
 from fastconv.signal import convolve, correlate
+from fastconv.stream import Convolver
 
 __version__: str
 
 __all__ = [
     "Candidate",
+    "Convolver",
     "Plan",
     "Problem",
     "autotune",
@@ -64,11 +70,17 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "convolve",
+    "convolve_blockwise",
+    "convolve_power",
     "correlate",
+    "find_delay",
+    "match_template",
     "ndimage",
     "nn",
+    "peak_position",
     "plan",
     "signal",
+    "stream",
     "tune",
 ]
 

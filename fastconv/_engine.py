@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _planner, _shortcut
-from fastconv._epilogue import Activation
+from fastconv._epilogue import CLAMP, Activation
 from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, compute_name, dtype_name
@@ -91,6 +91,7 @@ def run(
     kernel_repeats: bool = False,
     flush_denormals: bool = False,
     deterministic: bool = False,
+    nonnegative: bool = False,
 ) -> Array:
     """Solve one problem on arrays: y[n, k, o] as `Problem` defines it.
 
@@ -114,6 +115,8 @@ def run(
     kernel_repeats : bool
         Later calls will likely bring the same kernel, whose packed form is kept then (`_kept.py`):
         the choice does not weigh the time that packing takes.
+    nonnegative : bool
+        Refuse x and w with a negative in them, and clamp sums at 0; without an `activation`.
 
     Other parameters are those of every front end.
     """
@@ -123,7 +126,7 @@ def run(
             groups=groups, boundary=boundary, cval=cval, flip=flip, bias=bias, dtype=dtype,
             residual=residual, activation=activation, out_dtype=out.dtype, method=method,
             config=config, accuracy=accuracy, threads=threads, workspace_limit=workspace_limit,
-            flush_denormals=flush_denormals, deterministic=deterministic,
+            flush_denormals=flush_denormals, deterministic=deterministic, nonnegative=nonnegative,
         )  # fmt: skip
         return out
     if any(lo < 0 or hi < 0 for lo, hi in padding):
@@ -167,11 +170,14 @@ def run(
     if recorder is not None:
         recorder(Step(key, choice, None), w)
         return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
+    if nonnegative:
+        check_nonnegative(x=x, w=w, cval=np.asarray(cval))
+        activation = None if step.problem.is_exact else Activation(CLAMP, 0, math.inf)
     if y.size == 0:
         return y
     runs = _shortcut.watched.get()
     if runs is not None:
-        by_values, flush = rank is not None, bool(flush_denormals)
+        by_values, flush = rank is not None or nonnegative, bool(flush_denormals)
         runs.append(
             _shortcut.Run(step, packed, x, w, bias, residual, activation, y, by_values, flush)
         )
@@ -204,6 +210,16 @@ def _choice(
                 del _cache[next(iter(_cache))]
             _cache[key] = choice
     return choice
+
+
+def check_nonnegative(**arrays: Array) -> None:
+    """ValueError for an array with a negative in it, TypeError for one without an order."""
+    for name, a in arrays.items():
+        if a.dtype.kind == "c":
+            raise TypeError(f"expected {name} that is real where nonnegative, got {a.dtype}")
+        least = np.fmin.reduce(a, axis=None) if a.size else 0  # of NaN and a number, the number
+        if least < 0:
+            raise ValueError(f"expected {name} without a negative number, got {least}")
 
 
 def _overlap(a: Array, b: Array) -> bool:
@@ -304,23 +320,29 @@ def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int 
 
 @dataclasses.dataclass(frozen=True)
 class FrontEnd:
-    """Which parameters of a function are the data, the kernel, the output; has it a residual?"""
+    """Which parameters of a function are the data, the kernel, the output; has it a residual?
+
+    `packs` where the kernels of its steps do not depend on the data, and can be packed before.
+    """
 
     data: str
     kernel: str | None
     out: str
     residual: bool
+    packs: bool
 
 
 _front_ends: dict[Callable[..., Any], FrontEnd] = {}
 
 
-def front_end(data: str, kernel: str | None, out: str = "out") -> Callable[[_F], _F]:
+def front_end(
+    data: str, kernel: str | None, out: str = "out", packs: bool = True
+) -> Callable[[_F], _F]:
     """Decorator: let `plan`, `candidates` and `tune` take the function, which stays as it is."""
 
     def register(function: _F) -> _F:
         residual = "residual" in inspect.signature(function).parameters
-        _front_ends[function] = FrontEnd(data, kernel, out, residual)
+        _front_ends[function] = FrontEnd(data, kernel, out, residual, packs)
         return function
 
     return register
@@ -512,7 +534,7 @@ def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
     if isinstance(w, np.ndarray):
         arguments[front.kernel or ""] = w.copy()
     data = arguments.pop(front.data)
-    steps = _record(fn, {**arguments, front.data: data}, pack=True)
+    steps = _record(fn, {**arguments, front.data: data}, pack=front.packs)
     return Plan(fn, data.shape, data.dtype, arguments, steps)
 
 

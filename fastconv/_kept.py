@@ -33,15 +33,15 @@ MOST_ARRAYS = 4096
 class _Weights:
     """One array that calls of one kind were given."""
 
-    __slots__ = ("bytes", "copy", "met", "packed", "used", "wanted")
+    __slots__ = ("bytes", "kept", "met", "used", "wanted")
 
     def __init__(self) -> None:
         self.met = 0  # calls in a row with nothing kept
         self.wanted = 2  # of these before a copy is made; doubles each time that one was in vain
         self.used = 0  # when it was last used, in calls of all kinds
         self.bytes = 0
-        self.copy: Array | None = None
-        self.packed: Any = None
+        # copy and packed form in one: another thread may take them away while they are looked at
+        self.kept: tuple[Array, Any] | None = None
 
 
 class Kept:
@@ -58,17 +58,21 @@ class Kept:
             self._weights.clear()
             self._bytes = 0
 
-    def packed(self, kind: Hashable, w: Array, pack: Callable[..., Any], *given: Any) -> Any:
+    def packed(
+        self, kind: Hashable, w: Array, threads: int, pack: Callable[..., Any], *given: Any
+    ) -> Any:
         """`pack(*given)`, or what it returned for equal weights.
 
-        `kind` stands for all that packing depends on but the values of `w`, a C-ordered array.
+        `kind` stands for all that packing depends on but the values of `w`, a C-ordered array,
+        which up to `threads` threads compare.
         """
         key = (kind, core.address(w))
         found = self._weights.get(key)
-        if found is not None and found.copy is not None and core.same_bytes(w, found.copy):
+        kept = None if found is None else found.kept
+        if found is not None and kept is not None and core.same_bytes(w, kept[0], threads):
             self._calls += 1  # an approximate clock: no lock
             found.used = self._calls
-            return found.packed
+            return kept[1]
         return self._pack(key, w, pack, given)
 
     def _pack(
@@ -81,7 +85,7 @@ class Kept:
                 while len(self._weights) >= MOST_ARRAYS:
                     self._drop(next(iter(self._weights)))
                 found = self._weights[key] = _Weights()
-            elif found.copy is not None:  # the weights have changed
+            elif found.kept is not None:  # the weights have changed
                 self._empty(found)
                 found.wanted *= 2
             found.met += 1
@@ -95,9 +99,9 @@ class Kept:
         if not core.same_bytes(w, copy):
             return packed
         with self._lock:
-            if found.copy is None and self._weights.get(key) is found and self._make_room(size):
-                found.packed, found.bytes, found.used, found.met = packed, size, self._calls, 0
-                found.copy = copy  # last: `packed` looks at it first, without the lock
+            if found.kept is None and self._weights.get(key) is found and self._make_room(size):
+                found.bytes, found.used, found.met = size, self._calls, 0
+                found.kept = copy, packed
                 self._bytes += size
             else:
                 found.met, found.wanted = 0, 2 * found.wanted
@@ -109,7 +113,7 @@ class Kept:
         for key, weights in list(self._weights.items()):
             if self._bytes + size <= MOST_BYTES:
                 break
-            if weights.copy is not None and self._calls - weights.used > STALE:
+            if weights.kept is not None and self._calls - weights.used > STALE:
                 self._drop(key)
         return self._bytes + size <= MOST_BYTES
 
@@ -118,7 +122,7 @@ class Kept:
 
     def _empty(self, weights: _Weights) -> None:
         self._bytes -= weights.bytes
-        weights.copy = weights.packed = None
+        weights.kept = None
         weights.bytes = weights.met = 0
 
 

@@ -29,6 +29,9 @@ flush_denormals : bool
     Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
 deterministic : bool
     Give the same bits whatever the number of threads and whatever was measured before.
+nonnegative : bool
+    Refuse inputs with a negative number in them, and never return one, as transforms of
+    probabilities otherwise do in the tails.
 
 docs/differences.md lists where results differ from SciPy's, and why.
 """
@@ -170,8 +173,10 @@ def _solvers(method: str, config: Config | None, dtype: np.dtype[Any]) -> str | 
     return ("fft", *_DIRECT) if dtype.kind in "iub" else "fft"  # no transform is exact
 
 
-def _product(a: Array, b: Array, out: Array | None) -> Any:
+def _product(a: Array, b: Array, out: Array | None, nonnegative: bool) -> Any:
     """The convolution of two numbers."""
+    if nonnegative:
+        _engine.check_nonnegative(in1=a, in2=b)
     dtype = _promoted(a, b)
     _check_out(out, (), dtype)
     return np.multiply(a, b, out=out) if out is not None else np.multiply(a, b)
@@ -299,11 +304,12 @@ def _check_not_empty(a: Array, b: Array, mode: str, axes: Sequence[int]) -> None
 
 def _options(
     accuracy: str, threads: int | None, workspace_limit: int | None, config: Config | None,
-    flush_denormals: bool, deterministic: bool,
+    flush_denormals: bool, deterministic: bool, nonnegative: bool,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "accuracy": accuracy, "threads": threads, "workspace_limit": workspace_limit,
         "config": config, "flush_denormals": flush_denormals, "deterministic": deterministic,
+        "nonnegative": nonnegative,
     }  # fmt: skip
 
 
@@ -315,7 +321,8 @@ def _any_method(
     """`convolve` and `correlate`."""
     a, b = _pair(in1, in2)
     if a.ndim == 0:
-        return _product(a, b.conj() if correlation and b.dtype.kind == "c" else b, out)
+        b = b.conj() if correlation and b.dtype.kind == "c" else b
+        return _product(a, b, out, options["nonnegative"])
     _check_mode(mode)
     chosen = _axes(axes, a.ndim)
     _check_not_empty(a, b, mode, chosen)
@@ -338,6 +345,7 @@ def convolve(
     workspace_limit: int | None = None,
     flush_denormals: bool = False,
     deterministic: bool = False,
+    nonnegative: bool = False,
     config: Config | None = None,
 ) -> Any:
     """Convolve two arrays of one rank.
@@ -367,6 +375,9 @@ def convolve(
         Let subnormal numbers count as zeros, which is quicker, in this call and its threads.
     deterministic : bool, default False
         Give the same bits whatever the number of threads and whatever was measured before.
+    nonnegative : bool, default False
+        Refuse inputs with a negative number in them, and never return one: rounding errors below 0
+        become 0. Integers that pass the ends of their dtype wrap all the same.
     config : mapping, optional
         Settings of the solver that `method` names.
 
@@ -380,19 +391,24 @@ def convolve(
     ------
     ValueError
         For inputs of different rank, empty ones, an unknown mode or method, shapes that `mode` or
-        `axes` do not admit, or a forced method that cannot do it.
+        `axes` do not admit, a forced method that cannot do it, or a negative number where
+        `nonnegative` rules it out.
     TypeError
         For dtypes that are not numbers, masked arrays, and an `out` that would lose values.
 
     See Also
     --------
     correlate, fftconvolve, oaconvolve, convolve2d
+    fastconv.convolve_power : of an array with itself, n times.
+    fastconv.convolve_blockwise : of arrays that do not fit into memory.
     fastconv.plan : when one kernel is used again and again.
 
     Notes
     -----
     Sums of float16 are kept in float32 and rounded once. With float input, the error is at most
-    what `accuracy` promises, and NaN and infinity reach only outputs whose window holds them.
+    what `accuracy` promises, and NaN and infinity reach only outputs whose window holds them. With
+    ``accuracy="strict"`` the error is relative to the sum of each output's own products in size: of
+    inputs without a negative, that is the output itself, however small.
 
     Examples
     --------
@@ -411,7 +427,9 @@ def convolve(
     >>> signal.convolve(np.ones((100, 2)), np.full((4, 1), 0.25), mode="valid", axes=0).shape
     (97, 2)
     """
-    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
+    options = _options(
+        accuracy, threads, workspace_limit, config, flush_denormals, deterministic, nonnegative
+    )
     return _any_method(in1, in2, mode, method, axes, False, out=out, **options)
 
 
@@ -429,6 +447,7 @@ def correlate(
     workspace_limit: int | None = None,
     flush_denormals: bool = False,
     deterministic: bool = False,
+    nonnegative: bool = False,
     config: Config | None = None,
 ) -> Any:
     """Cross-correlate two arrays of one rank.
@@ -441,7 +460,7 @@ def correlate(
     in1, in2 : array_like
         Of any integer, bool, floating or complex dtype.
     mode, method, axes, out, accuracy, threads, workspace_limit, config,
-    flush_denormals, deterministic
+    flush_denormals, deterministic, nonnegative
         As for `convolve`.
 
     Returns
@@ -470,7 +489,9 @@ def correlate(
     >>> int(signal.correlation_lags(len(heard), len(said))[match.argmax()])
     7
     """
-    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
+    options = _options(
+        accuracy, threads, workspace_limit, config, flush_denormals, deterministic, nonnegative
+    )
     return _any_method(in1, in2, mode, method, axes, True, out=out, **options)
 
 
@@ -482,7 +503,7 @@ def _floating(
     """`fftconvolve` and `oaconvolve`: floating results, and length-1 axes broadcast."""
     a, b = _pair(in1, in2)
     if a.ndim == 0:
-        return _product(a, b, out)
+        return _product(a, b, out, options["nonnegative"])
     dtype = _fourier_dtype(a, b)
     if a.size == 0 or b.size == 0:
         _check_out(out, (0,), np.dtype(np.float64))
@@ -514,6 +535,7 @@ def fftconvolve(
     workspace_limit: int | None = None,
     flush_denormals: bool = False,
     deterministic: bool = False,
+    nonnegative: bool = False,
     config: Config | None = None,
 ) -> Any:
     """Convolve two arrays of one rank in floating point.
@@ -532,7 +554,7 @@ def fftconvolve(
     method : str
         ``"auto"``, by which the planner chooses, ``"fft"``, or the name of any solver.
     out, accuracy, threads, workspace_limit, config,
-    flush_denormals, deterministic
+    flush_denormals, deterministic, nonnegative
         As for `convolve`.
 
     Returns
@@ -565,7 +587,9 @@ def fftconvolve(
     >>> echo.shape
     (3, 1499)
     """
-    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
+    options = _options(
+        accuracy, threads, workspace_limit, config, flush_denormals, deterministic, nonnegative
+    )
     return _floating(in1, in2, mode, axes, method, out=out, **options)
 
 
@@ -583,6 +607,7 @@ def oaconvolve(
     workspace_limit: int | None = None,
     flush_denormals: bool = False,
     deterministic: bool = False,
+    nonnegative: bool = False,
     config: Config | None = None,
 ) -> Any:
     """Convolve two arrays of one rank in floating point, one much longer than the other.
@@ -594,7 +619,7 @@ def oaconvolve(
     Parameters
     ----------
     in1, in2, mode, axes, out, accuracy, threads, workspace_limit, config,
-    flush_denormals, deterministic
+    flush_denormals, deterministic, nonnegative
         As for `fftconvolve`.
     method : str
         ``"auto"``, by which the planner chooses; ``"overlap_save"``, with one transform where
@@ -625,7 +650,9 @@ def oaconvolve(
     names: str | tuple[str, ...] = method
     if method == "overlap_save" and config is None:
         names = ("overlap_save", "fft", *_DIRECT)
-    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
+    options = _options(
+        accuracy, threads, workspace_limit, config, flush_denormals, deterministic, nonnegative
+    )
     return _floating(in1, in2, mode, axes, names, out=out, **options)
 
 
@@ -714,6 +741,7 @@ def convolve2d(
     workspace_limit: int | None = None,
     flush_denormals: bool = False,
     deterministic: bool = False,
+    nonnegative: bool = False,
     config: Config | None = None,
 ) -> Array:
     """Convolve two 2-D arrays, with a choice of what lies beyond the ends of the first.
@@ -731,7 +759,7 @@ def convolve2d(
     fillvalue : scalar
         A number that the result's dtype holds.
     method, out, accuracy, threads, workspace_limit, config,
-    flush_denormals, deterministic
+    flush_denormals, deterministic, nonnegative
         As for `convolve`.
 
     Returns
@@ -761,7 +789,9 @@ def convolve2d(
            [1, 2, 2, 1],
            [1, 2, 2, 1]])
     """
-    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
+    options = _options(
+        accuracy, threads, workspace_limit, config, flush_denormals, deterministic, nonnegative
+    )
     return _two_dimensions(
         in1, in2, mode, boundary, fillvalue, method, False, out=out, **options
     )  # fmt: skip
@@ -782,6 +812,7 @@ def correlate2d(
     workspace_limit: int | None = None,
     flush_denormals: bool = False,
     deterministic: bool = False,
+    nonnegative: bool = False,
     config: Config | None = None,
 ) -> Array:
     """Cross-correlate two 2-D arrays, with a choice of what lies beyond the ends of the first.
@@ -791,7 +822,7 @@ def correlate2d(
     in1, in2 : array_like, 2-D
         Of any integer, bool, floating or complex dtype; in2 is conjugated.
     mode, boundary, fillvalue, out, method, accuracy, threads, workspace_limit, config,
-    flush_denormals, deterministic
+    flush_denormals, deterministic, nonnegative
         As for `convolve2d`.
 
     Returns
@@ -820,7 +851,9 @@ def correlate2d(
     >>> [int(i) for i in np.unravel_index(match.argmax(), match.shape)]
     [10, 20]
     """
-    options = _options(accuracy, threads, workspace_limit, config, flush_denormals, deterministic)
+    options = _options(
+        accuracy, threads, workspace_limit, config, flush_denormals, deterministic, nonnegative
+    )
     return _two_dimensions(
         in1, in2, mode, boundary, fillvalue, method, True, out=out, **options
     )  # fmt: skip
@@ -993,6 +1026,7 @@ def upfirdn(
     workspace_limit: int | None = None,
     flush_denormals: bool = False,
     deterministic: bool = False,
+    nonnegative: bool = False,
     config: Config | None = None,
 ) -> Array:
     """Upsample by inserting zeros, filter, and downsample, all in one pass.
@@ -1017,7 +1051,7 @@ def upfirdn(
     cval : scalar
         What ``constant`` extends by.
     method, out, accuracy, threads, workspace_limit, config,
-    flush_denormals, deterministic
+    flush_denormals, deterministic, nonnegative
         As for `convolve`.
 
     Returns
@@ -1095,6 +1129,6 @@ def upfirdn(
         data, w, (where,), ((before, after),), tuple(shape), out, stride=down, input_dilation=up,
         dtype=dtype, out_dtype=dtype, flip=True, boundary=boundary, cval=cval, method=solvers,
         **_options(
-        accuracy, threads, workspace_limit, config, flush_denormals, deterministic
+        accuracy, threads, workspace_limit, config, flush_denormals, deterministic, nonnegative
     ),
     )  # fmt: skip

@@ -90,7 +90,7 @@ int main(void)
         void *const y = malloc((size_t)fc_max(y_bytes, 1));
         if (!y) exit(3);
         const fc_epilogue epilogue = {.bias = bias};
-        driver->pack(&p, &config, kernels, w, packed);
+        driver->pack(&p, &config, kernels, w, packed, threads);
         driver->run(&p, &config, kernels, x, packed, &epilogue, y, workspace, threads);
         fwrite(y, 1, (size_t)y_bytes, stdout);
         free(x), free(w), free(bias), free(packed), free(workspace), free(y);

@@ -47,16 +47,48 @@ NETWORKS = (
     "conv1d f32 n3 c16 w64 k16 s3 p1",
     "conv1d f32 n1 c24 w50 k24 s4 g24 p3:0",  # causal depthwise
     "conv1d f32 n1 c3 w41 k5 s4 p3 u3 l2",
-    # one or two axes of kernels of 2, 3 or 5 transformed, the others summed
+    # one or two axes of kernels of 2 to 5 transformed, the others summed
     "conv2d f32 n2 c3 h9 w14 k9 r2 s2 p1:0,0:1",
     "conv2d f64 n1 c2 h6 w7 k5 r4 s4 p1 e2 flip",
     "conv2d f32 n1 c70 h5 w30 k7 r2 s3 p1 constant=0.5",
     "conv1d f32 n2 c5 w90 k9 s3 p20 l20",
     "conv1d f64 n3 c2 w21 k7 s5 p2 prepared threads2",
     "conv2d f32 n1 c3 h9 w40 k5 r3 s1 p1,0",
+    "conv2d f32 n2 c3 h13 w20 k7 r4 s4 p1",
+    # strided axes: phases of 2 to 5 taps, full or one short, along one axis or both
+    "conv2d f32 n1 c20 h29 w30 k13 r3 s3 p0:1 u2",
+    "conv2d f64 n2 c4 h12 w13 k9 r4 s4 p1:2,0 u2,1 wrap",
+    "conv2d f64 n2 c4 h22 w33 k10 r11 s11 p1:2,0 u4,4 g2 reflect",
+    "conv2d f32 n1 c3 h20 w50 k9 r7 s3 p2 u3,2 constant=2.5",
+    "conv2d f32 n1 c3 h20 w50 k9 r5 s2 p2,0 u2,5",  # a stride larger than the kernel
+    "conv2d f32 n1 c3 h24 w70 k7 r3 s1 p2,0 u2,1",  # rows alone
+    "conv2d f32 n1 c3 h21 w50 k5 r8 s3 p3,2 u2,1 l1,3",
+    "conv2d f32 n3 c2 h10 w19 k5 r5 s9 p9,12 u2 strided",  # whole tiles beyond the ends
+    "conv2d f32 n2 c5 h17 w18 k12 r6 s10 p2 u2 N*C threads2",
+    "conv2d f32 n1 c33 h9 w9 k6 r3 s3 p1 u2 prepared threads3",
+    "conv1d f32 n3 c3 w101 k9 s9 p4 u3",
+    "conv1d f64 n1 c2 w151 k3 s31 p30 u8 flip",
+    "conv2d f64 n1 c4 h10 w9 k4 r9 s9 p2 u4 l3 e6",  # phases of the output, strided and dilated
+    "conv3d f32 n2 c3 d9 h12 w21 k9 t3 r4 s5 p1 u2 nearest",
+    # sections of more taps than a transform has, alone and with strides
+    "conv2d f32 n1 c3 h41 w40 k7 r7 s7 p3",
+    "conv2d f64 n1 c3 h41 w40 k7 r6 s16 p3 u1,2 reflect",
+    "conv2d f64 n1 c1 h41 w60 k7 r13 s32 p3 u3,1",
+    "conv2d f32 n1 c2 h25 w50 k7 r10 s17 p3 u3,2 nearest",
+    "conv2d f32 n2 c2 h25 w50 k7 r7 s1 p3,0 flip",
+    "conv1d f32 n2 c3 w90 k7 s31 l2 p3",
+    "conv3d f32 n2 c2 d9 h9 w19 k7 t3 r7 s8 p3 u1,2,3",
+    *(f"conv2d f32 n1 c2 h7 w{w} k3 r3 s3 p1 u2" for w in (15, 16, 17, 18, 31, 33, 63, 66)),
+    *(f"conv2d f32 n1 c2 h9 w{w} k3 r7 s7 p3 u2" for w in (6, 47, 48, 49, 95, 97)),
     "conv2d f32 n1 c3 h9 w40 k5 r1 s5 p0,2",
     "conv2d f32 n2 c3 h11 w13 k5 r5 s5 p2",
     "conv2d f64 n3 c2 h7 w7 k9 r3 s3 p1",  # a vector holds tiles of several images
+    # Winograd's blocks of 16 or 48 tiles and one more, and shared by threads
+    "conv2d f32 n1 c5 h16 w17 k7 r3 s3 p1",
+    "conv2d f32 n1 c5 h28 w28 k7 r3 s3 p1",
+    "conv2d f32 n2 c40 h23 w37 k20 r3 s3 p0:1,1:0 threads3",
+    "conv1d f64 n3 c37 w92 k8 s3 p1",
+    "conv2d f32 n1 c300 h9 w37 k7 r3 s3 p1",  # u of a vector has no room in L2
     "conv2d f32 n1 c40 h8 w9 k26 r3 s7 p1,3 u1,2",
     "conv2d f32 n1 c2 h19 w23 k3 r3 s3 p5 l5 nearest",
     "conv2d f32 n1 c4 h12 w50 k3 r3 s5 p1:2,2 wrap",

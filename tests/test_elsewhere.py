@@ -1,4 +1,4 @@
-"""Drivers and kernels outside Python: NEON under an emulator, and every buffer's bounds.
+"""Drivers and kernels outside Python: NEON under an emulator, every buffer's bounds, races.
 
 Compiles `driver_main.c` with the sources of the extension, sends it problems and checks what comes
 back. Skipped, with the reason, where the compiler, its sanitizers or the emulator are not there.
@@ -92,6 +92,22 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     if compiler is None or not compiles([compiler, *checks], folder):
         pytest.skip("no compiler with address and undefined-behaviour sanitizers")
     return [build(folder, [compiler], platform.machine(), [*checks, "-g1", "-w", "-O1"])]
+
+
+def test_the_pool_has_no_races(tmp_path: pathlib.Path) -> None:
+    """Calls of several threads at once, one after the other, under a thread sanitizer."""
+    checks = ["-fsanitize=thread", "-g1", "-O1", "-w"]
+    compiler = shutil.which(os.environ.get("CC", "gcc").split()[-1])
+    if compiler is None or not compiles([compiler, *checks], tmp_path):
+        pytest.skip("no compiler with a thread sanitizer")
+    if subprocess.run([tmp_path / "nothing"], capture_output=True).returncode:
+        pytest.skip("the thread sanitizer does not run on this system")
+    sources = [EXT / "drivers" / "parallel.c", EXT / "drivers" / "flush.c", TESTS / "pool_main.c"]
+    program = str(tmp_path / "pool_main")
+    command = [compiler, *checks, f"-I{EXT}", *map(str, sources), "-lpthread", "-o", program]
+    subprocess.run(command, check=True)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def record(call: tuple[Any, ...], isa: str, threads: int, bias: bool) -> str:

@@ -82,8 +82,17 @@ def test_refused(solver: Solver, text: str, words: str) -> None:
     assert words in (solver.why_not(Problem.parse(text)) or "")
 
 
-def test_overlap_save_needs_blocks() -> None:
-    assert "block" in (OVERLAP_SAVE.why_not(Problem.parse("conv1d f64 n1 c1 w30 k1 s20")) or "")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("conv1d f80 n1 c1 w300 k1 s20", "f80"),
+        ("conv2d f64 n1 c3 h30 w30 k1 r1 s1", "0 of more than one tap"),
+        ("conv4d f64 n1 c1 i9,9,9,9 k1 f2,2,2,2", "4 of more than one tap"),
+        ("conv1d f64 n1 c1 w3000000 k1 s2000000", "no block"),
+    ],
+)
+def test_refused_by_overlap_save(text: str, words: str) -> None:
+    assert words in (OVERLAP_SAVE.why_not(Problem.parse(text)) or "")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import example, given
-from problems import MIXING, Array, arrays, check, mixed_magnitude, oracle, stored
+from problems import (
+    MIXING,
+    Array,
+    arrays,
+    check,
+    mixed_magnitude,
+    numpy_dtype,
+    oracle,
+    stored,
+    values,
+)
 from strategies import EXACT, FLOATS, FORMS, in_form, problems
 
 from fastconv._accuracy import epsilon
@@ -22,6 +32,7 @@ from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers import SOLVERS
 from fastconv.solvers._driver import DriverPlan
+from fastconv.solvers.overlap_save import BlocksPlan
 
 pytestmark = pytest.mark.usefixtures("every_thread")
 
@@ -56,7 +67,9 @@ def drivers() -> list[Solver]:
         for problem in map(Problem.parse, texts):
             if solver.why_not(problem) is None:
                 config = solver.configs(problem, this_machine())[0]
-                if isinstance(solver.plan(problem, config, this_machine()), DriverPlan):
+                if isinstance(
+                    solver.plan(problem, config, this_machine()), (DriverPlan, BlocksPlan)
+                ):
                     found.append(solver)
                 break
     return found
@@ -240,6 +253,26 @@ def test_memory_order(solver: Solver, text: str, form: str) -> None:
         bound = solver.error_bound(problem, config) + epsilon(problem)
         mixed = mixed_magnitude(problem, x, w) if solver.name in MIXING else None
         check(problem, y, oracle(problem, x, w, bias), bound, mixed, f"{solver.name} {config}")
+
+
+@pytest.mark.parametrize("name", ("c64", "c128"))
+def test_spectra(isa: str, name: str) -> None:
+    """Sums of products of spectra: every tail of vectors, and nothing written beyond it."""
+    rng = np.random.default_rng(0)
+    eps = np.finfo(numpy_dtype(name)).eps
+    for bins in (*range(1, 40), 65, 129, 200):
+        for count, kernels in ((1, 1), (2, 3), (7, 1)):
+            x, w = (
+                values(rng, name, (count + 3, 3, bins)),
+                values(rng, name, (kernels, count, bins)),
+            )
+            begin, end = sorted(rng.integers(0, bins + 1, 2)) if bins % 2 else (0, bins)
+            y = np.full((3, bins), 77, x.dtype)
+            core.multiply_spectra(x, w, y, 2, begin, end, isa)
+            terms = x[2 : 2 + count].transpose(1, 0, 2).astype(np.clongdouble) * w
+            error = abs(y - terms.sum(axis=1))[:, begin:end]
+            assert (error <= 2 * (count + 1) * eps * abs(terms).sum(axis=1)[:, begin:end]).all()
+            assert (y[:, :begin] == 77).all() and (y[:, end:] == 77).all()
 
 
 def test_isas_agree_on_integers(solver: Solver) -> None:

@@ -18,6 +18,7 @@ from fastconv._engine import run
 from fastconv._planner import choose
 from fastconv._problem import Problem
 from fastconv.solvers import SOLVERS
+from fastconv.solvers._driver import DriverPlan
 
 pytestmark = pytest.mark.usefixtures("every_thread")
 
@@ -49,6 +50,30 @@ def test_any_number_of_threads(method: str, text: str) -> None:
             np.testing.assert_array_equal(y, right)
         else:
             assert (abs(y - right) <= 1e-5 * s.max()).all()
+
+
+@pytest.mark.parametrize("method", ["direct", "implicit_gemm", "im2col", "winograd"])
+@pytest.mark.parametrize("text", ["conv2d f32 n1 c33 h7 w7 k230 r3 s3 p1",
+                                  "conv2d f32 n1 c34 h5 w5 k222 r3 s3 g2 p1",
+                                  "conv2d c64 n1 c20 h5 w5 k150 r3 s3"])  # fmt: skip
+def test_weights_are_packed_by_any_number_of_threads(method: str, text: str) -> None:
+    """Several times the 64 KB that a thread gets, in tiles that do not divide the filters."""
+    problem = Problem.parse(text)
+    try:
+        choose(problem, method=method)
+    except ValueError as error:
+        pytest.skip(str(error))
+    x, w, _ = arrays(problem)
+    results = []
+    for threads in (1, 2, 3, 300):
+        plan = choose(problem.replace(threads=threads), method=method).plan
+        _, packed = plan.pack_stored(w)
+        y = np.empty(problem.y_shape, x.dtype)
+        plan = choose(problem.replace(threads=1), method=method).plan
+        assert isinstance(plan, DriverPlan)
+        plan(x, (plan._call, packed), None, y)
+        results.append(y.tobytes())
+    assert len(set(results)) == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -201,3 +226,37 @@ def test_scratch_of_a_thread_is_its_own() -> None:
         np.testing.assert_array_equal(again[0], first[0])
         np.testing.assert_array_equal(again[1], first[1])
         np.testing.assert_array_equal(again[2], first[0])
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of threads"
+)
+def test_workers_run_where_their_caller_may() -> None:
+    """Also when that changes after they have started; and not on its core, if there are others."""
+    printed = in_child(
+        """
+        import os, time
+        import numpy as np
+        from fastconv._engine import run
+        from fastconv.solvers import _driver
+
+        _driver.FLOPS_A_THREAD = 1
+        before = set(map(int, os.listdir("/proc/self/task")))
+        x, w = np.ones((4, 2, 40, 40)), np.ones((4, 2, 3, 3))
+        cores = os.sched_getaffinity(0)
+        for allowed in (cores, {max(cores)}, {min(cores)}, cores):
+            os.sched_setaffinity(0, allowed)
+            for _ in range(2000):  # until all workers have woken up to a call
+                run(x, w, method="naive", threads=4)
+                workers = set(map(int, os.listdir("/proc/self/task"))) - before
+                seen = [os.sched_getaffinity(worker) for worker in workers]
+                follow = len(workers) == 3 and all(s <= allowed for s in seen)
+                if follow and all(len(s) == max(1, len(allowed) - 1) for s in seen):
+                    break
+                time.sleep(0.001)
+            else:
+                raise AssertionError(f"{seen} while the caller may use {allowed}")
+        print("followed")
+        """
+    )
+    assert printed.strip() == "followed"

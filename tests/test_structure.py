@@ -28,7 +28,8 @@ MODULES = sorted(p for p in ROOT.rglob("*.py") if "_ext" not in p.parts)
 LAYERS = (
     ("_cli", "_demo", "_demo_pictures", "_workloads", "__main__"),
     ("__init__",),
-    ("nn", "signal", "ndimage", "stream"),
+    ("_power", "_match", "_blockwise"),
+    ("nn", "signal", "ndimage", "stream", "_partitions"),
     ("_engine",),
     ("_planner", "_shortcut"),
     ("_tuner", "_wisdom"),
@@ -187,7 +188,7 @@ def test_lengths() -> None:
 
 def public() -> list[tuple[str, Any]]:
     found = {}
-    for module in (fastconv, fastconv.nn, fastconv.signal, fastconv.ndimage):
+    for module in (fastconv, fastconv.nn, fastconv.signal, fastconv.ndimage, fastconv.stream):
         for name in module.__all__:
             found[f"{module.__name__}.{name}"] = getattr(module, name)
     return sorted(found.items())
@@ -216,7 +217,7 @@ def test_public_names_are_documented(name: str, value: Any) -> None:
 
 
 def test_public_modules_list_what_they_define() -> None:
-    for module in (fastconv.nn, fastconv.signal, fastconv.ndimage):
+    for module in (fastconv.nn, fastconv.signal, fastconv.ndimage, fastconv.stream):
         functions = {
             name for name, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__

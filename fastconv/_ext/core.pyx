@@ -11,7 +11,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.ref cimport Py_REFCNT
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg cimport cython_blas
 
@@ -54,8 +54,14 @@ cdef extern from "fc.h" nogil:
         const void *residual
         fc_activation activation
         double low, high
+        uint8_t *left
+    ctypedef struct fc_spectra:
+        void (*run)(int64_t, int64_t, const void *, int64_t, const void *, int64_t,
+                    void *) noexcept nogil
     ctypedef struct fc_kernels:
         const char *isa
+        const fc_spectra *spectra_f32
+        const fc_spectra *spectra_f64
     ctypedef struct fc_driver:
         const char *name
         int64_t (*workspace_bytes)(const fc_problem *, const fc_config *, const fc_kernels *,
@@ -63,7 +69,7 @@ cdef extern from "fc.h" nogil:
         int64_t (*packed_bytes)(const fc_problem *, const fc_config *,
                                 const fc_kernels *) noexcept nogil
         void (*pack)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
-                     void *) noexcept nogil
+                     void *, int64_t) noexcept nogil
         void (*run)(const fc_problem *, const fc_config *, const fc_kernels *, const void *,
                     const void *, const fc_epilogue *, void *, void *, int64_t) noexcept nogil
     const fc_driver *fc_find_driver(const char *)
@@ -173,6 +179,7 @@ cdef cnp.ndarray _for_weights(int64_t size):
 include "finish.pxi"
 include "calls.pxi"
 include "rank.pxi"
+include "spectra.pxi"
 
 
 cdef class Call:
@@ -255,14 +262,14 @@ cdef class Call:
         cdef const void *source = cnp.PyArray_DATA(w)
         cdef void *target = _aligned(packed)
         with nogil:
-            self.driver.pack(&p, &self.config, self.kernels, source, target)
+            self.driver.pack(&p, &self.config, self.kernels, source, target, self.threads)
         return packed
 
-    def run(self, cnp.ndarray x, cnp.ndarray packed, epilogue, cnp.ndarray y):
+    def run(self, cnp.ndarray x, cnp.ndarray packed, epilogue, cnp.ndarray y, cnp.ndarray left=None):
         """Write y; x and y are of the problem's shapes and any strides.
 
         `epilogue` is None or (bias, residual, activation), each of which may be None; residual has
-        y's strides.
+        y's strides. `left` are bytes of 0 that become 1 where the driver leaves work to its caller.
         """
         cdef fc_problem p = self.problem
         p.x_n = cnp.PyArray_STRIDES(x)[0] // self.x_itemsize
@@ -280,6 +287,8 @@ cdef class Call:
             memset(&finish, 0, sizeof(fc_epilogue))
         else:
             _set_epilogue(&finish, epilogue[0], epilogue[1], epilogue[2])
+        if left is not None:
+            finish.left = <uint8_t *>cnp.PyArray_DATA(left)
         cdef void *yp = cnp.PyArray_DATA(y)
         cdef void *ws = _aligned(scratch)
         with nogil:

@@ -66,6 +66,7 @@ typedef struct {
     const void *residual; /* of y's strides, or NULL */
     fc_activation activation;
     double low, high;     /* of FC_CLAMP */
+    uint8_t *left;        /* becomes 1 for parts of the work that overlap_save leaves to its caller */
 } fc_epilogue;
 
 struct fc_kernels;
@@ -76,7 +77,7 @@ typedef struct {
                                int64_t threads);
     int64_t (*packed_bytes)(const fc_problem *, const fc_config *, const struct fc_kernels *);
     void (*pack)(const fc_problem *, const fc_config *, const struct fc_kernels *, const void *w,
-                 void *packed);
+                 void *packed, int64_t threads);
     void (*run)(const fc_problem *, const fc_config *, const struct fc_kernels *, const void *x,
                 const void *packed, const fc_epilogue *epilogue, void *y, void *workspace,
                 int64_t threads);
@@ -102,6 +103,9 @@ const fc_driver *fc_find_driver(const char *name);
  * among them; slot < threads is the same for calls that never overlap. */
 void fc_parallel(int64_t count, int64_t threads, void (*work)(void *, int64_t, int64_t),
                  void *context);
+
+/* Whether `bytes` bytes at a and b are the same. */
+int fc_same(const void *a, const void *b, int64_t bytes, int64_t threads);
 
 /* This thread's mode for subnormal numbers, 0 when they keep their value, and setting it: 1 takes them
  * for zeros, reading and writing (FTZ and DAZ of x86, FZ of aarch64). fc_parallel's workers take over
@@ -131,6 +135,12 @@ static inline int64_t fc_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t fc_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t fc_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t fc_round_up(int64_t a, int64_t b) { return fc_ceil_div(a, b) * b; }
+
+/* Threads of `threads` that packing `bytes` of weights keeps busy: 64 KB each, some 20 us. */
+static inline int64_t fc_pack_threads(int64_t bytes, int64_t threads)
+{
+    return fc_max(1, fc_min(threads, bytes >> 16));
+}
 
 /* Product of the sizes of `dims` axes. */
 static inline int64_t fc_volume(const int64_t *sizes, int64_t dims)
@@ -176,15 +186,17 @@ typedef struct {
  *
  * Rounding errors grow at most by K, the maximum over rows of |A'| of sum |A'| |B'|1 max|G|: for
  * F(4, 3) that is 29.3 at the usual points 1 and 2, 13.4 at the best, 5/8 and 8/5, and 14.3 here, where
- * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6. */
+ * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6, for F(3, 4) 15.2
+ * (14.7 at the best, 5/8 and 13/8). */
 typedef struct {
     int64_t m, r, pairs;
     double pair[2];
 } fc_line;
 
-enum { FC_LINES = 5, FC_LINE_POINTS = 6 };
+enum { FC_LINES = 6, FC_LINE_POINTS = 6 };
 static const fc_line fc_lines[FC_LINES] = {
     {1, 1, 0, {0}}, {2, 3, 1, {1}}, {4, 3, 2, {0.625, 1.5}}, {2, 5, 2, {0.625, 1.5}}, {4, 2, 2, {0.375, 1.375}},
+    {3, 4, 2, {0.625, 1.5}},
 };
 
 
@@ -199,13 +211,15 @@ typedef struct {
 
 /* Winograd on vectors whose lanes are tiles. Kernels are listed by their line; a is its points.
  *
- * input_rows: to[i*ldto + t] = (B' x)[i], of x[i] at x + i*ldx, for i < a and t < count, which may be
- *     rounded up to whole vectors on both sides; peak[t] becomes the larger of itself and abs(x[i][t]).
+ * input_rows: to[i*ldto + t] = (B' x)[i] for i < a and t < count, which is rounded up to whole vectors.
+ *     Of x[i] only low <= t < high is read, the rest is 0; what is `next` elements on is fetched to
+ *     cache. peak[t] becomes the larger of itself and abs(x[i][t]).
  * input_columns: u[(i*a + j)*ldu + t] = (B' x)[j] for a vector of tiles t and `rows` rows i, where
  *     x[j] of lane t is x[i*ldx + t*m + j] for j < m, and j - m further from x + shift for the rest,
  *     when `dense`; else x[i*ldx + j*shift + t].
  * copy: pieces of `rows` rows; may write beyond a piece up to a whole vector.
  * move: to[i*ldto + t] = from[i*ldfrom + t] for i < rows and t < count, and touches nothing else.
+ * pick: the same of from[i*ldfrom + t*step], and reads nothing else.
  * output_rows: z[(i*columns + j)*count + t] = (A' v)[i] of v[i] at v[(i*columns + j)*ldv + t], i < m.
  * output_columns: outputs j < m of `rows` rows i from v[(i*a + j)*ldv + t], plus bias, to
  *     z[(i*count + t)*m + j] when `dense`, else to z[(i*m + j)*count + t]. Bit t % lanes of
@@ -218,15 +232,18 @@ typedef struct {
  * sizes: sums[k] = sum over c of abs(w[c*mr + k]).
  * Both write FC_WINOGRAD_ROWS sums. */
 enum { FC_WINOGRAD_ROWS = 8 };
+#define FC_NO_TAP INT64_MIN
 typedef struct {
     int64_t lanes, mr, vectors;
-    void (*input_rows[FC_LINES])(const void *x, int64_t ldx, int64_t count, void *to, int64_t ldto,
-                                 void *peak);
+    void (*input_rows[FC_LINES])(const void *const *x, int64_t next, int64_t low, int64_t high,
+                                 int64_t count, void *to, int64_t ldto, void *peak);
     void (*input_columns[2][FC_LINES])(const void *x, int64_t ldx, int64_t shift, int64_t rows,
                                        void *u, int64_t ldu);
     void (*copy)(const void *from, int64_t ldfrom, int64_t rows, const fc_piece *pieces, int64_t count,
                  void *to, int64_t ldto);
     void (*move)(const void *from, int64_t ldfrom, int64_t rows, int64_t count, void *to, int64_t ldto);
+    void (*pick)(const void *from, int64_t ldfrom, int64_t step, int64_t rows, int64_t count, void *to,
+                 int64_t ldto);
     void (*output_rows[FC_LINES])(const void *v, int64_t ldv, int64_t columns, int64_t count, void *z);
     int (*output_columns[2][FC_LINES])(const void *v, int64_t ldv, int64_t rows, int64_t count,
                                        const void *peak, double scale, double bias, void *z,
@@ -266,11 +283,16 @@ typedef struct {
 
 /* rows takes any block. line takes those of one row and one kernel row, at least `lanes` wide, whose
  * taps are `step` apart, a divisor of `lanes`: it loads a vector of x once for several taps.
+ * pad copies `rows` rows of `count` elements: element i*stride + f of each (stride 1 or 2) becomes to[f][i],
+ * and what follows up to a whole vector 0.
  * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
 typedef struct {
     int64_t lanes, least, edges; /* the last: most column taps of a block with edges, 0 for none */
+    int64_t wide_rows;           /* most rows of a block of more than 2 * lanes columns */
     void (*rows)(const fc_depthwise_block *);
     void (*line)(const fc_depthwise_block *, int64_t step);
+    void (*pad)(int64_t rows, int64_t count, int64_t stride, const void *x, int64_t ldx, void *const *to,
+                int64_t ldto);
     void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
 } fc_depthwise;
 
@@ -317,6 +339,53 @@ typedef struct {
     void (*exact)(int64_t taps, const double *w, const void *const *x, int in_x, int64_t begin,
                   int64_t count, double bias, void *y);
 } fc_stored;
+
+/* How a circle of n samples is transformed: stages of radix[s] = 2, 3, 4 or 5, whose product is n. The
+ * factors of a stage on blocks of m = radix q are w_m^(ij), [q - 1][radix - 1][2], for 0 < j < q and
+ * 0 < i < radix; those of all stages follow each other, factor_count complex numbers. */
+enum { FC_FFT_STAGES = 16 };
+typedef struct {
+    int64_t n, stages, factor_count;
+    int32_t radix[FC_FFT_STAGES];
+    const void *factors;
+} fc_fft_line;
+
+/* Transforms on vectors of `lanes` lanes; the formulas are in kernels/fft.c. Samples are complex, a vector
+ * of real parts and one of imaginary parts, unless another form is said.
+ *
+ * forward, inverse: of z[n], in place; the inverse is n times that.
+ * across: forward of `count` neighbouring samples, along an axis whose steps are `pitch` elements; buffer
+ *     holds n samples. across_back: inverse.
+ * load: z[i] = (a[i][at + lane], b[i][at + lane]) for i < n, or, where b is NULL, complex numbers of a.
+ *     peak[0] becomes the larger of itself and the size of each part, peak[1] NaN if one is not finite.
+ * turn: sample l of z + k/lanes*pitch, lane k % lanes, is buffer[k] of lane l times near[k] times
+ *     far[k], a vector and a number a line, where these are not NULL, for k < n. turn_back: the reverse,
+ *     with conjugate factors.
+ * store: part 0 or 1 of z[i], 2 for both as a complex number, to rows[i] from column `at` on, as far as
+ *     counts[i] columns reach. Those of size at most `limit`, in either part, are appended to suspects as
+ *     i * width + column, as far as `most` reaches; returns found, and how many more these are.
+ * multiply: sum[i] = z[i] h[i] for i < count, plus sum[i] when `accumulate`. */
+typedef struct {
+    int64_t lanes;
+    void (*forward)(const fc_fft_line *line, void *z);
+    void (*inverse)(const fc_fft_line *line, void *z);
+    void (*across)(const fc_fft_line *line, void *z, int64_t pitch, int64_t count, void *buffer);
+    void (*across_back)(const fc_fft_line *line, void *z, int64_t pitch, int64_t count, void *buffer);
+    void (*load)(int64_t n, const void *const *a, const void *const *b, int64_t at, void *z, void *peak);
+    void (*turn)(int64_t n, const void *buffer, const void *near, const void *far, void *z,
+                 int64_t pitch);
+    void (*turn_back)(int64_t n, const void *z, int64_t pitch, const void *near, const void *far,
+                      void *buffer);
+    int64_t (*store)(int64_t n, const void *z, int64_t part, void *const *rows, const int64_t *counts,
+                     int64_t at, double limit, int64_t width, int32_t *suspects, int64_t found,
+                     int64_t most);
+    void (*multiply)(int64_t count, const void *z, const void *h, int64_t accumulate, void *sum);
+} fc_fft;
+/* y[f] = sum over j < count of x[j*ldx + 2f] * w[j*ldw + 2f] for f < bins, complex numbers of two elements
+ * each; nothing else is read or written. */
+typedef struct {
+    void (*run)(int64_t count, int64_t bins, const void *x, int64_t ldx, const void *w, int64_t ldw, void *y);
+} fc_spectra;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {

@@ -1,86 +1,93 @@
-"""implicit_gemm's tiles of pixels, as its driver cuts them: what its cost is made of."""
+"""Tiles of winograd: axes that are transformed, sections of their taps, and errors."""
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from fastconv._problem import Problem
 
-#: Pixels of a tile (kernels/implicit_gemm.c); 6 elsewhere.
-PIXELS = {"avx512": 14, "neon": 14}
+#: Taps r of an axis and config m -> outputs of a tile along it (fc_lines of fc.h).
+_OUTPUTS = {2: {4: 4, 2: 4}, 3: {4: 4, 2: 2}, 4: {4: 3, 2: 3}, 5: {4: 2, 2: 2}}
+
+#: Longest kernel, in taps a phase. Products are a quarter of direct's at best, in one dimension
+#: half, whatever the length; Fourier's grow with its logarithm.
+LONGEST = 32
+
+#: Outputs and taps -> how much the transforms along one axis can make of a rounding error, K of
+#: docs/accuracy.md.
+_GROWTH = {(4, 2): 7.7, (2, 3): 4.0, (4, 3): 14.3, (3, 4): 15.3, (2, 5): 16.7}
+
+#: Channels that the driver sums at a time (FC_WINOGRAD_CHANNELS of fc.h), and what each addition
+#: adds to the error, in eps B: the largest seen was 0.022, for data of one sign.
+_CHANNELS, _ADDITION = 32, 0.06
 
 
-def one_tap(problem: Problem) -> Problem | None:
-    """The dense problem whose filters are the phases of the outputs, of as many pixels, where each
-    output has one tap along every dilated axis; None where not."""
-    axes = list(zip(problem.input_dilation, problem.kernel, problem.stride, problem.dilation))
-    if max(problem.input_dilation) == 1 or problem.is_complex:
-        return None
-    if any(e > 1 and (r, u, l) != (e, 1, 1) for e, r, u, l in axes):
-        return None
-    sizes, pads = [], []
-    for size, out, pad, (e, *_) in zip(problem.size, problem.out, problem.padding, axes):
-        pixels = -(-out // e)
-        sizes.append(size if e == 1 else min(size, pixels))
-        pads.append(pad if e == 1 else (0, max(0, pixels - size)))
-    return problem.replace(
-        size=tuple(sizes), kernel=tuple(1 if e > 1 else r for e, r, _, _ in axes),
-        filters=problem.filters * math.prod(problem.input_dilation), input_dilation=(),
-        padding=tuple(pads),
-    )  # fmt: skip
+@functools.lru_cache(maxsize=64)
+def _taps(longest: int) -> int:
+    """Taps r of the sections of a phase of `longest` taps; 1 where there is no transform."""
+    if longest > LONGEST:
+        return 1
+    if longest <= max(_OUTPUTS):
+        return longest
+    # the fewest products an output
+    return min((3, 4), key=lambda r: -(-longest // r) * (_OUTPUTS[r][4] + r - 1) / _OUTPUTS[r][4])
 
 
-class Tiles(NamedTuple):
-    """Tiles of a group, pixels and runs of pixels of each, the share of them that is copied, and
-    the share of their taps that are not all padding."""
-
-    tiles: int
-    pixels: float
-    runs: float
-    copied: float
-    live: float
+def taps_of(problem: Problem) -> tuple[int, ...]:
+    """Taps of the transform along each axis; 1 where there can be none."""
+    axes = zip(problem.kernel, problem.stride, problem.dilation)
+    return tuple(_taps(-(-k // u)) if u == 1 or l == 1 else 1 for k, u, l in axes)
 
 
-def tiles(problem: Problem, isa: str, across: bool, copy: bool) -> Tiles:
-    most, outputs, row = PIXELS.get(isa, 6), math.prod(problem.out), problem.out[-1]
-    if across:
-        sets = -(-problem.batch // most)
-        return Tiles(sets * outputs, problem.batch / sets, 1.0, 0.0, 1.0)
-    of_row = -(-row // most)
-    wide = problem.padding[-1][0] >= most * problem.stride[-1]
-    whole = row * 9 >= of_row * most * 7 and (not copy or wide)  # as in plan_tiles of the driver
-    # rows of outputs whose windows lie inside x along all axes but the last
-    inside = math.prod(
-        max(0, 1 - (lo + hi) / u / out)
-        for (lo, hi), u, out in zip(problem.padding[:-1], problem.stride, problem.out)
+def transformed(problem: Problem) -> tuple[int, ...]:
+    """The axes that are transformed: the innermost and the one before it, where they can be."""
+    can = [d for d, r in enumerate(taps_of(problem)) if r > 1]
+    return tuple(can[-2:] if problem.ndim - 1 in can else can[-1:])
+
+
+def outputs(problem: Problem, m: int) -> tuple[int, ...]:
+    """Outputs of a tile along each axis; 1 where it is not transformed."""
+    made = [1] * problem.ndim
+    for d in transformed(problem):
+        made[d] = _OUTPUTS[taps_of(problem)[d]][m]
+    return tuple(made)
+
+
+def summed(problem: Problem, made: Sequence[int]) -> int:
+    """What is summed of each point: channels of a group, taps of the axes that are not transformed,
+    and sections of those that are."""
+    axes = zip(problem.kernel, problem.stride, taps_of(problem), made)
+    sections = (
+        k if o == 1 else (k - 1) // (r * u) * u + min(u, (k - 1) % (r * u) + 1)
+        for k, u, r, o in axes
     )
-    if whole:
-        # pixels beyond the first and the last of a row meet padding
-        span = most * problem.stride[-1]
-        ends = sum(-(-side // span) for side in problem.padding[-1])
-        count, runs = problem.batch * outputs // row * of_row, 1.0
-        broken = 1 - max(0.0, 1 - ends / of_row) * inside
-    else:
-        count = -(-problem.batch * outputs // most)
-        runs = 1 + most / row
-        broken = min(1.0, runs - inside)
-    pixels = problem.batch * outputs / count
-    live = _live(problem, pixels) if problem.boundary == "zeros" else 1.0
-    return Tiles(count, pixels, runs, 1.0 if copy else broken, live)
+    return problem.channels // problem.groups * math.prod(sections)
 
 
-def _live(problem: Problem, pixels: float) -> float:
-    """The share of taps and tiles of `pixels` that are not all padding."""
-    share = 1.0
-    for axis in range(problem.ndim):
-        out, u, size = problem.out[axis], problem.stride[axis], problem.size[axis]
-        wide = pixels if axis == problem.ndim - 1 else 1.0
-        kernel, found = problem.kernel[axis], 0.0
-        taps = range(0, kernel, max(1, kernel // 32))
-        for r in taps:
-            at = r * problem.dilation[axis] - problem.padding[axis][0]  # of the first output
-            low, high = max(0, -(at // u)), min(out, -((at - size) // u))
-            found += min(out, high - low + wide - 1) / out if high > low else 0.0
-        share *= found / len(taps)
-    return share
+def points_of(problem: Problem, made: Sequence[int]) -> tuple[int, ...]:
+    """Points of each axis that is transformed."""
+    return tuple(o + r - 1 for r, o in zip(taps_of(problem), made) if o > 1)
+
+
+def error_parts(problem: Problem, m: int) -> tuple[float, float, float]:
+    """Errors, in eps: of the transforms, relative to what they can make of one rounding error for
+    any filter, and for the filter at hand; and of sums over channels, relative to B."""
+    made = outputs(problem, m)
+    channels = summed(problem, made)
+    additions = min(channels, _CHANNELS) + channels / _CHANNELS
+    # a quarter more than the largest found by climbing: docs/accuracy.md
+    points = points_of(problem, made)
+    any_filter, this_filter = (
+        (1.4, 2.0) if len(points) == 1 else (0.6, 0.9) if points == (6, 6) else (1.0, 1.6)
+    )
+    return any_filter, this_filter, _ADDITION * additions
+
+
+def bound(problem: Problem, m: int) -> float:
+    """Bound on abs(error) / B, in eps; B is the largest abs(x) of a tile times sum(abs(w))."""
+    transform, _, addition = error_parts(problem, m)
+    made = outputs(problem, m)
+    growth = (_GROWTH[made[d], taps_of(problem)[d]] for d in transformed(problem))
+    return transform * math.prod(growth) + addition

@@ -12,8 +12,8 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+from fastconv.solvers._pixel_tiles import PIXELS, one_tap, tiles
 from fastconv.solvers._polyphase import Polyphase
-from fastconv.solvers._tiles import PIXELS, one_tap, tiles
 
 #: Measured GFLOP/s of one core (EPYC 9004) in full tiles of float32; float64 has half.
 _GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}

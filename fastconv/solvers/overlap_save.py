@@ -1,61 +1,78 @@
 """overlap_save: Fourier transforms of overlapping blocks that suit the kernel and the cache.
 
 Each block gives the outputs whose windows it holds whole; the rest of its circle is discarded.
-Memory is bounded by the blocks in flight, whatever the length of the input.
+Memory is bounded by the blocks in flight, whatever the length of the input. The transforms are
+fastconv's own (`_ext/drivers/overlap_save.c`); pairs of blocks that the driver's guard leaves are
+solved again by `FourierPlan`, block by block.
 """
 
 from __future__ import annotations
 
-import functools
-import heapq
-import itertools
+import dataclasses
+import math
 from collections.abc import Sequence
+from typing import Any
 
-from fastconv._machine import Machine, this_machine
+import numpy as np
+
+from fastconv._epilogue import Epilogue
+from fastconv._ext import core
+from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Problem
+from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
-from fastconv.solvers import _fourier
-from fastconv.solvers._fourier import Axis, FourierPlan, Layout
+from fastconv.solvers import _blocks, _fourier
+from fastconv.solvers._blocks import Blocks, offered
+from fastconv.solvers._driver import useful_threads
+from fastconv.solvers._fourier import FourierPlan, Spectrum
 
-#: Settings that are offered: the best by the cost model, for the planner to time.
-_OFFERED = 4
-
-#: Blocks of about these many spans discard 1/2 to 1/32 of each transform; longer ones would gain
-#: less than the longer transform costs.
-_SPANS = (2, 3, 4, 6, 8, 16, 32)
+#: Largest exponent of weights that the driver takes: EXPONENT_F32 and _F64 of overlap_save.c.
+_EXPONENT = {4: 32, 8: 256}
 
 
-def axis_cuts(problem: Problem, axis: int) -> list[Axis]:
-    """Ways to cut one axis, the last of which is not to."""
-    whole = _fourier.whole_axis(problem, axis)
-    span, u = problem.span[axis], problem.stride[axis]
-    if whole.plain:
-        return [whole]
-    lengths = {_fourier.good_length(span * m, problem) for m in _SPANS}
-    if problem.ndim == 1:  # short kernels: blocks long enough to outweigh the cost of a call
-        lengths |= {1 << e for e in range(8, 17) if 1 << e >= 2 * span}
-    cuts = [_fourier.block_axis(problem, axis, n) for n in sorted(lengths) if n >= span + u - 1]
-    return [c for c in cuts if c.kept < whole.kept] + [whole]
+@dataclasses.dataclass
+class Packed:
+    """The driver's weights, and the weights as they are, for what the driver leaves."""
+
+    weights: Array
+    w: Array
+    spectrum: Spectrum | None = None
 
 
-def layouts(problem: Problem, machine: Machine) -> dict[str, Layout]:
-    """The cuts that cost least, best first, without the one that cuts nothing; by their names."""
-    # what is offered depends on the shape alone, so that a plan's config is legal for a plain call
-    return _layouts(problem.replace(prepared=True, threads=1, accuracy="balanced"), machine)
+class BlocksPlan(FourierPlan):
+    """Blocks bound to a problem: the driver, and `FourierPlan` for the pairs that it leaves."""
 
+    def __init__(
+        self, problem: Problem, solver: Solver, config: Config, blocks: Blocks, machine: Machine
+    ) -> None:
+        super().__init__(problem, solver, config, blocks.layout, machine)
+        self._blocks = blocks
+        isa = str(config.get("isa", core.isa()))
+        threads = useful_threads(problem)
+        self._call = core.Call("overlap_save", isa, problem, blocks.values, threads)
 
-@functools.lru_cache(64)
-def _layouts(problem: Problem, machine: Machine) -> dict[str, Layout]:
-    found = {}
-    for cut in itertools.product(*(axis_cuts(problem, axis) for axis in range(problem.ndim))):
-        cut = _fourier.cut_plain(problem, cut)
-        if any(a.kept < out and not a.plain for a, out in zip(cut, problem.out)):
-            found["x".join(str(a.n) for a in cut)] = cut
-    best = heapq.nsmallest(
-        _OFFERED, found, key=lambda name: _fourier.seconds(problem, found[name], machine)
-    )
-    return {name: found[name] for name in best}
+    def pack(self, w: Array) -> Any:
+        size = self._dtype.itemsize // (2 if self.problem.is_complex else 1)
+        if not core.is_finite(w):
+            return super().pack(w)
+        parts = (w.real, w.imag) if self.problem.is_complex else (w,)
+        largest = max(float(abs(part).max()) for part in parts)
+        if largest and abs(math.frexp(largest)[1]) > _EXPONENT[size]:
+            return super().pack(w)
+        return self, Packed(self._call.pack(w), w.copy())
+
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
+        weights = packed[1]
+        if not isinstance(weights, Packed):
+            super().execute(x, packed, epilogue, y)
+            return
+        left = np.zeros(self.problem.groups * self._blocks.pairs, np.uint8)
+        self._call.run(x, weights.weights, epilogue, y, left)
+        if left.any():
+            if weights.spectrum is None:
+                weights.spectrum = super().pack(weights.w)[1]
+            for piece in self._blocks.pieces(left):
+                self._run(piece, x, weights.spectrum, epilogue, y, 1)
 
 
 class OverlapSave(Solver):
@@ -64,29 +81,42 @@ class OverlapSave(Solver):
         "Stockham, High-speed convolution and correlation (1966); Oppenheim and Schafer,"
         " Discrete-Time Signal Processing (3rd ed.), section 8.7.3; error as for fft"
     )
+    revision = 2
 
     def why_not(self, problem: Problem) -> str | None:
         reason = _fourier.refuse(problem)
-        if reason is None and not layouts(problem, this_machine()):
-            reason = "the input is not longer than a block of two kernels: that is fft"
-        return reason
+        if reason is not None:
+            return reason
+        if problem.dtype not in ("f32", "f64", "c64", "c128"):
+            return f"it transforms float and double, not {problem.dtype}"
+        axes = sum(r > 1 for r in problem.kernel)
+        if not 1 <= axes <= 3:
+            return (
+                f"it transforms one to three axes, and the kernel has {axes} of more than one tap"
+            )
+        return None if offered(problem) else "no block holds a window"
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [{"block": name} for name in layouts(problem, machine)]
+        return [{"block": name} for name in offered(problem)]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        return _fourier.seconds(problem, _layout(problem, config, machine), machine)
+        blocks = offered(problem)[str(config["block"])]
+        threads = max(1, min(useful_threads(problem), machine.cores, problem.groups * blocks.pairs))
+        return _blocks.seconds(blocks) / (1 + 0.85 * (threads - 1))
 
     def workspace(self, problem: Problem, config: Config) -> int:
-        return _fourier.workspace(problem, _layout(problem, config, this_machine()))
+        blocks = offered(problem)[str(config["block"])]
+        isa = str(config.get("isa", core.isa()))
+        call = core.Call("overlap_save", isa, problem, blocks.values, useful_threads(problem))
+        left = problem.groups * blocks.pairs
+        again = _fourier.workspace(problem.replace(threads=1), blocks.layout)
+        return int(call.workspace_bytes + call.packed_bytes) + left + again
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        layout = _layout(problem, config, this_machine())
-        return _fourier.error_bound(problem, _fourier.circle(layout))
+        blocks = offered(problem)[str(config["block"])]
+        # of a pair, whose moduli are up to sqrt 2 times the largest sample
+        bound = _fourier.error_bound(problem, math.prod(blocks.shape))
+        return bound * (1 if problem.is_complex else math.sqrt(2))
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
-        return FourierPlan(problem, self, config, _layout(problem, config, machine), machine)
-
-
-def _layout(problem: Problem, config: Config, machine: Machine) -> Layout:
-    return layouts(problem, machine)[str(config["block"])]
+        return BlocksPlan(problem, self, config, offered(problem)[str(config["block"])], machine)

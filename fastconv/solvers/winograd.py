@@ -1,4 +1,4 @@
-"""winograd: fewer products for kernels of 2, 3 or 5 along one or two axes, guarded."""
+"""winograd: fewer products for kernels along one or two axes, guarded."""
 
 from __future__ import annotations
 
@@ -13,62 +13,22 @@ from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
+from fastconv.solvers._tiles import (
+    LONGEST,
+    bound,
+    error_parts,
+    outputs,
+    points_of,
+    summed,
+    taps_of,
+    transformed,
+)
 
-#: Taps r of an axis and config m -> outputs of a tile along it (fc_lines of fc.h).
-_OUTPUTS = {2: {4: 4, 2: 4}, 3: {4: 4, 2: 2}, 5: {4: 2, 2: 2}}
-
-#: Outputs and taps -> how much the transforms along one axis can make of a rounding error, K of
-#: docs/accuracy.md.
-_GROWTH = {(4, 2): 7.7, (2, 3): 4.0, (4, 3): 14.3, (2, 5): 16.7}
-
-#: Channels that the driver sums at a time (FC_WINOGRAD_CHANNELS of fc.h), and what each addition
-#: adds to the error, in eps B: the largest seen was 0.022, for data of one sign.
-_CHANNELS, _ADDITION = 32, 0.06
-
-
-def transformed(problem: Problem) -> tuple[int, ...]:
-    """The axes that are transformed: the innermost and the one before it, where they can be."""
-    can = [d for d in range(problem.ndim) if problem.kernel[d] in _OUTPUTS]
-    can = [d for d in can if problem.stride[d] == 1]
-    return tuple(can[-2:] if problem.ndim - 1 in can else can[-1:])
-
-
-def outputs(problem: Problem, m: int) -> tuple[int, ...]:
-    """Outputs of a tile along each axis; 1 where it is not transformed."""
-    made = [1] * problem.ndim
-    for d in transformed(problem):
-        made[d] = _OUTPUTS[problem.kernel[d]][m]
-    return tuple(made)
-
-
-def error_parts(problem: Problem, m: int) -> tuple[float, float, float]:
-    """Errors, in eps: of the transforms, relative to what they can make of one rounding error for
-    any filter, and for the filter at hand; and of sums over channels, relative to B."""
-    made = outputs(problem, m)
-    channels = math.prod(k for k, o in zip(problem.kernel, made) if o == 1)
-    channels *= problem.channels // problem.groups
-    additions = min(channels, _CHANNELS) + channels / _CHANNELS
-    # a quarter more than the largest found by climbing: docs/accuracy.md
-    points = [o + k - 1 for k, o in zip(problem.kernel, made) if o > 1]
-    any_filter, this_filter = (
-        (1.4, 2.0) if len(points) == 1 else (0.6, 0.9) if points == [6, 6] else (1.0, 1.6)
-    )
-    return any_filter, this_filter, _ADDITION * additions
-
-
-def bound(problem: Problem, m: int) -> float:
-    """Bound on abs(error) / B, in eps; B is the largest abs(x) of a tile times sum(abs(w))."""
-    transform, _, addition = error_parts(problem, m)
-    made = outputs(problem, m)
-    axes = transformed(problem)
-    return transform * math.prod(_GROWTH[made[d], problem.kernel[d]] for d in axes) + addition
-
-
-#: Measured GFLOP/s of one core in the products (EPYC 9004), bytes of a vector, and nanoseconds that
-#: a vector of a point takes in the transform of the input, and of the output.
+#: Measured GFLOP/s of one core in the products (EPYC 9004; avx2: EPYC 7003), bytes of a vector, and
+#: nanoseconds that a vector of a point takes in the transform of the input, and of the output.
 _RATES = {
     "avx512": (104, 64, 5.3, 4.6),
-    "avx2": (93, 32, 4.0, 3.0),
+    "avx2": (96, 32, 3.5, 3.0),
     "neon": (50, 16, 4.0, 3.0),
     "baseline": (38, 16, 4.0, 3.0),
 }
@@ -80,7 +40,7 @@ class Winograd(Polyphase):
         "Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; error analysis"
         " after Barabasz et al., ACM TOMS 46(4), 2020"
     )
-    revision = 2
+    revision = 3
     scatter = 1.5e-9
 
     def why_not_dense(self, problem: Problem) -> str | None:
@@ -89,7 +49,7 @@ class Winograd(Polyphase):
         if problem.dtype not in ("f32", "f64"):
             return f"its transforms are for f32 and f64, not {problem.dtype}"
         if not transformed(problem):
-            return "no axis has a kernel of 2, 3 or 5 and stride 1"
+            return f"no axis has 2 to {LONGEST} taps a phase, and stride or dilation 1"
         if problem.accuracy == "strict":
             return "its error is relative to a tile of the input, not to an output's own window"
         return None
@@ -107,8 +67,8 @@ class Winograd(Polyphase):
         size = problem.itemsize
         made = outputs(problem, int(config["m"]))
         channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
-        depths = channels * math.prod(k for k, o in zip(problem.kernel, made) if o == 1)
-        points = math.prod(o + k - 1 for k, o in zip(problem.kernel, made) if o > 1)
+        depths = summed(problem, made)
+        points = math.prod(points_of(problem, made))
         # tiles of each axis; those of a dilated one start anew in each of its phases
         tiles, run = problem.batch, 1
         for out, o, l in zip(problem.out, made, problem.dilation):
@@ -116,9 +76,10 @@ class Winograd(Polyphase):
             tiles *= out if o == 1 else min(l, out) * -(-out // (min(l, out) * o))
         lanes = vector // size
         vectors = -(-tiles // lanes)
-        block = max(1, min(3, int(config["cache_bytes"]) // (points * depths * vector)))
-        blocks = -(-vectors // block)
         rows = 8 if config["isa"] in ("avx512", "neon") else 6
+        fewest, most = (1, 3) if rows == 8 else (2, 2)
+        room = int(config["cache_bytes"]) // (points * depths * vector)
+        blocks = -(-vectors // max(fewest, min(most, room)))
         weights = points * depths * -(-filters // rows) * rows * size
         # half a vector takes half the time where a vector is 64 bytes
         multiplied = vectors - (0.5 if vector == 64 and 0 < tiles % lanes <= lanes // 2 else 0)
@@ -169,5 +130,6 @@ def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     m = int(config["m"])
     _, transform, addition = (math.ceil(1000 * e) for e in error_parts(problem, m))
     made = outputs(problem, m)
-    tiles = sum(made[d] << 8 * d for d in transformed(problem))
+    r = taps_of(problem)
+    tiles = sum((made[d] + (r[d] << 4)) << 8 * d for d in transformed(problem))
     return int(config["cache_bytes"]), transform, tiles, addition

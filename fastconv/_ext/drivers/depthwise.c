@@ -12,6 +12,7 @@
  *
  *     FC_EDGES     [ masked | ......................... | masked ]  zeros beyond, short kernel rows
  *     FC_BETWEEN   [ strip  | ........ interior ....... | strip  ]  wide rows, whatever is beyond
+ *     FC_PADDED    [ zeros  | copy ...................  | zeros  ]  zeros beyond, other short rows
  *     FC_STRIPS    [ strip  | strip ...                 | strip  ]  all else
  *
  * Strips of a band of rows take v[0] bytes.
@@ -40,25 +41,16 @@ static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
     return most;
 }
 
+/* Packed: filters in C order, which is what naive packs. */
 static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
 {
-    (void)config, (void)kernels;
-    return p->g * p->k * fc_volume(p->ker, p->dims) * fc_dtype_bytes(p->dtype);
+    return fc_driver_naive.packed_bytes(p, config, kernels);
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+                 const void *w, void *packed, int64_t threads)
 {
-    (void)config, (void)kernels;
-    const int64_t bytes = fc_dtype_bytes(p->dtype), taps = fc_volume(p->ker, p->dims);
-    char *to = packed;
-    for (int64_t k = 0; k < p->g * p->k; k++)
-        for (int64_t tap = 0; tap < taps; tap++, to += bytes) {
-            int64_t at = k * p->w_k;
-            for (int64_t d = p->dims - 1, rest = tap; d >= 0; rest /= p->ker[d], d--)
-                at += rest % p->ker[d] * p->w_s[d];
-            memcpy(to, (const char *)w + at * bytes, (size_t)bytes);
-        }
+    fc_driver_naive.pack(p, config, kernels, w, packed, threads);
 }
 
 typedef struct {
@@ -225,12 +217,14 @@ static void sweep(const job *j, fc_depthwise_block *block, const char *const *x,
     const int line = s->taps == 1 && s->r == 1 && s->v == 1 && s->column >= 0 && s->s > 1 &&
                      block->columns >= s->kernel->lanes &&
                      s->kernel->lanes % (s->step * s->unit) == 0;
-    const int64_t most = line ? 1 : FC_DEPTHWISE_ROWS;
+    const int64_t most = line ? 1 : block->columns > 2 * s->kernel->lanes ? s->kernel->wide_rows : FC_DEPTHWISE_ROWS;
     const int finished = !j->epilogue->residual && !j->epilogue->activation;
     for (int64_t phase = 0; phase < fc_min(s->l, rows); phase++)
-        for (int64_t o = phase; o < rows; o += most * s->l) {
+        for (int64_t o = phase; o < rows; o += block->rows * s->l) {
             char *const y = j->y + (at + o * y_row) * s->bytes;
-            block->rows = fc_min(most, fc_ceil_div(rows - o, s->l));
+            /* one row by itself has few sums at a time: the last two blocks share it */
+            const int64_t left = fc_ceil_div(rows - o, s->l);
+            block->rows = left == most + 1 ? fc_ceil_div(left, 2) : fc_min(most, left);
             block->x = (const void *const *)(x + o * s->u);
             block->y = scratch ? scratch : y;
             block->ldy = scratch ? block->columns : s->l * y_row;
@@ -270,30 +264,58 @@ static void compute(const job *j, const band *b, int64_t k, int64_t first, int64
     sweep(j, &block, b->pointers, at, b->rows, count, direct ? NULL : b->scratch);
 }
 
-/* A band of some channels, whose rows are read in place and cut off at their edges. */
+/* Input rows [from, to) of a band are x's; those of channel c are copied between zeros that are there. */
+static void copy_rows(const job *j, const band *b, int64_t c, int64_t from, int64_t to)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t source = j->source[b->row * s->u + from];
+    const char *const x = j->x + (b->n * p->x_n + c * p->x_c + source * p->x_s[s->row]) * s->bytes;
+    const int64_t count = fc_min(s->in, (s->out + s->extra) * s->v - s->pad);
+    /* position i of phase f is x's i*v + f - pad */
+    void *rows[2];
+    for (int64_t h = 0; h < s->v; h++) {
+        const int64_t f = (h + s->pad) % s->v, at = (h + s->pad) / s->v;
+        rows[h] = b->strips + (from * s->strip + f * s->plane + at * s->unit) * s->bytes;
+    }
+    s->kernel->pad(to - from, fc_max(0, count) * s->unit, s->v, x, p->x_s[s->row], rows, s->strip);
+}
+
+/* A band of some channels, whose rows are read in place and cut off at their edges, or from a copy. */
 static void run_channels(const job *j, band *b, int64_t channels)
 {
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
+    const int padded = s->source == FC_PADDED;
+    const int64_t columns = s->out * s->unit;
     fc_depthwise_block block = {
-        .taps = 1, .r = s->r, .s = s->s, .u = s->u, .step = s->l, .columns = s->out * s->unit,
-        .offset = j->offset, .edges = 1, .stride = s->v, .low = s->pad * s->unit,
+        .taps = 1, .r = s->r, .s = s->s, .u = s->u, .step = s->l, .columns = columns,
+        .offset = j->offset, .edges = !padded, .stride = s->v, .low = s->pad * s->unit,
         .high = (s->pad + s->in) * s->unit,
     };
+    const int direct = !padded || (columns >= s->kernel->least && (j->y_step == s->unit || s->out == 1));
+    if (padded) {
+        block.columns = fc_max(columns, s->kernel->least);
+        memset(b->strips, 0, (size_t)s->strip_bytes);
+    }
+    int64_t from = b->in_rows, to = 0; /* those that are x's */
     for (int64_t i = 0; i < b->in_rows; i++) {
         const int64_t source = j->source[b->row * s->u + i];
-        b->pointers[i] =
-            source < 0 ? NULL
-                       : j->x + (b->n * p->x_n + b->c * p->x_c + source * p->x_s[s->row] -
-                                 s->pad * s->unit) * s->bytes;
+        b->pointers[i] = NULL;
+        if (source < 0) continue;
+        from = fc_min(from, i), to = i + 1;
+        b->pointers[i] = padded ? b->strips + i * s->strip * s->bytes
+                                : j->x + (b->n * p->x_n + b->c * p->x_c + source * p->x_s[s->row] -
+                                          s->pad * s->unit) * s->bytes;
     }
     int64_t at = b->n * p->y_n + b->c * p->k * p->y_k + b->row * p->y_s[s->row];
     for (int64_t c = b->c; c < b->c + channels; c++) {
+        if (padded && from < to) copy_rows(j, b, c, from, to);
         for (int64_t k = 0; k < p->k; k++, at += p->y_k) {
             set_filter(j, c * p->k + k, &block);
-            sweep(j, &block, b->pointers, at, b->rows, s->out, NULL);
+            sweep(j, &block, b->pointers, at, b->rows, s->out, direct ? NULL : b->scratch);
         }
-        for (int64_t i = 0; i < b->in_rows; i++)
+        for (int64_t i = 0; i < b->in_rows && !padded; i++)
             if (b->pointers[i]) b->pointers[i] += p->x_c * s->bytes;
     }
 }
@@ -317,7 +339,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     const int64_t parts = fc_ceil_div(p->g, s->channels);
     b.c = rest % parts * s->channels;
     b.n = rest / parts;
-    if (s->source == FC_EDGES) {
+    if (s->source >= FC_PADDED) {
         run_channels(j, &b, fc_min(s->channels, p->g - b.c));
         return;
     }

@@ -4,9 +4,9 @@
 
 #include "../fc.h"
 
-/* Where input rows are read: all from strips, in place between the strips of their edges, or in place
- * with vectors that are cut off at the edges. */
-typedef enum { FC_STRIPS, FC_BETWEEN, FC_EDGES } fc_depthwise_source;
+/* Where input rows are read: all from strips, in place between the strips of their edges, from a copy
+ * of the band amid zeros, or in place with vectors that are cut off at the edges. */
+typedef enum { FC_STRIPS, FC_BETWEEN, FC_PADDED, FC_EDGES } fc_depthwise_source;
 
 typedef struct {
     const fc_problem *p;

@@ -5,6 +5,7 @@
 
 enum {
     IN_PLACE_VECTORS = 8, /* fewer vectors between the edges of a row are not worth a piece */
+    PADDED_VECTORS = 64,  /* longer rows of stride 1 are not worth a copy */
     PIECE = 16384         /* outputs of a piece in place: 8 input rows of them fit L2 */
 };
 
@@ -87,12 +88,16 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
     const int64_t right = fc_min(s->out, fc_max(0, beyond));
     s->width = s->out;
     s->pieces = s->piece_units = 1;
-    if (s->source == FC_EDGES) {
+    if (s->source >= FC_PADDED) {
         const int zeros = s->p->boundary == FC_ZEROS || (s->p->boundary == FC_CONSTANT && !s->p->cval[0]);
         const int columns = s->v == 1 || (s->v == 2 && s->step == 1 && s->unit == 1);
-        if (zeros && columns && s->r > 1 && s->s <= s->kernel->edges && s->outers * s->taps == 1 &&
-            fc_max(s->pad, beyond) * s->unit <= lanes && s->out * s->unit <= PIECE)
+        const int both = zeros && columns && s->r > 1 && s->outers * s->taps == 1 &&
+                         s->out * s->unit <= PIECE;
+        if (s->source == FC_EDGES && both && s->s <= s->kernel->edges &&
+            fc_max(s->pad, beyond) * s->unit <= lanes)
             return;
+        s->source = FC_PADDED;
+        if (both && s->column >= 0 && s->planes == s->v && (s->v == 2 || s->out * s->unit <= PADDED_VECTORS * lanes)) return;
         s->source = FC_BETWEEN;
     }
     if (s->source == FC_BETWEEN) {
@@ -131,8 +136,9 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
 
     const int64_t lanes = s->kernel->lanes;
     const int64_t longest = s->width + (s->pieces > 1 ? lanes : 0); /* of all pieces but edges */
-    const int64_t widest = s->source == FC_STRIPS ? longest : fc_max(s->left, s->right);
+    const int64_t widest = s->source == FC_BETWEEN ? fc_max(s->left, s->right) : longest;
     s->plane = (widest + s->extra) * s->unit;
+    if (s->source == FC_PADDED) s->plane = fc_round_up(s->plane, lanes) + lanes; /* of whole vectors */
     s->strip = fc_round_up(s->planes * s->plane + lanes, lanes); /* narrow rows are read as vectors */
     const int64_t halo = (s->r - 1) * s->l;
     const int64_t fit = s->strip_bytes / (s->taps * s->strip * s->bytes);
@@ -148,7 +154,7 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->bands = fc_ceil_div(s->rows, s->band);
     s->in_rows = (s->band - 1) * s->u + halo + 1;
 
-    s->channels = s->source == FC_EDGES ? fc_max(1, p->g / (threads == 1 ? 1 : 8 * threads)) : 1;
+    s->channels = s->source >= FC_PADDED ? fc_max(1, p->g / (threads == 1 ? 1 : 8 * threads)) : 1;
     s->strip_bytes = fc_round_up(s->taps * s->in_rows * s->strip * s->bytes, FC_ALIGN);
     s->pointer_bytes = fc_round_up(s->taps * s->in_rows * (int64_t)sizeof(void *), FC_ALIGN);
     s->border_bytes = fc_round_up(s->strip * (int64_t)sizeof(int64_t), FC_ALIGN);

@@ -174,21 +174,38 @@ static char *pack_rows(const geometry *s, const char *w, int64_t row, int64_t mr
     return to;
 }
 
+typedef struct {
+    const geometry *s;
+    const char *w;
+    char *packed;
+    int64_t largest, units; /* rows of the largest tile; as many or fewer of a group are a unit */
+} packing;
+
+static void pack_unit(void *context, int64_t index, int64_t slot)
+{
+    (void)slot;
+    const packing *const a = context;
+    const geometry *const s = a->s;
+    const int64_t g = index / a->units, first = index % a->units * a->largest;
+    const int64_t end = fc_min(first + a->largest, s->rows);
+    const int dense = s->parts == 1 && s->bytes == 4 && dense_filters(s);
+    const char *const group = a->w + g * s->p->k * s->p->w_k * s->parts * s->bytes;
+    char *to = a->packed + (g * s->rows + first) * s->taps * s->bytes;
+    for (int64_t row = first, mr; row < end; row += mr) {
+        mr = tile_of(s->tiles, s->rows - row)->rows;
+        to = dense && mr == 8 ? pack_8_dense(s, group, row, to) : pack_rows(s, group, row, mr, to);
+    }
+}
+
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+                 const void *w, void *packed, int64_t threads)
 {
     geometry s;
     plan_geometry(p, config, kernels, 1, &s);
-    const int dense = s.parts == 1 && s.bytes == 4 && dense_filters(&s);
-    char *to = packed;
-    for (int64_t g = 0; g < p->g; g++) {
-        const char *const group = (const char *)w + g * p->k * p->w_k * s.parts * s.bytes;
-        for (int64_t row = 0, mr; row < s.rows; row += mr) {
-            mr = tile_of(s.tiles, s.rows - row)->rows;
-            to = dense && mr == 8 ? pack_8_dense(&s, group, row, to)
-                                  : pack_rows(&s, group, row, mr, to);
-        }
-    }
+    const int64_t largest = s.tiles->by_rows[0].rows, units = fc_ceil_div(s.rows, largest);
+    packing a = {&s, w, packed, largest, units};
+    const int64_t bytes = p->g * s.rows * s.taps * s.bytes;
+    fc_parallel(p->g * units, fc_pack_threads(bytes, threads), pack_unit, &a);
 }
 
 #define T float

@@ -93,35 +93,48 @@ static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const 
     return p->g * p->k * p->c * fc_volume(p->ker, p->dims) * fc_dtype_bytes(p->dtype);
 }
 
-static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+typedef struct {
+    const geometry *s;
+    const char *w;
+    char *packed;
+} packing;
+
+/* A filter of all groups. */
+static void pack_filter(void *context, int64_t filter, int64_t slot)
 {
-    (void)kernels;
+    (void)slot;
+    const packing *const a = context;
+    const geometry *const s = a->s;
+    const fc_problem *const p = s->p;
+    const int whole = dense(p->w_s, p->ker, p->dims) && (p->w_c == s->kernel || p->c == 1);
+    const int64_t g = filter / p->k, k = filter % p->k;
+    for (int64_t first = 0; first < s->taps; first += s->kc) {
+        const int64_t count = fc_min(s->kc, s->taps - first);
+        char *to = a->packed + ((g * s->taps + first) * p->k + k * count) * s->bytes;
+        if (whole) {
+            memcpy(to, a->w + (filter * p->w_k + first) * s->bytes, (size_t)(count * s->bytes));
+            continue;
+        }
+        for (int64_t tap = first; tap < first + count; tap++, to += s->bytes) {
+            int64_t rest = tap % s->kernel;
+            int64_t at = filter * p->w_k + tap / s->kernel * p->w_c;
+            for (int64_t d = p->dims - 1; d >= 0; d--) {
+                at += rest % p->ker[d] * p->w_s[d];
+                rest /= p->ker[d];
+            }
+            memcpy(to, a->w + at * s->bytes, (size_t)s->bytes);
+        }
+    }
+}
+
+static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                 const void *w, void *packed, int64_t threads)
+{
     geometry s;
     plan_geometry(p, config, 1, &s);
-    const int whole = dense(p->w_s, p->ker, p->dims) && (p->w_c == s.kernel || p->c == 1);
-    char *to = packed;
-    for (int64_t g = 0; g < p->g; g++)
-        for (int64_t first = 0; first < s.taps; first += s.kc)
-            for (int64_t k = 0; k < p->k; k++) {
-                const int64_t count = fc_min(s.kc, s.taps - first);
-                if (whole) {
-                    const int64_t at = (g * p->k + k) * p->w_k + first;
-                    memcpy(to, (const char *)w + at * s.bytes, (size_t)(count * s.bytes));
-                    to += count * s.bytes;
-                    continue;
-                }
-                for (int64_t tap = first; tap < first + count; tap++) {
-                    int64_t rest = tap % s.kernel;
-                    int64_t at = (g * p->k + k) * p->w_k + tap / s.kernel * p->w_c;
-                    for (int64_t d = p->dims - 1; d >= 0; d--) {
-                        at += rest % p->ker[d] * p->w_s[d];
-                        rest /= p->ker[d];
-                    }
-                    memcpy(to, (const char *)w + at * s.bytes, (size_t)s.bytes);
-                    to += s.bytes;
-                }
-            }
+    packing a = {&s, w, packed};
+    const int64_t bytes = packed_bytes(p, config, kernels);
+    fc_parallel(p->g * p->k, fc_pack_threads(bytes, threads), pack_filter, &a);
 }
 
 /* An output run of one image: its columns, and where it lies. */

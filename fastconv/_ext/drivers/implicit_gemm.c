@@ -252,22 +252,38 @@ static int64_t tap_blocks(const geometry *s)
     return fc_ceil_div(s->channels, s->channel_block) * fc_ceil_div(s->kernel, s->kernel_block);
 }
 
+typedef struct {
+    const geometry *s;
+    const char *w;
+    char *packed;
+    int64_t units; /* of a group: two vectors of filters each, of all blocks of taps */
+} packing;
+
+static void pack_unit(void *context, int64_t index, int64_t slot)
+{
+    (void)slot;
+    const packing *const a = context;
+    const geometry *const s = a->s;
+    const int64_t g = index / a->units, row = index % a->units * 2 * s->kernels->lanes;
+    const int64_t width = fc_min(2 * s->kernels->lanes, s->padded - row);
+    const char *const group = a->w + g * s->whole->k * s->whole->w_k * s->parts * s->bytes;
+    char *block = a->packed + g * s->taps * s->padded * s->bytes;
+    for (int64_t i = 0; i < tap_blocks(s); i++) {
+        const tap_block b = block_of(s, g, i);
+        const int64_t taps = b.channels * b.taps;
+        pack_block(s, group, row, width, &b, block + taps * row * s->bytes);
+        block += taps * s->padded * s->bytes;
+    }
+}
+
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+                 const void *w, void *packed, int64_t threads)
 {
     geometry s;
     plan_geometry(p, config, kernels, 1, &s);
-    char *to = packed;
-    for (int64_t g = 0; g < p->g; g++)
-        for (int64_t i = 0; i < tap_blocks(&s); i++) {
-            const tap_block b = block_of(&s, g, i);
-            const char *const group = (const char *)w + g * p->k * p->w_k * s.parts * s.bytes;
-            for (int64_t row = 0, width; row < s.padded; row += width) {
-                width = fc_min(2 * s.kernels->lanes, s.padded - row);
-                pack_block(&s, group, row, width, &b, to);
-                to += b.channels * b.taps * width * s.bytes;
-            }
-        }
+    packing a = {&s, w, packed, fc_ceil_div(s.padded, 2 * s.kernels->lanes)};
+    const int64_t bytes = p->g * s.taps * s.padded * s.bytes;
+    fc_parallel(p->g * a.units, fc_pack_threads(bytes, threads), pack_unit, &a);
 }
 
 /* All tiles of one or two vectors of filters: `sums` (+)= tile. */

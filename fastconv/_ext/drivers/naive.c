@@ -80,9 +80,9 @@ static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const 
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+                 const void *w, void *packed, int64_t threads)
 {
-    (void)config, (void)kernels;
+    (void)config, (void)kernels, (void)threads;
     const int64_t bytes = fc_dtype_bytes(p->dtype), taps = fc_volume(p->ker, p->dims);
     char *to = packed;
     for (int64_t k = 0; k < p->g * p->k; k++)

@@ -1,50 +1,57 @@
 /* A pool of threads shared by every call: work is handed out one index at a time.
  *
- * Workers start at first use. Between calls they look for the next one for a moment, then sleep: to
- * wake one takes 5 us or more, which layers of 50 us cannot spare, and the next layer mostly comes
- * sooner. Whoever looks gives way to other threads, and nobody looks where a core is not left for it.
- * One call owns the pool at a time; a call that finds it taken (another Python thread is convolving)
- * runs on its own thread alone, so that the process never runs more threads than the largest call
- * asked for plus its callers. */
+ * A call opens the gate, takes indices like any worker, and closes the gate when none is left. Workers
+ * that come while it is open take a place and are inside; the call waits for those, and for nobody
+ * else, so that it never waits for a thread to wake up, or for one whose core others use. Gate, one
+ * word:
+ *
+ *     number of the call (48 bits) | places left (8) | workers inside (8)
+ *
+ * To open is to store the next number with as many places as the call wants helpers, to join is to
+ * swap a place for a worker inside, to close is to clear the places. What the call wants done is written
+ * while the gate is closed and empty, and read inside.
+ *
+ * Workers start at first use, and run where their caller may, but not on its core. Between calls they
+ * look for the next one for a moment, giving way to other threads, then sleep. Before they join they
+ * give way once more: a thread that shares their core takes it then, when nobody waits for them. One
+ * call owns the pool at a time; a call that finds it taken (another Python thread is convolving) runs on
+ * its own thread alone, so that the process never runs more threads than the largest call asked for
+ * plus its callers. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
+#ifdef __linux__
+#include <sys/syscall.h>
 #include <unistd.h>
+#endif
 
 #include "../fc.h"
 
 enum { MAX_WORKERS = 255 };
+static const uint64_t INSIDE = 255, PLACE = 256, PLACES = 255 * 256, CALL = 65536;
 
-/* Looks, each of some 0.5 us, before sleeping: see "Workers look before they sleep" in decisions.md. */
-enum { LOOKS = 10, PAUSES = 16 };
+/* Nanoseconds of looking before sleeping: see "A call waits for no worker that has not begun" in
+ * decisions.md. A look takes 0.5 to 1 us, or a slice of the scheduler where others want the core. */
+enum { LOOKING = 200000, PAUSES = 16 };
 
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* held for the whole of a parallel call */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* of the two conditions */
-static pthread_cond_t begin = PTHREAD_COND_INITIALIZER, end = PTHREAD_COND_INITIALIZER;
-static int64_t workers; /* guarded by owner, as are the next four until a call is announced */
-static void (*work)(void *, int64_t, int64_t);
+static pthread_cond_t opened = PTHREAD_COND_INITIALIZER, left = PTHREAD_COND_INITIALIZER;
+static int64_t workers; /* guarded by owner */
+static void (*work)(void *, int64_t, int64_t); /* by the gate, as are the next three */
 static void *work_context;
 static int64_t work_count;
 static int work_flushes;
-static _Atomic int64_t next_index, running;
-/* The number of the call in its upper bits, the workers it wants in the lower eight. */
-static _Atomic uint64_t announced;
-static _Atomic int64_t asleep, caller_asleep;
+static _Atomic uint64_t gate;
+static _Atomic int64_t next_index, asleep, caller_asleep;
+static _Atomic uint64_t caller; /* where the last call came from: thread and core, 32 bits each */
 
 static void drain(int64_t slot)
 {
     for (int64_t i; (i = atomic_fetch_add(&next_index, 1)) < work_count;)
         work(work_context, i, slot);
-}
-
-static int64_t cores(void)
-{
-#ifdef __linux__
-    cpu_set_t set;
-    if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
-#endif
-    return sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 static void look_again(void)
@@ -60,49 +67,89 @@ static void look_again(void)
     sched_yield();
 }
 
-/* The next announcement after `seen`. */
-static uint64_t wait_for_call(uint64_t seen, int64_t looks)
+static int64_t now_ns(void)
 {
-    uint64_t now;
-    while ((now = atomic_load(&announced)) == seen && looks-- > 0) look_again();
-    if (now != seen) return now;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static uint64_t call_of(uint64_t word) { return word / CALL; }
+
+/* Returns when another call than `seen` has opened the gate. */
+static void wait_for_call(uint64_t seen)
+{
+    for (const int64_t end = now_ns() + LOOKING; now_ns() < end; look_again())
+        if (call_of(atomic_load(&gate)) != seen) return;
     pthread_mutex_lock(&lock);
-    atomic_fetch_add(&asleep, 1); /* before looking once more: the caller announces, then asks for it */
-    while ((now = atomic_load(&announced)) == seen) pthread_cond_wait(&begin, &lock);
+    atomic_fetch_add(&asleep, 1); /* before looking once more: the caller opens, then asks for it */
+    while (call_of(atomic_load(&gate)) == seen) pthread_cond_wait(&opened, &lock);
     atomic_fetch_sub(&asleep, 1);
     pthread_mutex_unlock(&lock);
-    return now;
 }
+
+/* Takes a place, whose number it returns; 0 when there is none. The call becomes *seen. */
+static int64_t join(uint64_t *seen)
+{
+    uint64_t now = atomic_load(&gate);
+    while (now & PLACES && !atomic_compare_exchange_weak(&gate, &now, now - PLACE + 1)) {}
+    *seen = call_of(now);
+    return (int64_t)(now / PLACE % 256);
+}
+
+#ifdef __linux__
+static void remember_caller(void)
+{
+    atomic_store(&caller, (uint64_t)syscall(SYS_gettid) << 32 | (uint32_t)sched_getcpu());
+}
+
+/* Lets a worker run on the cores that its caller may use now, but for the one that it is using, if
+ * there are others. `cores` is where it may run so far. */
+static void follow_caller(cpu_set_t *cores)
+{
+    const uint64_t from = atomic_load(&caller);
+    cpu_set_t allowed;
+    if (sched_getaffinity((pid_t)(from >> 32), sizeof allowed, &allowed)) return;
+    if (CPU_COUNT(&allowed) > 1) CPU_CLR((uint32_t)from, &allowed);
+    if (!CPU_EQUAL(&allowed, cores) && !sched_setaffinity(0, sizeof allowed, &allowed))
+        *cores = allowed;
+}
+#else
+typedef int cpu_set_t;
+static void remember_caller(void) {}
+static void follow_caller(cpu_set_t *cores) { (void)cores; }
+#endif
 
 static void *worker(void *argument)
 {
-    const int64_t slot = (int64_t)(intptr_t)argument; /* 1, 2, ...: the caller is 0 */
+    (void)argument;
     uint64_t seen = 0;
-    int64_t looks = 0;
+    cpu_set_t cores = {0};
     for (;;) {
-        seen = wait_for_call(seen, looks);
-        const int64_t wanted = seen & 255;
-        looks = 0;
-        if (slot > wanted) continue;
+        wait_for_call(seen);
+        follow_caller(&cores);
+        sched_yield();
+        const int64_t slot = join(&seen);
+        if (!slot) continue;
         fc_flush(work_flushes);
         drain(slot);
-        looks = wanted < cores() ? LOOKS : 0;
-        if (atomic_fetch_sub(&running, 1) == 1 && atomic_load(&caller_asleep)) {
+        if ((atomic_fetch_sub(&gate, 1) & (INSIDE | PLACES)) == 1 && atomic_load(&caller_asleep)) {
             pthread_mutex_lock(&lock);
-            pthread_cond_signal(&end);
+            pthread_cond_signal(&left);
             pthread_mutex_unlock(&lock);
         }
     }
     return NULL;
 }
 
-static void wait_for_workers(int64_t looks)
+static void close_gate(void)
 {
-    while (atomic_load(&running) && looks-- > 0) look_again();
-    if (!atomic_load(&running)) return;
+    if (!(atomic_fetch_and(&gate, ~PLACES) & INSIDE)) return;
+    for (const int64_t end = now_ns() + LOOKING; now_ns() < end; look_again())
+        if (!(atomic_load(&gate) & INSIDE)) return;
     pthread_mutex_lock(&lock);
     atomic_store(&caller_asleep, 1);
-    while (atomic_load(&running)) pthread_cond_wait(&end, &lock);
+    while (atomic_load(&gate) & INSIDE) pthread_cond_wait(&left, &lock);
     atomic_store(&caller_asleep, 0);
     pthread_mutex_unlock(&lock);
 }
@@ -112,11 +159,10 @@ static void forget(void)
 {
     pthread_mutex_init(&owner, NULL);
     pthread_mutex_init(&lock, NULL);
-    pthread_cond_init(&begin, NULL);
-    pthread_cond_init(&end, NULL);
+    pthread_cond_init(&opened, NULL);
+    pthread_cond_init(&left, NULL);
     workers = 0;
-    atomic_store(&announced, 0);
-    atomic_store(&running, 0);
+    atomic_store(&gate, 0);
     atomic_store(&asleep, 0);
     atomic_store(&caller_asleep, 0);
 }
@@ -133,11 +179,20 @@ static void start_workers(int64_t count)
         pthread_attr_t attributes;
         pthread_attr_init(&attributes);
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        const int failed = pthread_create(&thread, &attributes, worker, (void *)(intptr_t)(workers + 1));
+        const int failed = pthread_create(&thread, &attributes, worker, NULL);
         pthread_attr_destroy(&attributes);
         if (failed) break; /* fewer threads: slower, still right */
         workers++;
     }
+}
+
+static void open_gate(uint64_t helpers)
+{
+    atomic_store(&gate, (call_of(atomic_load(&gate)) + 1) * CALL + helpers * PLACE);
+    if (!atomic_load(&asleep)) return;
+    pthread_mutex_lock(&lock);
+    for (uint64_t i = 0; i < helpers; i++) pthread_cond_signal(&opened);
+    pthread_mutex_unlock(&lock);
 }
 
 void fc_parallel(int64_t count, int64_t threads, void (*function)(void *, int64_t, int64_t),
@@ -155,15 +210,9 @@ void fc_parallel(int64_t count, int64_t threads, void (*function)(void *, int64_
     work_count = count;
     work_flushes = fc_flushes();
     atomic_store(&next_index, 0);
-    atomic_store(&running, helpers);
-    const uint64_t call = (atomic_load(&announced) >> 8) + 1;
-    atomic_store(&announced, call << 8 | (uint64_t)helpers);
-    if (atomic_load(&asleep)) {
-        pthread_mutex_lock(&lock);
-        pthread_cond_broadcast(&begin);
-        pthread_mutex_unlock(&lock);
-    }
+    remember_caller();
+    open_gate((uint64_t)helpers);
     drain(0);
-    wait_for_workers(helpers < cores() ? LOOKS : 0);
+    close_gate();
     pthread_mutex_unlock(&owner);
 }

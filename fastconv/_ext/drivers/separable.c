@@ -51,8 +51,9 @@ static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const 
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                 const void *w, void *packed)
+                 const void *w, void *packed, int64_t threads)
 {
+    (void)threads;
     fc_separable s;
     fc_separable_plan(p, config, kernels, 1, &s);
     for (int64_t k = 0; k < p->g * p->k; k++) {

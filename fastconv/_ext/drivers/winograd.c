@@ -1,16 +1,20 @@
 /* winograd: y = A' [ sum over c of (G w) . (B' x) ] with up to two axes transformed.
  *
- * Along an axis of stride 1 with a kernel of r taps, tiles of m outputs take m + r - 1 products
- * instead of m r. Taps along the other axes are summed like channels: a depth is a channel and one
- * such tap. Dilated axes are transformed phase by phase: outputs l apart make up a tile.
+ * Along an axis with a kernel of r taps, tiles of m outputs take m + r - 1 products instead of m r.
+ * Taps along the other axes are summed like channels: a depth is a channel and one such tap. So are
+ * sections of a kernel that has more taps, or stride u: from tap f every u-th, r of them,
+ *     y[o] = sum over f of  sum over s < r of  w[f + s u] * x[(o + s) u + f - a]
+ * Taps that the last sections lack are 0, and so are their weights at the point inf: depths are in an
+ * order in which those that a point needs are a range. Dilated axes are transformed in phases of the
+ * output: outputs l apart make up a tile.
  *
  * Tiles of all images are numbered, the innermost axis fastest, and each `columns` of them are a
- * block: lanes of vectors (kernels/winograd.c), wherever in x they lie. A segment is a run of tiles
- * of a block along the innermost axis. One unit of work, on one thread, is (group, block, part of the
- * filters):
- *     for each depth, for each segment: rows of x, padded if need be, transformed across the rows
- *         to `lines`; these, taken apart along the innermost axis, to u[point][depth][tile]
- *     for a few filters at a time
+ * block: the lanes of as many vectors as a register tile has (kernels/winograd.c), wherever in x they
+ * lie. A segment is a run of tiles of a block along the innermost axis. One unit of work, on one thread,
+ * is (group, block, part of the filters):
+ *     for each depth, for each segment: rows of x transformed across the rows to `lines`; these,
+ *         taken apart along the innermost axis, to u[point][depth][tile]
+ *     for some filters at a time
  *         v[point][filter] = sum over depths of w[point][filter][depth] * u[point][depth]
  *         z = output transform of v, guarded, plus bias, in the order of y; copied to y
  *
@@ -23,8 +27,8 @@
  * an Inf.
  *
  * Settings: v[0] bytes of u aimed at, v[1] and v[3] thousandths of eps: the error of a transform
- * relative to its growth, and that of sums over channels relative to sum(abs(w)); v[2] m of each
- * transformed axis, 8 bits an axis.
+ * relative to its growth, and that of sums over channels relative to sum(abs(w)); v[2] m and
+ * r of each transformed axis, 4 bits each.
  * Packed: per group, w[filters at a time][point][mr filters][depth][row], the taps as given
  * [depth][k], and the level of each filter.
  *
@@ -58,7 +62,8 @@ static slot slot_at(const geometry *s, char *at)
     slot l = {.u = at};
     l.v = l.u + s->u_bytes;
     l.stage = l.v + s->v_bytes;
-    l.lines = l.stage + s->line_bytes;
+    l.zeros = l.stage + s->line_bytes;
+    l.lines = l.stage + s->stage_bytes;
     l.gathered = l.lines + s->line_bytes;
     l.half = l.gathered + s->gathered_bytes;
     l.z = l.half + s->half_bytes;
@@ -75,42 +80,38 @@ static slot slot_at(const geometry *s, char *at)
 static void multiply(const job *j, int64_t group, int64_t from, int64_t to, const slot *l)
 {
     const geometry *s = j->s;
-    const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes;
-    const int64_t left = l->tiles - (l->columns - lanes); /* tiles of the last vector */
-    const int64_t whole = l->columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
+    const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes, columns = l->columns;
+    const int64_t left = l->tiles - (columns - lanes); /* tiles of the last vector */
+    const int64_t whole = columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
     int64_t ldw;
-    const int64_t at = fc_winograd_weights(s, from, &ldw);
-    for (int64_t point = 0; point < s->points; point++)
-        for (int64_t k = from; k < to; k += mr) {
-            const char *const w = j->packed + group * s->group_bytes +
-                                  (at + point * ldw + (k - from) * s->depths) * bytes;
-            const char *const u = l->u + point * s->ldu * bytes;
-            char *const v = l->v + (point * s->ldv + (k - from) * l->columns) * bytes;
-            for (int64_t lane = 0; lane < whole; lane += s->kernels->vectors * lanes) {
-                const int64_t vectors = fc_min(s->kernels->vectors, (whole - lane) / lanes);
-                s->kernels->product[vectors - 1](s->depths, u + lane * bytes, l->columns, w,
-                                                 v + lane * bytes, l->columns);
-            }
-            if (whole < l->columns)
-                s->kernels->product_half(s->depths, u + whole * bytes, l->columns, w, v + whole * bytes,
-                                         l->columns);
+    const char *w = j->packed + group * s->group_bytes + fc_winograd_weights(s, from, &ldw) * bytes;
+    for (int64_t point = 0; point < s->points; point++, w += ldw * bytes) {
+        int64_t first, last;
+        fc_winograd_range(s, point, &first, &last);
+        const char *const u = l->u + (point * s->ldu + first * columns) * bytes;
+        char *v = l->v + point * s->ldv * bytes;
+        for (int64_t k = from; k < to; k += mr, v += mr * columns * bytes) {
+            const char *const weights = w + ((k - from) * s->depths + first * mr) * bytes;
+            if (whole)
+                s->kernels->product[whole / lanes - 1](last - first, u, columns, weights, v, columns);
+            if (whole < columns)
+                s->kernels->product_half(last - first, u + whole * bytes, columns, weights,
+                                         v + whole * bytes, columns);
         }
+    }
 }
 
-/* x under a tap of the kernel, for one output: `at` is its place where no axis goes beyond the ends. */
-static double sample(const job *j, const char *x, const int64_t *o, int64_t other, int64_t tap)
+/* x under tap `tap` of a depth whose taps begin at `first`, for one output. */
+static double sample(const job *j, const char *x, const int64_t *o, const int64_t *first, int64_t tap)
 {
     const geometry *s = j->s;
     const fc_problem *p = &s->p;
+    const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     int64_t at = 0;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
-        int64_t r = tap / s->line[COLUMN].r;
-        if (d == s->line[COLUMN].axis) {
-            r = tap % s->line[COLUMN].r;
-        } else if (d != s->line[ROW].axis) {
-            r = other % p->ker[d];
-            other /= p->ker[d];
-        }
+    for (int64_t d = 0; d < p->dims; d++) {
+        int64_t r = first[d];
+        if (d == row->axis) r += tap / column->r * row->u;
+        if (d == column->axis) r += tap % column->r * column->u;
         const int64_t from = fc_source(p, d, o[d] * p->stride[d] + r * p->dilation[d]);
         if (from < 0) return p->boundary == FC_CONSTANT ? p->cval[0] : 0;
         at += from * p->x_s[d];
@@ -131,8 +132,11 @@ static int is_small(const job *j, int64_t n, int64_t group, int64_t k, const int
     *sum = 0;
     for (int64_t depth = 0; depth < s->depths; depth++) {
         const char *const x = j->x + (n * p->x_n + (group * p->c + depth % p->c) * p->x_c) * bytes;
+        int64_t first[FC_DIMS];
+        fc_winograd_tap(s, depth / p->c, first);
         for (int64_t tap = 0; tap < taps; tap++) {
-            const double product = sample(j, x, o, depth / p->c, tap) *
+            if (!fc_winograd_has(s, first, tap)) continue;
+            const double product = sample(j, x, o, first, tap) *
                                    fc_load(raw, (depth * p->k + k) * taps + tap, bytes);
             *sum += product;
             size += fabs(product);
@@ -174,6 +178,21 @@ static void store(const job *w, const slot *l, int64_t filter)
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     const int64_t bytes = s->bytes, step = p->y_s[s->last], runs = s->dense ? 1 : column->m;
     const int64_t ldy = row->axis < 0 ? 0 : row->dilation * p->y_s[row->axis];
+    if (s->dense && step == 1) {
+        for (const segment *g = l->segments; g < l->segments + l->found; g++) {
+            const int64_t count = fc_min(g->count * s->step, p->out[s->last] - g->o[s->last]);
+            const int64_t at = g->y_at + filter * p->y_k;
+            s->kernels->move(l->z + g->lane * s->step * bytes, l->columns * s->step, g->y_rows, count,
+                             w->y + at * bytes, ldy);
+            for (int64_t i = 0; i < g->y_rows; i++) {
+                fc_finish(p, w->kernels, w->epilogue, w->y, at + i * ldy, count, 1);
+                /* the next filter's */
+                for (int64_t t = 0; t < count * bytes; t += FC_ALIGN)
+                    __builtin_prefetch(w->y + (at + i * ldy + p->y_k) * bytes + t, 1);
+            }
+        }
+        return;
+    }
     for (const segment *g = l->segments; g < l->segments + l->found; g++)
         for (int64_t i = 0; i < g->y_rows; i++)
             for (int64_t j = 0; j < runs; j++) {

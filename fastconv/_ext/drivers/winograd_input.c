@@ -39,19 +39,17 @@ void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
     }
 }
 
-/* Where the rows of a segment lie, under tap `tap` of the axes that are not transformed. */
+/* Where the rows of a segment lie, under tap `tap`. */
 static void find_rows(const geometry *s, int64_t tap, segment *g, source *rows)
 {
     const fc_problem *p = &s->p;
     const transform *const row = &s->line[ROW];
     int64_t base = g->n * p->x_n, position[FC_DIMS];
     int outside = 0;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
-        position[d] = g->o[d];
-        if (d == row->axis || d == s->line[COLUMN].axis) continue;
-        position[d] = g->o[d] * p->stride[d] + tap % p->ker[d] * p->dilation[d];
-        tap /= p->ker[d];
-        if (d == s->last) continue;
+    fc_winograd_tap(s, tap, position);
+    for (int64_t d = 0; d < p->dims; d++) {
+        position[d] = g->o[d] * p->stride[d] + position[d] * p->dilation[d];
+        if (d == row->axis || d == s->last) continue;
         const int64_t at = fc_source(p, d, position[d]);
         outside |= at < 0;
         base += at * p->x_s[d];
@@ -62,7 +60,7 @@ static void find_rows(const geometry *s, int64_t tap, segment *g, source *rows)
         if (row->axis == s->last) {
             from->origin += i * row->dilation;
         } else if (row->axis >= 0) {
-            const int64_t at = fc_source(p, row->axis, position[row->axis] + i * row->dilation);
+            const int64_t at = fc_source(p, row->axis, position[row->axis] + i * row->dilation * row->u);
             from->outside |= at < 0;
             from->base += at * p->x_s[row->axis];
         }
@@ -79,9 +77,9 @@ static void find_inside(const geometry *s, segment *g, const source *rows)
     const fc_problem *p = &s->p;
     const int64_t step = p->x_s[s->last], count = s->line[ROW].points;
     g->rows = 0;
-    g->copied = s->stride * step != 1 || (p->boundary != FC_ZEROS && p->boundary != FC_CONSTANT);
+    g->alike = 1;
     for (int64_t i = 0; i < count; i++) {
-        const int64_t start = rows[i].base + rows[i].origin + rows[i].before;
+        const int64_t start = rows[i].base + (rows[i].origin + rows[i].before * s->stride) * step;
         if (!rows[i].inside) continue;
         if (!g->rows) {
             g->top = i;
@@ -90,26 +88,25 @@ static void find_inside(const geometry *s, segment *g, const source *rows)
             g->inside = rows[i].inside;
         }
         if (g->rows == 1) g->ld = start - g->start;
-        g->copied |= i != g->top + g->rows || start != g->start + g->rows * g->ld ||
-                     g->before != rows[i].before || g->inside != rows[i].inside;
+        g->alike &= i == g->top + g->rows && start == g->start + g->rows * g->ld &&
+                    g->before == rows[i].before && g->inside == rows[i].inside;
         g->rows++;
     }
-    /* vectors may read beyond the samples, but not beyond the row */
-    const int64_t whole = fc_round_up(g->samples, s->kernels->lanes);
-    g->in_place = g->rows == count && !g->copied && !g->before;
-    for (int64_t i = 0; i < count; i++) g->in_place &= rows[i].origin + whole <= p->in[s->last];
+    const int zeros = p->boundary == FC_ZEROS || (p->boundary == FC_CONSTANT && p->cval[0] == 0);
+    g->in_place = s->stride * step == 1 && g->alike && (zeros || (g->rows == count && g->inside == g->samples));
 }
 
-/* A row as it is with what lies beyond the ends. */
-static void copy_row(const geometry *s, const char *x, const source *from, int64_t samples, char *to)
+/* What lies beyond the ends of a row. */
+static void fill_ends(const geometry *s, const char *x, const source *from, int64_t samples, char *to)
 {
     const fc_problem *p = &s->p;
     const int64_t bytes = s->bytes, step = p->x_s[s->last];
     const double wide = p->boundary == FC_CONSTANT ? p->cval[0] : 0;
     for (int64_t i = 0; i < samples; i++) {
-        int64_t at = from->origin + i * s->stride;
-        if (i < from->before || i >= from->before + from->inside)
-            at = from->outside ? -1 : fc_source(p, s->last, at + p->pad[s->last]);
+        if (i == from->before) i += from->inside;
+        if (i == samples) break;
+        const int64_t beyond = from->origin + i * s->stride + p->pad[s->last];
+        const int64_t at = from->outside ? -1 : fc_source(p, s->last, beyond);
         if (at < 0)
             fc_save(to, i, bytes, wide);
         else
@@ -117,21 +114,45 @@ static void copy_row(const geometry *s, const char *x, const source *from, int64
     }
 }
 
-/* Transforms a segment of one depth across its rows. What is constant is filled in the first time. */
+/* Rows of `count` samples each to lines. */
+static void move_rows(const geometry *s, const char *x, int64_t ldx, int64_t rows, int64_t count, char *to)
+{
+    const int64_t apart = s->stride * s->p.x_s[s->last];
+    if (apart == 1)
+        s->kernels->move(x, ldx, rows, count, to, s->pixels);
+    else
+        s->kernels->pick(x, ldx, apart, rows, count, to, s->pixels);
+}
+
+/* Transforms a segment of one depth across its rows. Ends that are constant are filled the first time. */
 static void transform_rows(const geometry *s, const char *x, const segment *g, const source *rows,
                            int first, const slot *l)
 {
-    const int64_t bytes = s->bytes, pitch = s->pixels;
+    const int64_t bytes = s->bytes, pitch = s->pixels, count = s->line[ROW].points;
+    const int constant = s->p.boundary == FC_ZEROS || s->p.boundary == FC_CONSTANT;
     char *const stage = l->stage + g->at * bytes;
-    if (!g->in_place && (first || g->copied))
-        for (int64_t r = 0; r < s->line[ROW].points; r++)
-            copy_row(s, x, rows + r, g->samples, stage + r * pitch * bytes);
+    if (!g->in_place && (first || !constant))
+        for (int64_t r = 0; r < count; r++)
+            fill_ends(s, x, rows + r, g->samples, stage + r * pitch * bytes);
+    if (!g->in_place && g->alike)
+        move_rows(s, x + g->start * bytes, g->ld, g->rows, g->inside,
+                  stage + (g->top * pitch + g->before) * bytes);
     else if (!g->in_place)
-        s->kernels->move(x + g->start * bytes, g->ld, g->rows, g->inside,
-                         stage + (g->top * pitch + g->before) * bytes, pitch);
-    s->kernels->input_rows[s->line[ROW].line](
-        g->in_place ? x + g->start * bytes : stage, g->in_place ? g->ld : pitch, g->samples,
-        l->lines + g->at * bytes, pitch, l->peak + g->at * bytes);
+        for (int64_t r = 0; r < count; r++) {
+            const source *const from = rows + r;
+            const int64_t at = from->origin + from->before * s->stride;
+            move_rows(s, x + (from->base + at * s->p.x_s[s->last]) * bytes, 0, from->inside > 0,
+                      from->inside, stage + (r * pitch + from->before) * bytes);
+        }
+    const void *from[FC_LINE_POINTS];
+    for (int64_t r = 0; r < count; r++) {
+        from[r] = g->in_place ? l->zeros : stage + r * pitch * bytes;
+        if (g->in_place && r >= g->top && r < g->top + g->rows)
+            from[r] = x + (g->start - g->before + (r - g->top) * g->ld) * bytes;
+    }
+    const int64_t low = g->in_place ? g->before : 0, high = g->in_place ? low + g->inside : g->samples;
+    s->kernels->input_rows[s->line[ROW].line](from, s->p.x_c, low, high, g->samples, l->lines + g->at * bytes,
+                                              pitch, l->peak + g->at * bytes);
 }
 
 /* Pieces of a vector: none when all of its tiles lie in one segment. One more before them holds where
@@ -189,7 +210,7 @@ void fc_winograd_input(const job *j, int64_t group, slot *l)
     const fc_problem *p = &s->p;
     const int64_t bytes = s->bytes, rows = s->line[ROW].points;
     find_pieces(s, l);
-    memset(l->stage, 0, (size_t)s->line_bytes);
+    memset(l->stage, 0, (size_t)s->stage_bytes);
     memset(l->lines, 0, (size_t)s->line_bytes);
     memset(l->gathered, 0, (size_t)s->gathered_bytes);
     memset(l->peak, 0, (size_t)s->peak_bytes);

@@ -12,24 +12,40 @@ static int line_of(int64_t m, int64_t r)
     return line;
 }
 
+/* Classes of taps: whether the sections across rows are full, and those along the innermost axis.
+ * In this order those of weights other than 0 at the points inf lie together. */
+static const int is_full[4][2] = {{0, 1}, {1, 1}, {1, 0}, {0, 0}};
+
+/* Sections of an axis in a class. */
+static int64_t sections_of(const transform *t, int64_t class, int64_t at)
+{
+    return is_full[class][at] ? t->full : t->sections - t->full;
+}
+
 /* Which axes are transformed, and how tiles are numbered. */
 static void plan_axes(geometry *s, int64_t m)
 {
     const fc_problem *p = &s->p;
     s->last = p->dims - 1;
-    for (int64_t i = 0; i < 2; i++) s->line[i] = (transform){-1, 0, 1, 1, 1, 1, 1};
-    s->taps = 1;
+    s->class[0] = 0;
+    for (int64_t i = 0; i < 2; i++) s->line[i] = (transform){-1, 0, 1, 1, 1, 1, 1, 1, 1, 1};
+    int64_t others = 1;
     for (int64_t d = 0, found = 0; d < p->dims; d++) {
         if (p->ker[d] == 1 || !(m >> (8 * d) & 255)) {
-            s->taps *= p->ker[d];
+            others *= p->ker[d];
             continue;
         }
         /* a lone innermost axis is transformed along itself, unless its phases are what lies dense */
         const int64_t at = d == s->last && !(p->dilation[d] > 1 && !found) ? COLUMN : ROW;
         transform *const t = &s->line[at];
         t->axis = d;
-        t->m = m >> (8 * d) & 255;
-        t->r = p->ker[d];
+        t->m = m >> (8 * d) & 15;
+        t->r = m >> (8 * d + 4) & 15;
+        t->u = p->stride[d];
+        /* u sections begin every r u taps */
+        const int64_t before = (p->ker[d] - 1) / (t->r * t->u) * t->u, rest = p->ker[d] - before * t->r;
+        t->sections = before + fc_min(t->u, rest);
+        t->full = before + fc_max(0, rest - (t->r - 1) * t->u);
         t->line = line_of(t->m, t->r);
         t->points = t->m + t->r - 1;
         t->dilation = p->dilation[d];
@@ -38,12 +54,15 @@ static void plan_axes(geometry *s, int64_t m)
     }
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     s->points = row->points * column->points;
+    for (int64_t i = 0; i < 4; i++)
+        s->class[i + 1] = s->class[i] + others * sections_of(row, i, ROW) * sections_of(column, i, COLUMN);
+    s->taps = s->class[4];
     s->depths = p->c * s->taps;
     s->dense = column->axis >= 0 && column->dilation == 1;
     s->step = s->dense ? column->m : 1;
     s->shift = s->dense ? column->m : column->dilation;
     s->halo = s->dense ? column->points - column->m : (column->points - 1) * column->dilation;
-    s->stride = column->axis < 0 && row->axis != s->last ? p->stride[s->last] : 1;
+    s->stride = p->stride[s->last];
 
     s->digits = 0;
     s->digit[s->digits++] = (digit){-1, p->n, 1};
@@ -73,17 +92,20 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     const int64_t row_points = s->line[ROW].points, row_m = s->line[ROW].m;
     const int64_t column_m = s->line[COLUMN].m;
 
-    /* blocks of equal length, of at most as many vectors as a register tile has or u has room for */
+    /* blocks of equal length, of at most as many vectors as a register tile has or u has room for in L2,
+     * but of so many that 8 sums hide a multiply-add's latency: 4 cycles, two of them begun in each */
     const int64_t vectors = fc_ceil_div(s->tiles, lanes);
-    const int64_t room = config->v[0] / (s->points * s->depths * lanes * s->bytes);
-    int64_t block = fc_max(1, fc_min(s->kernels->vectors, room));
+    const int64_t room = fc_max(1, config->v[0] / (s->points * s->depths * lanes * s->bytes));
+    int64_t block = fc_max(fc_ceil_div(8, mr), fc_min(s->kernels->vectors, room));
     block = fc_ceil_div(vectors, fc_ceil_div(vectors, block));
     s->columns = block * lanes;
     s->blocks = fc_ceil_div(vectors, block);
 
+    /* filters whose v has room in L2 too; a u that has none is read but once, for all of them */
     s->k = fc_round_up(p->k, mr);
     const int64_t some = config->v[0] / 2 / (s->points * s->columns * s->bytes) / mr * mr;
-    s->at_once = fc_min(s->k, fc_max(mr, some));
+    s->at_once = block > room ? s->k : fc_min(s->k, fc_max(mr, some));
+
     /* parts of the filters when blocks alone would leave threads idle, but for what it costs that each
      * part transforms the input by itself: as long as some 15 filters take */
     s->parts = 1;
@@ -102,8 +124,8 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     int64_t ldw;
     const int64_t filled = fc_winograd_weights(s, (s->k - 1) / s->at_once * s->at_once, &ldw);
     s->raw_at = fc_round_up((filled + s->points * ldw) * s->bytes, FC_ALIGN);
-    const int64_t taps = fc_volume(p->ker, p->dims);
-    s->level_at = fc_round_up(s->raw_at + p->k * p->c * taps * s->bytes, FC_ALIGN);
+    const int64_t taps = s->line[ROW].r * s->line[COLUMN].r;
+    s->level_at = fc_round_up(s->raw_at + p->k * s->depths * taps * s->bytes, FC_ALIGN);
     s->group_bytes = fc_round_up(s->level_at + p->k * (int64_t)sizeof(double), FC_ALIGN);
 
     const int64_t run = s->digit[s->digits - 1].size;
@@ -119,15 +141,16 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     s->v_bytes = s->points * s->ldv * s->bytes;
     s->line_bytes = row_points * s->pixels * s->bytes;
     s->peak_bytes = s->pixels * s->bytes;
+    s->stage_bytes = s->line_bytes + s->peak_bytes;
     s->tile_bytes = s->columns * s->bytes;
     s->gathered_bytes = row_points * (s->sets * s->step + 1) * lanes * s->bytes;
     s->half_bytes = row_m * s->line[COLUMN].points * s->columns * s->bytes;
     s->z_bytes = row_m * column_m * s->columns * s->bytes;
-    s->suspect_bytes = fc_round_up(row_m * column_m * block * 2, FC_ALIGN);
+    s->suspect_bytes = fc_round_up(row_m * column_m * (block) * 2, FC_ALIGN);
     s->segment_bytes = fc_round_up(segments * (int64_t)sizeof(segment), FC_ALIGN);
     s->source_bytes = fc_round_up(segments * row_points * (int64_t)sizeof(source), FC_ALIGN);
     s->piece_bytes = fc_round_up(block * s->pieces * (int64_t)sizeof(fc_piece), FC_ALIGN);
-    s->slot_bytes = s->u_bytes + s->v_bytes + 2 * s->line_bytes + s->peak_bytes + s->tile_bytes +
+    s->slot_bytes = s->u_bytes + s->v_bytes + s->stage_bytes + s->line_bytes + s->peak_bytes + s->tile_bytes +
                     s->gathered_bytes + s->half_bytes + s->z_bytes + s->suspect_bytes +
                     s->segment_bytes + s->source_bytes + s->piece_bytes;
     s->slot_bytes = fc_round_up(s->slot_bytes, FC_ALIGN);
@@ -184,16 +207,29 @@ static void line_matrices(int64_t line, double *g, double *growth)
     }
 }
 
-/* Offset under `strides` of tap `tap` of the axes that are not transformed. */
-static int64_t tap_offset(const geometry *s, int64_t tap, const int64_t *strides)
+void fc_winograd_tap(const geometry *s, int64_t tap, int64_t *first)
 {
-    int64_t at = 0;
+    int64_t class = 0;
+    while (s->class[class + 1] <= tap) class++;
+    tap -= s->class[class];
     for (int64_t d = s->p.dims - 1; d >= 0; d--) {
-        if (d == s->line[ROW].axis || d == s->line[COLUMN].axis) continue;
-        at += tap % s->p.ker[d] * strides[d];
-        tap /= s->p.ker[d];
+        const int64_t at = d == s->line[COLUMN].axis ? COLUMN : ROW;
+        const transform *const t = &s->line[at];
+        const int64_t count = d == t->axis ? sections_of(t, class, at) : s->p.ker[d];
+        first[d] = tap % count;
+        tap /= count;
+        if (d != t->axis) continue;
+        first[d] += is_full[class][at] ? 0 : t->full;
+        first[d] = first[d] % t->u + first[d] / t->u * t->r * t->u;
     }
-    return at;
+}
+
+void fc_winograd_range(const geometry *s, int64_t point, int64_t *from, int64_t *to)
+{
+    const int64_t columns = s->line[COLUMN].points;
+    const int across = point / columns == s->line[ROW].points - 1, along = point % columns == columns - 1;
+    *from = across ? s->class[1] * s->p.c : 0;
+    *to = s->class[along ? 2 : across ? 3 : 4] * s->p.c;
 }
 
 int64_t fc_winograd_weights(const geometry *s, int64_t k, int64_t *ldw)
@@ -230,41 +266,63 @@ static double error_level(const geometry *s, const double *growth0, const double
     return s->transform_error * largest + s->sum_error * sizes[k];
 }
 
-void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
-                      const void *w, void *packed)
+enum { LONGEST = 5, MOST = 4 }; /* taps and outputs of a line */
+
+typedef struct {
+    const geometry *s;
+    const char *w;
+    char *packed;
+    double g0[FC_LINE_POINTS * LONGEST], g1[FC_LINE_POINTS * LONGEST];
+    double growth0[FC_LINE_POINTS * MOST], growth1[FC_LINE_POINTS * MOST];
+    int64_t taps, across, along; /* of a tile, and elements of w from one to the next */
+    int64_t units;                       /* register tiles of a group's filters */
+} packing;
+
+static void pack_unit(void *context, int64_t index, int64_t slot)
 {
-    enum { LONGEST = 5, MOST = 4, K = FC_WINOGRAD_ROWS };
+    enum { K = FC_WINOGRAD_ROWS };
+    (void)slot;
+    const packing *const a = context;
+    const geometry *const s = a->s;
+    const fc_problem *const p = &s->p;
+    const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
+    const int64_t mr = s->kernels->mr, g = index / a->units, k = index % a->units * mr;
+    char *const group = a->packed + g * s->group_bytes;
+    double *const levels = (double *)(group + s->level_at);
+    int64_t ldw;
+    char *const to = group + fc_winograd_weights(s, k, &ldw) * s->bytes;
+    double sizes[(1 + FC_LINE_POINTS * FC_LINE_POINTS) * K] = {0};
+    for (int64_t depth = 0; depth < s->depths; depth++) {
+        int64_t first[FC_DIMS], at[LONGEST * LONGEST];
+        int64_t from = (g * p->k + k) * p->w_k + depth % p->c * p->w_c;
+        fc_winograd_tap(s, depth / p->c, first);
+        for (int64_t d = 0; d < p->dims; d++) from += first[d] * p->w_s[d];
+        for (int64_t tap = 0; tap < a->taps; tap++)
+            at[tap] = fc_winograd_has(s, first, tap)
+                          ? tap / column->r * a->across + tap % column->r * a->along
+                          : FC_NO_TAP;
+        s->kernels->filters(a->g0, row->points, row->r, a->g1, column->points, column->r,
+                            a->w + from * s->bytes, p->w_k, at, fc_min(mr, p->k - k),
+                            group + s->raw_at + (depth * p->k + k) * a->taps * s->bytes, sizes,
+                            to + depth * mr * s->bytes, ldw);
+    }
+    for (int64_t point = 0; point < s->points; point++)
+        s->kernels->sizes(s->depths, to + point * ldw * s->bytes, sizes + (1 + point) * K);
+    for (int64_t i = 0; i < fc_min(mr, p->k - k); i++)
+        levels[k + i] = error_level(s, a->growth0, a->growth1, sizes, i);
+}
+
+void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                      const void *w, void *packed, int64_t threads)
+{
     geometry s;
     fc_winograd_plan(p, config, kernels, 1, &s);
     const transform *const row = &s.line[ROW], *const column = &s.line[COLUMN];
-    double g0[FC_LINE_POINTS * LONGEST], g1[FC_LINE_POINTS * LONGEST];
-    double growth0[FC_LINE_POINTS * MOST], growth1[FC_LINE_POINTS * MOST];
-    line_matrices(row->line, g0, growth0);
-    line_matrices(column->line, g1, growth1);
-    const int64_t mr = s.kernels->mr, taps = row->r * column->r;
-    int64_t at[LONGEST * LONGEST];
-    for (int64_t tap = 0; tap < taps; tap++)
-        at[tap] = (row->axis < 0 ? 0 : tap / column->r * p->w_s[row->axis]) +
-                  (column->axis < 0 ? 0 : tap % column->r * p->w_s[column->axis]);
-    for (int64_t g = 0; g < p->g; g++) {
-        char *const group = (char *)packed + g * s.group_bytes;
-        double *const levels = (double *)(group + s.level_at);
-        for (int64_t k = 0; k < s.k; k += mr) {
-            int64_t ldw;
-            char *const to = group + fc_winograd_weights(&s, k, &ldw) * s.bytes;
-            double sizes[(1 + FC_LINE_POINTS * FC_LINE_POINTS) * K] = {0};
-            for (int64_t depth = 0; depth < s.depths; depth++) {
-                const int64_t from = (g * p->k + k) * p->w_k + depth % p->c * p->w_c +
-                                     tap_offset(&s, depth / p->c, p->w_s);
-                s.kernels->filters(g0, row->points, row->r, g1, column->points, column->r,
-                                   (const char *)w + from * s.bytes, p->w_k, at, fc_min(mr, p->k - k),
-                                   group + s.raw_at + (depth * p->k + k) * taps * s.bytes, sizes,
-                                   to + depth * mr * s.bytes, ldw);
-            }
-            for (int64_t point = 0; point < s.points; point++)
-                s.kernels->sizes(s.depths, to + point * ldw * s.bytes, sizes + (1 + point) * K);
-            for (int64_t i = 0; i < fc_min(mr, p->k - k); i++)
-                levels[k + i] = error_level(&s, growth0, growth1, sizes, i);
-        }
-    }
+    packing a = {.s = &s, .w = w, .packed = packed, .taps = row->r * column->r};
+    line_matrices(row->line, a.g0, a.growth0);
+    line_matrices(column->line, a.g1, a.growth1);
+    a.across = row->axis < 0 ? 0 : row->u * p->w_s[row->axis];
+    a.along = column->axis < 0 ? 0 : column->u * p->w_s[column->axis];
+    a.units = fc_ceil_div(s.k, s.kernels->mr);
+    fc_parallel(p->g * a.units, fc_pack_threads(p->g * s.group_bytes, threads), pack_unit, &a);
 }
