@@ -298,13 +298,16 @@ typedef struct {
 
 #define FC_TILE_PIXELS 14
 
-/* Tiles of up to `pixels` pixels by one or two vectors of `lanes` filters, and transposition; the
- * formulas are in kernels/implicit_gemm.c. tile[v - 1][n - 1] has v vectors and n pixels. */
-typedef void fc_pixels_fn(int64_t taps, const void *const *x, int64_t step, const void *w, const void *add,
-                          int64_t add_step, void *y);
+/* Tiles of up to `pixels` pixels by one or two vectors of `lanes` filters, copies of short rows and
+ * transposition; the formulas are in kernels/implicit_gemm.c. tile[v - 1][n - 1] has v vectors and n
+ * pixels. */
+typedef void fc_pixels_fn(int64_t taps, const void *x, const int64_t *offset, int64_t step, const void *w,
+                          const void *add, int64_t add_step, void *y);
 typedef struct {
     int64_t lanes, pixels;
     fc_pixels_fn *tile[2][FC_TILE_PIXELS];
+    void (*copy)(const void *from, int64_t ld_from, int64_t step, int64_t rows, int64_t count, void *to,
+                 int64_t ld_to);
     void (*transpose)(const void *from, int64_t ld_from, int64_t rows, int64_t columns, void *to,
                       int64_t ld_to);
 } fc_implicit_gemm;
