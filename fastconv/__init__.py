@@ -37,7 +37,9 @@ True
 from __future__ import annotations
 
 from fastconv import ndimage, nn, signal, stream
+from fastconv._blockwise import convolve_blockwise
 from fastconv._engine import Plan, candidates, plan, tune
+from fastconv._match import find_delay, match_template, peak_position
 from fastconv._planner import Candidate, autotune
 from fastconv._power import convolve_power
 from fastconv._problem import Problem
@@ -68,10 +70,14 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "convolve",
+    "convolve_blockwise",
     "convolve_power",
     "correlate",
+    "find_delay",
+    "match_template",
     "ndimage",
     "nn",
+    "peak_position",
     "plan",
     "signal",
     "stream",

@@ -58,15 +58,18 @@ class Kept:
             self._weights.clear()
             self._bytes = 0
 
-    def packed(self, kind: Hashable, w: Array, pack: Callable[..., Any], *given: Any) -> Any:
+    def packed(
+        self, kind: Hashable, w: Array, threads: int, pack: Callable[..., Any], *given: Any
+    ) -> Any:
         """`pack(*given)`, or what it returned for equal weights.
 
-        `kind` stands for all that packing depends on but the values of `w`, a C-ordered array.
+        `kind` stands for all that packing depends on but the values of `w`, a C-ordered array,
+        which up to `threads` threads compare.
         """
         key = (kind, core.address(w))
         found = self._weights.get(key)
         kept = None if found is None else found.kept
-        if found is not None and kept is not None and core.same_bytes(w, kept[0]):
+        if found is not None and kept is not None and core.same_bytes(w, kept[0], threads):
             self._calls += 1  # an approximate clock: no lock
             found.used = self._calls
             return kept[1]

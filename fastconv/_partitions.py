@@ -33,7 +33,7 @@ from fastconv._problem import Array
 from fastconv.signal import convolve
 
 # What the choice of partitions and the dealing out of work go by, in ns of one thread of a Zen 3
-# with AVX2; `python -m bench.bench_stream --costs` measures them. They are fixed, so that a kernel
+# with AVX2, measured one step at a time. They are fixed, so that a kernel
 # has the same partitions, and a stream the same bits, on every machine.
 #: A product in the direct head, float32.
 _PRODUCT = 0.04

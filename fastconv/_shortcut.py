@@ -77,7 +77,7 @@ class Shortcut:
     """What a call does with its arrays, `out` the last of them where it was given."""
 
     __slots__ = ("_activation", "_bias", "_dtype", "_execute", "_has_out", "_pack", "_packed",
-                 "_residual", "_shape", "_w", "_x", "_y")  # fmt: skip
+                 "_residual", "_shape", "_threads", "_w", "_x", "_y")  # fmt: skip
 
     def __init__(self, run: Run, arrays: Sequence[Array], has_out: bool, result: Array) -> None:
         """LookupError when the call was more than its one run."""
@@ -106,6 +106,7 @@ class Shortcut:
         self._w = part(run.plan.flipped(run.w)) if run.packed is None else None
         self._bias, self._residual = part(run.bias), part(run.residual)
         self._activation = run.activation
+        self._threads = plan.problem.threads
         self._has_out, self._shape, self._dtype = has_out, result.shape, result.dtype
 
     def __call__(self, arrays: Sequence[Array]) -> Array:
@@ -120,7 +121,9 @@ class Shortcut:
         if self._w is None:
             packed = self._packed
         else:
-            packed = kept.packed(self, arrays[self._w.place], self._pack_part, arrays)
+            packed = kept.packed(
+                self, arrays[self._w.place], self._threads, self._pack_part, arrays
+            )
         self._execute(self._x(arrays), packed, epilogue, self._y((result,)))
         return result
 

@@ -400,6 +400,7 @@ def convolve(
     --------
     correlate, fftconvolve, oaconvolve, convolve2d
     fastconv.convolve_power : of an array with itself, n times.
+    fastconv.convolve_blockwise : of arrays that do not fit into memory.
     fastconv.plan : when one kernel is used again and again.
 
     Notes

@@ -46,6 +46,16 @@ NETWORKS = (
     "conv1d f32 n2 c8 w100 k9 s5 p4",
     "conv1d f32 n3 c16 w64 k16 s3 p1",
     "conv1d f32 n1 c24 w50 k24 s4 g24 p3:0",  # causal depthwise
+    # depthwise tiles: blocks of 2 + 2 rows; 3 + 2 and 4 + 4 vectors, and tiles between
+    "conv2d f32 n1 c2 h7 w40 k2 r3 s3 g2 p1",
+    "conv2d f32 n1 c2 h4 w97 k2 r3 s3 g2 p1",
+    "conv2d f32 n1 c2 h15 w129 k2 r3 s3 g2 p1 u2",
+    "conv2d f64 n1 c2 h9 w67 k2 r3 s3 g2 p1 u2",
+    # depthwise copied amid zeros: narrow, odd padding and stride 2, mostly padding
+    "conv2d f32 n2 c3 h7 w7 k3 r5 s5 g3 p2",
+    "conv2d f32 n1 c3 h14 w15 k6 r5 s5 g3 p1:3,3:1 u2",
+    "conv2d f64 n1 c2 h10 w33 k2 r7 s7 g2 p3",
+    "conv2d f32 n1 c2 h3 w2 k2 r4 s4 g2 p9 threads2",
     "conv1d f32 n1 c3 w41 k5 s4 p3 u3 l2",
     # one or two axes of kernels of 2 to 5 transformed, the others summed
     "conv2d f32 n2 c3 h9 w14 k9 r2 s2 p1:0,0:1",
@@ -83,6 +93,12 @@ NETWORKS = (
     "conv2d f32 n1 c3 h9 w40 k5 r1 s5 p0,2",
     "conv2d f32 n2 c3 h11 w13 k5 r5 s5 p2",
     "conv2d f64 n3 c2 h7 w7 k9 r3 s3 p1",  # a vector holds tiles of several images
+    # Winograd's blocks of 16 or 48 tiles and one more, and shared by threads
+    "conv2d f32 n1 c5 h16 w17 k7 r3 s3 p1",
+    "conv2d f32 n1 c5 h28 w28 k7 r3 s3 p1",
+    "conv2d f32 n2 c40 h23 w37 k20 r3 s3 p0:1,1:0 threads3",
+    "conv1d f64 n3 c37 w92 k8 s3 p1",
+    "conv2d f32 n1 c300 h9 w37 k7 r3 s3 p1",  # u of a vector has no room in L2
     "conv2d f32 n1 c40 h8 w9 k26 r3 s7 p1,3 u1,2",
     "conv2d f32 n1 c2 h19 w23 k3 r3 s3 p5 l5 nearest",
     "conv2d f32 n1 c4 h12 w50 k3 r3 s5 p1:2,2 wrap",
@@ -98,6 +114,28 @@ NETWORKS = (
     "conv2d c64 n8 c3 h5 w4 k9 r3 s3 p1",
     "conv2d f32 n1 c20 h9 w31 k40 r3 s3 p1 u2 N*C",
     "conv2d f32 n2 c30 h6 w15 k36 r1 s1 N*C",
+    "conv2d f32 n1 c18 h5 w41 k20 r1 s1 u1,2",  # copied two by two
+    "conv2d f64 n2 c19 h3 w29 k10 r1 s1 u1,2",
+    "conv2d f32 n1 c18 h5 w41 k20 r1 s1 u1,3",
+    # taps that are all padding for some tiles, for all, and few enough to be multiplied
+    "conv2d f32 n1 c40 h19 w33 k20 r3 s3 p12 l12",
+    "conv2d f64 n1 c18 h9 w29 k9 r3 s3 p7,12 l7,12 strided",
+    "conv2d f32 n2 c20 h5 w6 k17 r3 s5 p9,20 l9,10",  # dilation larger than the image
+    "conv2d f32 n1 c2 h7 w50 k8 r3 s3 p30 l30,15",
+    "conv2d f32 n1 c36 h7 w20 k8 r3 s3 p9 l9 constant=1.5",
+    "conv2d c64 n1 c20 h6 w20 k5 r3 s3 p8 l8",
+    "conv2d f32 n12 c18 h5 w6 k9 r3 s3 p5 l5",
+    # as many phases as taps: one, two and three filters a vector, ends of rows with fewer phases
+    "conv2d f32 n1 c20 h7 w9 k12 r2 s2 p1 e2 flip",
+    "conv2d f32 n2 c9 h7 w9 k5 r2 s2 p0:2,1:0 e2 flip",
+    "conv2d f32 n1 c10 h7 w9 k10 r2 s2 g2 p1:2,0:1 e2",
+    "conv2d f64 n1 c7 h5 w8 k7 r3 s3 p2:4,1:3 e3",
+    "conv2d f32 n1 c7 h5 w8 k6 r2 s3 p3,6 e2,3",  # more padding than phases
+    "conv2d f32 n1 c6 h9 w11 k5 r3 s2 p1 e1,2 flip",  # an axis that is convolved
+    "conv2d f32 n1 c6 h5 w11 k5 r2 s3 p1,2 l1,2 e2,1",
+    "conv1d f32 n2 c8 w13 k20 s4 p3 e4 N*C",
+    "conv3d f32 n1 c3 d3 h4 w5 k5 t2 r2 s2 p1:2,1,1:3 e2 flip",
+    "conv2d c64 n1 c3 h5 w4 k3 r2 s2 p1 e2 flip",
 )
 
 #: Signals and images: one channel, long or wide, every boundary.

@@ -31,7 +31,7 @@ class Packer:
 def test_the_third_call_is_the_last_that_packs() -> None:
     kept, pack, w = Kept(), Packer(), np.arange(99.0)
     for _ in range(6):
-        _, packed = kept.packed("kind", w, pack, w)
+        _, packed = kept.packed("kind", w, 2, pack, w)
         np.testing.assert_array_equal(packed, w)
     assert pack.count == 2
 
@@ -41,7 +41,7 @@ def test_kinds_and_arrays_are_kept_apart() -> None:
     pairs = [(kind, np.full(9, 10 * i)) for i, kind in enumerate("abab")]
     for _ in range(4):
         for kind, w in pairs:
-            np.testing.assert_array_equal(kept.packed(kind, w, pack, w)[1], w)
+            np.testing.assert_array_equal(kept.packed(kind, w, 2, pack, w)[1], w)
     assert pack.count == 2 * len(pairs)
 
 
@@ -50,7 +50,7 @@ def test_changed_weights_are_never_answered_with_old_ones(changes: list[bool]) -
     kept, pack, w = Kept(), Packer(), np.zeros(7)
     for i, change in enumerate(changes):
         w[i % 7] += change
-        np.testing.assert_array_equal(kept.packed("kind", w, pack, w)[1], w)
+        np.testing.assert_array_equal(kept.packed("kind", w, 2, pack, w)[1], w)
 
 
 def test_weights_that_change_all_the_time_are_soon_left_alone(
@@ -59,10 +59,10 @@ def test_weights_that_change_all_the_time_are_soon_left_alone(
     kept, pack, w = Kept(), Packer(), np.zeros(9)
     compared = []
     same = _kept.core.same_bytes
-    monkeypatch.setattr(_kept.core, "same_bytes", lambda a, b: compared.append(0) or same(a, b))
+    monkeypatch.setattr(_kept.core, "same_bytes", lambda *a: compared.append(0) or same(*a))
     for _ in range(4000):
         w += 1
-        kept.packed("kind", w, pack, w)
+        kept.packed("kind", w, 2, pack, w)
     assert len(compared) < 40
 
 
@@ -70,10 +70,10 @@ def test_not_a_number_and_signed_zeros_are_bytes_like_others() -> None:
     kept, pack = Kept(), Packer()
     w = np.array([np.nan, 0.0])
     for _ in range(4):
-        kept.packed("kind", w, pack, w)
+        kept.packed("kind", w, 2, pack, w)
     assert pack.count == 2
     w[1] = -0.0
-    assert np.signbit(kept.packed("kind", w, pack, w)[1][1])
+    assert np.signbit(kept.packed("kind", w, 2, pack, w)[1][1])
 
 
 def test_memory_is_bounded_and_what_is_used_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,17 +83,17 @@ def test_memory_is_bounded_and_what_is_used_stays(monkeypatch: pytest.MonkeyPatc
     network = [np.full(125, i, float) for i in range(20)]  # 2 KB each with its copy: 5 fit
     for _ in range(8):
         for w in network:
-            np.testing.assert_array_equal(kept.packed("kind", w, pack, w)[1], w)
+            np.testing.assert_array_equal(kept.packed("kind", w, 2, pack, w)[1], w)
             assert kept._bytes <= 10_000
     before = pack.count
     for w in network:
-        kept.packed("kind", w, pack, w)
+        kept.packed("kind", w, 2, pack, w)
     assert pack.count - before == len(network) - 5
     other = np.full(125, 0.5)
     for _ in range(200):  # by now nothing of the network has been used for long
-        kept.packed("kind", other, pack, other)
+        kept.packed("kind", other, 2, pack, other)
     before = pack.count
-    kept.packed("kind", other, pack, other)
+    kept.packed("kind", other, 2, pack, other)
     assert pack.count == before and kept._bytes <= 10_000
 
 
@@ -101,7 +101,7 @@ def test_nothing_larger_than_all_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(_kept, "MOST_BYTES", 100)
     kept, pack, w = Kept(), Packer(), np.zeros(99)
     for _ in range(9):
-        kept.packed("kind", w, pack, w)
+        kept.packed("kind", w, 2, pack, w)
     assert (pack.count, kept._bytes) == (9, 0)
 
 
@@ -110,7 +110,7 @@ def test_arrays_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept, pack = Kept(), Packer()
     arrays = [np.full(5, i) for i in range(30)]
     for w in arrays * 3:
-        np.testing.assert_array_equal(kept.packed("kind", w, pack, w)[1], w)
+        np.testing.assert_array_equal(kept.packed("kind", w, 2, pack, w)[1], w)
         assert len(kept._weights) <= 8
     kept.clear()
     assert (len(kept._weights), kept._bytes) == (0, 0)
@@ -158,18 +158,33 @@ def test_threads_that_share_weights() -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_single_byte_tells_weights_apart(threads: int) -> None:
+    """Wherever it is, in arrays that threads compare in pieces of 128 KB."""
+    for size in (1, 4095, 4096, 131071, 131072, 131073, 5 * 131072, 1_400_001):
+        a = np.arange(size, dtype=np.uint64).astype(np.uint8)
+        b = a.copy()
+        assert _kept.core.same_bytes(a, b, threads)
+        for at in {0, size // 2, 131071, 131072, size - 1}:
+            if at < size:
+                b[at] ^= 1
+                assert not _kept.core.same_bytes(a, b, threads)
+                b[at] ^= 1
+    assert _kept.core.same_bytes(a, b, threads)
+
+
 def test_weights_taken_away_while_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another thread does to make room costs this call nothing but time."""
     kept, pack, w = Kept(), Packer(), np.arange(9.0)
     for _ in range(3):
-        kept.packed("kind", w, pack, w)
+        kept.packed("kind", w, 2, pack, w)
     same = _kept.core.same_bytes
 
-    def interrupted(a: Any, b: Any) -> bool:
+    def interrupted(a: Any, b: Any, threads: int) -> bool:
         for key in list(kept._weights):
             kept._drop(key)
-        return same(a, b)
+        return same(a, b, threads)
 
     monkeypatch.setattr(_kept.core, "same_bytes", interrupted)
-    np.testing.assert_array_equal(kept.packed("kind", w, pack, w)[1], w)
+    np.testing.assert_array_equal(kept.packed("kind", w, 2, pack, w)[1], w)
     assert kept._bytes == 0

@@ -45,9 +45,10 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"plane_bytes": 4000, "taps": 7, "filters": 6},
     ),
     "implicit_gemm": (
-        {"block_bytes": 1, "taps": 1},
-        {"block_bytes": 6000, "taps": 7},
-        {"block_bytes": 20000, "taps": 40},
+        {"block_bytes": 1, "taps": 1, "copy": 0},
+        {"block_bytes": 6000, "taps": 7, "copy": 1},
+        {"block_bytes": 20000, "taps": 40, "copy": 0},
+        {"block_bytes": 20000, "taps": 40, "copy": 1},
         {"block_bytes": 20000, "taps": 7, "across": 1},
     ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),

@@ -213,6 +213,24 @@ def test_non_finite_weights(solver: Solver, value: float) -> None:
     assert not np.isfinite(y[0, 2, 1:, :-1]).any()
 
 
+@pytest.mark.parametrize("solver", CPU, ids=lambda s: s.name)
+@pytest.mark.parametrize("ends", [(0, 0), (2, 3)])
+def test_what_lies_around_x_is_not_read(solver: Solver, ends: tuple[int, int]) -> None:
+    """x is a window of an array of NaN, with and without the first and the last rows of it."""
+    problem = Problem.parse("conv2d f32 n2 c3 h17 w22 k5 r3 s3 p1 strided")
+    if solver.why_not(problem) is not None:
+        pytest.skip(f"{solver.name}: {solver.why_not(problem)}")
+    x, w, _ = arrays(problem)
+    before, after = ends
+    wide = np.full((2, 3, 17 + before + after, 29), np.nan, np.float32)
+    window = wide[:, :, before : before + 17, 3:25]
+    window[:] = x
+    for config in configs(solver, problem):
+        y = execute(solver, problem, config, window, w)
+        bound = solver.error_bound(problem, config)
+        check(problem, y, oracle(problem, x, w), bound, mixed(solver, problem, x, w), solver.name)
+
+
 def guarded(problem: Problem, steps: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """y with the given steps inside a larger buffer of pattern bytes, that buffer, and which of its
     elements are y's."""

@@ -104,6 +104,9 @@ const fc_driver *fc_find_driver(const char *name);
 void fc_parallel(int64_t count, int64_t threads, void (*work)(void *, int64_t, int64_t),
                  void *context);
 
+/* Whether `bytes` bytes at a and b are the same. */
+int fc_same(const void *a, const void *b, int64_t bytes, int64_t threads);
+
 /* This thread's mode for subnormal numbers, 0 when they keep their value, and setting it: 1 takes them
  * for zeros, reading and writing (FTZ and DAZ of x86, FZ of aarch64). fc_parallel's workers take over
  * their caller's. */
@@ -208,14 +211,15 @@ typedef struct {
 
 /* Winograd on vectors whose lanes are tiles. Kernels are listed by their line; a is its points.
  *
- * input_rows: to[i*ldto + t] = (B' x)[i], of x[i] at x + i*ldx, for i < a and t < count, which may be
- *     rounded up to whole vectors on both sides; peak[t] becomes the larger of itself and abs(x[i][t]).
+ * input_rows: to[i*ldto + t] = (B' x)[i] for i < a and t < count, which is rounded up to whole vectors.
+ *     Of x[i] only low <= t < high is read, the rest is 0; what is `next` elements on is fetched to
+ *     cache. peak[t] becomes the larger of itself and abs(x[i][t]).
  * input_columns: u[(i*a + j)*ldu + t] = (B' x)[j] for a vector of tiles t and `rows` rows i, where
  *     x[j] of lane t is x[i*ldx + t*m + j] for j < m, and j - m further from x + shift for the rest,
  *     when `dense`; else x[i*ldx + j*shift + t].
  * copy: pieces of `rows` rows; may write beyond a piece up to a whole vector.
  * move: to[i*ldto + t] = from[i*ldfrom + t] for i < rows and t < count, and touches nothing else.
- * pick: the same of from[i*ldfrom + t*step], and reads nothing else.
+ * pick: the same of from[i*ldfrom + t*step], and reads nothing else; that `ahead` further is next.
  * output_rows: z[(i*columns + j)*count + t] = (A' v)[i] of v[i] at v[(i*columns + j)*ldv + t], i < m.
  * output_columns: outputs j < m of `rows` rows i from v[(i*a + j)*ldv + t], plus bias, to
  *     z[(i*count + t)*m + j] when `dense`, else to z[(i*m + j)*count + t]. Bit t % lanes of
@@ -231,15 +235,15 @@ enum { FC_WINOGRAD_ROWS = 8 };
 #define FC_NO_TAP INT64_MIN
 typedef struct {
     int64_t lanes, mr, vectors;
-    void (*input_rows[FC_LINES])(const void *x, int64_t ldx, int64_t count, void *to, int64_t ldto,
-                                 void *peak);
+    void (*input_rows[FC_LINES])(const void *const *x, int64_t next, int64_t low, int64_t high,
+                                 int64_t count, void *to, int64_t ldto, void *peak);
     void (*input_columns[2][FC_LINES])(const void *x, int64_t ldx, int64_t shift, int64_t rows,
                                        void *u, int64_t ldu);
     void (*copy)(const void *from, int64_t ldfrom, int64_t rows, const fc_piece *pieces, int64_t count,
                  void *to, int64_t ldto);
     void (*move)(const void *from, int64_t ldfrom, int64_t rows, int64_t count, void *to, int64_t ldto);
-    void (*pick)(const void *from, int64_t ldfrom, int64_t step, int64_t rows, int64_t count, void *to,
-                 int64_t ldto);
+    void (*pick)(const void *from, int64_t ldfrom, int64_t step, int64_t ahead, int64_t rows,
+                 int64_t count, void *to, int64_t ldto);
     void (*output_rows[FC_LINES])(const void *v, int64_t ldv, int64_t columns, int64_t count, void *z);
     int (*output_columns[2][FC_LINES])(const void *v, int64_t ldv, int64_t rows, int64_t count,
                                        const void *peak, double scale, double bias, void *z,
@@ -294,13 +298,16 @@ typedef struct {
 
 #define FC_TILE_PIXELS 14
 
-/* Tiles of up to `pixels` pixels by one or two vectors of `lanes` filters, and transposition; the
- * formulas are in kernels/implicit_gemm.c. tile[v - 1][n - 1] has v vectors and n pixels. */
-typedef void fc_pixels_fn(int64_t taps, const void *const *x, int64_t step, const void *w, const void *add,
-                          int64_t add_step, void *y);
+/* Tiles of up to `pixels` pixels by one or two vectors of `lanes` filters, copies of short rows and
+ * transposition; the formulas are in kernels/implicit_gemm.c. tile[v - 1][n - 1] has v vectors and n
+ * pixels. */
+typedef void fc_pixels_fn(int64_t taps, const void *x, const int64_t *offset, int64_t step, const void *w,
+                          const void *add, int64_t add_step, void *y);
 typedef struct {
     int64_t lanes, pixels;
     fc_pixels_fn *tile[2][FC_TILE_PIXELS];
+    void (*copy)(const void *from, int64_t ld_from, int64_t step, int64_t rows, int64_t count, void *to,
+                 int64_t ld_to);
     void (*transpose)(const void *from, int64_t ld_from, int64_t rows, int64_t columns, void *to,
                       int64_t ld_to);
 } fc_implicit_gemm;

@@ -80,7 +80,7 @@ def error_parts(problem: Problem, m: int) -> tuple[float, float, float]:
     # a quarter more than the largest found by climbing: docs/accuracy.md
     points = points_of(problem, made)
     any_filter, this_filter = (
-        (1.4, 2.0) if len(points) == 1 else (0.6, 0.9) if points == (6, 6) else (1.0, 1.6)
+        (1.4, 2.0) if len(points) == 1 else (0.6, 1.0) if points == (6, 6) else (1.0, 1.6)
     )
     return any_filter, this_filter, _ADDITION * additions
 

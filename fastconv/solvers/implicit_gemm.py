@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from fastconv._accuracy import SUM_BLOCK, epsilon
 from fastconv._ext import core
@@ -13,17 +12,27 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+from fastconv.solvers._pixel_tiles import PIXELS, one_tap, tiles
 from fastconv.solvers._polyphase import Polyphase
 
 #: Measured GFLOP/s of one core (EPYC 9004) in full tiles of float32; float64 has half.
 _GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}
 
-#: Bytes of a vector, pixels of a tile (kernels/implicit_gemm.c).
+#: Bytes of a vector (kernels/implicit_gemm.c).
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
-_PIXELS = {"avx512": 14, "neon": 14}
 
-#: Measured seconds: a multiply-add to the next that needs it, a tile, a run of pixels under a tap.
-_LATENCY, _TILE, _SEGMENT = 1.4e-9, 60e-9, 10e-9
+#: Measured seconds: a multiply-add to the next that needs it, a tile, a call of it, a tap of the
+#: kernel whose pixels are looked for.
+_LATENCY, _TILE, _CALL, _SEGMENT = 1.4e-9, 60e-9, 10e-9, 12e-9
+
+#: Measured seconds (Zen 3, one thread) that a copied tap of a tile takes: for each 16 bytes, by the
+#: stride of its pixels; for each pixel at other strides.
+_PIECE, _ONE = {1: 0.35e-9, 2: 0.6e-9}, 0.4e-9
+
+#: Seconds that a tap waits for x, by pixels of a tile, when each lies in a page and a cache line
+#: of its own: 1x1, 256 to 64 @ 56x56 takes 1.49 ms so, 1.30 copied. Those for 14 are reckoned.
+_FAR = {6: 0.6e-9, 14: 0.4e-9}
+_PAGE = 4096
 
 
 class ImplicitGemm(Polyphase):
@@ -42,51 +51,67 @@ class ImplicitGemm(Polyphase):
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
+        ways = [(0, 1), (0, 0)]
+        if problem.batch >= 8 and max(problem.input_dilation) == 1:
+            ways.insert(0, (1, 0))
         return [
-            {"isa": isa, "block_bytes": machine.l2 // 2, "taps": SUM_BLOCK, "across": across}
+            {"isa": isa, "block_bytes": machine.l2 // 2, "taps": _block_taps(isa, machine),
+             "across": across, "copy": copy}
             for isa in core.offered_isas()
-            for across in ((1, 0) if problem.batch >= 8 else (0,))
-        ]
+            for across, copy in ways
+        ]  # fmt: skip
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        isa, across = str(config["isa"]), bool(config["across"])
+        isa, across, copy = str(config["isa"]), bool(config["across"]), bool(config["copy"])
         parts = 2 if problem.is_complex else 1
         size = problem.itemsize // parts
         lanes = _VECTOR_BYTES.get(isa, 16) // size
         filters = parts * problem.filters // problem.groups
         vectors = -(-filters // lanes)
-        kernel, taps = math.prod(problem.kernel), parts * problem.taps
-        t = _tiles(problem, isa, across)
+        kernel, taps, most = math.prod(problem.kernel), parts * problem.taps, int(config["taps"])
+        t = tiles(problem, isa, across, copy)
         # a tap of a tile loads its weights in the time of half a pixel; less than _LATENCY it does
         # not take, however few its products
         vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
+        far = 0.0
+        if not across and problem.layout != "N*C":
+            # of a line of x that several taps of the kernel read, one waits
+            plane = math.prod(problem.size) * problem.itemsize
+            far = _FAR[PIXELS.get(isa, 6)] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied)
         pairs, odd = divmod(vectors, 2)
-        work = taps * sum(
-            count * max((t.pixels + 0.5) * many * vector, _LATENCY)
-            for many, count in ((2, pairs), (1, odd))
+        work = (
+            t.live
+            * taps
+            * sum(
+                count * max((t.pixels + 0.5) * many * vector + far, _LATENCY)
+                for many, count in ((2, pairs), (1, odd))
+            )
         )
-        # tables: a pointer a tap; where runs of pixels end, each tap looks for its segments and
-        # copies rows of panels, slowly where x is not dense
-        slow = parts > 1 or problem.stride[-1] > 1 or problem.layout == "N*C"
-        row = 0.5e-9 * t.pixels if slow else 1.2e-9 * t.runs
-        work += _TILE + taps * 0.3e-9 + vectors * 10e-9
-        work += t.broken * kernel * _SEGMENT * t.runs + t.copied * taps * row
+        # copies: every tap of the kernel is looked for in each block of taps, then copied in pieces
+        blocks = math.ceil(taps / most)
+        step = problem.stride[-1] if parts == 1 and problem.layout != "N*C" else 0
+        pieces = math.ceil(t.pixels * size / 16) + t.runs - 1
+        each = pieces * _PIECE[step] if step in _PIECE else t.pixels * _ONE
+        searches = parts * problem.taps // kernel if kernel > most else blocks
+        work += t.copied * (searches * kernel * t.runs * _SEGMENT + t.live * taps * each)
+        work += _TILE + vectors * blocks * _CALL
         work *= t.tiles
         if across:
-            work += problem.batch * problem.channels * math.prod(problem.size) * 0.5e-9
+            work += problem.batch * problem.channels * math.prod(problem.padded) * 0.5e-9
         # stores are transposed by whole vectors of filters, else one by one
         # and so are parts, and images, each of which lies elsewhere
         apart = across or parts > 1
         whole = 0 if apart else filters // lanes * lanes
         one = 2e-9 if apart else 0.8e-9
-        work += t.tiles * t.pixels * (whole * 0.3e-9 + (filters - whole) * one)
+        work += t.tiles * t.pixels * (whole * 0.2e-9 + (filters - whole) * one)
         # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = vectors * lanes * taps * size
         if weights > machine.l2 // 2:
-            channels = max(1, min(taps // kernel, SUM_BLOCK // kernel))
+            channels = max(1, min(taps // kernel, most // kernel))
             share = math.prod(problem.size) / math.prod(problem.out)
-            samples = channels * (share if across else math.prod(problem.stride))
-            kept = (vectors * lanes + samples) * size * t.pixels + 8 * min(taps, SUM_BLOCK)
+            own = math.prod(problem.stride) if not copy else kernel
+            samples = channels * (share if across else own)
+            kept = (vectors * lanes + samples) * size * t.pixels
             work += weights / 90e9 * max(1.0, t.tiles * kept / int(config["block_bytes"]))
         threads = min(useful_threads(problem), machine.cores)
         # weights are packed by whole vectors of filters and taps, or one by one
@@ -97,10 +122,38 @@ class ImplicitGemm(Polyphase):
             pack = 1e-6 + math.prod(problem.w_shape) * parts * each
         return 2.5e-6 + work * problem.groups / threads + pack + (4e-6 if threads > 1 else 0.0)
 
+    # ---- kernels as large as the input dilation: the driver takes them whole --------------------
+
+    def why_not(self, problem: Problem) -> str | None:
+        if problem.flops and one_tap(problem) is not None:
+            return self.why_not_dense(problem)
+        return super().why_not(problem)
+
+    def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
+        dense = one_tap(problem)
+        if dense is None:
+            return super().cost(problem, config, machine)
+        # pairs are stored side by side, other phases one by one
+        one = 0.1e-9 if problem.input_dilation[-1] == 2 else 0.5e-9
+        scatter = math.prod(problem.y_shape) * one
+        threads = min(useful_threads(problem), machine.cores)
+        return self.cost_dense(dense, config, machine) + scatter / threads
+
+    def workspace(self, problem: Problem, config: Config) -> int:
+        if one_tap(problem) is not None:
+            return self.workspace_dense(problem, config)
+        return super().workspace(problem, config)
+
+    def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+        if one_tap(problem) is not None:
+            return self.plan_dense(problem, config, machine)
+        return super().plan(problem, config, machine)
+
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "implicit_gemm", str(config["isa"]), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
+        problem = one_tap(problem) or problem
         # blocks of whole channels where several fit, as in plan_taps of the driver
         kernel, most = math.prod(problem.kernel), int(config["taps"])
         channels = problem.channels // problem.groups * (2 if problem.is_complex else 1)
@@ -117,44 +170,14 @@ class ImplicitGemm(Polyphase):
 
 
 def _values(config: Config) -> tuple[int, ...]:
-    return int(config["block_bytes"]), int(config["taps"]), int(config["across"])
+    names = ("block_bytes", "taps", "across", "copy")
+    return tuple(int(config[name]) for name in names)
 
 
-class _Tiles(NamedTuple):
-    """Tiles of a group, pixels and runs of pixels of each, the share of them whose pixels do not
-    all lie in one row and inside x, and the share of their taps that must be copied."""
-
-    tiles: int
-    pixels: float
-    runs: float
-    broken: float
-    copied: float
-
-
-def _tiles(problem: Problem, isa: str, across: bool) -> _Tiles:
-    most, outputs = _PIXELS.get(isa, 6), math.prod(problem.out)
-    if across:
-        sets = -(-problem.batch // most)
-        return _Tiles(sets * outputs, problem.batch / sets, 1.0, 0.0, 0.0)
-    row = problem.out[-1]
-    of_row = -(-row // most)
-    padded = any(problem.padding[-1])
-    # rows of outputs whose windows lie inside x along all axes but the last
-    inside = math.prod(
-        max(0, 1 - (lo + hi) / u / out)
-        for (lo, hi), u, out in zip(problem.padding[:-1], problem.stride, problem.out)
-    )
-    if row * 9 >= of_row * most * 7:
-        # the first and the last tile of a row meet padding, under all taps of a row but one
-        ends = min(1.0, 2 / of_row) if padded else 0.0
-        share = ends * (1 - 1 / problem.kernel[-1]) / 2
-        count = problem.batch * outputs // row * of_row
-        broken = 1 - (1 - ends) * inside
-        return _Tiles(count, row / of_row, 1.0, broken, min(1.0, share * 2 / 1.5))
-    count = -(-problem.batch * outputs // most)
-    runs = 1 + most / row
-    broken = min(1.0, runs - inside)
-    # a tap that starts where the output's row does goes on where the next row begins
-    plain = 1 if problem.size[-1] == row and problem.stride[-1] == 1 else 0
-    copied = broken * (1 - plain / problem.kernel[-1])
-    return _Tiles(count, problem.batch * outputs / count, runs, broken, copied)
+def _block_taps(isa: str, machine: Machine) -> int:
+    """Taps of a block: their weights, two vectors of filters, stay in three quarters of L1 between
+    tiles of 6 pixels (3x3 stride 2, 128 @ 56x56: 512 taps 3.0 ms, 384 2.64); tiles of 14 read them
+    seldom enough."""
+    if isa in PIXELS:
+        return SUM_BLOCK
+    return min(SUM_BLOCK, machine.l1 * 3 // 4 // (2 * _VECTOR_BYTES.get(isa, 16)))

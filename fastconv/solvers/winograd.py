@@ -24,11 +24,11 @@ from fastconv.solvers._tiles import (
     transformed,
 )
 
-#: Measured GFLOP/s of one core in the products (EPYC 9004), bytes of a vector, and nanoseconds that
-#: a vector of a point takes in the transform of the input, and of the output.
+#: Measured GFLOP/s of one core in the products (EPYC 9004; avx2: EPYC 7003), bytes of a vector, and
+#: nanoseconds that a vector of a point takes in the transform of the input, and of the output.
 _RATES = {
     "avx512": (104, 64, 5.3, 4.6),
-    "avx2": (93, 32, 4.0, 3.0),
+    "avx2": (96, 32, 3.5, 3.0),
     "neon": (50, 16, 4.0, 3.0),
     "baseline": (38, 16, 4.0, 3.0),
 }
@@ -40,7 +40,7 @@ class Winograd(Polyphase):
         "Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; error analysis"
         " after Barabasz et al., ACM TOMS 46(4), 2020"
     )
-    revision = 2
+    revision = 3
     scatter = 1.5e-9
 
     def why_not_dense(self, problem: Problem) -> str | None:
@@ -76,9 +76,10 @@ class Winograd(Polyphase):
             tiles *= out if o == 1 else min(l, out) * -(-out // (min(l, out) * o))
         lanes = vector // size
         vectors = -(-tiles // lanes)
-        block = max(1, min(3, int(config["cache_bytes"]) // (points * depths * vector)))
-        blocks = -(-vectors // block)
         rows = 8 if config["isa"] in ("avx512", "neon") else 6
+        fewest, most = (1, 3) if rows == 8 else (2, 2)
+        room = int(config["cache_bytes"]) // (points * depths * vector)
+        blocks = -(-vectors // max(fewest, min(most, room)))
         weights = points * depths * -(-filters // rows) * rows * size
         # half a vector takes half the time where a vector is 64 bytes
         multiplied = vectors - (0.5 if vector == 64 and 0 < tiles % lanes <= lanes // 2 else 0)

@@ -1,25 +1,36 @@
-/* Tiles of pixels and their tables of pointers: what implicit_gemm.c and implicit_gemm_pixels.c share. */
+/* Tiles of pixels, what they read and where they are stored: shared by the files implicit_gemm*.c. */
 #ifndef FC_IMPLICIT_GEMM_H
 #define FC_IMPLICIT_GEMM_H
 
 #include "phase.h"
 
-enum { PIXELS = FC_TILE_PIXELS, MAX_STEP = 4 };
+/* VALUES: elements of a row of padding, a tile of pixels in whole vectors. */
+enum { PIXELS = FC_TILE_PIXELS, VALUES = 16 };
+
+/* Taps on padding that are multiplied rather than left out: a call of the tile kernel takes as long. */
+enum { BRIDGE = 16 };
 
 typedef struct {
-    const fc_problem *p;
+    const fc_problem *p;     /* what is multiplied ... */
+    const fc_problem *whole; /* ... and whose outputs are written */
+    fc_problem dense;        /* where these differ, p */
+    /* Phases of an output along each axis and in all, of which filter [outer][k][inner] has one each:
+     * output o = pixel * phase_of_axis + phase - lead. All are 1 but with input dilation. */
+    int64_t phase[FC_DIMS], lead[FC_DIMS], phases;
     const fc_implicit_gemm *kernels;
     int64_t parts, bytes;               /* 2 for complex; bytes of a real element */
     int64_t channels, filters, padded;  /* real ones of a group; filters in whole vectors */
     int64_t kernel, taps;               /* taps of one channel, of all */
     int64_t channel_block, kernel_block, block_taps;
-    int64_t across;                     /* tiles run across images */
+    int64_t across, copy;               /* tiles run across images; all pixels go to panels */
     int64_t outputs;                    /* of an image */
     int64_t row, row_tiles, tiles;      /* pixels that share tiles evenly; tiles of a row and in all */
     int64_t tile_block, blocks, filter_parts, part_filters;
-    int64_t step, panel_step;           /* between pixels in x and in panels, in real elements */
+    int64_t step;                       /* between pixels in x, in real elements */
     int64_t panel_row;                  /* elements of a panel for one tap */
-    int64_t pointer_bytes, panel_bytes, sum_bytes, slot_bytes, bias_bytes;
+    int64_t extent[FC_DIMS], volume;    /* positions under windows, padding too; of all axes */
+    int64_t most_spans;
+    int64_t table_bytes, panel_bytes, sum_bytes, slot_bytes, bias_bytes;
 } geometry;
 
 typedef struct {
@@ -28,16 +39,13 @@ typedef struct {
     const char *x;
     const fc_epilogue *epilogue;
     const char *packed, *bias, *value;
-    const int64_t *offsets; /* bytes from a window's first sample to that under each tap of a channel */
     void *y;
     char *workspace;
 } job;
 
-/* A unit's block of taps: channels [channel, channel + channels) of group g, where each of them begins
- * in x, and taps of each. */
+/* A block of taps, [tap][channel]: channels [channel, channel + channels) of group g, and taps of each. */
 typedef struct {
     int64_t g, channel, channels, tap, taps;
-    const char **base;
 } tap_block;
 
 /* Pixels [first, first + count); across images, images from `first` of output `output`. */
@@ -45,18 +53,27 @@ typedef struct {
     int64_t first, count, output;
 } tile;
 
-/* What goes with a tile's table: the step between its pixels, and the taps [first, first + taps) of a
- * block that are not all padding. */
+/* Taps [first, first + count) of a block. */
 typedef struct {
-    int64_t step, first, taps;
-} extent;
+    int64_t first, count;
+} span;
 
-/* A unit's tiles [first, end), filters [from, to) of its group, and where its pointers, extents, panels and
- * sums are. */
+/* What a tile multiplies: its pixels lie `step` apart, the first of a tap `offset` bytes from x, and
+ * `spans` runs of its taps are not all padding. */
+typedef struct {
+    tile t;
+    const char *x;
+    const int64_t *offset;
+    int64_t step, spans;
+} place;
+
+/* A unit's tiles [first, end), filters [from, to) of its group, and where its tables, panels and
+ * sums are. Offsets of a block's taps: in x (or the planes of images), and in a panel. */
 typedef struct {
     int64_t g, first, end, from, to;
-    const void **pointers;
-    extent *extents;
+    int64_t *in_x, *in_panel;
+    place *places;
+    span *spans; /* most_spans of each tile */
     char *panels, *sums;
 } unit;
 
@@ -65,10 +82,10 @@ tile fc_pixels_tile(const geometry *s, int64_t index);
 /* Position of an output along each axis; what is left is the image. */
 int64_t fc_pixels_unravel(const fc_problem *p, int64_t pixel, int64_t *o);
 
-/* Bytes from a window's first sample to that under each tap of a channel. */
-void fc_pixels_offsets(const geometry *s, int64_t *offsets);
-
-/* Makes the tables of pointers, [channel][tap], and extents of a unit's tiles. */
+/* Makes the offsets and places of a unit's tiles for a block of taps, copying what must be. */
 void fc_pixels_prepare(const job *j, const unit *u, const tap_block *b);
+
+/* Stores the sums of `width` filters from k of a unit's tiles. */
+void fc_pixels_store(const job *j, const unit *u, const char *sums, int64_t width, int64_t k);
 
 #endif

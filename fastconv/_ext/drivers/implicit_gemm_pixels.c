@@ -1,4 +1,4 @@
-/* The tables of pointers of implicit_gemm.c: where the pixels of each tile are, tap by tap. */
+/* Where the pixels of implicit_gemm.c's tiles are, tap by tap: in x, in a panel, or in planes of images. */
 #include <string.h>
 
 #include "implicit_gemm.h"
@@ -115,19 +115,6 @@ static int64_t find_segments(const geometry *s, const run_of_pixels *runs, int64
     return found;
 }
 
-/* The row of padding of real channel c. */
-static const char *value_of(const job *j, int64_t c)
-{
-    return j->value + (j->s->parts == 2 && c % 2) * PIXELS * MAX_STEP * j->s->bytes;
-}
-
-#define T float
-#define NAME(x) x##_f32
-#include "implicit_gemm_pixels.inc"
-#define T double
-#define NAME(x) x##_f64
-#include "implicit_gemm_pixels.inc"
-
 static void next_tap(const fc_problem *p, int64_t *r)
 {
     for (int64_t d = p->dims - 1; d >= 0 && ++r[d] == p->ker[d]; d--) r[d] = 0;
@@ -141,154 +128,173 @@ static void first_tap(const fc_problem *p, int64_t tap, int64_t *r)
     }
 }
 
-void fc_pixels_offsets(const geometry *s, int64_t *offsets)
+/* Where real channel c of a group begins, in real elements. */
+static int64_t channel_at(const geometry *s, int64_t c)
 {
-    const fc_problem *p = s->p;
-    int64_t r[FC_DIMS] = {0};
-    for (int64_t tap = 0; tap < s->kernel; tap++, next_tap(p, r)) {
-        offsets[tap] = 0;
-        for (int64_t d = 0; d < p->dims; d++)
-            offsets[tap] += r[d] * p->dilation[d] * p->x_s[d] * s->parts * s->bytes;
+    return c / s->parts * s->p->x_c * s->parts + c % s->parts;
+}
+
+/* Copies `count` pixels, `step` apart, of all channels of a block to rows of a panel. Channels of one part
+ * lie x_c apart, 0 for what stands for padding. */
+static void copy_channels(const geometry *s, const tap_block *b, const char *x, int64_t x_c, int64_t step,
+                          int64_t count, char *to)
+{
+    for (int64_t part = 0; part < s->parts; part++) {
+        const int64_t first = (b->channel + part) % s->parts; /* the part of channel b->channel + part */
+        const int64_t rows = (b->channels - part + s->parts - 1) / s->parts;
+        const int64_t at = x_c ? channel_at(s, b->channel + part) : first * VALUES;
+        s->kernels->copy(x + at * s->bytes, x_c * s->parts, step, rows, count,
+                         to + part * s->panel_row * s->bytes, s->panel_row * s->parts);
     }
 }
 
-/* Makes the table of pointers of a tile: [channel][tap]. Returns the step between its pixels. */
-static int64_t point(const job *j, const tap_block *b, tile t, const void **pointers, char *panel)
+/* Copies one tap of a tile to `to`; what lies between segments, and behind them, is padding. */
+static void copy_tap(const job *j, const tap_block *b, const segment *segments, int64_t found,
+                     int64_t pixels, char *to)
+{
+    const geometry *s = j->s;
+    const char *const x = j->x + b->g * s->p->c * s->p->x_c * s->parts * s->bytes;
+    for (int64_t i = 0, at = 0; i <= found; i++) {
+        const int64_t end = i < found ? segments[i].at : pixels;
+        if (at < end) copy_channels(s, b, j->value, 0, 1, end - at, to + at * s->bytes);
+        if (i == found) break;
+        copy_channels(s, b, x + segments[i].from * s->bytes, s->p->x_c, s->step, segments[i].count,
+                      to + end * s->bytes);
+        at = end + segments[i].count;
+    }
+}
+
+/* Copies a tile to its panel, and finds its spans. */
+static int64_t copy_tile(const job *j, const tap_block *b, const run_of_pixels *runs, int64_t count, tile t,
+                         char *panel, span *spans)
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t row = s->panel_row * s->bytes;
-    run_of_pixels runs[PIXELS];
-    const int64_t count = find_runs(s, t, runs);
-    int inside;
-    const int64_t from = run_inside(s, runs, &inside);
-    if (count == 1 && inside) {
-        for (int64_t c = 0; c < b->channels; c++, pointers += b->taps) {
-            const char *const x = b->base[c] + from * s->bytes;
-            for (int64_t tap = 0; tap < b->taps; tap++) pointers[tap] = x + j->offsets[b->tap + tap];
-        }
-        return s->step;
-    }
-    /* a table has one step: where panels cannot have that of x, all taps are copied, or none */
-    const int64_t mixed = s->step == s->panel_step;
-    int64_t step = s->step, r[FC_DIMS];
+    const int64_t row = b->channels * s->panel_row * s->bytes;
+    int64_t r[FC_DIMS], found = 0, left_out = 0;
     first_tap(p, b->tap, r);
     for (int64_t tap = 0; tap < b->taps; tap++, next_tap(p, r)) {
         segment segments[PIXELS];
-        const int64_t found = find_segments(s, runs, count, r, segments);
-        const int64_t whole = found == 1 && segments[0].count == t.count;
-        const void **const to = pointers + tap;
-        if (whole && step == s->step) {
-            for (int64_t c = 0; c < b->channels; c++)
-                to[c * b->taps] = b->base[c] + segments[0].from * s->bytes;
-        } else if (!mixed && step == s->step) {
-            step = s->panel_step; /* begin again, copying */
-            tap = -1;
-            first_tap(p, (b->tap + s->kernel - 1) % s->kernel, r);
-        } else if (!found) {
-            for (int64_t c = 0; c < b->channels; c++) to[c * b->taps] = value_of(j, b->channel + c);
-        } else {
-            char *const at = panel + tap * b->channels * row;
-            if (s->bytes == 4)
-                copy_tap_f32(j, b, segments, found, t.count, at);
-            else
-                copy_tap_f64(j, b, segments, found, t.count, at);
-            for (int64_t c = 0; c < b->channels; c++) to[c * b->taps] = at + c * row;
+        const int64_t pieces = find_segments(s, runs, count, r, segments);
+        if (!pieces && p->boundary == FC_ZEROS) {
+            left_out++;
+            continue;
         }
+        if (!found || left_out * b->channels > BRIDGE) {
+            spans[found++] = (span){tap * b->channels, 0};
+            left_out = 0;
+        }
+        for (; left_out; left_out--) copy_tap(j, b, NULL, 0, t.count, panel + (tap - left_out) * row);
+        copy_tap(j, b, segments, pieces, t.count, panel + tap * row);
+        spans[found - 1].count = (tap + 1) * b->channels - spans[found - 1].first;
     }
-    return step;
+    return found;
 }
 
-/* Transposes the block's images to planes [channel][position][image], the positions in C order. */
+/* Transposes a row of x, positions `at` of a plane's last axis, for `images` images from x. */
+static void fill_row(const job *j, const tap_block *b, int64_t channel, const char *x, int64_t images,
+                     char *to)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1, row = s->panel_row * s->bytes, length = s->extent[last];
+    const char *const value = j->value + (b->channel + channel) % s->parts * VALUES * s->bytes;
+    const int64_t low = x ? fc_min(length, p->pad[last]) : length;
+    const int64_t high = fc_max(low, fc_min(length, p->pad[last] + p->in[last]));
+    if (low < high && p->x_s[last] == 1 && s->parts == 1)
+        s->kernels->transpose(x + (low - p->pad[last]) * s->bytes, p->x_n, images, high - low,
+                              to + low * row, s->panel_row);
+    for (int64_t i = 0; i < length; i++) {
+        if (i == low && p->x_s[last] == 1 && s->parts == 1) i = high;
+        if (i == length) break;
+        const int64_t inside = i - p->pad[last];
+        const int64_t at = !x ? -1 : inside >= 0 && inside < p->in[last] ? inside : fc_source(p, last, i);
+        if (at < 0)
+            memcpy(to + i * row, value, (size_t)row);
+        else
+            s->kernels->copy(x + at * p->x_s[last] * s->parts * s->bytes, 0, p->x_n * s->parts, 1, images,
+                             to + i * row, 0);
+    }
+}
+
+/* Transposes the block's images to planes [channel][position][image], padding and all. */
 static void fill_planes(const job *j, const tap_block *b, const tile *images, char *planes)
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t volume = fc_volume(p->in, p->dims);
-    int64_t expected = 1, dense = s->parts == 1;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
-        dense &= p->in[d] == 1 || p->x_s[d] == expected;
-        expected *= p->in[d];
-    }
-    for (int64_t c = 0; c < b->channels; c++, planes += volume * s->panel_row * s->bytes) {
-        const char *const x = b->base[c] + images->first * p->x_n * s->parts * s->bytes;
-        if (dense) {
-            s->kernels->transpose(x, p->x_n, images->count, volume, planes,
-                                  s->panel_row);
-            continue;
-        }
-        for (int64_t position = 0; position < volume; position++) {
-            int64_t at = 0, rest = position;
-            for (int64_t d = p->dims - 1; d >= 0; d--) {
-                at += rest % p->in[d] * p->x_s[d];
-                rest /= p->in[d];
+    const int64_t last = p->dims - 1, rows = fc_volume(s->extent, last);
+    const char *const x = j->x + (images->first * p->x_n + b->g * p->c * p->x_c) * s->parts * s->bytes;
+    for (int64_t c = 0; c < b->channels; c++)
+        for (int64_t i = 0; i < rows; i++) {
+            int64_t at = 0, inside = 1;
+            for (int64_t d = last - 1, rest = i; d >= 0; d--) {
+                const int64_t place = source(p, d, rest % s->extent[d]);
+                inside &= place >= 0;
+                at += place * p->x_s[d];
+                rest /= s->extent[d];
             }
-            const char *from = x + at * s->parts * s->bytes;
-            char *to = planes + position * s->panel_row * s->bytes;
-            for (int64_t i = 0; i < images->count; i++)
-                memcpy(to + i * s->bytes, from + i * p->x_n * s->parts * s->bytes, (size_t)s->bytes);
+            at = at * s->parts + channel_at(s, b->channel + c);
+            fill_row(j, b, c, inside ? x + at * s->bytes : NULL, images->count, planes);
+            planes += s->extent[last] * s->panel_row * s->bytes;
         }
-    }
 }
 
-/* `point` for a tile that runs across images. */
-static void point_planes(const job *j, const tap_block *b, tile t, const void **pointers,
-                         const char *planes)
+/* Bytes from a tile's first sample to that under each tap of a block, [tap][channel], in x or in planes;
+ * and in panels. */
+static void find_offsets(const job *j, const unit *u, const tap_block *b)
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t row = s->panel_row * s->bytes, plane = fc_volume(p->in, p->dims) * row;
-    const int64_t last = p->dims - 1, l = p->dilation[last];
-    int64_t o[FC_DIMS], r[FC_DIMS];
-    fc_pixels_unravel(p, t.output, o);
+    int64_t r[FC_DIMS], *in_x = u->in_x;
     first_tap(p, b->tap, r);
-    for (int64_t tap = 0, count; tap < b->taps; tap += count) { /* a row of the kernel, or part of one */
-        count = fc_min(b->taps - tap, p->ker[last] - r[last]);
-        int64_t at = 0, inside = 1;
-        for (int64_t d = 0; d < last; d++) {
-            const int64_t place = source(p, d, o[d] * p->stride[d] + r[d] * p->dilation[d]);
-            inside &= place >= 0;
-            at = at * p->in[d] + place;
+    for (int64_t tap = 0; tap < b->taps; tap++, next_tap(p, r)) {
+        int64_t at = 0;
+        for (int64_t d = 0; d < p->dims; d++) {
+            const int64_t position = r[d] * p->dilation[d];
+            at = s->across ? at * s->extent[d] + position : at + position * p->x_s[d] * s->parts;
         }
-        const int64_t first = o[last] * p->stride[last] + r[last] * l - p->pad[last];
-        for (int64_t c = 0; c < b->channels; c++) {
-            const void **const to = pointers + c * b->taps + tap, *const beyond = value_of(j, b->channel + c);
-            const char *const from = planes + c * plane + at * p->in[last] * row;
-            for (int64_t i = 0, place = first; i < count; i++, place += l) {
-                const int64_t own = place >= 0 && place < p->in[last];
-                const int64_t there = own ? place : fc_source(p, last, place + p->pad[last]);
-                to[i] = inside && there >= 0 ? from + there * row : beyond;
-            }
-        }
-        r[last] += count - 1;
-        next_tap(p, r);
+        for (int64_t c = 0; c < b->channels; c++)
+            *in_x++ = s->bytes * (s->across ? (at + c * s->volume) * s->panel_row
+                                            : at + channel_at(s, b->channel + c));
     }
+    for (int64_t tap = 0; tap < b->taps * b->channels; tap++) u->in_panel[tap] = tap * s->panel_row * s->bytes;
 }
 
-/* Leaves out taps on padding at either end of a table. */
-static void trim(const job *j, const void *const *pointers, extent *e)
+/* The place of a tile that runs across images, in their planes. */
+static place place_across(const geometry *s, tile t, const int64_t *offset, const char *planes)
 {
-    while (e->taps && pointers[e->first] == j->value) e->first++, e->taps--;
-    while (e->taps && pointers[e->first + e->taps - 1] == j->value) e->taps--;
+    int64_t o[FC_DIMS], at = 0;
+    fc_pixels_unravel(s->p, t.output, o);
+    for (int64_t d = 0; d < s->p->dims; d++) at = at * s->extent[d] + o[d] * s->p->stride[d];
+    return (place){t, planes + at * s->panel_row * s->bytes, offset, 1, 1};
 }
 
 void fc_pixels_prepare(const job *j, const unit *u, const tap_block *b)
 {
     const geometry *s = j->s;
+    const fc_problem *p = s->p;
     const int64_t set = s->across ? s->outputs : 1;
-    const int64_t panel = s->across ? s->channel_block * fc_volume(s->p->in, s->p->dims) : s->block_taps;
+    const int64_t panel = s->across ? s->channel_block * s->volume : s->block_taps;
+    const char *const x = j->x + b->g * p->c * p->x_c * s->parts * s->bytes;
+    find_offsets(j, u, b);
     for (int64_t i = u->first; i < u->end; i++) {
         const int64_t at = i - u->first;
-        const void **const pointers = u->pointers + at * s->block_taps;
         char *const own = u->panels + at / set * panel * s->panel_row * s->bytes;
+        span *const spans = u->spans + at * s->most_spans;
         const tile t = fc_pixels_tile(s, i);
+        spans[0] = (span){0, b->channels * b->taps};
         if (s->across) {
             if (at % set == 0 && b->tap == 0) fill_planes(j, b, &t, own);
-            point_planes(j, b, t, pointers, own);
+            u->places[at] = place_across(s, t, u->in_x, own);
+            continue;
         }
-        extent *const e = &u->extents[at];
-        *e = (extent){s->across ? 1 : point(j, b, t, pointers, own), 0, b->channels * b->taps};
-        if (s->p->boundary == FC_ZEROS) trim(j, pointers, e);
+        run_of_pixels runs[PIXELS];
+        const int64_t count = find_runs(s, t, runs);
+        int inside;
+        const int64_t from = run_inside(s, runs, &inside);
+        if (count == 1 && inside && !s->copy)
+            u->places[at] = (place){t, x + from * s->bytes, u->in_x, s->step, 1};
+        else
+            u->places[at] = (place){t, own, u->in_panel, 1, copy_tile(j, b, runs, count, t, own, spans)};
     }
 }
-

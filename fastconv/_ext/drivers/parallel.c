@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 #ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,9 +32,9 @@
 enum { MAX_WORKERS = 255 };
 static const uint64_t INSIDE = 255, PLACE = 256, PLACES = 255 * 256, CALL = 65536;
 
-/* Looks, each of some 0.5 us, before sleeping: see "A call waits for no worker that has not begun" in
- * decisions.md. */
-enum { LOOKS = 400, PAUSES = 16 };
+/* Nanoseconds of looking before sleeping: see "A call waits for no worker that has not begun" in
+ * decisions.md. A look takes 0.5 to 1 us, or a slice of the scheduler where others want the core. */
+enum { LOOKING = 200000, PAUSES = 16 };
 
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* held for the whole of a parallel call */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* of the two conditions */
@@ -66,12 +67,19 @@ static void look_again(void)
     sched_yield();
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
 static uint64_t call_of(uint64_t word) { return word / CALL; }
 
 /* Returns when another call than `seen` has opened the gate. */
 static void wait_for_call(uint64_t seen)
 {
-    for (int64_t looks = LOOKS; looks-- > 0; look_again())
+    for (const int64_t end = now_ns() + LOOKING; now_ns() < end; look_again())
         if (call_of(atomic_load(&gate)) != seen) return;
     pthread_mutex_lock(&lock);
     atomic_fetch_add(&asleep, 1); /* before looking once more: the caller opens, then asks for it */
@@ -137,7 +145,7 @@ static void *worker(void *argument)
 static void close_gate(void)
 {
     if (!(atomic_fetch_and(&gate, ~PLACES) & INSIDE)) return;
-    for (int64_t looks = LOOKS; looks-- > 0; look_again())
+    for (const int64_t end = now_ns() + LOOKING; now_ns() < end; look_again())
         if (!(atomic_load(&gate) & INSIDE)) return;
     pthread_mutex_lock(&lock);
     atomic_store(&caller_asleep, 1);

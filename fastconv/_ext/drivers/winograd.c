@@ -9,12 +9,12 @@
  * output: outputs l apart make up a tile.
  *
  * Tiles of all images are numbered, the innermost axis fastest, and each `columns` of them are a
- * block: lanes of vectors (kernels/winograd.c), wherever in x they lie. A segment is a run of tiles
- * of a block along the innermost axis. One unit of work, on one thread, is (group, block, part of the
- * filters):
- *     for each depth, for each segment: rows of x, padded if need be, transformed across the rows
- *         to `lines`; these, taken apart along the innermost axis, to u[point][depth][tile]
- *     for a few filters at a time
+ * block: the lanes of as many vectors as a register tile has (kernels/winograd.c), wherever in x they
+ * lie. A segment is a run of tiles of a block along the innermost axis. One unit of work, on one thread,
+ * is (group, block, part of the filters):
+ *     for each depth, for each segment: rows of x transformed across the rows to `lines`; these,
+ *         taken apart along the innermost axis, to u[point][depth][tile]
+ *     for some filters at a time
  *         v[point][filter] = sum over depths of w[point][filter][depth] * u[point][depth]
  *         z = output transform of v, guarded, plus bias, in the order of y; copied to y
  *
@@ -62,7 +62,8 @@ static slot slot_at(const geometry *s, char *at)
     slot l = {.u = at};
     l.v = l.u + s->u_bytes;
     l.stage = l.v + s->v_bytes;
-    l.lines = l.stage + s->line_bytes;
+    l.zeros = l.stage + s->line_bytes;
+    l.lines = l.stage + s->stage_bytes;
     l.gathered = l.lines + s->line_bytes;
     l.half = l.gathered + s->gathered_bytes;
     l.z = l.half + s->half_bytes;
@@ -75,43 +76,27 @@ static slot slot_at(const geometry *s, char *at)
     return l;
 }
 
-/* The panel of a block of `tiles` tiles from `first` that begins `tile` tiles into it. */
-static slot panel_at(const geometry *s, const slot *block, int64_t first, int64_t tile, int64_t tiles)
-{
-    slot l = *block;
-    l.u += tile * s->depths * s->bytes;
-    l.v += tile * s->at_once * s->bytes;
-    l.tile_peak += tile * s->bytes;
-    fc_winograd_segments(s, first + tile, first + fc_min(tiles, tile + s->panel), &l);
-    return l;
-}
-
-/* v[point][panel][k] of filters [from, to), which are packed together, and a block of `tiles` tiles. */
-static void multiply(const job *j, int64_t group, int64_t from, int64_t to, int64_t tiles, const slot *l)
+/* v[point][k] of filters [from, to), which are packed together. */
+static void multiply(const job *j, int64_t group, int64_t from, int64_t to, const slot *l)
 {
     const geometry *s = j->s;
-    const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes;
+    const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes, columns = l->columns;
+    const int64_t left = l->tiles - (columns - lanes); /* tiles of the last vector */
+    const int64_t whole = columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
     int64_t ldw;
     const char *w = j->packed + group * s->group_bytes + fc_winograd_weights(s, from, &ldw) * bytes;
     for (int64_t point = 0; point < s->points; point++, w += ldw * bytes) {
         int64_t first, last;
         fc_winograd_range(s, point, &first, &last);
-        for (int64_t tile = 0; tile < tiles; tile += s->panel) {
-            const int64_t count = fc_min(s->panel, tiles - tile), columns = fc_round_up(count, lanes);
-            const int64_t left = count - (columns - lanes); /* tiles of the last vector */
-            const int64_t whole = columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
-            const char *const u = l->u + (point * s->ldu + tile * s->depths + first * columns) * bytes;
-            char *v = l->v + (point * s->ldv + tile * s->at_once) * bytes;
-            /* lanes without tiles are not stored, but a NaN there would be looked into */
-            if (whole < columns) memset(v, 0, (size_t)((to - from) * columns * bytes));
-            for (int64_t k = from; k < to; k += mr, v += mr * columns * bytes) {
-                const char *const from_k = w + ((k - from) * s->depths + first * mr) * bytes;
-                if (whole)
-                    s->kernels->product[whole / lanes - 1](last - first, u, columns, from_k, v, columns);
-                if (whole < columns)
-                    s->kernels->product_half(last - first, u + whole * bytes, columns, from_k,
-                                             v + whole * bytes, columns);
-            }
+        const char *const u = l->u + (point * s->ldu + first * columns) * bytes;
+        char *v = l->v + point * s->ldv * bytes;
+        for (int64_t k = from; k < to; k += mr, v += mr * columns * bytes) {
+            const char *const weights = w + ((k - from) * s->depths + first * mr) * bytes;
+            if (whole)
+                s->kernels->product[whole / lanes - 1](last - first, u, columns, weights, v, columns);
+            if (whole < columns)
+                s->kernels->product_half(last - first, u + whole * bytes, columns, weights,
+                                         v + whole * bytes, columns);
         }
     }
 }
@@ -193,6 +178,21 @@ static void store(const job *w, const slot *l, int64_t filter)
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     const int64_t bytes = s->bytes, step = p->y_s[s->last], runs = s->dense ? 1 : column->m;
     const int64_t ldy = row->axis < 0 ? 0 : row->dilation * p->y_s[row->axis];
+    if (s->dense && step == 1) {
+        for (const segment *g = l->segments; g < l->segments + l->found; g++) {
+            const int64_t count = fc_min(g->count * s->step, p->out[s->last] - g->o[s->last]);
+            const int64_t at = g->y_at + filter * p->y_k;
+            s->kernels->move(l->z + g->lane * s->step * bytes, l->columns * s->step, g->y_rows, count,
+                             w->y + at * bytes, ldy);
+            for (int64_t i = 0; i < g->y_rows; i++) {
+                fc_finish(p, w->kernels, w->epilogue, w->y, at + i * ldy, count, 1);
+                /* the next filter's */
+                for (int64_t t = 0; t < count * bytes; t += FC_ALIGN)
+                    __builtin_prefetch(w->y + (at + i * ldy + p->y_k) * bytes + t, 1);
+            }
+        }
+        return;
+    }
     for (const segment *g = l->segments; g < l->segments + l->found; g++)
         for (int64_t i = 0; i < g->y_rows; i++)
             for (int64_t j = 0; j < runs; j++) {
@@ -245,20 +245,14 @@ static void run_unit(void *context, int64_t index, int64_t at)
     const geometry *s = j->s;
     const int64_t part = index % s->parts, block = index / s->parts % s->blocks;
     const int64_t group = index / s->parts / s->blocks;
-    const slot all = slot_at(s, j->workspace + at * s->slot_bytes);
-    const int64_t first = block * s->columns, tiles = fc_min(s->columns, s->tiles - first);
+    slot l = slot_at(s, j->workspace + at * s->slot_bytes);
+    fc_winograd_segments(s, block * s->columns, &l);
+    fc_winograd_input(j, group, &l);
     const int64_t end = fc_min(s->k, (part + 1) * s->filters_a_part);
-    for (int64_t tile = 0; tile < tiles; tile += s->panel) {
-        slot l = panel_at(s, &all, first, tile, tiles);
-        fc_winograd_input(j, group, &l);
-    }
     for (int64_t from = part * s->filters_a_part, to; from < end; from = to) {
         to = fc_min(end, (from / s->at_once + 1) * s->at_once);
-        multiply(j, group, from, to, tiles, &all);
-        for (int64_t tile = 0; tile < tiles; tile += s->panel) {
-            const slot l = panel_at(s, &all, first, tile, tiles);
-            for (int64_t k = from; k < fc_min(to, s->p.k); k++) output_filter(j, &l, group, k, k - from);
-        }
+        multiply(j, group, from, to, &l);
+        for (int64_t k = from; k < fc_min(to, s->p.k); k++) output_filter(j, &l, group, k, k - from);
     }
 }
 

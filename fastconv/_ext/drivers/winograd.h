@@ -37,14 +37,13 @@ typedef struct {
     int64_t digits, tiles;
     digit digit[2 * FC_DIMS + 1];
     int64_t columns, blocks; /* tiles of a block */
-    int64_t panel;           /* and of a panel: whole vectors */
     int64_t k, at_once;      /* filters, whole register tiles; those between two output transforms */
     int64_t parts, filters_a_part;
     int64_t pixels, ldu, ldv; /* samples of a line; elements from a point to the next */
     int64_t raw_at, level_at, group_bytes;
     double transform_error, sum_error; /* in eps: what error_level is made of */
     int64_t u_bytes, v_bytes, line_bytes, peak_bytes, tile_bytes, gathered_bytes, half_bytes, z_bytes,
-        suspect_bytes, segment_bytes, source_bytes, piece_bytes, slot_bytes;
+        suspect_bytes, segment_bytes, stage_bytes, source_bytes, piece_bytes, slot_bytes;
 } geometry;
 
 /* A run of tiles of a block along the innermost axis. */
@@ -55,7 +54,7 @@ typedef struct {
     /* what of its rows lies in x: `inside` samples of each of `rows` from `top`, the first of them
      * element `start` of a channel, `ld` apart; those `before` and after, and other rows, are constant */
     int64_t top, rows, start, ld, before, inside;
-    int in_place; /* all is, and can be read there */
+    int in_place; /* it is read there: what is not in x is 0 */
     int alike;    /* it is so: rows have the same samples in x, and lie evenly */
     int64_t y_at, y_rows; /* element of y of the first output of filter 0; rows that there are */
 } segment;
@@ -84,12 +83,12 @@ typedef struct {
 
 /* A thread's part of the workspace. */
 typedef struct {
-    char *u, *v, *stage, *lines, *peak, *tile_peak, *gathered, *half, *z;
+    char *u, *v, *stage, *zeros, *lines, *peak, *tile_peak, *gathered, *half, *z;
     uint16_t *suspect;
     segment *segments;
     source *sources; /* of each segment's rows */
     fc_piece *pieces;
-    int64_t found, tiles, columns; /* segments; tiles of this panel; the same in whole vectors */
+    int64_t found, tiles, columns; /* segments; tiles of this block; the same in whole vectors */
 } slot;
 
 /* Elements from the start of a group's weights to those of the register tile from filter k, of its
@@ -112,10 +111,10 @@ static inline int fc_winograd_has(const geometry *s, const int64_t *first, int64
 /* The depths [*from, *to) that have weights other than 0 at a point. */
 void fc_winograd_range(const geometry *s, int64_t point, int64_t *from, int64_t *to);
 
-/* The segments of tiles [from, to), a panel, and where their outputs lie. */
-void fc_winograd_segments(const geometry *s, int64_t from, int64_t to, slot *l);
+/* The segments of the block of tiles that starts with `from`, and where their outputs lie. */
+void fc_winograd_segments(const geometry *s, int64_t from, slot *l);
 
-/* u of a panel, and the peaks of its tiles. */
+/* u of a block, and the peaks of its tiles. */
 void fc_winograd_input(const job *j, int64_t group, slot *l);
 
 static inline double fc_load(const void *a, int64_t i, int64_t bytes)

@@ -3,11 +3,14 @@
 
 #include "winograd.h"
 
-void fc_winograd_segments(const geometry *s, int64_t from, int64_t end, slot *l)
+/* The segments of the block of tiles that starts with `from`. */
+void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
 {
+    const int64_t end = fc_min(s->tiles, from + s->columns);
     l->tiles = end - from;
     l->columns = fc_round_up(l->tiles, s->kernels->lanes);
-    l->found = 0;
+    /* lanes without tiles are not stored, but a NaN there would be looked into */
+    if (s->kernels->product_half && l->tiles < l->columns) memset(l->v, 0, (size_t)s->v_bytes);
     int64_t at = 0;
     for (int64_t tile = from; tile < end;) {
         segment *const g = &l->segments[l->found++];
@@ -89,10 +92,8 @@ static void find_inside(const geometry *s, segment *g, const source *rows)
                     g->before == rows[i].before && g->inside == rows[i].inside;
         g->rows++;
     }
-    /* vectors may read beyond the samples, but not beyond the row */
-    const int64_t whole = fc_round_up(g->samples, s->kernels->lanes);
-    g->in_place = g->rows == count && g->alike && !g->before && s->stride * step == 1;
-    for (int64_t i = 0; i < count; i++) g->in_place &= rows[i].origin + whole <= p->in[s->last];
+    const int zeros = p->boundary == FC_ZEROS || (p->boundary == FC_CONSTANT && p->cval[0] == 0);
+    g->in_place = s->stride * step == 1 && g->alike && (zeros || (g->rows == count && g->inside == g->samples));
 }
 
 /* What lies beyond the ends of a row. */
@@ -120,7 +121,7 @@ static void move_rows(const geometry *s, const char *x, int64_t ldx, int64_t row
     if (apart == 1)
         s->kernels->move(x, ldx, rows, count, to, s->pixels);
     else
-        s->kernels->pick(x, ldx, apart, rows, count, to, s->pixels);
+        s->kernels->pick(x, ldx, apart, s->p.x_c, rows, count, to, s->pixels);
 }
 
 /* Transforms a segment of one depth across its rows. Ends that are constant are filled the first time. */
@@ -143,9 +144,15 @@ static void transform_rows(const geometry *s, const char *x, const segment *g, c
             move_rows(s, x + (from->base + at * s->p.x_s[s->last]) * bytes, 0, from->inside > 0,
                       from->inside, stage + (r * pitch + from->before) * bytes);
         }
-    s->kernels->input_rows[s->line[ROW].line](
-        g->in_place ? x + g->start * bytes : stage, g->in_place ? g->ld : pitch, g->samples,
-        l->lines + g->at * bytes, pitch, l->peak + g->at * bytes);
+    const void *from[FC_LINE_POINTS];
+    for (int64_t r = 0; r < count; r++) {
+        from[r] = g->in_place ? l->zeros : stage + r * pitch * bytes;
+        if (g->in_place && r >= g->top && r < g->top + g->rows)
+            from[r] = x + (g->start - g->before + (r - g->top) * g->ld) * bytes;
+    }
+    const int64_t low = g->in_place ? g->before : 0, high = g->in_place ? low + g->inside : g->samples;
+    s->kernels->input_rows[s->line[ROW].line](from, s->p.x_c, low, high, g->samples, l->lines + g->at * bytes,
+                                              pitch, l->peak + g->at * bytes);
 }
 
 /* Pieces of a vector: none when all of its tiles lie in one segment. One more before them holds where
@@ -196,14 +203,14 @@ static void transform_columns(const geometry *s, const slot *l, char *u)
     }
 }
 
-/* u of a panel, and the peaks of its tiles. */
+/* u of a block, and the peaks of its tiles. */
 void fc_winograd_input(const job *j, int64_t group, slot *l)
 {
     const geometry *s = j->s;
     const fc_problem *p = &s->p;
     const int64_t bytes = s->bytes, rows = s->line[ROW].points;
     find_pieces(s, l);
-    memset(l->stage, 0, (size_t)s->line_bytes);
+    memset(l->stage, 0, (size_t)s->stage_bytes);
     memset(l->lines, 0, (size_t)s->line_bytes);
     memset(l->gathered, 0, (size_t)s->gathered_bytes);
     memset(l->peak, 0, (size_t)s->peak_bytes);

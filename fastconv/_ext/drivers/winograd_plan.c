@@ -92,20 +92,20 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     const int64_t row_points = s->line[ROW].points, row_m = s->line[ROW].m;
     const int64_t column_m = s->line[COLUMN].m;
 
-    /* blocks of equal length, of at most as many vectors as a register tile has or u has room for, but
-     * of so many that 8 sums hide a multiply-add's latency: 4 cycles, two of them begun in each */
+    /* blocks of equal length, of at most as many vectors as a register tile has or u has room for in L2,
+     * but of so many that 8 sums hide a multiply-add's latency: 4 cycles, two of them begun in each */
     const int64_t vectors = fc_ceil_div(s->tiles, lanes);
-    const int64_t room = config->v[0] / (s->points * s->depths * lanes * s->bytes);
-    const int64_t fewest = fc_ceil_div(8, mr);
-    int64_t block = fc_max(fewest, fc_min(s->kernels->vectors, room));
+    const int64_t room = fc_max(1, config->v[0] / (s->points * s->depths * lanes * s->bytes));
+    int64_t block = fc_max(fc_ceil_div(8, mr), fc_min(s->kernels->vectors, room));
     block = fc_ceil_div(vectors, fc_ceil_div(vectors, block));
     s->columns = block * lanes;
-    s->panel = fc_min(s->columns, s->kernels->vectors * lanes);
     s->blocks = fc_ceil_div(vectors, block);
 
+    /* filters whose v has room in L2 too; a u that has none is read but once, for all of them */
     s->k = fc_round_up(p->k, mr);
     const int64_t some = config->v[0] / 2 / (s->points * s->columns * s->bytes) / mr * mr;
-    s->at_once = fc_min(s->k, fc_max(mr, some));
+    s->at_once = block > room ? s->k : fc_min(s->k, fc_max(mr, some));
+
     /* parts of the filters when blocks alone would leave threads idle, but for what it costs that each
      * part transforms the input by itself: as long as some 15 filters take */
     s->parts = 1;
@@ -129,8 +129,8 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     s->group_bytes = fc_round_up(s->level_at + p->k * (int64_t)sizeof(double), FC_ALIGN);
 
     const int64_t run = s->digit[s->digits - 1].size;
-    const int64_t segments = fc_min(s->panel, s->panel / run + 2);
-    s->pixels = s->panel * s->step + segments * (s->halo + lanes) + lanes;
+    const int64_t segments = fc_min(s->columns, s->columns / run + 2);
+    s->pixels = s->columns * s->step + segments * (s->halo + lanes) + lanes;
     s->pixels = fc_round_up(s->pixels, lanes);
     /* one line more than the data: 36 points a multiple of 4 KB apart would share 8 ways of L1 */
     s->ldu = s->depths * s->columns + FC_ALIGN / s->bytes;
@@ -141,15 +141,16 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     s->v_bytes = s->points * s->ldv * s->bytes;
     s->line_bytes = row_points * s->pixels * s->bytes;
     s->peak_bytes = s->pixels * s->bytes;
+    s->stage_bytes = s->line_bytes + s->peak_bytes;
     s->tile_bytes = s->columns * s->bytes;
     s->gathered_bytes = row_points * (s->sets * s->step + 1) * lanes * s->bytes;
-    s->half_bytes = row_m * s->line[COLUMN].points * s->panel * s->bytes;
-    s->z_bytes = row_m * column_m * s->panel * s->bytes;
-    s->suspect_bytes = fc_round_up(row_m * column_m * (s->panel / lanes) * 2, FC_ALIGN);
+    s->half_bytes = row_m * s->line[COLUMN].points * s->columns * s->bytes;
+    s->z_bytes = row_m * column_m * s->columns * s->bytes;
+    s->suspect_bytes = fc_round_up(row_m * column_m * (block) * 2, FC_ALIGN);
     s->segment_bytes = fc_round_up(segments * (int64_t)sizeof(segment), FC_ALIGN);
     s->source_bytes = fc_round_up(segments * row_points * (int64_t)sizeof(source), FC_ALIGN);
-    s->piece_bytes = fc_round_up(s->panel / lanes * s->pieces * (int64_t)sizeof(fc_piece), FC_ALIGN);
-    s->slot_bytes = s->u_bytes + s->v_bytes + 2 * s->line_bytes + s->peak_bytes + s->tile_bytes +
+    s->piece_bytes = fc_round_up(block * s->pieces * (int64_t)sizeof(fc_piece), FC_ALIGN);
+    s->slot_bytes = s->u_bytes + s->v_bytes + s->stage_bytes + s->line_bytes + s->peak_bytes + s->tile_bytes +
                     s->gathered_bytes + s->half_bytes + s->z_bytes + s->suspect_bytes +
                     s->segment_bytes + s->source_bytes + s->piece_bytes;
     s->slot_bytes = fc_round_up(s->slot_bytes, FC_ALIGN);

@@ -1,8 +1,9 @@
-/* implicit_gemm: register tiles of pixels times vectors of filters, and transposition.
+/* implicit_gemm: register tiles of pixels times vectors of filters, their panels, and transposition.
  *
- * tile       y[i][j] = add[i*add_step + j] + sum over t < taps of w[t][j] * x[t][i*step]
- *            for i < pixels, j < filters. x is a table of pointers, one a tap, to the tile's first pixel;
- *            the next lies `step` elements on. w is packed [tap][filter], y dense [pixel][filter].
+ * tile       y[i][j] = add[i*add_step + j] + sum over t < taps of w[t][j] * x[offset[t] + i*step]
+ *            for i < pixels, j < filters. Offsets are in bytes. w is packed [tap][filter], y dense
+ *            [pixel][filter].
+ * copy       to[i*ld_to + j] = from[i*ld_from + j*step] for i < rows, j < count.
  * transpose  to[j*ld_to + i] = from[i*ld_from + j] for i < rows, j < columns, both of any size.
  *
  * Pixels x 2 accumulators, 2 vectors of w and one broadcast fill the registers: 14 x 2 of 32, 6 x 2 of
@@ -11,7 +12,7 @@
  * what it reads must lie inside x, and it costs that much less.
  *
  * Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008,
- * section 4; the table of pointers is that of Dukhan, The Indirect Convolution Algorithm, 2019.
+ * section 4; offsets of taps: Dukhan, The Indirect Convolution Algorithm, 2019, section 3.
  */
 #include <string.h>
 
@@ -24,7 +25,7 @@
 #endif
 
 #define PARAMETERS \
-    int64_t t, const void *const *x, int64_t u, const void *w, const void *a, int64_t v, void *y
+    int64_t t, const void *x, const int64_t *o, int64_t u, const void *w, const void *a, int64_t v, void *y
 
 #define T float
 #define I int32_t

@@ -81,6 +81,43 @@ FC_INLINE vec_floats vec_widen_u8(const uint8_t *x)
 #endif
 }
 
+/* Eight groups of four floats taken apart, d[j] their elements j, for j < 2 or all, and put together
+ * again. Where shuffles across the halves of a vector take longer than those within them, halves are loaded
+ * and stored: four of the groups in each lie four groups apart. */
+#if defined(FC_ISA_avx2)
+#define VEC_SPLIT 1
+FC_INLINE void vec_apart_4(int64_t count, const float *x, vec_f32 *d)
+{
+    __m256 groups[4];
+    for (int i = 0; i < 4; i++)
+        groups[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(x + 4 * i)),
+                                         _mm_loadu_ps(x + 4 * i + 16), 1);
+    const __m256 low_0 = _mm256_unpacklo_ps(groups[0], groups[1]), low_2 = _mm256_unpacklo_ps(groups[2], groups[3]);
+    d[0] = (vec_f32)_mm256_shuffle_ps(low_0, low_2, 0x44);
+    d[1] = (vec_f32)_mm256_shuffle_ps(low_0, low_2, 0xee);
+    if (count <= 2) return;
+    const __m256 high_0 = _mm256_unpackhi_ps(groups[0], groups[1]), high_2 = _mm256_unpackhi_ps(groups[2], groups[3]);
+    d[2] = (vec_f32)_mm256_shuffle_ps(high_0, high_2, 0x44);
+    d[3] = (vec_f32)_mm256_shuffle_ps(high_0, high_2, 0xee);
+}
+FC_INLINE void vec_together_4(const vec_f32 *d, float *z)
+{
+    const __m256 d0 = (__m256)d[0], d1 = (__m256)d[1], d2 = (__m256)d[2], d3 = (__m256)d[3];
+    const __m256 low_0 = _mm256_unpacklo_ps(d0, d1), high_0 = _mm256_unpackhi_ps(d0, d1);
+    const __m256 low_2 = _mm256_unpacklo_ps(d2, d3), high_2 = _mm256_unpackhi_ps(d2, d3);
+    const __m256 groups[4] = {_mm256_shuffle_ps(low_0, low_2, 0x44), _mm256_shuffle_ps(low_0, low_2, 0xee),
+                              _mm256_shuffle_ps(high_0, high_2, 0x44), _mm256_shuffle_ps(high_0, high_2, 0xee)};
+    for (int i = 0; i < 4; i++) {
+        _mm_storeu_ps(z + 4 * i, _mm256_castps256_ps128(groups[i]));
+        _mm_storeu_ps(z + 4 * i + 16, _mm256_extractf128_ps(groups[i], 1));
+    }
+}
+#else
+#define VEC_SPLIT 0
+#define vec_apart_4(count, x, d) (void)0
+#define vec_together_4(d, z) (void)0
+#endif
+
 /* Whether all bits of a vector are set, at any address. */
 FC_INLINE int fc_all(const void *vector)
 {
