@@ -292,7 +292,7 @@ FAULTS = (
     Fault("threads: workers stay where they started", "_ext/drivers/parallel.c",
           "follow_caller(&cores);", "(void)cores;", (PARALLEL,)),
     Fault("threads: filters are packed over the first ones", "_ext/drivers/implicit_gemm.c",
-          "block + channels * taps * row * s->bytes", "block", (PARALLEL,)),
+          "block + taps * row * s->bytes", "block", (PARALLEL,)),
     Fault("plan: a flipped kernel is not flipped", "_plan.py",
           "w if self._flip is None else w[self._flip]", "w"),
     Fault("plan: strides of records are taken for whole", "_plan.py",
