@@ -91,7 +91,8 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     compiler = shutil.which(os.environ.get("CC", "gcc").split()[-1])
     if compiler is None or not compiles([compiler, *checks], folder):
         pytest.skip("no compiler with address and undefined-behaviour sanitizers")
-    return [build(folder, [compiler], platform.machine(), [*checks, "-g1", "-w", "-O1"])]
+    flags = [*checks, "-g1", "-w", "-O1", "-DFC_INLINE=static"]
+    return [build(folder, [compiler], platform.machine(), flags)]
 
 
 def test_the_pool_has_no_races(tmp_path: pathlib.Path) -> None:

@@ -49,7 +49,10 @@
 /* Hides where a loop-invariant integer comes from. */
 #define FC_OPAQUE(i) __asm__("" : "+r"(i))
 
+/* A build for sanitizers inlines nothing: with their checks, depthwise.c alone took over five minutes. */
+#ifndef FC_INLINE
 #define FC_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* Of vectors: vec_larger is max(a, abs(x)); vec_outside has a bit for each lane where
  * low < abs(x) <= high does not hold, as it does not for NaN. */
