@@ -150,6 +150,9 @@ SIGNALS = (
     "conv1d f64 n1 c1 w200 k1 s200 p199 flip",  # kernel equal to the input
     "conv1d f32 n1 c1 w5 k1 s64 p63 flip",  # and larger
     "conv1d f64 n5 c1 w120 k1 s9 p4 u4",
+    "conv2d f32 n3 c2 h10 w19 k5 r5 s9 p9,12 u2 strided",  # padding longer than the kernel
+    "conv3d f64 n3 c1 d9 h11 w21 k2 t3 r2 s4 p3,4,5 u2,1,3",  # an odd number of blocks
+    "conv3d c64 n1 c2 d9 h1 w21 k1 t3 r1 s4 p3,0,5 reflect",  # an axis between without taps
     "conv1d f64 n1 c1 w60 k1 s41 p40 u2 e3 flip",  # upfirdn
     "conv1d f64 n1 c3 w300 k3 s33 g3 p16 reflect",
     "conv1d f32 n1 c1 w300 k1 s129 p64 mirror",

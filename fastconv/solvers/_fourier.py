@@ -1,10 +1,11 @@
-"""What `fft` and `overlap_save` share: transforms, spectra, and the plan that runs both.
+"""Fourier methods on scipy.fft: transforms, spectra, and the plan of `fft`.
+
+`overlap_save` has its own transforms, in C, and takes this plan for blocks that its guard leaves.
 
 Correlation with w is multiplication of spectra: ``y = F^-1(F(x) * F(h))`` with h the kernel
 reversed in a circle of n samples. The product is circular, so n need only be long enough that no
-kept output sees a sample twice; how the problem is laid on circles is a `Layout`, and the two
-solvers differ in nothing else. Transforms are scipy.fft's (pocketfft): real input has half the
-spectrum, float32 stays float32.
+kept output sees a sample twice; how the problem is laid on circles is a `Layout`. Transforms are
+scipy.fft's (pocketfft): real input has half the spectrum, float32 stays float32.
 """
 
 from __future__ import annotations
@@ -112,11 +113,6 @@ def whole_axis(problem: Problem, axis: int) -> Axis:
         if good_length(size, problem) == size:
             return Axis(size, kept, circular=True)
     return Axis(good_length(problem.padded[axis], problem), kept)
-
-
-def block_axis(problem: Problem, axis: int, n: int) -> Axis:
-    """Circles of `n` samples, overlapping by what a window spans."""
-    return Axis(n, (n - problem.span[axis]) // problem.stride[axis] + 1)
 
 
 def cut_plain(problem: Problem, layout: Layout) -> Layout:

@@ -21,9 +21,13 @@ _GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}
 #: Bytes of a vector (kernels/implicit_gemm.c).
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
-#: Measured seconds: a multiply-add to the next that needs it, a tile, a call of it, a tap of the
-#: kernel whose pixels are looked for.
-_LATENCY, _TILE, _CALL, _SEGMENT = 1.4e-9, 60e-9, 10e-9, 12e-9
+#: Measured seconds: a multiply-add to the next that needs it, a tile, a tap of the kernel whose
+#: pixels are looked for.
+_LATENCY, _TILE, _SEGMENT = 1.4e-9, 60e-9, 12e-9
+
+#: By pixels of a tile: what loads of weights add to a tap, in pixels (6: 102 GFLOP/s of 104 from
+#: L1), and the seconds of a call for each vector.
+_LOADS, _CALL = {6: 0.0, 14: 0.5}, {6: 3e-9, 14: 10e-9}
 
 #: Measured seconds (Zen 3, one thread) that a copied tap of a tile takes: for each 16 bytes, by the
 #: stride of its pixels; for each pixel at other strides.
@@ -69,21 +73,20 @@ class ImplicitGemm(Polyphase):
         filters = parts * problem.filters // problem.groups
         vectors = -(-filters // lanes)
         kernel, taps, most = math.prod(problem.kernel), parts * problem.taps, int(config["taps"])
-        t = tiles(problem, isa, across, copy)
-        # a tap of a tile loads its weights in the time of half a pixel; less than _LATENCY it does
-        # not take, however few its products
+        t, tile = tiles(problem, isa, across, copy), PIXELS.get(isa, 6)
+        # less than _LATENCY a tap of a tile does not take, however few its products
         vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
         far = 0.0
         if not across and problem.layout != "N*C":
             # of a line of x that several taps of the kernel read, one waits
             plane = math.prod(problem.size) * problem.itemsize
-            far = _FAR[PIXELS.get(isa, 6)] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied)
+            far = _FAR[tile] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied)
         pairs, odd = divmod(vectors, 2)
         work = (
             t.live
             * taps
             * sum(
-                count * max((t.pixels + 0.5) * many * vector + far, _LATENCY)
+                count * max((t.pixels + _LOADS[tile]) * many * vector + far, _LATENCY)
                 for many, count in ((2, pairs), (1, odd))
             )
         )
@@ -94,7 +97,7 @@ class ImplicitGemm(Polyphase):
         each = pieces * _PIECE[step] if step in _PIECE else t.pixels * _ONE
         searches = parts * problem.taps // kernel if kernel > most else blocks
         work += t.copied * (searches * kernel * t.runs * _SEGMENT + t.live * taps * each)
-        work += _TILE + vectors * blocks * _CALL
+        work += _TILE + vectors * blocks * _CALL[tile]
         work *= t.tiles
         if across:
             work += problem.batch * problem.channels * math.prod(problem.padded) * 0.5e-9

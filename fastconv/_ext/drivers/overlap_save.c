@@ -151,7 +151,8 @@ static void finish_rows(const call *c, const place *at, int64_t filter, int64_t 
                     if (s->size == 4) ((float *)c->y)[v] += ((const float *)e->bias)[w];
                     else ((double *)c->y)[v] += ((const double *)e->bias)[w];
                 }
-        fc_finish(p, c->kernels, e, c->y, to, count, p->y_s[last]);
+        for (int64_t b = 0; b < s->parts; b++)
+            fc_finish(p, c->kernels, e, c->y, to * s->parts + b, count, p->y_s[last] * s->parts);
     }
 }
 
