@@ -19,7 +19,7 @@ from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.solvers import BY_NAME
 from fastconv.solvers._blocks import offered
-from fastconv.solvers._tiles import outputs
+from fastconv.solvers._tiles import outputs, taps_of
 
 Array = npt.NDArray[Any]
 Make = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -126,6 +126,7 @@ def correlation(problem: Problem, x: Array, w: Array) -> Array:
     """Sum over channels and taps of windows times w, in the dtype of x and w."""
     axes = tuple(range(2, x.ndim))
     windows = np.lib.stride_tricks.sliding_window_view(padded(problem, x), problem.kernel, axes)
+    windows = windows[(slice(None), slice(None), *(slice(None, None, u) for u in problem.stride))]
     n = problem.ndim
     summed = (1, *range(2 + n, 2 + 2 * n)), (1, *range(2, 2 + n))
     return np.moveaxis(np.tensordot(windows, w, summed), -1, 1)
@@ -134,13 +135,15 @@ def correlation(problem: Problem, x: Array, w: Array) -> Array:
 def tile_peak(problem: Problem, x: Array, m: int) -> Array:
     """Largest abs(x) that the winograd tile of each output reads, (1, 1, *out)."""
     highest = abs(padded(problem, x)).max((0, 1))
-    for axis, (out, r, step) in enumerate(zip(problem.out, problem.kernel, outputs(problem, m))):
+    axes = zip(problem.out, problem.kernel, problem.stride, taps_of(problem), outputs(problem, m))
+    for axis, (out, k, u, r, step) in enumerate(axes):
         lines = np.moveaxis(highest, axis, -1)
         tiles = -(-out // step)
-        missing = tiles * step + r - 1 - lines.shape[-1]
+        span = k if step == 1 else (step - 1 + -(-k // (r * u)) * r) * u
+        missing = max(0, (tiles - 1) * step * u + span - lines.shape[-1])
         lines = np.pad(lines, [(0, 0)] * (lines.ndim - 1) + [(0, missing)])
-        windows = np.lib.stride_tricks.sliding_window_view(lines, step + r - 1, -1)
-        each = windows[..., ::step, :].max(-1).repeat(step, -1)[..., :out]
+        windows = np.lib.stride_tricks.sliding_window_view(lines, span, -1)
+        each = windows[..., :: step * u, :][..., :tiles, :].max(-1).repeat(step, -1)[..., :out]
         highest = np.moveaxis(each, -1, axis)
     return highest[None, None]
 

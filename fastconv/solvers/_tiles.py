@@ -55,15 +55,28 @@ def outputs(problem: Problem, m: int) -> tuple[int, ...]:
     return tuple(made)
 
 
+def _sections(k: int, u: int, r: int) -> tuple[int, int]:
+    """Sections of r taps, u apart, of k taps, and how many of them are full."""
+    before, rest = (k - 1) // (r * u) * u, (k - 1) % (r * u) + 1
+    return before + min(u, rest), before + max(0, rest - (r - 1) * u)
+
+
 def summed(problem: Problem, made: Sequence[int]) -> int:
     """What is summed of each point: channels of a group, taps of the axes that are not transformed,
     and sections of those that are."""
     axes = zip(problem.kernel, problem.stride, taps_of(problem), made)
-    sections = (
-        k if o == 1 else (k - 1) // (r * u) * u + min(u, (k - 1) % (r * u) + 1)
-        for k, u, r, o in axes
-    )
+    sections = (k if o == 1 else _sections(k, u, r)[0] for k, u, r, o in axes)
     return problem.channels // problem.groups * math.prod(sections)
+
+
+def multiplied(problem: Problem, made: Sequence[int]) -> float:
+    """Share of the products: sections that are not full have none at infinity."""
+    share = 1.0
+    for k, u, r, o in zip(problem.kernel, problem.stride, taps_of(problem), made):
+        if o > 1:
+            sections, full = _sections(k, u, r)
+            share *= 1 - (sections - full) / (sections * (o + r - 1))
+    return share
 
 
 def points_of(problem: Problem, made: Sequence[int]) -> tuple[int, ...]:

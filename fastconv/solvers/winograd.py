@@ -17,6 +17,7 @@ from fastconv.solvers._tiles import (
     LONGEST,
     bound,
     error_parts,
+    multiplied,
     outputs,
     points_of,
     summed,
@@ -82,23 +83,27 @@ class Winograd(Polyphase):
         blocks = -(-vectors // max(fewest, min(most, room)))
         weights = points * depths * -(-filters // rows) * rows * size
         # half a vector takes half the time where a vector is 64 bytes
-        multiplied = vectors - (0.5 if vector == 64 and 0 < tiles % lanes <= lanes // 2 else 0)
-        products = 2 * multiplied * lanes * weights / size / (gflops * 1e9 * 4 / size)
+        whole = vectors - (0.5 if vector == 64 and 0 < tiles % lanes <= lanes // 2 else 0)
+        products = 2 * whole * lanes * weights / size / (gflops * 1e9 * 4 / size)
+        share = multiplied(problem, made)
+        products *= share
         # segments of a vector: about 17 ns each beyond the first
         pieces = 17 * max(0.0, lanes / run - 1)
         if max(problem.dilation) > 1:
             pieces *= 4  # each point's
-        # and samples that do not lie in rows, or are beyond the ends of these, come one by one
-        dense = problem.stride[-1] == 1 and problem.layout != "N*C"
-        dense = dense and problem.boundary in ("zeros", "constant")
+        # and samples that do not follow each other are gathered: every other by shuffles, others
+        # one by one, as are those beyond the ends of a row where these are not constant
+        singly = 0.2 * (problem.stride[-1] == 2)
+        if problem.stride[-1] > 2 or problem.layout == "N*C":
+            singly = 0.5
+        singly += 0.3 * (problem.boundary not in ("zeros", "constant"))
         if made[-1] == 1:  # lines of points that do not lie along rows
             in_ns, out_ns = 2 * in_ns, 2 * out_ns
-        point = in_ns if dense else in_ns + 1.5 * lanes
-        inputs = vectors * depths * (points * point + pieces) * 1e-9
+        inputs = vectors * depths * (points * (in_ns + singly * lanes) + pieces) * 1e-9
         outputs_ = vectors * filters * (points * out_ns + pieces) * 1e-9
         # weights are read anew for each block, from L3 beside the products, from memory slower
         if weights > machine.l2 // 2:
-            products += weights * blocks / (20e9 if weights > machine.l3 * 3 // 4 else 90e9)
+            products += share * weights * blocks / (20e9 if weights > machine.l3 * 3 // 4 else 90e9)
         moved = size * (math.prod(problem.x_shape) + math.prod(problem.y_shape))
         memory = moved / 10e9 if moved > machine.l3 // 4 else 0.0
         threads = min(useful_threads(problem), machine.cores)
