@@ -221,7 +221,8 @@ def test_workspace_is_not_overrun(problem: Problem) -> None:
             continue
         for config in forced(solver, problem, core.isa()):
             plan = solver.plan(problem, config, this_machine())
-            steps = [plan] if isinstance(plan, DriverPlan) else [p for _, p in plan._parts if p]
+            whole = isinstance(plan, (DriverPlan, BlocksPlan))
+            steps = [plan] if whole else [p for _, p in plan._parts if p]
             needed = max((step._call.workspace_bytes for step in steps), default=0)
             if needed + 8192 > room.size:
                 room = np.full(needed + 65536, 0xA5, np.uint8)
