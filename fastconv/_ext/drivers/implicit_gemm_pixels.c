@@ -134,15 +134,16 @@ static int64_t channel_at(const geometry *s, int64_t c)
     return c / s->parts * s->p->x_c * s->parts + c % s->parts;
 }
 
-/* Copies `count` pixels, `step` apart, of all channels of a block to rows of a panel. Channels of one part
- * lie x_c apart, 0 for what stands for padding. */
-static void copy_channels(const geometry *s, const tap_block *b, const char *x, int64_t x_c, int64_t step,
+/* Copies `count` pixels, `step` apart, of all channels of a block to rows of a panel, from x or what
+ * stands for padding: x_c may be 0 in both. */
+static void copy_channels(const geometry *s, const tap_block *b, const char *x, int padding, int64_t step,
                           int64_t count, char *to)
 {
+    const int64_t x_c = padding ? 0 : s->p->x_c;
     for (int64_t part = 0; part < s->parts; part++) {
         const int64_t first = (b->channel + part) % s->parts; /* the part of channel b->channel + part */
         const int64_t rows = (b->channels - part + s->parts - 1) / s->parts;
-        const int64_t at = x_c ? channel_at(s, b->channel + part) : first * VALUES;
+        const int64_t at = padding ? first * VALUES : channel_at(s, b->channel + part);
         s->kernels->copy(x + at * s->bytes, x_c * s->parts, step, rows, count,
                          to + part * s->panel_row * s->bytes, s->panel_row * s->parts);
     }
@@ -156,9 +157,9 @@ static void copy_tap(const job *j, const tap_block *b, const segment *segments, 
     const char *const x = j->x + b->g * s->p->c * s->p->x_c * s->parts * s->bytes;
     for (int64_t i = 0, at = 0; i <= found; i++) {
         const int64_t end = i < found ? segments[i].at : pixels;
-        if (at < end) copy_channels(s, b, j->value, 0, 1, end - at, to + at * s->bytes);
+        if (at < end) copy_channels(s, b, j->value, 1, 1, end - at, to + at * s->bytes);
         if (i == found) break;
-        copy_channels(s, b, x + segments[i].from * s->bytes, s->p->x_c, s->step, segments[i].count,
+        copy_channels(s, b, x + segments[i].from * s->bytes, 0, s->step, segments[i].count,
                       to + end * s->bytes);
         at = end + segments[i].count;
     }
