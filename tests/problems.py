@@ -68,7 +68,7 @@ NETWORKS = (
     # strided axes: phases of 2 to 5 taps, full or one short, along one axis or both
     "conv2d f32 n1 c20 h29 w30 k13 r3 s3 p0:1 u2",
     "conv2d f64 n2 c4 h12 w13 k9 r4 s4 p1:2,0 u2,1 wrap",
-    "conv2d f64 n2 c4 h22 w33 k10 r11 s11 p1:2,0 u4,4 g2 reflect",
+    "conv2d f64 n2 c4 h22 w33 k10 r11 s11 g2 p1:2,0 u4 reflect",
     "conv2d f32 n1 c3 h20 w50 k9 r7 s3 p2 u3,2 constant=2.5",
     "conv2d f32 n1 c3 h20 w50 k9 r5 s2 p2,0 u2,5",  # a stride larger than the kernel
     "conv2d f32 n1 c3 h24 w70 k7 r3 s1 p2,0 u2,1",  # rows alone
@@ -86,7 +86,7 @@ NETWORKS = (
     "conv2d f64 n1 c1 h41 w60 k7 r13 s32 p3 u3,1",
     "conv2d f32 n1 c2 h25 w50 k7 r10 s17 p3 u3,2 nearest",
     "conv2d f32 n2 c2 h25 w50 k7 r7 s1 p3,0 flip",
-    "conv1d f32 n2 c3 w90 k7 s31 l2 p3",
+    "conv1d f32 n2 c3 w90 k7 s31 p3 l2",
     "conv3d f32 n2 c2 d9 h9 w19 k7 t3 r7 s8 p3 u1,2,3",
     *(f"conv2d f32 n1 c2 h7 w{w} k3 r3 s3 p1 u2" for w in (15, 16, 17, 18, 31, 33, 63, 66)),
     *(f"conv2d f32 n1 c2 h9 w{w} k3 r7 s7 p3 u2" for w in (6, 47, 48, 49, 95, 97)),
