@@ -12,7 +12,6 @@ format, which ``asv publish`` reads, and benchmarks.json, the list of all benchm
 from __future__ import annotations
 
 import argparse
-import collections
 import importlib.metadata
 import json
 import pathlib
@@ -89,21 +88,26 @@ def measure(seconds: float, passes: int) -> bool:
 
 
 def results(state: Mapping[str, list[Taken]]) -> Iterator[tuple[Row, str, list[float]]]:
-    """(row, commit, samples), with the rows of ratios to peers."""
+    """(row, commit, samples), with the rows of ratios to peers.
+
+    Of several passes the best one stands, as in `bench.compare`: where a process lies in memory
+    decides over a tenth and more of some rows.
+    """
     shas = set(commits())
     for row in tracked.TRACKED:
         passes = state.get(str(row), [])
-        merged: Taken = collections.defaultdict(list)
-        for taken in passes:
-            for name, samples in taken.items():
-                merged[name] += samples
-        for sha in shas & merged.keys():
-            yield row, sha, merged[sha]
+        names = dict.fromkeys(name for taken in passes for name in taken)
+        best: Taken = {
+            name: min((t[name] for t in passes if name in t), key=interleave.undisturbed)
+            for name in names
+        }
+        for sha in shas & best.keys():
+            yield row, sha, best[sha]
         suite, peers = tracked.PEERS.get(row.benchmark, ("", []))
         for peer in peers:
             text, threads = (*row.params, 1)[:2]
-            for sha in shas & merged.keys() if peer in merged else ():
-                ratio = interleave.undisturbed(merged[sha]) / interleave.undisturbed(merged[peer])
+            for sha in shas & best.keys() if peer in best else ():
+                ratio = interleave.undisturbed(best[sha]) / interleave.undisturbed(best[peer])
                 yield Row(f"{suite}.track_time_ratio", (text, peer, threads)), sha, [ratio]
 
 
