@@ -11,7 +11,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.ref cimport Py_REFCNT
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg cimport cython_blas
 
@@ -58,21 +58,10 @@ cdef extern from "fc.h" nogil:
     ctypedef struct fc_spectra:
         void (*run)(int64_t, int64_t, const void *, int64_t, const void *, int64_t,
                     void *) noexcept nogil
-    enum: FC_FFT_STAGES
-    ctypedef struct fc_fft_line:
-        int64_t n, stages, factor_count
-        int32_t *radix
-        const void *factors
-    ctypedef struct fc_fft:
-        int64_t lanes
-        void (*forward)(const fc_fft_line *, void *) noexcept nogil
-        void (*inverse)(const fc_fft_line *, void *) noexcept nogil
     ctypedef struct fc_kernels:
         const char *isa
         const fc_spectra *spectra_f32
         const fc_spectra *spectra_f64
-        const fc_fft *fft_f32
-        const fc_fft *fft_f64
     ctypedef struct fc_driver:
         const char *name
         int64_t (*workspace_bytes)(const fc_problem *, const fc_config *, const fc_kernels *,

@@ -1,9 +1,28 @@
 """Part of core.pyx: transforms of overlap_save, for their tests."""
 
+from libc.stdint cimport int32_t
+
+cdef extern from "fc.h" nogil:
+    """
+    static const fc_fft *fft_of(const fc_kernels *k, int64_t size)
+    {
+        return size == 4 ? k->fft_f32 : k->fft_f64;
+    }
+    """
+    enum: FC_FFT_STAGES
+    ctypedef struct fc_fft_line:
+        int64_t n, stages, factor_count
+        int32_t *radix
+        const void *factors
+    ctypedef struct fc_fft:
+        int64_t lanes
+        void (*forward)(const fc_fft_line *, void *)
+        void (*inverse)(const fc_fft_line *, void *)
+    const fc_fft *fft_of(const fc_kernels *, int64_t)
+
 
 cdef const fc_fft *_fft(dtype, isa) except NULL:
-    cdef const fc_kernels *kernels = _kernels(_isa if isa is None else isa)
-    return kernels.fft_f32 if np.dtype(dtype).itemsize == 4 else kernels.fft_f64
+    return fft_of(_kernels(_isa if isa is None else isa), np.dtype(dtype).itemsize)
 
 
 def transform_lanes(dtype, isa=None):
