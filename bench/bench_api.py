@@ -1,8 +1,7 @@
-"""What a call costs before any arithmetic: tiny calls, planning, importing."""
+"""What a call costs before any arithmetic: tiny calls, importing; and every public function."""
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,23 +85,6 @@ class Overhead:
         ]
         driver, planned, called = (t.seconds for t in compare(works, rounds=15, budget=BUDGET))
         return ((planned if how == "plan" else called) - driver) * 1e6
-
-
-class Planning(common.Timed):
-    """The cold path: a problem never seen, by the cost model."""
-
-    params = (list(shapes.NN.values())[:4],)
-    param_names = ("problem",)
-
-    def setup(self, text: str) -> None:
-        from fastconv._problem import Problem
-
-        self.planner = importlib.import_module("fastconv._planner")
-        common.without_wisdom()
-        self.problem = Problem.parse(text)
-
-    def time_choose(self, text: str) -> None:
-        self.planner.choose(self.problem)
 
 
 class Import:

@@ -68,6 +68,25 @@ class Regret:
         return regret(text)
 
 
+class Latency(common.Timed):
+    """Seconds to choose for a problem never seen, by the cost model."""
+
+    params = (list(shapes.NN.values())[:4],)
+    param_names = ("problem",)
+
+    def setup(self, text: str) -> None:
+        from fastconv import _planner
+        from fastconv._problem import Problem
+
+        common.pin(1)
+        common.without_wisdom()
+        self.choose = _planner.choose
+        self.problem = Problem.parse(text)
+
+    def time_choose(self, text: str) -> None:
+        self.choose(self.problem)
+
+
 def problems(paths: list[pathlib.Path], threads: int, prepared: bool) -> Iterator[tuple[str, Any]]:
     """Names and problems of workloads files."""
     from fastconv._workloads import load

@@ -110,7 +110,14 @@ def draw(measured: Sequence[Measurement], path: pathlib.Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("GFLOP/s")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4 * len(measured), frameon=False, fontsize=9)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=4 * len(measured),
+        frameon=False,
+        fontsize=9,
+    )
     facts = measured[0].facts
     figure.suptitle(
         f"fastconv's plans and the best of their peers: {facts['cpu']}, {facts['isa']}",
