@@ -14,6 +14,7 @@ from fastconv._machine import Machine, free_memory, this_machine
 from fastconv._plan import Plan, conversion_bytes
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver, bind, on_threads
+from fastconv.cuda import launch
 from fastconv.solvers import BY_NAME, SOLVERS
 
 #: What happens when a problem is met that wisdom does not know: ``off`` does not even look,
@@ -82,6 +83,11 @@ def default_workspace_limit() -> int:
     return free_memory() // 4
 
 
+def _machine(problem: Problem) -> Machine:
+    """What runs the problem: this computer, or its GPU, whose facts say what a machine's do."""
+    return this_machine() if problem.device == "cpu" else launch.gpu()  # type: ignore[return-value]
+
+
 def _check_one(
     problem: Problem, solver: Solver, config: Config, machine: Machine, limit: int
 ) -> Candidate:
@@ -118,7 +124,7 @@ def candidates(
 ) -> list[Candidate]:
     """Every candidate, quickest estimate first, then every refused one with its reason."""
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
-    machine = this_machine()
+    machine = _machine(problem)
     found = []
     for solver in solvers:
         why_not = solver.why_not(problem)
@@ -145,7 +151,9 @@ def choose(
     A forced `method` (or the first of several that applies) is used whatever it is expected to
     cost; ValueError gives the reason when it cannot be.
     """
-    machine = this_machine()
+    if problem.device == "cuda" and (reason := launch.why_not()) is not None:
+        raise RuntimeError(f"arrays on a GPU cannot be convolved here: {reason}")
+    machine = _machine(problem)
     if problem.deterministic and workspace_limit is None:
         workspace_limit = sys.maxsize  # what is free differs from run to run
     if method != "auto":
@@ -237,7 +245,7 @@ def tune(
     from fastconv import _tuner
 
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
-    machine = this_machine()
+    machine = _machine(problem)
     timed = _tuner.race(candidates(problem, limit), machine, budget, progress)
     if timed[0].source == "timed":
         _wisdom.remember(timed[0], machine)

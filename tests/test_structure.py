@@ -34,6 +34,7 @@ LAYERS = (
     ("_planner", "_shortcut"),
     ("_tuner", "_wisdom"),
     ("solvers",),
+    ("cuda",),
     ("_accuracy", "_plan", "_solver"),
     ("_epilogue", "_kept"),
     ("_machine", "_problem", "_timer"),
