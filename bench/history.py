@@ -87,28 +87,28 @@ def measure(seconds: float, passes: int) -> bool:
 # ---- asv's files
 
 
-def results(state: Mapping[str, list[Taken]]) -> Iterator[tuple[Row, str, list[float]]]:
-    """(row, commit, samples), with the rows of ratios to peers.
+def results(state: Mapping[str, list[Taken]]) -> Iterator[tuple[Row, str, float]]:
+    """(row, commit, value), with the rows of ratios to peers.
 
-    Of several passes the best one stands, as in `bench.compare`: where a process lies in memory
-    decides over a tenth and more of some rows.
+    A value is `interleave.undisturbed` of the best of several passes, as in `bench.compare`: where
+    a process lies in memory decides over a tenth and more of some rows.
     """
     shas = set(commits())
     for row in tracked.TRACKED:
         passes = state.get(str(row), [])
-        names = dict.fromkeys(name for taken in passes for name in taken)
-        best: Taken = {
-            name: min((t[name] for t in passes if name in t), key=interleave.undisturbed)
-            for name in names
-        }
+        best: dict[str, float] = {}
+        for taken in passes:
+            for name, samples in taken.items():
+                value = interleave.undisturbed(samples)
+                best[name] = min(value, best.get(name, value))
         for sha in shas & best.keys():
             yield row, sha, best[sha]
         suite, peers = tracked.PEERS.get(row.benchmark, ("", []))
         for peer in peers:
             text, threads = (*row.params, 1)[:2]
             for sha in shas & best.keys() if peer in best else ():
-                ratio = interleave.undisturbed(best[sha]) / interleave.undisturbed(best[peer])
-                yield Row(f"{suite}.track_time_ratio", (text, peer, threads)), sha, [ratio]
+                ratio = Row(f"{suite}.track_time_ratio", (text, peer, threads))
+                yield ratio, sha, best[sha] / best[peer]
 
 
 def write() -> None:
@@ -136,11 +136,11 @@ def write() -> None:
     folder.mkdir(exist_ok=True)
     write_json(str(folder / "machine.json"), machine, Machine.api_version)
     versions = {name: version(name) for name in VERSIONS}
-    found: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for row, sha, samples in results(load()):
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for row, sha, value in results(load()):
         params = benchmarks[row.benchmark]["params"]
         index = position(params, row)
-        found.setdefault(sha, {}).setdefault(row.benchmark, {})[index] = samples
+        found.setdefault(sha, {}).setdefault(row.benchmark, {})[index] = value
     for sha, rows in found.items():
         params = {**machine, "python": environment.python}
         one = Results(
@@ -152,8 +152,8 @@ def write() -> None:
             tracks = benchmark["type"] == "track"
             values = [by_index.get(i) for i in range(count)]
             result = BenchmarkResult(
-                [None if v is None else v[0] for v in values],
-                [None if v is None or tracks else v for v in values],
+                values,
+                [None if v is None or tracks else [v] for v in values],
                 [None if v is None or tracks else 1 for v in values],
                 0, "", None,
             )  # fmt: skip

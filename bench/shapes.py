@@ -92,7 +92,7 @@ METHODS = [
     "auto", "depthwise", "direct", "implicit_gemm", "separable", "im2col", "winograd", "fft",
     "overlap_save", "limbs", "naive",
 ]  # fmt: skip
-CUDA_METHODS: list[str] = []
+CUDA_METHODS = ["cuda_direct"]
 
 _NUMPY = {
     "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
