@@ -6,8 +6,11 @@ and their ratio, above 1 where this tree is slower. Rows are those of tracked.py
 REGEX`` all timed benchmarks of the suites whose name, parameters included, matches.
 
 A row above the threshold is timed again in fresh processes, and counts only when it is above once
-more. Where a process lies in memory decides over a tenth and more of some rows; so each look at a
-row starts several pairs of processes, and takes the best of each side.
+more. Where a process lies in memory decides over a tenth and more of some rows, and what else the
+machine does over more; so each look at a row starts several pairs of processes, the second look
+twice as many, and two figures must agree: the ratio of the least times of both sides, which are
+those of calls that nothing disturbed, and the median of the ratios of the pairs. What is reported
+is the smaller one.
 
 Exit status: 0 nothing is slower, 1 something is, 2 nothing could be said: a benchmark raised, or a
 side has no times.
@@ -20,6 +23,7 @@ import json
 import math
 import pathlib
 import re
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -31,8 +35,8 @@ from .interleave import Row
 #: that it comes from.
 THRESHOLD = 1.25
 
-#: Pairs of processes a look, and samples of each side in a pair.
-PAIRS, ROUNDS = 4, 9
+#: Pairs of processes of the first look, and samples of each side in a pair.
+PAIRS, ROUNDS = 4, 15
 
 SIDES = ("base", "head")
 
@@ -43,13 +47,16 @@ class Verdict(NamedTuple):
     seconds: dict[Row, dict[str, float]]
     skipped: dict[Row, str]
     wrong: list[str]
+    #: medians of the ratios of pairs of processes
+    typical: dict[Row, float] = {}  # noqa: RUF012 - nobody changes it
 
     def slower(self, threshold: float) -> list[Row]:
         return [row for row in self.seconds if self.ratio(row) > threshold]
 
     def ratio(self, row: Row) -> float:
         base, head = (self.seconds[row][side] for side in SIDES)
-        return head / base if base else (1.0 if head == base else math.inf)
+        ratio = head / base if base else (1.0 if head == base else math.inf)
+        return min(ratio, self.typical.get(row, ratio))
 
 
 Look = Callable[[Sequence[Row]], Verdict]
@@ -72,12 +79,16 @@ def look(trees: dict[str, pathlib.Path], rows: Sequence[Row], pairs: int = PAIRS
                     skipped[row] = "; ".join(f"{s}: {w}" for s, w in found.skipped.items())
                 for side, samples in found.samples.items():
                     best = taken.setdefault(row, {}).setdefault(side, [])
-                    best.append(interleave.undisturbed(samples))
+                    best.append(min(samples))
     seconds = {
         row: {side: min(values) for side, values in sides.items()}
         for row, sides in taken.items() if row not in skipped and len(sides) == len(SIDES)
     }  # fmt: skip
-    return Verdict(seconds, skipped, wrong)
+    typical = {
+        row: statistics.median(h / b for b, h in zip(*(taken[row][side] for side in SIDES)))
+        for row in seconds if not row.tracks
+    }  # fmt: skip
+    return Verdict(seconds, skipped, wrong, typical)
 
 
 def judge(rows: Sequence[Row], look: Look, threshold: float) -> tuple[int, list[str]]:
@@ -143,7 +154,7 @@ def main() -> None:
     looks: list[Any] = []
 
     def both(some: Sequence[Row]) -> Verdict:
-        verdict = look(trees, some, arguments.pairs)
+        verdict = look(trees, some, arguments.pairs * (1 + bool(looks)))
         looks.append({str(row): seconds for row, seconds in verdict.seconds.items()})
         return verdict
 

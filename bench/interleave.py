@@ -18,8 +18,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-#: Seconds of a sample: enough for the clock, few enough for a drift to meet all builds.
-SAMPLE = 0.008
+#: Seconds of a sample: enough for the clock, few enough for a drift to meet all builds, and for
+#: some samples to end before the system sets the process aside.
+SAMPLE = 0.004
 
 
 class Row(NamedTuple):

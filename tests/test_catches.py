@@ -38,11 +38,14 @@ SLOW = (
     "    while (__builtin_ia32_rdtsc() - end < (end - begin) / 2);"
 )
 
-#: Rows whose plans are depthwise's, and which have no other work worth speaking of.
+#: Rows whose plans are depthwise's, and which spend nearly all of their time in this kernel.
 SLOWED = {
     "mobilenet.dw3x3.144@56", "mobilenet.dw3x3s2.144@56", "convnext.dw7x7.96@56",
     "edge.1ch.3x3@1080p",
 }  # fmt: skip
+
+#: And those which have it beside other work: pixels to convert, filters that take several passes.
+TOUCHED = {"correlate.1080p.3x3.f4", "correlate.1080p.5x5.u1", "sobel.1080p.f4"}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,9 @@ def test_a_slow_kernel_is_caught(clone: pathlib.Path, monkeypatch: pytest.Monkey
     assert count == 1
     path.write_text(text)
     status, accused, printed = compare(clone)
-    names = {name for name, text in shapes.NN.items() for row in accused if f"'{text}'" in row}
+    texts = {**shapes.NN, **shapes.SIGNAL, **shapes.IMAGE, **shapes.TINY}
+    names = {name for row in accused for name, text in texts.items() if f"'{text}'" in row}
+    assert all(any(f"'{text}'" in row for text in texts.values()) for row in accused)
     assert status == 2, printed  # make's own, for any failure
-    assert "SLOWER" in printed and names == SLOWED
-    assert all("bench_nn" in row for row in accused)
+    assert "SLOWER" in printed and names >= SLOWED
+    assert names <= SLOWED | TOUCHED, "rows that never enter the kernel are accused"
