@@ -49,6 +49,8 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"block_bytes": 6000, "taps": 7, "copy": 1},
         {"block_bytes": 20000, "taps": 40, "copy": 0},
         {"block_bytes": 20000, "taps": 40, "copy": 1},
+        {"block_bytes": 3000, "taps": 9, "copy": 2},
+        {"block_bytes": 20000, "taps": 40, "copy": 2},
         {"block_bytes": 20000, "taps": 7, "across": 1},
     ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
