@@ -60,17 +60,17 @@ class ImplicitGemm(Polyphase):
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        ways = [(0, 1), (0, 0)]
-        if not problem.is_complex and 1 < math.prod(problem.kernel) <= _block_taps("avx2", machine):
-            ways.insert(0, (0, 2))
+        kernel = 1 if problem.is_complex else math.prod(problem.kernel)
+        ways = [(0, 1), (0, 0), (0, 2)]
         if problem.batch >= 8 and max(problem.input_dilation) == 1:
             ways.insert(0, (1, 0))
         return [
-            {"isa": isa, "block_bytes": machine.l2 // 2, "taps": _block_taps(isa, machine),
-             "across": across, "copy": copy}
+            {"isa": isa, "block_bytes": machine.l2 // 2, "taps": taps, "across": across, "copy": copy}
             for isa in core.offered_isas()
+            for taps in (_block_taps(isa, machine),)
             for across, copy in ways
-        ]  # fmt: skip
+            if copy != 2 or 1 < kernel <= taps  # bands: of whole kernels
+        ]
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa, across, copy = str(config["isa"]), bool(config["across"]), int(config["copy"])

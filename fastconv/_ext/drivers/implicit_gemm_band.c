@@ -43,7 +43,8 @@ void fc_pixels_plan_bands(geometry *s, int64_t target, int64_t units)
     }
     /* only rows depend on threads: how a row is cut into tiles decides about bits of the sums */
     const int64_t column_blocks = fc_ceil_div(all_columns, columns);
-    while (rows > 1 && s->slabs * fc_ceil_div(all_rows, rows) * column_blocks < units) rows = fc_ceil_div(rows, 2);
+    while (rows > 1 && s->slabs * fc_ceil_div(all_rows, rows) * column_blocks < units)
+        rows = fc_ceil_div(rows, 2);
     s->row_blocks = fc_ceil_div(all_rows, rows);
     s->column_blocks = column_blocks;
     s->band_rows = fc_ceil_div(all_rows, s->row_blocks);
@@ -101,19 +102,20 @@ static void copy_row(const job *j, const unit *u, const char *x, char *to)
                          high - low, to + low * s->bytes, 0);
 }
 
-/* Where, from a channel, the samples of a tap of the axes before the last two are; -1 on padding. */
-static int64_t slab_at(const geometry *s, const unit *u, int64_t tap)
+/* Where, from a channel, the samples of a tap of the axes before the last two are. */
+static int64_t slab_at(const geometry *s, const unit *u, int64_t tap, int *outside)
 {
     const fc_problem *p = s->p;
-    int64_t at = u->n * p->x_n, outside = 0;
+    int64_t at = u->n * p->x_n;
+    *outside = 0;
     for (int64_t d = p->dims - 3; d >= 0; d--) {
         const int64_t r = tap % p->ker[d] * p->dilation[d];
         const int64_t place = fc_source(p, d, u->o[d] * p->stride[d] + r);
         tap /= p->ker[d];
-        outside |= place < 0;
+        *outside |= place < 0;
         at += place * p->x_s[d];
     }
-    return outside ? -1 : at;
+    return at;
 }
 
 static void copy_band(const job *j, const unit *u, const tap_block *b)
@@ -123,13 +125,14 @@ static void copy_band(const job *j, const unit *u, const tap_block *b)
     const int64_t down = p->dims - 2, rows = samples(p, down, u->rows);
     const int64_t step = down < 0 || p->ker[down] > 1 ? 1 : p->stride[down];
     for (int64_t tap = 0; tap < fc_volume(p->ker, down); tap++) {
-        const int64_t slab = slab_at(s, u, tap);
+        int beyond;
+        const int64_t slab = slab_at(s, u, tap, &beyond);
         for (int64_t c = 0; c < b->channels; c++) {
             const char *const x = j->x + ((b->g * p->c + b->channel + c) * p->x_c + slab) * s->bytes;
             char *const to = u->panels + (tap * s->channel_block + c) * s->band_plane * s->bytes;
             for (int64_t i = 0; i < rows; i++) {
                 const int64_t at = down < 0 ? 0 : fc_source(p, down, u->o[down] * p->stride[down] + i * step);
-                const int outside = slab < 0 || at < 0;
+                const int outside = beyond || at < 0;
                 copy_row(j, u, outside ? NULL : x + (down < 0 ? 0 : at * p->x_s[down] * s->bytes),
                          to + i * s->band_row * s->bytes);
             }
