@@ -182,7 +182,10 @@ def run(
             _shortcut.Run(step, packed, x, w, bias, residual, activation, y, by_values, flush)
         )
     if packed is None and not step.is_empty:
-        packed = step.pack_stored(w)
+        if kernel_repeats and w.flags.c_contiguous:
+            packed = _shortcut.kept.packed(step, w, step.problem.threads, step.pack_stored, w)
+        else:
+            packed = step.pack_stored(w)
     step(x, packed, bias, y, residual, activation, bool(flush_denormals))
     return y
 
