@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from . import common
 
 #: Rows and columns of the template, dtype, and whether an ellipse of it counts.
 CASES = {
@@ -22,6 +25,9 @@ CASES = {
     "201x301": (201, 301, "f4", False),
 }
 PEERS = ("opencv", "skimage")
+
+#: Seconds that one figure is timed for.
+BUDGET = 8.0
 
 
 def operands(name: str) -> tuple[Any, Any, Any]:
@@ -46,7 +52,7 @@ def peer(name: str, image: Any, template: Any, mask: Any, threads: int) -> Calla
     return lambda: cv2.matchTemplate(image, template, cv2.TM_CCOEFF_NORMED, out, mask)
 
 
-def measure(name: str, peers: tuple[str, ...], threads: int, budget: float = 8.0) -> list[float]:
+def measure(name: str, peers: tuple[str, ...], threads: int) -> list[float]:
     """Seconds of fastconv's plan and plain call, then of each peer; NaN of one without masks."""
     import fastconv
     from fastconv._timer import compare
@@ -62,15 +68,26 @@ def measure(name: str, peers: tuple[str, ...], threads: int, budget: float = 8.0
     ]
     found = [np.unravel_index(work().argmax(), (9999, 1921 - template.shape[1])) for work in works]
     assert all(f == (300, 700) for f in found), found
-    plan, call, *theirs = (timing.median for timing in compare(works, budget=budget))
+    plan, call, *theirs = (timing.median for timing in compare(works, budget=BUDGET))
     each = dict(zip(can, theirs))
     return [plan, call, *(each.get(p, float("nan")) for p in peers)]
 
 
 class Ratio:
+    version = "1"
+    unit = "x"
     params = (tuple(CASES), PEERS)
     param_names = ("template", "peer")
     timeout = 120.0
+
+    def setup(self, name: str, other: str) -> None:
+        module = {"opencv": "cv2"}.get(other, other)
+        if importlib.util.find_spec(module) is None:
+            raise NotImplementedError(f"{module} is not installed")
+        if other == "skimage" and CASES[name][3]:
+            raise NotImplementedError("scikit-image takes no mask")
+        common.pin(1)
+        common.without_wisdom()
 
     def track_time_ratio(self, name: str, other: str) -> float:
         plan, _, theirs = measure(name, (other,), 1)

@@ -33,6 +33,14 @@ def scores(
     threads: int = 1,
     isa: str | None = None,
 ) -> npt.NDArray[np.bool_]: ...
+def transform_lanes(dtype: npt.DTypeLike, isa: str | None = None) -> int: ...
+def transform(
+    z: npt.NDArray[Any],
+    radices: Sequence[int],
+    factors: npt.NDArray[Any],
+    back: bool = False,
+    isa: str | None = None,
+) -> None: ...
 def finish(
     y: npt.NDArray[Any],
     residual: npt.NDArray[Any] | None,

@@ -181,6 +181,7 @@ include "calls.pxi"
 include "rank.pxi"
 include "spectra.pxi"
 include "scores.pxi"
+include "fft.pxi"
 
 
 cdef class Call:
