@@ -22,7 +22,9 @@
 
 typedef vec_f64 vec;
 
-enum { LANES = VEC_BYTES / 8, STRIP = 512, TOGETHER = 64 };
+#define LANES ((int64_t)(VEC_BYTES / 8))
+#define STRIP 512
+#define TOGETHER 64
 
 /* s and q grow by x and x^2; then they go to sums and squares, or are added there, where these are given. */
 FC_INLINE void row(int64_t count, const double *x, double *s, double *q, double *sums, int add_sums,
