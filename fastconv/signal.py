@@ -64,7 +64,7 @@ Axes = SupportsIndex | Iterable[SupportsIndex] | None
 _DIRECT = ("direct", "implicit_gemm", "im2col", "naive")
 
 #: Solvers that choose_conv_method calls "fft".
-_FOURIER = ("fft", "overlap_save", "limbs")
+_FOURIER = ("fft", "overlap_save")
 
 #: Rows of trailing batch dimensions shorter than a vector of float32 (16 in AVX-512) are not worth
 #: keeping: their axes are moved to the front.
