@@ -36,7 +36,8 @@ def shapes(n: int) -> dict[str, Array]:
         "falling": np.exp(-600 * i / n), "rising": np.exp(-300 * i[::-1] / n), "two": two,
         "tail of a power": 1.0 / (1 + i) ** 2.5, "every third": steep * (i % 3 == 0),
         "teeth": steep * np.where(i % 2, 1, 1e-60),
-        "sparse": np.where(i % 97 < 2, rng.random(n), 0), "early": np.where(i < n // 9, 1.0, 0), "one": (i == n // 3) * 1e-200,
+        "sparse": np.where(i % 97 < 2, rng.random(n), 0),
+        "early": np.where(i < n // 9, 1.0, 0), "one": (i == n // 3) * 1e-200,
         "tiny": steep * 2.0**-1000, "huge": np.minimum(steep * 2.0**1015, 2.0**1012),
         "any size": 10.0 ** rng.uniform(-300, 0, n), "zeros": np.zeros(n),
     }  # fmt: skip

@@ -47,8 +47,8 @@ _AHEAD = 0.8
 
 #: Seconds of a tilt: of Python, and of each sample of its transforms; and products a second of
 #: direct sums of doubles on one core: a Zen 3 with AVX2.
-SECONDS_A_TILT = 250e-6
-SECONDS_A_SAMPLE = 30e-9
+SECONDS_A_TILT = 500e-6
+SECONDS_A_SAMPLE = 55e-9
 PRODUCTS_A_SECOND = 12e9
 
 #: Sums outputs start to stop directly into an array.
