@@ -31,7 +31,8 @@ deterministic : bool
     Give the same bits whatever the number of threads and whatever was measured before.
 nonnegative : bool
     Refuse inputs with a negative number in them, and never return one, as transforms of
-    probabilities otherwise do in the tails.
+    probabilities otherwise do in the tails. With ``accuracy="strict"``, long signals are then
+    transformed too, tilted so that each output is right relative to itself.
 
 docs/differences.md lists where results differ from SciPy's, and why.
 """
