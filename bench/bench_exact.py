@@ -44,6 +44,7 @@ def normal(n: int) -> Any:
 
 
 class Integers:
+    version = "1"
     params = (list(INTEGERS), ["auto", "direct"])
     param_names = ("case", "method")
     timeout = 120
@@ -59,6 +60,7 @@ class Integers:
 
 
 class Tails:
+    version = "1"
     params = (list(TAILS), ["auto", "direct"])
     param_names = ("case", "method")
     timeout = 120
@@ -75,6 +77,7 @@ class Tails:
 
 
 class Power:
+    version = "1"
     params = (list(POWERS), ["balanced", "strict"])
     param_names = ("case", "accuracy")
     timeout = 120
@@ -93,6 +96,7 @@ class Power:
 class Blockwise:
     """4e6 samples within 8 MB, as a file would be read."""
 
+    version = "1"
     timeout = 120
 
     def setup(self) -> None:
@@ -108,6 +112,36 @@ class Blockwise:
         )
 
 
+def row(name: str, budget: float) -> str:
+    """What was measured of a case, as a line."""
+    import scipy.signal
+
+    import fastconv
+    from fastconv._timer import Deadline, compare
+
+    whole = name in INTEGERS
+    a, b = integers(name) if whole else (normal(TAILS[name]),) * 2
+    options: dict[str, Any] = {} if whole else {"accuracy": "strict", "nonnegative": True}
+    prepared = fastconv.plan(fastconv.convolve, a, b, threads=1, **options)
+    works = [
+        lambda: prepared(a), lambda: fastconv.convolve(a, b, threads=1, **options),
+        lambda: fastconv.convolve(a, b, threads=1, method="direct", **options),
+        lambda: scipy.signal.fftconvolve(a, b),
+    ]  # fmt: skip
+    found = [t.median * 1e3 for t in compare(works, budget=budget)]
+    once = Deadline(None)
+    right = scipy.signal.convolve(a, b, method="direct")
+    slow = once.spent * 1e3
+    same = "equal" if whole and (right == works[0]()).all() else ""
+    fourier = works[3]()
+    wrong = int((np.rint(fourier) != right).sum()) if whole else int((fourier <= 0).sum())
+    return (
+        f"{name:22} {prepared.method:7} plan {found[0]:8.2f} call {found[1]:8.2f} direct"
+        f" {found[2]:8.2f} fftconvolve {found[3]:8.2f} ({wrong} of {right.size} wrong)"
+        f" scipy direct {slow:8.0f} {same}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.bench_exact", description=__doc__)
     parser.add_argument("--only", default="", help="part of a row's name")
@@ -116,35 +150,9 @@ def main() -> None:
     common.pin(1)
     common.without_wisdom()
 
-    import scipy.signal
-
-    import fastconv
-    from fastconv._timer import Deadline, compare
-
     for name in [*INTEGERS, *TAILS]:
-        if arguments.only not in name:
-            continue
-        whole = name in INTEGERS
-        a, b = integers(name) if whole else (normal(TAILS[name]),) * 2
-        options: dict[str, Any] = {} if whole else {"accuracy": "strict", "nonnegative": True}
-        prepared = fastconv.plan(fastconv.convolve, a, b, threads=1, **options)
-        works = [
-            lambda: prepared(a), lambda: fastconv.convolve(a, b, threads=1, **options),
-            lambda: fastconv.convolve(a, b, threads=1, method="direct", **options),
-            lambda: scipy.signal.fftconvolve(a, b),
-        ]  # fmt: skip
-        found = [t.median * 1e3 for t in compare(works, budget=arguments.budget)]
-        once = Deadline(None)
-        right = scipy.signal.convolve(a, b, method="direct")
-        slow = once.spent * 1e3
-        same = "equal" if whole and (right == works[0]()).all() else ""
-        fourier = works[3]()
-        wrong = int((np.rint(fourier) != right).sum()) if whole else int((fourier <= 0).sum())
-        print(
-            f"{name:22} {prepared.method:7} plan {found[0]:8.2f} call {found[1]:8.2f} direct"
-            f" {found[2]:8.2f} fftconvolve {found[3]:8.2f} ({wrong} of {right.size} wrong)"
-            f" scipy direct {slow:8.0f} {same}"
-        )
+        if arguments.only in name:
+            print(row(name, arguments.budget), flush=True)
 
 
 if __name__ == "__main__":
