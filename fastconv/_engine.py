@@ -149,7 +149,7 @@ def run(
         tuple(input_dilation), tuple(padding), groups, boundary, cval, flip, dtype,
         out.dtype if out is not None else out_dtype, method,
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
-        deterministic, place is not None,
+        deterministic, nonnegative, place is not None,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
     rank = None
@@ -164,7 +164,7 @@ def run(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
             deterministic, recorder is not None or kernel_repeats, method, config, workspace_limit,
-            rank or 0,
+            rank or 0, nonnegative,
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -213,7 +213,7 @@ def _choice(
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
     deterministic: bool, prepared: bool, method: str | tuple[str, ...], config: Config | None,
-    workspace_limit: int | None, rank: int,
+    workspace_limit: int | None, rank: int, nonnegative: bool,
 ) -> _planner.Choice:  # fmt: skip
     """The plan for arrays like these: kept from an earlier call, or the planner's."""
     key = (key, _planner.mode(), prepared, rank)
@@ -224,7 +224,7 @@ def _choice(
     if choice is None:
         problem = _problem(
             x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
-            out_dtype, accuracy, threads, deterministic, prepared, rank,
+            out_dtype, accuracy, threads, deterministic, prepared, rank, nonnegative,
         )  # fmt: skip
         choice = _planner.choose(
             problem, method=method, config=config, workspace_limit=workspace_limit
@@ -273,7 +273,7 @@ def _problem(
     x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
-    deterministic: bool, prepared: bool, rank: int,
+    deterministic: bool, prepared: bool, rank: int, nonnegative: bool,
 ) -> Problem:  # fmt: skip
     """The Problem of a `run` call; every mismatch of shapes is a ValueError here."""
     if x.ndim != w.ndim or x.ndim < 3:
@@ -300,6 +300,8 @@ def _problem(
         layout=layout_of(x), prepared=prepared, device="cuda" if interop.on_gpu(x) else "cpu",
         threads=1 if interop.on_gpu(x) else threads or this_machine().cores,
         accuracy=accuracy, rank=rank, deterministic=bool(deterministic),
+        # of use where errors are relative to each output: other problems have one text
+        nonnegative=bool(nonnegative) and accuracy == "strict" and compute in ("f32", "f64"),
     )  # fmt: skip
 
 

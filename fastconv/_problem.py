@@ -129,6 +129,7 @@ class Problem:
     used again, so that packing it is not part of the cost. `rank` is 1 when w is known to be, for
     each filter, the outer product of a vector an axis, and 0 when that is not known.
     `deterministic` asks for results that do not depend on `threads`, nor on what was measured.
+    `nonnegative` promises that x and w have no negative number.
     """
 
     size: tuple[int, ...]
@@ -155,6 +156,7 @@ class Problem:
     accuracy: str = "balanced"
     rank: int = 0
     deterministic: bool = False
+    nonnegative: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -337,6 +339,8 @@ class Problem:
             words.append(self.accuracy)
         if self.deterministic:
             words.append("deterministic")
+        if self.nonnegative:
+            words.append("nonnegative")
         return " ".join(words)
 
     @classmethod
@@ -398,7 +402,7 @@ def _parse_word(word: str, ndim: int, first: bool) -> tuple[str, Any]:
         return "accuracy", word
     if word in LAYOUTS:
         return "layout", word
-    if word in ("flip", "prepared", "deterministic"):
+    if word in ("flip", "prepared", "deterministic", "nonnegative"):
         return word, True
     if word in ("cpu", "cuda"):
         return "device", word

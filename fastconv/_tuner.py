@@ -56,6 +56,9 @@ class Scratch:
         self.w = np.empty(problem.w_shape, numpy_dtype(problem.w_dtype))
         largest = _fill(self.x, rng)
         _fill(self.w, rng)
+        if problem.nonnegative:
+            np.abs(self.x, out=self.x)
+            np.abs(self.w, out=self.w)
         if problem.rank:
             self.w[...] = _outer_product(self.w)
         if problem.y_dtype[0] in "iu" and self.w.dtype.kind == "f":

@@ -286,15 +286,30 @@ DEPTHWISE = (
     "conv2d f32 n1 c2 h9 w400 k2 r3 s3 g2 p1 strided",
 )
 
+#: Data without a negative number: sums and transforms of tails.
+NONNEGATIVE = (
+    "conv1d f64 n1 c1 w3000 k1 s2000 p1999 flip strict nonnegative",
+    "conv1d f64 n1 c1 w3001 k1 s1999 strict nonnegative",
+    "conv1d f64 n1 c1 w2000 k1 s2600 p2599 prepared threads2 strict nonnegative",
+    "conv1d f32 n1 c1 w2500 k1 s1200 p1199 flip strict nonnegative",
+    "conv1d f32 n2 c3 w1500 k6 s1400 g3 p1399 strict nonnegative",
+    "conv1d f64 n2 c1 w1200 k2 s900 p5:1100 threads2 strict nonnegative",
+    "conv1d f64 n1 c1 w20 k1 s9 p30 strict nonnegative",  # windows beyond the ends
+    "conv1d f32 n1 c1 w1 k1 s1 nonnegative",
+    "conv1d f64 n1 c1 w300 k1 s300 nonnegative",
+    "conv1d f64 n1 c1 w90 k1 s30 p29 strict deterministic nonnegative",
+    "conv1d f32 n1 c1 w900 k1 s500 p499 x:f16 strict nonnegative",
+)
+
 #: One string a bug: the shape on which it was seen.
 FIXED: tuple[str, ...] = (
-    # no output meets a sample: winograd solved it, of a dtype and at an accuracy that are not its own
+    # no output meets a sample: winograd solved it, of a dtype and accuracy that are not its own
     "conv1d c64 n1 c1 w1 k1 s1 p1:0 u2 e2",
     # implicit_gemm copied the imaginary part of a lone channel, of stride 0, from padding
     "conv1d c64 n1 c1 w1 k1 s1 constant=1.5j",
 )
 
-PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + FIXED
+PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + NONNEGATIVE + FIXED
 
 #: Solvers whose bound is against B, the largest sample times the sum of magnitudes of a filter,
 #: because they mix windows.
@@ -350,6 +365,8 @@ def arrays(problem: Problem, seed: int = 0) -> tuple[Array, Array, Array]:
     w = values(rng, problem.w_dtype, problem.w_shape)
     if problem.rank:
         w = outer_product(w)
+    if problem.nonnegative:
+        x, w = abs(x), abs(w)
     bias = values(rng, problem.dtype, (problem.filters,))
     for a in (x, w, bias):
         a.flags.writeable = False
