@@ -104,12 +104,16 @@ class OverlapSave(Solver):
         threads = max(1, min(useful_threads(problem), machine.cores, problem.groups * blocks.pairs))
         return _blocks.seconds(blocks) / (1 + 0.85 * (threads - 1))
 
+    def floor(self, problem: Problem, machine: Machine) -> float:
+        threads = min(useful_threads(problem), machine.cores)
+        return _blocks.floor(problem) / (1 + 0.85 * (threads - 1))
+
     def workspace(self, problem: Problem, config: Config) -> int:
         blocks = offered(problem)[str(config["block"])]
         isa = str(config.get("isa", core.isa()))
         call = core.Call("overlap_save", isa, problem, blocks.values, useful_threads(problem))
         left = problem.groups * blocks.pairs
-        again = _fourier.workspace(problem.replace(threads=1), blocks.layout)
+        again = _fourier.workspace(problem.on(1), blocks.layout)
         return int(call.workspace_bytes + call.packed_bytes) + left + again
 
     def error_bound(self, problem: Problem, config: Config) -> float:
