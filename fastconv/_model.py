@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastconv import _calibration
+from fastconv._calibration import Calibration
 from fastconv._machine import Machine
 from fastconv._problem import BOUNDARIES, LAYOUTS, Problem, numpy_dtype
 from fastconv._solver import Config
@@ -109,6 +111,8 @@ class Trees(NamedTuple):
     leaves: Floats  # (solvers * trees * 2**levels,)
     first_leaf: npt.NDArray[np.intp]  # (solvers, trees)
     trained: str
+    #: Of the machine that the trials were recorded on.
+    calibration: Calibration | None
 
     @classmethod
     def of(cls, found: Any) -> Trees:
@@ -134,6 +138,7 @@ class Trees(NamedTuple):
             feature.swapaxes(1, 2).reshape(by_level), threshold.swapaxes(1, 2).reshape(by_level),
             leaves.ravel(), np.arange(len(names) * most).reshape(len(names), most) * 2**levels,
             str(found.get("trained", "")),
+            Calibration.of(found["calibration"]) if found.get("calibration") else None,
         )  # fmt: skip
 
     def log_corrections(self, x: Floats, solvers: Sequence[int]) -> Floats:
@@ -152,9 +157,7 @@ class Trees(NamedTuple):
 
 def own_path() -> pathlib.Path | None:
     """Where `fastconv train` puts what it has learnt here; None where there is no such place."""
-    from fastconv._calibration import cache_path
-
-    return cache_path("model.json")
+    return _calibration.beside_wisdom("model.json")
 
 
 @functools.cache
@@ -174,7 +177,14 @@ def expected(
     problem: Problem, machine: Machine, found: Sequence[tuple[str, Config, float]]
 ) -> Sequence[float]:
     """Expected seconds of candidates (method, config, estimate) of a problem."""
-    return correct(problem, machine, found, trees())
+    learnt, here = trees(), _calibration.known()
+    seconds = correct(problem, machine, found, learnt)
+    if here is None:
+        return seconds
+    return [
+        value * _calibration.scale(problem, method, config, cost, machine, here, learnt.calibration)
+        for (method, config, cost), value in zip(found, seconds)
+    ]
 
 
 def correct(

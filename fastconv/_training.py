@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _model, _timer
+from fastconv._calibration import Calibration
 from fastconv._model import FEATURES, Floats, Trees
 from fastconv._planner import estimates
 from fastconv._trials import Trial
@@ -85,8 +86,11 @@ def timed(trial: Trial) -> list[tuple[str, dict[str, int | str], float, float]]:
     ]
 
 
-def fit(trials: Sequence[Trial]) -> dict[str, Any]:
-    """The model of some trials, as its file holds it."""
+def fit(trials: Sequence[Trial], here: Calibration | None = None) -> dict[str, Any]:
+    """The model of some trials, as its file holds it.
+
+    `here` is the calibration of the machine that they were recorded on.
+    """
     rows = Rows.of(trials)
     if not len(rows.x):
         raise ValueError("expected trials to learn from, got none of candidates that there are")
@@ -110,6 +114,7 @@ def fit(trials: Sequence[Trial]) -> dict[str, Any]:
         "isas": sorted({trial.machine.isa for trial in trials}),
         "trained": f"{_timer.date()}: {len(trials)} trials",
         "levels": LEVELS,
+        "calibration": None if here is None else here.as_json(),
         "solvers": found,
     }
 

@@ -27,6 +27,7 @@ MODULES = sorted(p for p in ROOT.rglob("*.py") if "_ext" not in p.parts)
 #: above: a solver knows no planner, the planner no front end.
 LAYERS = (
     ("_cli", "__main__"),
+    ("_cli_model",),
     ("_training",),
     ("_trials",),
     ("_demo", "_demo_pictures", "_workloads"),
@@ -36,11 +37,13 @@ LAYERS = (
     ("_engine",),
     ("_planner", "_shortcut"),
     ("_tuner", "_wisdom", "_model"),
-    ("_calibration",),
+    ("_store", "_calibration"),
+    ("_rows",),
     ("solvers",),
     ("_accuracy", "_plan", "_solver"),
     ("_epilogue", "_kept"),
-    ("_machine", "_problem", "_timer"),
+    ("_environment",),
+    ("_machine", "_problem", "_settings", "_timer"),
     ("_ext",),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -93,7 +94,7 @@ class Blocks:
                     (int(i) * a.kept, min((int(i) + 1) * a.kept, out))
                     for i, a, out in zip(place, self.layout, p.out)
                 )
-                yield Piece(slice(int(image), int(image) + 1), slice(g, g + 1), kept, 1)
+                yield Piece(slice(int(image), int(image) + 1), slice(g, g + 1), kept)
 
 
 def _axis(problem: Problem, axis: int, n: int) -> Axis:
@@ -141,6 +142,19 @@ def _of_signal(problem: Problem, axis: int) -> tuple[Array, Array]:
     )
     end = min(end + 1, long)
     return lengths[start:end], rows[start:end]
+
+
+def shapes(problem: Problem) -> Iterator[tuple[tuple[int, int, int], dict[int, int]]]:
+    """Blocks that may be worth it: their samples, and the length along each axis transformed."""
+    axes = [d for d, r in enumerate(problem.kernel) if r > 1]
+    if len(axes) == 1:
+        for n, rows in zip(*(a.tolist() for a in _of_signal(problem, axes[0]))):
+            if n <= _LONGEST:
+                yield (1, rows, n // rows), {axes[0]: n}
+        return
+    for chosen in itertools.product(*(a.tolist() for a in _lengths(problem).values())):
+        if math.prod(chosen) <= _LONGEST:
+            yield (1,) * (3 - len(axes)) + chosen, dict(zip(axes, chosen))
 
 
 def _counts(problem: Problem, axis: int, n: Array) -> Array:
