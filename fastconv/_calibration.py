@@ -85,8 +85,8 @@ class Calibration:
         if found["version"] != VERSION:
             raise ValueError(f"expected version {VERSION}, got {found['version']!r}")
 
-        def positive(value: Any) -> float:
-            if isinstance(value, bool) or not (math.isfinite(value) and value > 0):
+        def positive(value: Any, least: float = 1e-30) -> float:
+            if isinstance(value, bool) or not (math.isfinite(value) and value >= least):
                 raise ValueError(f"expected a number above 0, got {value!r}")
             return float(value)
 
@@ -94,7 +94,7 @@ class Calibration:
             {str(k): positive(v) for k, v in found["products"].items()},
             {int(k): positive(v) for k, v in found["copies"].items()},
             positive(found["transforms"]),
-            positive(found["waking"] + 1.0) - 1.0,
+            positive(found["waking"], 0.0),
             {str(k): positive(v) for k, v in found["solvers"].items()},
         )
 

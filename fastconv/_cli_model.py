@@ -121,7 +121,7 @@ def train(
     """
     if record is not None:
         _record(files[0], record, seed, budget)
-    trials = [t for file in files for t in _trials.read(file.read_text().splitlines())]
+    trials = [trial for file in files for trial in _trials.load(file)]
     model = _training.fit(trials, _calibration.known())
     regrets = {"estimates": _training.regrets(trials, None), "corrected": left_out(trials)}
     where = out or _model.own_path()
@@ -143,6 +143,8 @@ def _record(file: pathlib.Path, count: int, seed: int, budget: float) -> None:
     """Add trials of random problems to a file; each line is whole as soon as it is there."""
     from fastconv._machine import usable_cores
 
+    if file.suffix == ".gz":
+        raise ValueError(f"expected a file that lines can be added to, got {file}")
     threads = sorted({1, usable_cores()})
     watch = _timer.Deadline(None)
     with file.open("a") as to:

@@ -291,6 +291,10 @@ class Problem:
             return NotImplemented
         return bool(_fields(self) == _fields(other))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what was derived stays here
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
     def replace(self, **changes: Any) -> Problem:
         return dataclasses.replace(self, **changes)
 

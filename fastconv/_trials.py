@@ -7,8 +7,10 @@ line holds a problem, the machine, and a list of [method, config, revision, seco
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import math
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -51,6 +53,16 @@ class Trial:
              "timed": [[m, c, r, float(f"{s:.4g}")] for m, c, r, s in self.timed]},
             separators=(",", ":"),
         )  # fmt: skip
+
+
+def load(path: str | os.PathLike[str]) -> list[Trial]:
+    """The trials of a file, which may be compressed (``.gz``)."""
+    opened = gzip.open if str(path).endswith(".gz") else open
+    with opened(path, "rt") as file:
+        try:
+            return list(read(file))
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
 def read(lines: Iterable[str]) -> Iterator[Trial]:
