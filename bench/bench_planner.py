@@ -114,22 +114,19 @@ def miss(found: list[Any]) -> list[float]:
 
 
 def hit() -> float:
-    """Seconds that finding a known plan takes: a call of `convolve`'s less its plan's own."""
+    """Seconds that finding the plan of a call met before takes, as in `_shortcut.Shortcuts.call`."""
     import numpy as np
 
-    import fastconv
-    from fastconv import _engine, _shortcut, _timer
+    from fastconv import _timer
     from fastconv._ext import core
 
-    x, w = np.ones(64), np.ones(3)
-    fastconv.convolve(x, w)
-    owner = (fastconv.convolve.__wrapped__, _engine._planner.mode())
-    known = _engine._shortcuts._known
-    assert isinstance(known[core.signature(owner, (x, w), {})[0]], _shortcut.Shortcut)
+    arrays = np.ones((1, 2, 9)), np.ones((2, 2, 3))
+    options = {"stride": 2, "padding": 1}
+    known = {core.signature(hit, arrays, options)[0]: None}
 
     def find() -> None:
         for _ in range(100):
-            known[core.signature(owner, (x, w), {})[0]]
+            known[core.signature(hit, arrays, options)[0]]
 
     (timing,) = _timer.compare([find], rounds=15)
     return timing.lowest / 100

@@ -337,7 +337,6 @@ def tune(problem: str, budget: float, as_json: bool) -> None:
     The calls of a file are tuned both as plain calls and as prepared ones, whose kernel is packed
     beforehand; they share the budget.
     """
-    _cli_model.calibrate_once()
     targets = _targets(problem)
     if targets and targets[0].name:
         targets = [
@@ -346,6 +345,7 @@ def tune(problem: str, budget: float, as_json: bool) -> None:
             for p in (False, True)
         ]
         budget /= 2
+    _cli_model.calibrate_once()
     results: list[tuple[_Target, Candidate, list[Candidate]]] = []
     with _progress(len(targets)) as part:
         for i, target in enumerate(targets):

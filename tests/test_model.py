@@ -236,6 +236,15 @@ def test_shipped_trials_are_read() -> None:
     assert not {t.problem.on(1) for t in trials} & {t.problem.on(1) for t in learnt}
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_regret_over_recorded_trials(threads: int) -> None:
+    """An estimate was changed, or a solver added? `fastconv train`: docs/cost_model.md."""
+    trials = _trials.load(ROOT / "bench" / "trials" / "held.jsonl.gz")
+    found = _training.regrets([t for t in trials if t.problem.threads == threads], _model.trees())
+    assert len(found) >= 150
+    assert np.exp(np.mean(np.log(found))) <= 1.10 and np.percentile(found, 95) <= 1.5
+
+
 # ---- calibration ---------------------------------------------------------------------------------
 
 NOMINAL = Calibration(
