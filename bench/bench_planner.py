@@ -114,7 +114,7 @@ def miss(found: list[Any]) -> list[float]:
 
 
 def hit() -> float:
-    """Seconds that finding the plan of a call met before takes, as in `_shortcut.Shortcuts.call`."""
+    """Seconds that finding a plan known takes, as `_shortcut.Shortcuts.call` does it."""
     import numpy as np
 
     from fastconv import _timer
