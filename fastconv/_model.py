@@ -15,7 +15,6 @@ and no choice is made worse by trees that never saw its like.
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import json
 import logging
 import math
@@ -169,8 +168,7 @@ def trees() -> Trees:
             return Trees.of(json.loads(own.read_text()))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             _log.warning("model %s: %s; going on with the shipped one", own, error)
-    text = importlib.resources.files("fastconv").joinpath("model.json").read_text()
-    return Trees.of(json.loads(text))
+    return Trees.of(json.loads(pathlib.Path(__file__).with_name("model.json").read_text()))
 
 
 def expected(

@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import _planner, _timer, _tuner, _workloads
+from fastconv import _planner, _timer, _tuner, _wisdom, _workloads
+from fastconv._environment import environment
 from fastconv._machine import Machine, this_machine
 from fastconv._planner import Candidate
 from fastconv._problem import Problem, numpy_dtype
+from fastconv._rows import Trial as Tried
 from fastconv._solver import bind
 from fastconv.solvers import BY_NAME
 
@@ -76,6 +78,21 @@ def read(lines: Iterable[str]) -> Iterator[Trial]:
             )  # fmt: skip
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"line {number} is no trial: {error}") from None
+
+
+def of_wisdom() -> list[Trial]:
+    """What tuning has timed on this machine, of problems with two candidates or more."""
+    here, machine = environment(this_machine()), this_machine()
+    found: dict[str, list[tuple[str, dict[str, int | str], int, float]]] = {}
+    for row in _wisdom.rows(Tried):
+        if row.environment == here and row.seconds > 0:
+            seconds = row.solver, row.config, row.revision, row.seconds
+            found.setdefault(row.problem, []).append(seconds)
+    return [
+        Trial(Problem.parse(text), machine, tuple(sorted(timed, key=lambda row: row[3])))
+        for text, timed in sorted(found.items())
+        if len(timed) > 1
+    ]
 
 
 # ---- random problems -----------------------------------------------------------------------------

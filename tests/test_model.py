@@ -336,7 +336,16 @@ def test_train_by_command(place: pathlib.Path, capsys: pytest.CaptureFixture[str
     told = json.loads(capsys.readouterr().out)["regret"]
     assert told["corrected"]["geometric mean"] < told["estimates"]["geometric mean"]
     assert _model.trees().trained.endswith("24 trials"), "what was learnt here is in use"
-    assert _cli.main(["train", str(place / "none.jsonl")]) == 2
+    assert _cli.main(["train", str(place / "none.jsonl")]) == 2 == _cli.main(["train"])
+
+
+def test_what_tuning_has_timed_is_learnt_from(place: pathlib.Path, calm: None) -> None:
+    assert _trials.of_wisdom() == []
+    problem = Problem.parse("conv1d f32 n1 c4 w512 k8 s5")
+    timed = [c for c in _planner.tune(problem, budget=0.2) if c.source == "timed"]
+    (trial,) = _trials.of_wisdom()
+    assert trial.problem == problem and trial.machine == this_machine()
+    assert {method for method, *_ in trial.timed} == {c.method for c in timed}
 
 
 def test_the_probe_takes_its_two_seconds() -> None:
