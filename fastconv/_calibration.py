@@ -26,7 +26,7 @@ import numpy as np
 from fastconv import _settings, _timer
 from fastconv._environment import environment
 from fastconv._machine import Machine, this_machine
-from fastconv._problem import Problem, numpy_dtype
+from fastconv._problem import Array, Problem, numpy_dtype
 from fastconv._solver import Solver, bind
 from fastconv.solvers import SOLVERS
 from fastconv.solvers._blas import single_threaded_blas
@@ -38,6 +38,9 @@ VERSION = 1
 
 #: Bytes that a copy reads and writes: in L2, in L3, in memory.
 COPIES = (1 << 17, 1 << 22, 1 << 27)
+
+#: A timed copy moves at least this much, over and over.
+_COPIED = 1 << 25
 
 #: Problems whose operands stay in L2 or L3: between them, every solver has two of 50 us to 2 ms.
 PROBES = (
@@ -185,10 +188,24 @@ def product_rate(dtype: str) -> float:
         return 2 * n**3 / _lowest(lambda: np.matmul(a, a, out=out))
 
 
+def copied(size: int) -> tuple[Array, Array, int]:
+    """Operands of `np.copyto` that read and write `size` bytes in all many times; and how often.
+
+    One row many times: small copies need no Python call each.
+    """
+    each = size // 2
+    times = max(1, _COPIED // size)
+
+    def repeated(a: Array) -> Array:
+        return np.lib.stride_tricks.as_strided(a, (times, each // 8), (0, 8))
+
+    return repeated(np.ones(each // 8)), repeated(np.ones(each // 8)), times
+
+
 def copy_rate(size: int) -> float:
     """Bytes a second of a copy by one thread that reads and writes `size` bytes in all."""
-    a, b = np.ones(size // 16), np.ones(size // 16)
-    return size / _lowest(lambda: np.copyto(a, b))
+    to, of, times = copied(size)
+    return size * times / _lowest(lambda: np.copyto(to, of))
 
 
 def transform_rate() -> float:
