@@ -26,6 +26,7 @@ from fastconv._plan import Plan, conversion_bytes
 from fastconv._problem import Problem
 from fastconv._rows import BY_THE_WAY, MEASURED, THOROUGH
 from fastconv._solver import Config, Solver, bind, on_threads
+from fastconv.cuda import launch
 from fastconv.solvers import BY_NAME, SOLVERS
 from fastconv.solvers._driver import FLOPS_A_THREAD
 
@@ -113,6 +114,11 @@ class Choice:
 def default_workspace_limit() -> int:
     """Bytes a plan may take when the caller does not say: a quarter of what is free."""
     return free_memory() // 4
+
+
+def _machine(problem: Problem) -> Machine:
+    """What runs the problem: this computer, or its GPU, whose facts say what a machine's do."""
+    return this_machine() if problem.device == "cpu" else launch.gpu()  # type: ignore[return-value]
 
 
 def _check_one(
@@ -204,7 +210,7 @@ def candidates(
     Those of solvers that are passed over keep their own estimates, and come after the others.
     """
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
-    machine = this_machine()
+    machine = _machine(problem)
     excluded = _settings.current().exclude
     leading = _leading(problem, machine, [s for s in solvers if s.name not in excluded])
     expected = {
@@ -294,7 +300,9 @@ def choose(
     A forced `method` (or the first of several that applies) is used whatever it is expected to
     cost; ValueError gives the reason when it cannot be.
     """
-    machine = this_machine()
+    if problem.device == "cuda" and (reason := launch.why_not()) is not None:
+        raise RuntimeError(f"arrays on a GPU cannot be convolved here: {reason}")
+    machine = _machine(problem)
     if problem.deterministic and workspace_limit is None:
         workspace_limit = sys.maxsize  # what is free differs from run to run
     if method != "auto":
@@ -482,7 +490,7 @@ def tune(
     from fastconv import _tuner
 
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
-    machine = this_machine()
+    machine = _machine(problem)
     known = _wisdom.lookup(problem, machine)
     options: dict[str, Any] = {}
     if known is not None:

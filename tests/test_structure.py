@@ -40,6 +40,7 @@ LAYERS = (
     ("_store", "_calibration"),
     ("_rows",),
     ("solvers",),
+    ("cuda",),
     ("_accuracy", "_plan", "_solver"),
     ("_epilogue", "_kept"),
     ("_environment",),
