@@ -199,6 +199,8 @@ def _leading(problem: Problem, machine: Machine, solvers: Sequence[Solver]) -> l
 
 def _expected(problem: Problem, machine: Machine, found: Sequence[_Estimate]) -> Sequence[float]:
     """Seconds that candidates are expected to take, by their estimates and `_model.py`."""
+    if problem.device != "cpu":  # of which there are no trials
+        return [cost for *_, cost in found]
     return _model.expected(problem, machine, [(s.name, config, cost) for s, config, cost in found])
 
 
@@ -239,7 +241,7 @@ def candidates(
 
 def _best(problem: Problem, limit: int) -> Candidate:
     """``candidates(problem, limit)[0]``, looking only at those that may be it."""
-    machine = this_machine()
+    machine = _machine(problem)
     if _settings.current().exclude or _quarantined(problem, machine):
         return candidates(problem, limit)[0]
     leading = _leading(problem, machine, SOLVERS)
