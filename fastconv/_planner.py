@@ -199,7 +199,8 @@ def _leading(problem: Problem, machine: Machine, solvers: Sequence[Solver]) -> l
 
 def _expected(problem: Problem, machine: Machine, found: Sequence[_Estimate]) -> Sequence[float]:
     """Seconds that candidates are expected to take, by their estimates and `_model.py`."""
-    if problem.device != "cpu":  # of which there are no trials
+    # there are no trials of other devices, and what is deterministic depends on none
+    if problem.device != "cpu" or problem.deterministic:
         return [cost for *_, cost in found]
     return _model.expected(problem, machine, [(s.name, config, cost) for s, config, cost in found])
 

@@ -308,6 +308,17 @@ def test_the_planner_scales(place: pathlib.Path) -> None:
             assert c.seconds == pytest.approx(expected)
 
 
+def test_what_is_deterministic_depends_on_no_measurement(place: pathlib.Path) -> None:
+    problem = LAYER.replace(deterministic=True)
+    before = _planner.choose(problem).candidate
+    _calibration.remember(dataclasses.replace(NOMINAL, solvers={before.method: 1e3}))
+    model = _training.fit(made_up(0, 24))
+    (place / "model.json").write_text(json.dumps(model))
+    _model.trees.cache_clear()
+    assert _model.trees().trained == model["trained"]
+    assert _planner.choose(problem).candidate == before
+
+
 def test_the_machine_is_probed_by_command_only(
     place: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
