@@ -17,7 +17,8 @@ import functools
 import math
 import operator
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +120,7 @@ _AXES = {1: ("w",), 2: ("h", "w"), 3: ("d", "h", "w")}
 _TAPS = {1: ("s",), 2: ("r", "s"), 3: ("t", "r", "s")}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Problem:
     """One convolution, canonical and hashable. All tuples have one entry a spatial dimension.
 
@@ -222,17 +223,17 @@ class Problem:
             need(math.prod(shape) <= MAX_SIZE, f"{what} of at most {MAX_SIZE} elements", shape)
 
     # ---- shapes ------------------------------------------------------------------------------
-    @property
+    @functools.cached_property
     def ndim(self) -> int:
         """Number of spatial dimensions."""
         return len(self.size)
 
-    @property
+    @functools.cached_property
     def span(self) -> tuple[int, ...]:
         """Extent of the dilated kernel."""
         return tuple((r - 1) * d + 1 for r, d in zip(self.kernel, self.dilation))
 
-    @property
+    @functools.cached_property
     def padded(self) -> tuple[int, ...]:
         """Extent of the dilated and padded input."""
         return tuple(
@@ -240,48 +241,48 @@ class Problem:
             for i, e, (lo, hi) in zip(self.size, self.input_dilation, self.padding)
         )
 
-    @property
+    @functools.cached_property
     def out(self) -> tuple[int, ...]:
         """Output sizes."""
         return tuple((p - s) // u + 1 for p, s, u in zip(self.padded, self.span, self.stride))
 
-    @property
+    @functools.cached_property
     def x_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.size)
 
-    @property
+    @functools.cached_property
     def w_shape(self) -> tuple[int, ...]:
         return (self.filters, self.channels // self.groups, *self.kernel)
 
-    @property
+    @functools.cached_property
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.filters, *self.out)
 
-    @property
+    @functools.cached_property
     def taps(self) -> int:
         """Products summed for one output."""
         return self.channels // self.groups * math.prod(self.kernel)
 
-    @property
+    @functools.cached_property
     def flops(self) -> int:
         """Floating-point operations of the definition: a multiply and an add a tap (x4 complex)."""
         return (8 if self.is_complex else 2) * math.prod(self.y_shape) * self.taps
 
-    @property
+    @functools.cached_property
     def itemsize(self) -> int:
         """Bytes of one element of the compute dtype."""
         return numpy_dtype(self.dtype).itemsize
 
-    @property
+    @functools.cached_property
     def accumulator(self) -> str:
         """Dtype that solvers see: bools are counted in uint32, then tested against zero."""
         return "u32" if self.dtype == "bool" else self.dtype
 
-    @property
+    @functools.cached_property
     def is_complex(self) -> bool:
         return self.dtype[0] == "c"
 
-    @property
+    @functools.cached_property
     def is_exact(self) -> bool:
         """Whether sums are of integers or bools, which every solver must give exactly."""
         return self.dtype == "bool" or self.dtype[0] in "iu"
@@ -292,8 +293,21 @@ class Problem:
             return NotImplemented
         return bool(_fields(self) == _fields(other))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what was derived stays here
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
     def replace(self, **changes: Any) -> Problem:
         return dataclasses.replace(self, **changes)
+
+    def on(self, threads: int) -> Problem:
+        """`replace(threads=threads)`, which shares all that was derived, by `once` too."""
+        if threads == self.threads:
+            return self
+        same = object.__new__(Problem)
+        self.__dict__.setdefault("_known", {})
+        same.__dict__.update(self.__dict__, threads=threads)
+        return same
 
     # ---- text --------------------------------------------------------------------------------
     def __str__(self) -> str:
@@ -371,7 +385,7 @@ class Problem:
                 said["boundary"] = "constant"
             for name, value in said.items():
                 target = numbers if name in (*axes, *taps) else fields
-                if target is fields and name not in cls.__slots__:
+                if target is fields and name not in cls.__dataclass_fields__:
                     raise ValueError(f"cannot read {word!r} in problem {text!r}")
                 if name in target:
                     raise ValueError(f"{word!r} says {name} again in problem {text!r}")
@@ -387,6 +401,31 @@ class Problem:
         if len(fields["size"]) != ndim:
             raise ValueError(f"expected {ndim} sizes in problem {text!r}, got {fields['size']}")
         return cls(**fields)
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def once(function: _Function) -> _Function:
+    """Decorator: keep the results of a function of a problem, and of other arguments, with it.
+
+    It must not look at `threads`: what is kept is `problem.on(threads)`'s too. The other arguments
+    must be hashable, and given by position.
+    """
+
+    @functools.wraps(function)
+    def known(problem: Problem, *others: Any) -> Any:
+        kept = problem.__dict__.get("_known")
+        if kept is None:
+            kept = problem.__dict__["_known"] = {}
+        key = (function, others) if others else function
+        try:
+            return kept[key]
+        except KeyError:
+            result = kept[key] = function(problem, *others)
+            return result
+
+    return known  # type: ignore[return-value]
 
 
 _fields = operator.attrgetter(*(field.name for field in dataclasses.fields(Problem)))

@@ -153,7 +153,7 @@ class ImplicitGemm(Polyphase):
         one = 0.1e-9 if problem.input_dilation[-1] == 2 else 0.5e-9
         scatter = math.prod(problem.y_shape) * one
         threads = min(useful_threads(problem), machine.cores)
-        return self.cost_dense(dense, config, machine) + scatter / threads
+        return self.cost_dense(dense.on(problem.threads), config, machine) + scatter / threads
 
     def workspace(self, problem: Problem, config: Config) -> int:
         if one_tap(problem) is not None:
