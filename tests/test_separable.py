@@ -208,3 +208,32 @@ def test_boxes_do_not_drift() -> None:
     x[5, :] = 1e8
     y = ndimage.uniform_filter(x, 31, method="separable")
     np.testing.assert_allclose(y[40:], 0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["random", 0, 255])
+def test_means_of_bytes_are_quotients(value: Any) -> None:
+    """In float, of weights that are made a little larger: never the whole number above or below."""
+    x = (
+        np.full((3, 301), value, "u1")
+        if value != "random"
+        else RNG.integers(0, 256, (3, 301), "u1")
+    )
+    wide = np.pad(x.astype(int), ((0, 0), (200, 200)), constant_values=7)
+    for size in (2, 3, 7, 8, 9, 16, 31, 100, 127, 128, 129, 159):
+        sums = np.lib.stride_tricks.sliding_window_view(wide, size, 1).sum(-1)
+        first = 200 - size // 2
+        right = sums[:, first : first + 301] // size
+        options: Any = {"mode": "constant", "cval": 7}
+        y = ndimage.uniform_filter1d(x, size, 1, **options)
+        np.testing.assert_array_equal(y, right, str(size))
+        turned = ndimage.uniform_filter1d(np.ascontiguousarray(x.T), size, 0, **options)
+        np.testing.assert_array_equal(turned.T, right, str(size))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_bits_of_boxes_do_not_depend_on_threads(dtype: str) -> None:
+    x = RNG.standard_normal((501, 203)).astype(dtype)
+    one = ndimage.uniform_filter(x, (17, 33), method="separable", threads=1)
+    for threads in (2, 3):
+        many = ndimage.uniform_filter(x, (17, 33), method="separable", threads=threads)
+        np.testing.assert_array_equal(one, many)
