@@ -59,6 +59,11 @@ def test_kernels_beyond_the_range_are_not_taken() -> None:
     assert not seen(w) and seen((w * 1e-14).astype("f4"))
 
 
+def test_no_filter_is_no_box() -> None:
+    x, none = np.ones((1, 1, 300, 400), "f4"), np.ones((0, 1, 9, 9), "f4")
+    assert _engine.run(x, none).shape == (1, 0, 292, 392)
+
+
 def test_the_engine_looks_at_the_kernel() -> None:
     x = RNG.standard_normal((1, 1, 300, 400)).astype("f4")
     blur = outer_product(RNG.standard_normal((1, 1, 9, 9)).astype("f4"))

@@ -36,6 +36,7 @@ LAYERS = (
     ("_store",),
     ("_rows",),
     ("solvers",),
+    ("cuda",),
     ("_accuracy", "_plan", "_solver"),
     ("_epilogue", "_kept"),
     ("_environment",),
