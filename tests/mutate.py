@@ -208,7 +208,8 @@ FAULTS = (
           (ACCURACY, SOLVERS)),
     # ---- separable
     Fault("rows: the last tap of the first of several rows is left out", "_ext/kernels/rows.inc",
-          "for (int64_t t = rows - 1; t < taps; t++)", "for (int64_t t = rows - 1; t + 1 < taps; t++)"),
+          "for (int64_t t = rows - 1; t < taps; t++)",
+          "for (int64_t t = rows - 1; t + 1 < taps; t++)"),
     Fault("rows: a tap along a row is read a sample early", "_ext/kernels/along.inc",
           "const index shift = first + (__typeof__(first[0] + 0))(t * step - block);",
           "const index shift = first + (__typeof__(first[0] + 0))(t * step - block - (t > 1));"),
