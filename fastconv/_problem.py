@@ -50,6 +50,9 @@ MAX_DIMS = 8
 #: Largest size of an array, in elements, and of a padded axis: offsets in bytes must fit int64.
 MAX_SIZE = 2**58
 
+#: Most outer products that a kernel is known to be a sum of (FC_LOW_RANK in drivers/separable.h).
+MOST_TERMS = 4
+
 _NAN = float("nan")  # one object, so that two problems filled with NaN compare equal
 
 
@@ -128,7 +131,8 @@ class Problem:
     sums are computed in; `x_dtype`, `w_dtype` and `y_dtype` are what the arrays hold. `cval` fills
     beyond the ends when `boundary` is ``constant``. `prepared` says that w is known before x and
     used again, so that packing it is not part of the cost. `rank` is 1 when w is known to be, for
-    each filter, the outer product of a vector an axis, and 0 when that is not known.
+    each filter, the outer product of a vector an axis, more when it is a sum of as many, and 0 when
+    that is not known; `box` says that all weights are equal.
     `deterministic` asks for results that do not depend on `threads`, nor on what was measured.
     `nonnegative` promises that x and w have no negative number.
     """
@@ -156,6 +160,7 @@ class Problem:
     threads: int = 1
     accuracy: str = "balanced"
     rank: int = 0
+    box: bool = False
     deterministic: bool = False
     nonnegative: bool = False
 
@@ -198,7 +203,9 @@ class Problem:
         need(self.accuracy in ACCURACIES, f"an accuracy out of {ACCURACIES}", repr(self.accuracy))
         need(self.layout in LAYOUTS, f"a layout out of {LAYOUTS}", repr(self.layout))
         need(self.threads >= 1, "at least one thread", self.threads)
-        need(self.rank in (0, 1), "a rank of 1, or 0 for an unknown one", self.rank)
+        need(0 <= self.rank <= MOST_TERMS, f"a rank of 1 to {MOST_TERMS}, or 0 for an unknown one",
+             self.rank)  # fmt: skip
+        need(not self.box or self.rank == 1, "a box to be of rank 1", self.rank)
         for name in (self.dtype, self.x_dtype, self.w_dtype, self.y_dtype):
             need(name in DTYPES, f"a dtype out of {tuple(DTYPES)}", repr(name))
         need(self.boundary == "zeros" or max(self.input_dilation) == 1,
@@ -343,6 +350,8 @@ class Problem:
             words.append(self.layout)
         if self.rank:
             words.append(f"rank{self.rank}")
+        if self.box:
+            words.append("box")
         if self.prepared:
             words.append("prepared")
         if self.device != "cpu":
@@ -441,7 +450,7 @@ def _parse_word(word: str, ndim: int, first: bool) -> tuple[str, Any]:
         return "accuracy", word
     if word in LAYOUTS:
         return "layout", word
-    if word in ("flip", "prepared", "deterministic", "nonnegative"):
+    if word in ("flip", "prepared", "deterministic", "nonnegative", "box"):
         return word, True
     if word in ("cpu", "cuda"):
         return "device", word
