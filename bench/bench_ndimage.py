@@ -31,7 +31,7 @@ class Prepared(common.Timed):
         self.call()
 
 
-class DifferenceOfGaussians:
+class DifferenceOfGaussians(common.Timed):
     """A 15 x 15 kernel of rank 2 on a 1080p image, beside OpenCV and SciPy; one thread."""
 
     params = ("fastconv", "dense", "opencv", "scipy")
@@ -40,6 +40,8 @@ class DifferenceOfGaussians:
     def setup(self, library: str) -> None:
         import numpy as np
 
+        common.pin(1)
+        common.without_wisdom()
         u = np.arange(15) - 7.0
 
         def gaussian(sigma: float) -> Any:
