@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
-from fastconv.solvers import _fourier
+from fastconv.solvers import _fourier, _transforms
 from fastconv.solvers._fourier import FourierPlan, Layout
 
 #: Products of one core in direct tiles, of 4- and 8-byte elements.
 _PRODUCTS_A_SECOND = (25e9, 12e9)
+
+#: Time of a call by a library over that by SciPy.
+_TIMES = {"ducc0": 1.0, "mkl_fft": 1.0, "pyfftw": 1.0}
 
 
 def layout(problem: Problem) -> Layout:
@@ -34,9 +39,14 @@ class Fft(Solver):
     def why_not(self, problem: Problem) -> str | None:
         return _fourier.refuse(problem)
 
+    def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
+        single = problem.dtype in ("f32", "f64", "c64", "c128")  # no long double but SciPy's
+        return [{}, *({"library": name} for name in _transforms.installed() if single)]
+
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         seconds = _fourier.seconds(problem, layout(problem), machine)
-        return seconds + min(_ends(problem), seconds / 2)
+        seconds += min(_ends(problem), seconds / 2)
+        return seconds * _TIMES.get(str(config.get("library")), 1.0)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         return _fourier.workspace(problem, layout(problem))
