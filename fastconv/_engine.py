@@ -7,6 +7,7 @@ place, so that what is prepared is by construction what is run.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import dataclasses
 import functools
@@ -26,11 +27,17 @@ from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
+from fastconv._timer import Deadline
+from fastconv.cuda import interop
 
 Pads = Sequence[tuple[int, int]]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-#: Plans kept by shape; the oldest goes first. A plan is a few KB, so this is a few MB at most.
+#: Modes in which calls are counted, and none takes the short way.
+COUNTED = ("record", "auto")
+
+#: Plans kept by shape; the one not used for longest goes first. A plan is a few KB, so these are a
+#: few MB at most.
 _CACHE_SIZE = 1024
 _cache: dict[Any, _planner.Choice] = {}
 _cache_lock = threading.Lock()
@@ -49,6 +56,16 @@ class Step(NamedTuple):
 _recorder: contextvars.ContextVar[Callable[[Step, Array], None] | None] = contextvars.ContextVar(
     "fastconv recorder", default=None
 )
+
+
+class _Rank(NamedTuple):
+    """Outer products that a kernel is a sum of, 0 for not known; whether its weights are equal."""
+
+    terms: int
+    box: bool = False
+
+
+_UNKNOWN = _Rank(0)
 
 #: The steps of a plan that are still to run; none outside a plan's call.
 _replay: contextvars.ContextVar[Iterator[Step] | None] = contextvars.ContextVar(
@@ -120,7 +137,10 @@ def run(
 
     Other parameters are those of every front end.
     """
+    place = interop.place_of(x=x, w=w, bias=bias, residual=residual, out=out)
     if out is not None and (_overlap(out, x) or _overlap(out, w)):
+        if place is not None:
+            raise ValueError(f"expected out apart from x and w on {place.device}, got one of them")
         out[...] = run(
             x, w, stride=stride, dilation=dilation, input_dilation=input_dilation, padding=padding,
             groups=groups, boundary=boundary, cval=cval, flip=flip, bias=bias, dtype=dtype,
@@ -139,7 +159,7 @@ def run(
         tuple(input_dilation), tuple(padding), groups, boundary, cval, flip, dtype,
         out.dtype if out is not None else out_dtype, method,
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
-        deterministic,
+        deterministic, nonnegative, place is not None,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
     rank = None
@@ -149,16 +169,16 @@ def run(
         choice, packed = planned.choice, planned.packed
     else:
         packed = None
-        rank = _rank(x, w, dtype, method)
+        rank = _rank(x, w, dtype, method, accuracy)
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
             deterministic, recorder is not None or kernel_repeats, method, config, workspace_limit,
-            rank or 0,
+            rank or _UNKNOWN, nonnegative,
         )  # fmt: skip
     step = choice.plan
     if out is None:
-        y = np.empty(step.y_shape, step.y_dtype)
+        y = interop.empty(x, step.y_shape, step.y_dtype)
     elif out.shape != step.y_shape:
         raise ValueError(f"expected out of shape {step.y_shape}, got {out.shape}")
     elif not out.flags.writeable:
@@ -169,21 +189,32 @@ def run(
         raise ValueError(f"expected bias of shape {(w.shape[0],)}, got {bias.shape}")
     if recorder is not None:
         recorder(Step(key, choice, None), w)
+        if place is not None:
+            return y
         return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
     if nonnegative:
+        if place is not None:
+            raise TypeError(f"nonnegative=True looks at values, which are on {place.device}")
         check_nonnegative(x=x, w=w, cval=np.asarray(cval))
         activation = None if step.problem.is_exact else Activation(CLAMP, 0, math.inf)
     if y.size == 0:
         return y
+    counted = _planner.mode() in COUNTED and method == "auto"
     runs = _shortcut.watched.get()
     if runs is not None:
         by_values, flush = rank is not None or nonnegative, bool(flush_denormals)
         runs.append(
             _shortcut.Run(step, packed, x, w, bias, residual, activation, y, by_values, flush)
         )
+    watch = Deadline(None) if counted else None
     if packed is None and not step.is_empty:
-        packed = step.pack_stored(w)
+        if kernel_repeats and w.flags.c_contiguous:
+            packed = _shortcut.kept.packed(step, w, step.problem.threads, step.pack_stored, w)
+        else:
+            packed = step.pack_stored(w)
     step(x, packed, bias, y, residual, activation, bool(flush_denormals))
+    if watch is not None and _planner.met.note(choice, watch.spent):
+        forget_plans_of(choice.candidate.problem)
     return y
 
 
@@ -192,15 +223,18 @@ def _choice(
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
     deterministic: bool, prepared: bool, method: str | tuple[str, ...], config: Config | None,
-    workspace_limit: int | None, rank: int,
+    workspace_limit: int | None, rank: _Rank, nonnegative: bool,
 ) -> _planner.Choice:  # fmt: skip
     """The plan for arrays like these: kept from an earlier call, or the planner's."""
     key = (key, _planner.mode(), prepared, rank)
-    choice = _cache.get(key)
+    with _cache_lock:
+        choice = _cache.pop(key, None)
+        if choice is not None:
+            _cache[key] = choice  # to the end of the queue
     if choice is None:
         problem = _problem(
             x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
-            out_dtype, accuracy, threads, deterministic, prepared, rank,
+            out_dtype, accuracy, threads, deterministic, prepared, rank, nonnegative,
         )  # fmt: skip
         choice = _planner.choose(
             problem, method=method, config=config, workspace_limit=workspace_limit
@@ -223,7 +257,7 @@ def check_nonnegative(**arrays: Array) -> None:
 
 
 def _overlap(a: Array, b: Array) -> bool:
-    return np.may_share_memory(a, b)
+    return interop.share_memory(a, b)
 
 
 def _cut(x: Array, padding: Pads, dilation: Sequence[int]) -> tuple[Array, Pads]:
@@ -249,7 +283,7 @@ def _problem(
     x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
-    deterministic: bool, prepared: bool, rank: int,
+    deterministic: bool, prepared: bool, rank: _Rank, nonnegative: bool,
 ) -> Problem:  # fmt: skip
     """The Problem of a `run` call; every mismatch of shapes is a ValueError here."""
     if x.ndim != w.ndim or x.ndim < 3:
@@ -273,8 +307,11 @@ def _problem(
         input_dilation=tuple(input_dilation), padding=tuple(padding), boundary=boundary,
         cval=cval if boundary == "constant" else 0.0, flip=flip, dtype=compute, x_dtype=x_dtype,
         w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
-        layout=layout_of(x), prepared=prepared, threads=threads or this_machine().cores,
-        accuracy=accuracy, rank=rank, deterministic=bool(deterministic),
+        layout=layout_of(x), prepared=prepared, device="cuda" if interop.on_gpu(x) else "cpu",
+        threads=1 if interop.on_gpu(x) else threads or this_machine().cores,
+        accuracy=accuracy, rank=rank.terms, box=rank.box, deterministic=bool(deterministic),
+        # of use where errors are relative to each output: other problems have one text
+        nonnegative=bool(nonnegative) and accuracy == "strict" and compute in ("f32", "f64"),
     )  # fmt: skip
 
 
@@ -287,9 +324,13 @@ def met_before(function: _F) -> _F:
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        if _recorder.get() is not None or _replay.get() is not None:
+        mode = _planner.mode()
+        if mode in COUNTED or _recorder.get() is not None or _replay.get() is not None:
             return function(*args, **options)
-        return _shortcuts.call(function, (function, _planner.mode()), args, options)
+        return _shortcuts.call(anywhere, (function, mode), args, options)
+
+    def anywhere(*args: Any, **options: Any) -> Any:
+        return interop.call(function, args, options)
 
     return call  # type: ignore[return-value]
 
@@ -299,20 +340,39 @@ def met_before(function: _F) -> _F:
 _WORTH_A_LOOK = 1 << 18
 _WEIGHTS_WORTH_A_LOOK = 16
 
+#: The same for a sum of several: 15 us where 15 x 15 weights are two, twice that where they are not
+#: a few, and two products of 5 x 5 are 20 of 25 taps.
+_WORTH_A_LONG_LOOK = 1 << 24
+_WEIGHTS_WORTH_A_LONG_LOOK = 36
 
-def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int | None:
-    """1 when w is seen to be an outer product of vectors, one an axis, in the dtype computed in.
+
+def _rank(
+    x: Array, w: Array, dtype: Any, method: str | tuple[str, ...], accuracy: str
+) -> _Rank | None:
+    """What w is seen to be in the dtype computed in: an outer product of vectors, one an axis, or a
+    sum of a few.
 
     None where nobody looked: then the choice does not depend on w's values.
     """
+    if interop.on_gpu(w):
+        return None  # to look would be to copy
     if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
         return None
-    weights, samples = math.prod(w.shape[2:]), x.shape[0] * math.prod(x.shape[2:])
-    small = weights < _WEIGHTS_WORTH_A_LOOK or samples * weights < _WORTH_A_LOOK
-    if (small and "separable" not in method) or sum(r > 1 for r in w.shape[2:]) < 2:
+    weights, products = math.prod(w.shape[2:]), x.shape[0] * math.prod(x.shape[2:])
+    products *= weights
+    small = weights < _WEIGHTS_WORTH_A_LOOK or products < _WORTH_A_LOOK
+    axes = sum(r > 1 for r in w.shape[2:])
+    if (small and "separable" not in method) or axes < 2:
         return None
     compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
-    return int(compute == w.dtype and w.flags.aligned and core.is_rank_one(w))
+    if compute != w.dtype or not w.flags.aligned:
+        return _UNKNOWN
+    if core.is_rank_one(w):
+        return _Rank(1, bool(w.size and (w == w.flat[0]).all()))
+    small = weights < _WEIGHTS_WORTH_A_LONG_LOOK or products < _WORTH_A_LONG_LOOK
+    if (small and "separable" not in method) or axes > 2 or accuracy == "strict":
+        return _UNKNOWN
+    return _Rank(core.low_rank(w, accuracy == "fast"))
 
 
 # ---- preparing calls -----------------------------------------------------------------------------
@@ -390,13 +450,15 @@ class Plan:
 
         A `residual` is that of this call, in place of one given when the plan was made.
         """
+        if _planner.mode() in COUNTED:
+            return self._long_way(x, out=out, residual=residual)
         options = {"residual": residual, "out": out}
         return self._shortcuts.call(self._long_way, None, (x, *self._constants), options)
 
     def _long_way(
-        self, x: npt.ArrayLike, *_: Array, out: Array | None, residual: npt.ArrayLike | None
+        self, x: Any, *_: Array, out: Array | None, residual: npt.ArrayLike | None
     ) -> Any:
-        x = np.asanyarray(x)
+        x = _data(x)
         if x.shape != self._shape:
             raise ValueError(f"expected data of the planned shape {self._shape}, got {x.shape}")
         if x.dtype != self._dtype:
@@ -408,9 +470,11 @@ class Plan:
             if not self._front.residual:
                 raise TypeError(f"{self._function.__name__} takes no residual")
             arguments["residual"] = residual
+        if interop.on_gpu(x):
+            arguments = interop.wrap_all(arguments)
         token = _replay.set(iter(self._steps))
         try:
-            return self._function(**arguments)
+            return interop.unwrapped(self._function(**arguments))
         finally:
             _replay.reset(token)
 
@@ -461,6 +525,13 @@ class Plan:
         return f"<Plan {self._function.__name__} by {self.method or 'nothing'}: {steps}>"
 
 
+def _data(x: Any) -> Any:
+    """What a plan is made for or called with, as an array."""
+    if interop.on_gpu(x):
+        return x
+    return interop.wrapped(x) if interop.is_foreign(x) else np.asanyarray(x)
+
+
 def _arguments(fn: Callable[..., Any], x: Any, w: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Named arguments of a front-end call; x may be an array or a (shape, dtype) pair."""
     front = _front_ends.get(fn)
@@ -469,10 +540,10 @@ def _arguments(fn: Callable[..., Any], x: Any, w: Any, options: dict[str, Any]) 
         raise TypeError(f"expected a fastconv function ({', '.join(names)}), got {fn!r}")
     if isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], tuple | list):
         x = np.zeros(tuple(x[0]), dtype=x[1])  # pages are never touched
-    arguments = {front.data: np.asanyarray(x), **options}
+    arguments = {front.data: _data(x), **interop.wrap_all(options)}
     if front.kernel is not None:
         if w is not None:  # else the function's own default, such as the size of uniform_filter
-            arguments[front.kernel] = w
+            arguments[front.kernel] = interop.wrapped(w) if interop.is_foreign(w) else w
     elif w is not None:
         raise TypeError(f"{fn.__name__} takes no kernel: pass w=None")
     try:
@@ -502,7 +573,9 @@ def _record(fn: Callable[..., Any], arguments: dict[str, Any], pack: bool) -> tu
     return tuple(steps)
 
 
-def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
+def plan(
+    fn: Callable[..., Any], x: Any, w: Any = None, *, tuning: str | None = None, **options: Any
+) -> Plan:
     """Prepare a call for repeated use: choose the algorithm and pack the kernel once.
 
     Parameters
@@ -514,6 +587,8 @@ def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
     w : array_like, optional
         What the function takes as kernel: weights, taps, sigma, size. It is copied: later
         changes to it do not change the plan.
+    tuning : str, optional
+        The mode of tuning for this plan, as `autotune` takes it.
     **options
         The function's other arguments.
 
@@ -534,7 +609,8 @@ def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
     if isinstance(w, np.ndarray):
         arguments[front.kernel or ""] = w.copy()
     data = arguments.pop(front.data)
-    steps = _record(fn, {**arguments, front.data: data}, pack=front.packs)
+    with contextlib.nullcontext() if tuning is None else _planner.autotune(tuning):
+        steps = _record(fn, {**arguments, front.data: data}, pack=front.packs)
     return Plan(fn, data.shape, data.dtype, arguments, steps)
 
 
@@ -617,6 +693,14 @@ def tune(
             found += timed if not prepared else []
     forget_plans()
     return found
+
+
+def forget_plans_of(problem: Problem) -> None:
+    """Let the next call of a problem plan anew; plans of `plan` stay as they are."""
+    with _cache_lock:
+        for key in [k for k, choice in _cache.items() if choice.candidate.problem == problem]:
+            del _cache[key]
+    _shortcuts.clear()
 
 
 def forget_plans() -> None:

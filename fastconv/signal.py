@@ -31,7 +31,8 @@ deterministic : bool
     Give the same bits whatever the number of threads and whatever was measured before.
 nonnegative : bool
     Refuse inputs with a negative number in them, and never return one, as transforms of
-    probabilities otherwise do in the tails.
+    probabilities otherwise do in the tails. With ``accuracy="strict"``, long signals are then
+    transformed too, tilted so that each output is right relative to itself.
 
 docs/differences.md lists where results differ from SciPy's, and why.
 """
@@ -170,7 +171,7 @@ def _solvers(method: str, config: Config | None, dtype: np.dtype[Any]) -> str | 
         return method
     if method == "direct":
         return _DIRECT
-    return ("fft", *_DIRECT) if dtype.kind in "iub" else "fft"  # no transform is exact
+    return ("fft", "limbs", *_DIRECT) if dtype.kind in "iub" else "fft"
 
 
 def _product(a: Array, b: Array, out: Array | None, nonnegative: bool) -> Any:

@@ -7,6 +7,7 @@ import os
 os.environ["FASTCONV_WISDOM"] = ":memory:"  # before fastconv is first imported
 
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -36,6 +37,15 @@ def every_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed counts as timed in peace, however busy the machine is."""
+    from fastconv import _environment, _timer
+
+    monkeypatch.setattr(_timer, "NOISY", float("inf"))
+    monkeypatch.setattr(_environment, "stalled", lambda: None)
+
+
+@pytest.fixture
 def fresh_plans() -> Iterator[None]:
     """No plan is cached when the test starts, and none that it made when it ends."""
     from fastconv import _engine
@@ -43,3 +53,16 @@ def fresh_plans() -> Iterator[None]:
     _engine.forget_plans()
     yield
     _engine.forget_plans()
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch, fresh_plans: None) -> Any:
+    """A driver that runs kernels in the emulator, in place of CUDA's."""
+    pytest.importorskip("greenlet", reason="the emulator of GPUs needs greenlet")
+    from cuda_emulator import Driver
+
+    from fastconv.cuda import launch
+
+    driver = Driver()
+    monkeypatch.setattr(launch, "_driver", driver)
+    return driver

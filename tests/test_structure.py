@@ -26,17 +26,25 @@ MODULES = sorted(p for p in ROOT.rglob("*.py") if "_ext" not in p.parts)
 #: From the top down: a module imports from its own line and those below it. Nothing imports what is
 #: above: a solver knows no planner, the planner no front end.
 LAYERS = (
-    ("_cli", "_demo", "_demo_pictures", "_workloads", "__main__"),
+    ("_cli", "__main__"),
+    ("_cli_model",),
+    ("_training",),
+    ("_trials",),
+    ("_demo", "_demo_pictures", "_workloads"),
     ("__init__",),
     ("_power", "_match", "_blockwise"),
     ("nn", "signal", "ndimage", "stream", "_partitions"),
     ("_engine",),
     ("_planner", "_shortcut"),
-    ("_tuner", "_wisdom"),
+    ("_tuner", "_wisdom", "_model"),
+    ("_store", "_calibration"),
+    ("_rows",),
     ("solvers",),
+    ("cuda",),
     ("_accuracy", "_plan", "_solver"),
     ("_epilogue", "_kept"),
-    ("_machine", "_problem", "_timer"),
+    ("_environment",),
+    ("_machine", "_problem", "_settings", "_timer"),
     ("_ext",),
 )
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from fastconv._solver import Solver
+from fastconv.solvers.cuda_direct import CudaDirect
 from fastconv.solvers.depthwise import Depthwise
 from fastconv.solvers.direct import Direct
 from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
 from fastconv.solvers.implicit_gemm import ImplicitGemm
+from fastconv.solvers.limbs import Limbs
 from fastconv.solvers.naive import Naive
 from fastconv.solvers.overlap_save import OverlapSave
 from fastconv.solvers.separable import Separable
+from fastconv.solvers.tilted import Tilted
 from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Direct(), ImplicitGemm(), Separable(), Im2col(), Winograd(), Fft(), OverlapSave(),
-    Naive(),
+    Limbs(), Tilted(), Naive(), CudaDirect(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

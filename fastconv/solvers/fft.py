@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Problem
+from fastconv._problem import Problem, once
 from fastconv._solver import Config, Solver
 from fastconv.solvers import _fourier, _transforms
 from fastconv.solvers._fourier import FourierPlan, Layout
@@ -18,6 +18,7 @@ _PRODUCTS_A_SECOND = (25e9, 12e9)
 _TIMES = {"ducc0": 1.0, "mkl_fft": 1.0, "pyfftw": 1.0}
 
 
+@once
 def layout(problem: Problem) -> Layout:
     whole = tuple(_fourier.whole_axis(problem, axis) for axis in range(problem.ndim))
     return _fourier.cut_plain(problem, whole)
@@ -47,6 +48,9 @@ class Fft(Solver):
         seconds = _fourier.seconds(problem, layout(problem), machine)
         seconds += min(_ends(problem), seconds / 2)
         return seconds * _TIMES.get(str(config.get("library")), 1.0)
+
+    def floor(self, problem: Problem, machine: Machine) -> float:
+        return _fourier.floor(problem, machine)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         return _fourier.workspace(problem, layout(problem))
