@@ -14,6 +14,7 @@ from fastconv.solvers._fourier import FourierPlan, Layout
 #: Products of one core in direct tiles, of 4- and 8-byte elements.
 _PRODUCTS_A_SECOND = (25e9, 12e9)
 
+
 @once
 def layout(problem: Problem) -> Layout:
     whole = tuple(_fourier.whole_axis(problem, axis) for axis in range(problem.ndim))
