@@ -137,9 +137,10 @@ def test_long_doubles_are_scipys(fake: Fake) -> None:
 
 def test_wisdom_of_a_library_that_is_gone(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     found = next(c for c in candidates(PROBLEM) if c.config == {"library": "ducc0"})
+    timed = dataclasses.replace(found, seconds=1e-9, source="timed")
     _wisdom.clear()
     try:
-        _wisdom.remember(dataclasses.replace(found, seconds=1e-9, source="timed"), this_machine())
+        _wisdom.remember([timed], this_machine())
         assert choose(PROBLEM).candidate.config == {"library": "ducc0"}
         monkeypatch.setattr(_transforms, "installed", lambda: ())
         gone = choose(PROBLEM)
