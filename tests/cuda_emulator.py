@@ -400,8 +400,13 @@ class Emulator:
         def wait() -> None:
             queue = self.groups.setdefault(self.current, [])
             while len(queue) > groups:
-                for start, source, size in queue.pop(0):
-                    self._shared_place(start, 0, size, write=True)
+                copies = queue.pop(0)
+                if copies:
+                    pairs = [
+                        np.arange(start >> 1, (start + size) >> 1) for start, _, size in copies
+                    ]
+                    self._meet_at(np.concatenate(pairs), write=True)
+                for start, source, size in copies:
                     data = bytes(size) if source is None else self.memory.bytes[
                         source : source + size
                     ]  # fmt: skip

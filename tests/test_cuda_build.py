@@ -76,6 +76,12 @@ def test_cubins_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
     assert first.code[:4] == b"\x7fELF" and "probe" in first.entry and first.registers > 0
     monkeypatch.setattr(build, "compiled", lambda kernel, capability: pytest.fail("compiled again"))
     assert build.cubin(PROBE, (9, 0)) == first
+    # of another machine's, made by other tools
+    with monkeypatch.context() as patch:
+        patch.setenv("FASTCONV_CUBINS", str(tmp_path / "empty"))
+        patch.setenv("FASTCONV_CUBINS_AHEAD", str(tmp_path))
+        patch.setattr(build, "_version", lambda package: None)
+        assert build.why_not() is None and build.cubin(PROBE, (9, 0)) == first
     monkeypatch.undo()
     monkeypatch.setenv("FASTCONV_CUBINS", str(tmp_path))
     path.write_bytes(b"{")
