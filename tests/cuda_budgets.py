@@ -22,8 +22,8 @@ BUDGETS = pathlib.Path(__file__).with_suffix(".json")
 #: Compute capabilities that cubins are made for: A100's, and H100's and H200's.
 CAPABILITIES = ((8, 0), (9, 0))
 
-#: Multiply-adds, of vectors and of matrices.
-PRODUCTS = ("FFMA", "DFMA", "HFMA2", "HMMA", "DMMA")
+#: Multiply-adds, of numbers and of matrices. (HFMA2 is how constants are moved.)
+PRODUCTS = ("FFMA", "DFMA", "HMMA", "DMMA")
 
 #: Spills to local memory, in any kernel.
 FORBIDDEN = ("LDL", "STL")

@@ -71,6 +71,9 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
         ((2, 4, 7, 9), W, RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
         {"stride": 2, "padding": 1},
     ),
+    "convolve": (fastconv.convolve, (X[0, 0], W[0, 0]), {"mode": "same"}),
+    "correlate": (fastconv.correlate, (X[0, 0, 0], W[0, 0, 0]), {}),
+    "convolve swapped": (fastconv.convolve, (W[0, 0, 0], X[0, 0, 0]), {"mode": "full"}),
     "conv2d_weight": (
         fastconv.nn.conv2d_weight,
         (X, (6, 4, 3, 3), RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
@@ -193,6 +196,14 @@ def test_what_is_refused(emulated: Any) -> None:
         fastconv.conv2d(x, Tensor.holding(W[:4, :, :1, :1].copy()), out=x)
     with pytest.raises(ValueError, match=r"expected x of 3 \* 1 channels"):
         fastconv.conv2d(x, Tensor.holding(W[:, :3].copy()))
+    for call in (
+        lambda: fastconv.convolve_power(x, 2), lambda: fastconv.ndimage.gaussian_filter(x, 1),
+        lambda: fastconv.ndimage.correlate(X[0, 0], Tensor.holding(W[0, 0])),
+        lambda: fastconv.Convolver(Tensor.holding(X[0, 0, 0]), 64),
+        lambda: fastconv.match_template(x, X), lambda: fastconv.find_delay(x, x),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="nothing is copied between devices unasked"):
+            call()
     needy = Tensor.holding(X)
     needy.requires_grad = True
     with pytest.raises(TypeError, match="gradient"):

@@ -43,7 +43,7 @@ OWN = (
 )
 
 #: Of the problems of every solver, how many each has a turn at: a tile is emulated in a second.
-EVERY = {"cuda_gemm": 4}
+EVERY = {"cuda_gemm": 8}
 
 
 def on_gpu(text: str) -> Problem:

@@ -14,6 +14,7 @@ Sums are in two levels: over the taps that are unrolled, then over channels and 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from fastconv.cuda.kernel import Kernel, operations
 
@@ -62,6 +63,7 @@ class Variant:
         return self.kernel[0] * self.kernel[1] <= UNROLLED and self.kernel[0] <= CHUNK
 
 
+@functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
     table = {

@@ -19,6 +19,7 @@ product of windows that are made on the way.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from fastconv._accuracy import SUM_BLOCK
 from fastconv.cuda.kernel import SIZES, Kernel, operations
@@ -87,6 +88,7 @@ class Variant:
     activation: str = "clamp"
 
 
+@functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
     t, size = v.tile, SIZES[v.dtype]
@@ -251,6 +253,7 @@ def _finish(t: Tile) -> list[str]:
     return lines
 
 
+@functools.lru_cache(8)
 def pack_kernel(dtype: str) -> Kernel:
     """Packs w (K, C / groups, R, S) as (groups, taps, channels, filters), what is added as 0."""
     table = {
