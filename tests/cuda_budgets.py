@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import json
+import multiprocessing
 import pathlib
 import re
 import shutil
@@ -87,21 +88,31 @@ def facts(kernel: Any, made: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main() -> None:
+def budget(name: str) -> dict[str, Any]:
+    """Of one kernel, for each capability."""
     from fastconv.cuda import build
     from fastconv.cuda.variants import common
 
-    found: dict[str, Any] = {}
-    for name, kernel in common().items():
-        for capability in CAPABILITIES:
-            made = build.cubin(kernel, capability)
-            one = facts(kernel, made)
-            # of the opcodes, those that a kernel stands or falls with
-            one["required"] = [
-                op for op in one.pop("opcodes") if op in (*PRODUCTS, "LDGSTS", "LDS", "LDSM")
-            ]
-            found.setdefault(name, {})["sm{}{}".format(*capability)] = one
-            print(name, capability, one, flush=True)
+    found = {}
+    for capability in CAPABILITIES:
+        kernel = common()[name]
+        one = facts(kernel, build.cubin(kernel, capability))
+        # of the opcodes, those that a kernel stands or falls with
+        one["required"] = [
+            op for op in one.pop("opcodes") if op in (*PRODUCTS, "LDGSTS", "LDS", "LDSM")
+        ]
+        found["sm{}{}".format(*capability)] = one
+    return found
+
+
+def main() -> None:
+    from fastconv.cuda.variants import common
+
+    found = {}
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        for name, one in zip(common(), pool.imap(budget, common())):
+            found[name] = one
+            print(name, one, flush=True)
     BUDGETS.write_text(json.dumps(found, indent=1) + "\n")
 
 

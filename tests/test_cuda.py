@@ -124,6 +124,22 @@ def test_a_warm_plan_can_be_captured(emulated: Any) -> None:
         plan(x)
 
 
+def test_tuning(emulated: Any) -> None:
+    """Candidates are checked on the device and timed; wisdom is kept by GPU, memory given back."""
+    from fastconv import _wisdom
+
+    x, w = Tensor.holding(X[:1, :1, :4, :5]), Tensor.holding(W[:1, :1])
+    before = len(emulated.memory.sizes)
+    options = {"padding": 1, "padding_mode": "reflect"}
+    found = fastconv.tune(fastconv.conv2d, x, w, budget=30.0, **options)
+    timed = [c for c in found if c.source == "timed"]
+    assert {c.method for c in timed} == {"cuda_direct"} and len(timed) >= 2
+    known = _wisdom.lookup(timed[0].problem, launch.gpu())
+    assert known is not None and known.config == timed[0].config
+    assert "wisdom" in fastconv.plan(fastconv.conv2d, x, w, **options).explain()
+    assert len(emulated.memory.sizes) <= before + 2
+
+
 def test_plans_of_device_and_host_are_apart(emulated: Any) -> None:
     on_host = fastconv.conv2d(X, W)
     on_gpu = fastconv.conv2d(Tensor.holding(X), Tensor.holding(W))
