@@ -9,10 +9,12 @@ DEMO_ARGS ?=
 
 bin := .venv/bin
 installed := .venv/installed
+bench-installed := .venv/bench-installed
 sources := setup.py pyproject.toml $(shell find fastconv/_ext -name '*.p[yx][xi]' -o -name '*.inc' \
 	-o -name '*.h' -o -name '*.c' ! -name core.c)
 
-.PHONY: demo test lint format docs bench-smoke peers sdist prerequisites clean
+.PHONY: demo test lint format docs bench-smoke bench bench-compare bench-history \
+	bench-catches dashboard peers sdist prerequisites clean
 .DELETE_ON_ERROR:
 
 demo: $(installed)
@@ -34,11 +36,37 @@ docs: $(installed)
 	$(bin)/python -m pip install --quiet --editable '.[docs]'
 	$(bin)/python -m sphinx -W -b html docs build/docs
 
-# Every benchmark once, nothing stored: do they run at all?
+# Every benchmark once, with every value of its parameters, nothing stored: do they run at all?
 bench-smoke: $(installed)
-	$(bin)/python -m pip install --quiet asv
-	$(bin)/asv machine --yes
-	$(bin)/asv run --python=same --quick --dry-run --launch-method spawn --show-stderr
+	$(bin)/python -m bench.smoke
+
+# This commit, all benchmarks or those that match BENCH, into bench/results/asv. For hours, if BENCH
+# is not given, on a machine that has nothing else to do.
+BENCH ?=
+bench: $(bench-installed)
+	$(bin)/python -m bench.record $(if $(BENCH),--bench '$(BENCH)')
+
+# Is this tree slower than BASE? The rows of bench/tracked.py, or those that match BENCH: 3 minutes.
+BASE ?= main
+bench-compare: $(bench-installed)
+	$(bin)/python -m bench.compare --base $(BASE) $(if $(BENCH),--bench '$(BENCH)')
+
+# bench/history.toml's commits, anew: an hour.
+bench-history: $(bench-installed)
+	$(bin)/python -m bench.history measure
+	$(bin)/python -m bench.history write
+
+# What `make bench-compare` finds in a copy with one kernel slowed down, and in one without: half an
+# hour.
+bench-catches: $(bench-installed)
+	$(bin)/python -m pytest -m bench -n 0 -s tests/test_catches.py
+
+# The history as a site, served on this machine alone until Ctrl-C.
+PORT ?= 8000
+dashboard: $(bench-installed)
+	$(bin)/asv publish
+	@echo "http://127.0.0.1:$(PORT)/"
+	$(bin)/python -m http.server --bind 127.0.0.1 --directory .asv/html $(PORT)
 
 # bench/results/: fastconv beside every peer that could be installed. Takes some 20 minutes, on a
 # machine that has nothing else to do.
@@ -56,6 +84,10 @@ $(installed): $(sources)
 	test -x $(bin)/python || $(PYTHON) -m venv .venv
 	$(bin)/python -m pip install --quiet --upgrade 'pip>=23'
 	$(bin)/python -m pip install --quiet --editable '.[demo,test,lint]'
+	@touch $@
+
+$(bench-installed): $(installed)
+	$(bin)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
 # Each missing thing gets one line that says how to get it.

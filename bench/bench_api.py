@@ -7,7 +7,29 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from . import common, shapes
+from . import common, functions, shapes
+
+#: Seconds that one figure is timed for.
+BUDGET = 20.0
+
+
+class Function(common.Timed):
+    """Every public function, once, on operands that fit in the second level cache."""
+
+    params = (list(functions.CALLS),)
+    param_names = ("function",)
+
+    def setup(self, name: str) -> None:
+        common.pin(1)
+        common.without_wisdom()
+        try:
+            self.call = functions.CALLS[name]()
+            self.call()
+        except (AttributeError, ImportError, TypeError) as missing:
+            raise NotImplementedError(f"not in this commit: {missing}") from None
+
+    def time_call(self, name: str) -> None:
+        self.call()
 
 
 class Tiny(common.Timed):
@@ -27,6 +49,7 @@ class Planned(common.Timed):
     def setup(self) -> None:
         import fastconv
 
+        common.pin(1)
         common.without_wisdom()
         c = shapes.case(shapes.TINY["conv2d"])
         self.x, w = shapes.arrays(c)
@@ -49,6 +72,7 @@ class Overhead:
         import fastconv
         from fastconv._timer import compare
 
+        common.pin(1)
         common.without_wisdom()
         c = shapes.case(shapes.TINY["conv2d.8"])
         x, w = shapes.arrays(c)
@@ -60,7 +84,7 @@ class Overhead:
             lambda: plan(x, out=y),
             lambda: fastconv.conv2d(x, w, **c.options),
         ]
-        driver, planned, called = (t.seconds for t in compare(works, rounds=15, budget=5))
+        driver, planned, called = (t.seconds for t in compare(works, rounds=15, budget=BUDGET))
         return ((planned if how == "plan" else called) - driver) * 1e6
 
 
@@ -97,5 +121,5 @@ class Import:
             return lambda: subprocess.run([sys.executable, "-c", code], check=True)
 
         works = [run("pass"), run("import fastconv"), run("import scipy.signal")]
-        empty, ours, theirs = (t.seconds for t in compare(works, rounds=9, budget=60))
+        empty, ours, theirs = (t.seconds for t in compare(works, rounds=9, budget=BUDGET))
         return (ours - empty) / (theirs - empty)

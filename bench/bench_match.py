@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from . import common
+
 TEMPLATES = {"201x301": (201, 301), "32x32": (32, 32)}
 PEERS = ("opencv", "skimage")
+
+#: Seconds that one figure is timed for.
+BUDGET = 8.0
 
 
 def operands(name: str) -> tuple[Any, Any]:
@@ -47,13 +53,22 @@ def measure(name: str, peers: tuple[str, ...], threads: int) -> list[float]:
     works += [peer(p, image, template, threads) for p in peers]
     found = [np.unravel_index(work().argmax(), (9999, 1921 - template.shape[1])) for work in works]
     assert all(f == (300, 700) for f in found), found
-    return [timing.median for timing in compare(works, budget=8.0)]
+    return [timing.median for timing in compare(works, budget=BUDGET)]
 
 
 class Ratio:
+    version = "1"
+    unit = "x"
     params = (tuple(TEMPLATES), PEERS)
     param_names = ("template", "peer")
     timeout = 120.0
+
+    def setup(self, name: str, other: str) -> None:
+        module = {"opencv": "cv2"}.get(other, other)
+        if importlib.util.find_spec(module) is None:
+            raise NotImplementedError(f"{module} is not installed")
+        common.pin(1)
+        common.without_wisdom()
 
     def track_time_ratio(self, name: str, other: str) -> float:
         plan, _, theirs = measure(name, (other,), 1)

@@ -1,40 +1,36 @@
-"""Layers of networks: every method, prepared or not, and beside PyTorch."""
+"""Layers of networks: forward, transposed and gradients, plain calls by every method and plans."""
 
 from __future__ import annotations
 
 from . import common, shapes
 
-METHODS = ["auto", "direct", "im2col", "winograd", "fft", "overlap_save"]
+THREADS = [1, 2]
 
 
 class Layer(common.Timed):
-    params = (list(shapes.NN.values()), METHODS)
-    param_names = ("layer", "method")
+    """A plain call, weights packed when they are not known."""
 
-    def setup(self, text: str, method: str) -> None:
-        self.prepare(text, method)
+    params = (list(shapes.NN.values()), shapes.METHODS, THREADS)
+    param_names = ("layer", "method", "threads")
 
-    def time_call(self, text: str, method: str) -> None:
+    def setup(self, text: str, method: str, threads: int) -> None:
+        self.prepare(text, method, threads)
+
+    def time_call(self, text: str, method: str, threads: int) -> None:
         self.call()
 
 
 class Prepared(common.Timed):
     """Weights packed beforehand and an output that is there, as in inference."""
 
-    params = ([t for t in shapes.NN.values() if t.split()[0] in ("conv1d", "conv2d", "conv3d")],)
-    param_names = ("layer",)
+    params = (list(shapes.NN.values()), THREADS)
+    param_names = ("layer", "threads")
 
-    def setup(self, text: str) -> None:
-        import fastconv
+    def setup(self, text: str, threads: int) -> None:
+        self.prepare_plan(text, threads)
 
-        common.without_wisdom()
-        c = shapes.case(text)
-        self.x, w = shapes.arrays(c)
-        self.plan = fastconv.plan(getattr(fastconv, c.function), self.x, w, **c.options)
-        self.out = self.plan(self.x)
-
-    def time_call(self, text: str) -> None:
-        self.plan(self.x, out=self.out)
+    def time_call(self, text: str, threads: int) -> None:
+        self.call()
 
 
 class Epilogue(common.Timed):
@@ -53,6 +49,7 @@ class Epilogue(common.Timed):
 
         import fastconv
 
+        common.pin(1)
         common.without_wisdom()
         c = shapes.case(text)
         x, w = shapes.arrays(c)
@@ -75,11 +72,3 @@ class Epilogue(common.Timed):
 
     def time_call(self, text: str, activation: str, how: str) -> None:
         self.call()
-
-
-class Ratio(common.Against):
-    params = (list(shapes.NN.values()), ["torch", "torch-nhwc"])
-    param_names = ("layer", "peer")
-
-    def track_time_ratio(self, text: str, peer: str) -> float:
-        return self.ratio(text, peer)

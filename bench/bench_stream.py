@@ -146,6 +146,27 @@ def figures(taken: Any, block: int) -> dict[str, float]:
     }
 
 
+class Block(common.Timed):
+    """A block of a stream, on average over a period: a kernel of 2 s at 48 kHz, two channels."""
+
+    params = ([64, 128, 512, 2048],)
+    param_names = ("block",)
+
+    def setup(self, block: int) -> None:
+        common.pin(1)
+        common.without_wisdom()
+        w, self.blocks = inputs(block)
+        try:
+            self.way = convolver(w, block)
+        except AttributeError as missing:
+            raise NotImplementedError(f"not in this commit: {missing}") from None
+
+    def time_period(self, block: int) -> None:
+        """PERIOD blocks."""
+        for x in self.blocks:
+            self.way(x)
+
+
 class Stream:
     """Figures of a stream; percent of a core, or a ratio: the smaller the better."""
 

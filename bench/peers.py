@@ -158,12 +158,14 @@ def agree(mine: Any, theirs: Any) -> bool:
     return bool((np.abs(mine.astype(wide) - theirs) <= allowed).all())
 
 
-def peers(c: shapes.Case, threads: int, notes: dict[str, str] | None = None) -> dict[str, Work]:
+def peers(
+    c: shapes.Case, threads: int, notes: dict[str, str] | None = None, only: str = ""
+) -> dict[str, Work]:
     """The same work by every library that has it; `notes` get why others have not."""
     found = {}
     notes = {} if notes is None else notes
     for name, library in libraries.LIBRARIES.items():
-        if library.kind != c.kind:
+        if library.kind != c.kind or only not in ("", name):
             continue
         if importlib.util.find_spec(library.module) is None:
             notes[name] = "not installed"
@@ -221,22 +223,22 @@ def measure(c: shapes.Case, ceilings: Ceilings, modes: Sequence[str], budget: fl
 
 
 def ratios(
-    c: shapes.Case, only: str = "", budget: float = BUDGET
+    c: shapes.Case, threads: int, only: str = "", budget: float = BUDGET
 ) -> dict[str, tuple[float, float]]:
-    """(seconds of fastconv's call, seconds of the peer) by the peer's name, timed interleaved.
+    """(seconds of fastconv's plan, seconds of the peer) by the peer's name, timed interleaved.
 
-    On all cores. A peer that computes something else is left out.
+    A peer that computes something else is left out.
     """
-    from fastconv._machine import usable_cores
     from fastconv._timer import compare
 
-    mine = ours(c)
-    works = {n: w for n, w in peers(c, usable_cores()).items() if only in ("", n)}
-    result = mine.run()
+    mine, _ = libraries.fastconv_plan(c, threads=threads)
+    result = mine.array(mine.run())
+    works = peers(c, threads, only=only)
     same = {n: w for n, w in works.items() if agree(result, w.array(w.run()))}
-    if not same:
-        return {}
-    timings = compare([mine.run, *(w.run for w in same.values())], budget=budget)
+    timings = compare(
+        [mine.run, *(w.run for w in same.values())],
+        budget=budget, settle=PAUSE if threads > 1 else 0.0,
+    )  # fmt: skip
     return {n: (timings[0].seconds, t.seconds) for n, t in zip(same, timings[1:])}
 
 

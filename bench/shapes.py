@@ -87,6 +87,13 @@ TINY = {
 #: Small, but a layer.
 SMALL = "conv2d f32 n1 c8 h16 w16 k8 r3 s3 p1"
 
+#: What ``method=`` may say on the CPU, and on a GPU; a test compares with fastconv's solvers.
+METHODS = [
+    "auto", "depthwise", "direct", "implicit_gemm", "separable", "im2col", "winograd", "fft",
+    "overlap_save", "naive",
+]  # fmt: skip
+CUDA_METHODS = ["cuda_direct", "cuda_gemm"]
+
 _NUMPY = {
     "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
     "u8": "uint8", "i64": "int64",

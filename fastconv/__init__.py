@@ -40,7 +40,7 @@ from fastconv import ndimage, nn, signal, stream
 from fastconv._blockwise import convolve_blockwise
 from fastconv._engine import Plan, candidates, plan, tune
 from fastconv._match import find_delay, match_template, peak_position
-from fastconv._planner import Candidate, autotune
+from fastconv._planner import Candidate, TuningMissError, autotune
 from fastconv._power import convolve_power
 from fastconv._problem import Problem
 from fastconv.nn import (
@@ -61,6 +61,7 @@ __all__ = [
     "Convolver",
     "Plan",
     "Problem",
+    "TuningMissError",
     "autotune",
     "candidates",
     "conv1d",

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fastconv import _machine, _planner, _timer, _tuner, _wisdom
+from fastconv import _environment, _machine, _planner, _settings, _timer, _tuner, _wisdom
 from fastconv._planner import Candidate
 from fastconv._problem import Problem
+from fastconv._rows import Environment
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -153,7 +154,7 @@ def _memory(size: int) -> str:
     return f"{size} B"
 
 
-def _settings(config: Any) -> str:
+def _words(config: Any) -> str:
     return " ".join(f"{k}={v}" for k, v in config.items())
 
 
@@ -183,7 +184,7 @@ def _table(*headers: str) -> Table:
 
 def _print_refused(console: Console, refused: Sequence[Candidate]) -> None:
     for c in refused:
-        name = f"{c.method} {_settings(c.config)}".rstrip()
+        name = f"{c.method} {_words(c.config)}".rstrip()
         console.print(f"refused  {name}: {c.refused}", soft_wrap=True)
 
 
@@ -195,15 +196,20 @@ def _print_refused(console: Console, refused: Sequence[Candidate]) -> None:
 def info(as_json: bool) -> None:
     """Show versions, instruction set, caches, BLAS, GPU, wisdom and tuning mode."""
     rows = _wisdom.rows()
+    environment = _environment.environment(_machine.this_machine())
+    settings = _settings.current()
     found: dict[str, Any] = {
         **_machine.info(),
         "wisdom": {
             "path": _wisdom.path(),
             "rows": len(rows),
-            "of this machine": sum(r.machine == str(_machine.this_machine()) for r in rows),
+            "of this machine": sum(r.environment == environment for r in rows),
             "writable": _wisdom.writable(),
         },
-        "tuning": _planner.mode(),
+        "environment": {"id": environment, **_environment.identity(_machine.this_machine())},
+        "provenance": _environment.provenance(),
+        "tuning": settings.mode,
+        "tuning set by": settings.origin,
     }
     if as_json:
         _print_json(found)
@@ -267,7 +273,7 @@ def plan(problem: str, as_json: bool) -> None:
         for target, choice, _ in plans:
             c = choice.candidate
             reason = choice.reason.partition(":")[0]
-            table.add_row(target.name, c.method, _settings(c.config), _time(c.seconds), reason)
+            table.add_row(target.name, c.method, _words(c.config), _time(c.seconds), reason)
         console.print(table)
         return
     for target, choice, found in plans:
@@ -283,7 +289,7 @@ def plan(problem: str, as_json: bool) -> None:
             if c.refused is None:
                 table.add_row(
                     "->" if (c.method, dict(c.config)) == chosen else "", c.method,
-                    _settings(c.config), _time(c.seconds), _memory(c.workspace_bytes),
+                    _words(c.config), _time(c.seconds), _memory(c.workspace_bytes),
                     f"{c.error_bound:.2g}",
                 )  # fmt: skip
         console.print(table)
@@ -357,7 +363,7 @@ def tune(problem: str, budget: float, as_json: bool) -> None:
         table.add_row(
             target.name or str(target.problem),
             best.method if timed else "-",
-            _settings(best.config) if timed else "nothing timed: raise --budget",
+            _words(best.config) if timed else "nothing timed: raise --budget",
             _time(best.seconds) if timed else "-",
             f"{of_model[0].seconds / best.seconds:.2f}x" if of_model else "-",
             f"{len(timed)} of {len([c for c in found if c.refused is None])}",
@@ -418,13 +424,13 @@ def _bench_table(
         if t is not None:
             spread = f"{100 * (t.upper / max(t.seconds, 1e-9) - 1):.0f} %"
             table.add_row(
-                c.method, _settings(c.config), _time(t.seconds), spread,
+                c.method, _words(c.config), _time(t.seconds), spread,
                 f"{t.seconds / max(best, 1e-9):.2f}x",
                 f"{problem.flops / max(t.seconds, 1e-9) * 1e-9:.3g}",
             )  # fmt: skip
         elif c.refused is None:
             estimate = f"({_time(c.seconds)})"
-            table.add_row(c.method, _settings(c.config), estimate, "", "not timed", "")
+            table.add_row(c.method, _words(c.config), estimate, "", "not timed", "")
     return table
 
 
@@ -442,17 +448,19 @@ def show(as_json: bool) -> None:
     """List what is remembered, of all machines."""
     rows = _wisdom.rows()
     if as_json:
-        stale = [{**dataclasses.asdict(row), "stale": row.stale} for row in rows]
+        stale = [{**vars(row), "stale": row.stale} for row in rows]
         _print_json({"path": _wisdom.path(), "rows": stale})
         return
     console = _console()
     console.print(f"{_wisdom.path()}, rows: {len(rows)}", soft_wrap=True)
-    here = str(_machine.this_machine())
+    here = _environment.environment(_machine.this_machine())
+    machines = {e.id: str(e.identity.get("machine")) for e in _wisdom.rows(Environment)}
     table = _table("problem", "solver", "config", "time:", "how", "created", "machine")
     for row in rows:
-        machine = "this" if row.machine == here else row.machine
+        known = machines.get(row.environment, row.environment)
+        machine = "this" if row.environment == here else known
         table.add_row(
-            row.problem, row.solver, _settings(row.config), _time(row.seconds),
+            row.problem, row.solver, _words(row.config), _time(row.seconds),
             row.how if row.stale is None else f"unused: {row.stale}", row.created, machine,
         )  # fmt: skip
     if rows:

@@ -7,6 +7,7 @@ place, so that what is prepared is by construction what is run.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import dataclasses
 import functools
@@ -26,12 +27,17 @@ from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
+from fastconv._timer import Deadline
 from fastconv.cuda import interop
 
 Pads = Sequence[tuple[int, int]]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-#: Plans kept by shape; the oldest goes first. A plan is a few KB, so this is a few MB at most.
+#: Modes in which calls are counted, and none takes the short way.
+COUNTED = ("record", "auto")
+
+#: Plans kept by shape; the one not used for longest goes first. A plan is a few KB, so these are a
+#: few MB at most.
 _CACHE_SIZE = 1024
 _cache: dict[Any, _planner.Choice] = {}
 _cache_lock = threading.Lock()
@@ -183,15 +189,19 @@ def run(
         activation = None if step.problem.is_exact else Activation(CLAMP, 0, math.inf)
     if y.size == 0:
         return y
+    counted = _planner.mode() in COUNTED and method == "auto"
     runs = _shortcut.watched.get()
     if runs is not None:
         by_values, flush = rank is not None or nonnegative, bool(flush_denormals)
         runs.append(
             _shortcut.Run(step, packed, x, w, bias, residual, activation, y, by_values, flush)
         )
+    watch = Deadline(None) if counted else None
     if packed is None and not step.is_empty:
         packed = step.pack_stored(w)
     step(x, packed, bias, y, residual, activation, bool(flush_denormals))
+    if watch is not None and _planner.met.note(choice, watch.spent):
+        forget_plans_of(choice.candidate.problem)
     return y
 
 
@@ -204,7 +214,10 @@ def _choice(
 ) -> _planner.Choice:  # fmt: skip
     """The plan for arrays like these: kept from an earlier call, or the planner's."""
     key = (key, _planner.mode(), prepared, rank)
-    choice = _cache.get(key)
+    with _cache_lock:
+        choice = _cache.pop(key, None)
+        if choice is not None:
+            _cache[key] = choice  # to the end of the queue
     if choice is None:
         problem = _problem(
             x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
@@ -296,9 +309,10 @@ def met_before(function: _F) -> _F:
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        if _recorder.get() is not None or _replay.get() is not None:
+        mode = _planner.mode()
+        if mode in COUNTED or _recorder.get() is not None or _replay.get() is not None:
             return function(*args, **options)
-        return _shortcuts.call(anywhere, (function, _planner.mode()), args, options)
+        return _shortcuts.call(anywhere, (function, mode), args, options)
 
     def anywhere(*args: Any, **options: Any) -> Any:
         return interop.call(function, args, options)
@@ -404,6 +418,8 @@ class Plan:
 
         A `residual` is that of this call, in place of one given when the plan was made.
         """
+        if _planner.mode() in COUNTED:
+            return self._long_way(x, out=out, residual=residual)
         options = {"residual": residual, "out": out}
         return self._shortcuts.call(self._long_way, None, (x, *self._constants), options)
 
@@ -525,7 +541,9 @@ def _record(fn: Callable[..., Any], arguments: dict[str, Any], pack: bool) -> tu
     return tuple(steps)
 
 
-def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
+def plan(
+    fn: Callable[..., Any], x: Any, w: Any = None, *, tuning: str | None = None, **options: Any
+) -> Plan:
     """Prepare a call for repeated use: choose the algorithm and pack the kernel once.
 
     Parameters
@@ -537,6 +555,8 @@ def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
     w : array_like, optional
         What the function takes as kernel: weights, taps, sigma, size. It is copied: later
         changes to it do not change the plan.
+    tuning : str, optional
+        The mode of tuning for this plan, as `autotune` takes it.
     **options
         The function's other arguments.
 
@@ -557,7 +577,8 @@ def plan(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) -> Plan:
     if isinstance(w, np.ndarray):
         arguments[front.kernel or ""] = w.copy()
     data = arguments.pop(front.data)
-    steps = _record(fn, {**arguments, front.data: data}, pack=front.packs)
+    with contextlib.nullcontext() if tuning is None else _planner.autotune(tuning):
+        steps = _record(fn, {**arguments, front.data: data}, pack=front.packs)
     return Plan(fn, data.shape, data.dtype, arguments, steps)
 
 
@@ -640,6 +661,14 @@ def tune(
             found += timed if not prepared else []
     forget_plans()
     return found
+
+
+def forget_plans_of(problem: Problem) -> None:
+    """Let the next call of a problem plan anew; plans of `plan` stay as they are."""
+    with _cache_lock:
+        for key in [k for k, choice in _cache.items() if choice.candidate.problem == problem]:
+            del _cache[key]
+    _shortcuts.clear()
 
 
 def forget_plans() -> None:

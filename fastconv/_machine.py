@@ -37,7 +37,7 @@ class Machine:
         return f"{platform.machine()} {self.isa} cores{self.cores} l1:{self.l1} l2:{self.l2}"
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
     try:
         return pathlib.Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError):
@@ -62,13 +62,13 @@ def _sysctl(name: str) -> int | None:
     return None
 
 
-def _cgroups(controller: str) -> Iterator[str]:
+def cgroups(controller: str) -> Iterator[str]:
     """Directories of the control groups that hold this process, innermost first.
 
     A limit may stand in any of them. Version 2 has one tree, version 1 one a controller; in a
     container the paths may be the host's and missing, and then the root is the container's.
     """
-    for line in _read("/proc/self/cgroup").splitlines():
+    for line in read("/proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers == "":
@@ -88,11 +88,11 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
         cores = os.cpu_count() or 1
-    for group in _cgroups("cpu"):
-        quota, _, period = _read(f"{group}/cpu.max").partition(" ")
+    for group in cgroups("cpu"):
+        quota, _, period = read(f"{group}/cpu.max").partition(" ")
         if not quota:
-            quota = _read(f"{group}/cpu.cfs_quota_us")
-            period = _read(f"{group}/cpu.cfs_period_us")
+            quota = read(f"{group}/cpu.cfs_quota_us")
+            period = read(f"{group}/cpu.cfs_period_us")
         granted, per = _number(quota), _number(period)
         if granted and per:
             # rounded down: one thread more than the quota gets all of them suspended
@@ -104,21 +104,21 @@ def free_memory() -> int:
     """Bytes that can still be allocated, by the kernel's and the cgroups' account."""
     # macOS keeps little memory free but much that it gives back on demand
     free = (_sysctl("hw.memsize") or 8 << 30) // 2
-    for line in _read("/proc/meminfo").splitlines():
+    for line in read("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    for group in _cgroups("memory"):
+    for group in cgroups("memory"):
         for limit_name, used_name, cache_name in (
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
-            limit, used = _number(_read(f"{group}/{limit_name}")), None
+            limit, used = _number(read(f"{group}/{limit_name}")), None
             if limit is not None:
-                used = _number(_read(f"{group}/{used_name}"))
+                used = _number(read(f"{group}/{used_name}"))
             if limit is None or used is None:
                 continue
             # cached files are counted as used, but make way
-            for line in _read(f"{group}/memory.stat").splitlines():
+            for line in read(f"{group}/memory.stat").splitlines():
                 name, _, value = line.partition(" ")
                 if name == cache_name:
                     used -= min(used, _number(value) or 0)
@@ -129,8 +129,8 @@ def free_memory() -> int:
 def _cache_bytes(level: int, default: int) -> int:
     for index in range(6):
         base = f"/sys/devices/system/cpu/cpu0/cache/index{index}/"
-        if _read(base + "level") == str(level) and _read(base + "type") != "Instruction":
-            text = _read(base + "size")
+        if read(base + "level") == str(level) and read(base + "type") != "Instruction":
+            text = read(base + "size")
             scale = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:], 0)
             if scale and text[:-1].isdecimal():
                 return int(text[:-1]) * scale
@@ -152,7 +152,7 @@ def this_machine() -> Machine:
     )
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -177,10 +177,10 @@ def info() -> dict[str, Any]:
     numba = all(importlib.util.find_spec(name) is not None for name in ("numba", "numba_cuda"))
     return {
         "versions": {
-            "fastconv": _version("fastconv"),
+            "fastconv": version("fastconv"),
             "python": platform.python_version(),
-            "numpy": _version("numpy"),
-            "scipy": _version("scipy"),
+            "numpy": version("numpy"),
+            "scipy": version("scipy"),
         },
         "platform": platform.platform(),
         "isa": {

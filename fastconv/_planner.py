@@ -1,29 +1,49 @@
-"""`Planner`: problem -> plan, from wisdom, else the cost model, else (when asked) by timing."""
+"""`Planner`: problem -> plan, from wisdom, else the cost model, else (when asked) by timing.
+
+What is asked in turn: the caller's `method`, a pin, the user's wisdom, the site's, and then what
+the mode says (`_settings.py`): the cost model, timing, or an error.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import contextvars
 import dataclasses
+import logging
+import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from fastconv import _wisdom
+from fastconv import _settings, _timer, _wisdom
 from fastconv._accuracy import allowed_error
+from fastconv._environment import text_of
 from fastconv._machine import Machine, free_memory, this_machine
 from fastconv._plan import Plan, conversion_bytes
 from fastconv._problem import Problem
+from fastconv._rows import BY_THE_WAY, MEASURED, THOROUGH
 from fastconv._solver import Config, Solver, bind, on_threads
 from fastconv.cuda import launch
 from fastconv.solvers import BY_NAME, SOLVERS
 
-#: What happens when a problem is met that wisdom does not know: ``off`` does not even look,
-#: ``cached`` asks the cost model, ``measure`` times the candidates and remembers.
-MODES = ("off", "cached", "measure")
+if TYPE_CHECKING:
+    from fastconv._timer import Timing
 
-_mode: contextvars.ContextVar[tuple[str, float]] = contextvars.ContextVar(
-    "fastconv tuning mode", default=("cached", 2.0)
-)
+_log = logging.getLogger("fastconv")
+
+MODES = tuple(_settings.MODES)
+
+#: How much trouble each mode that times takes with a problem.
+EFFORTS = {"auto": BY_THE_WAY, "measure": MEASURED, "thorough": THOROUGH}
+
+#: Estimates over the best one beyond which `auto` and `thorough` try no candidate; `measure` has
+#: `_tuner.HOPELESS_ESTIMATE`. The model's p95 of regret is far below 8.
+_HOPELESS = {"auto": 8.0, "thorough": float("inf")}
+
+
+class TuningMissError(LookupError):
+    """Mode `replay` met a problem that wisdom does not know, or whose winner is not legal here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +66,12 @@ class Candidate:
         Published bound on the error, relative as docs/accuracy.md says.
     source : str
         ``"model"``, ``"wisdom"`` or ``"timed"``.
+    refused : str or None
+        Why it may not be used; None when it may.
+    status, timing, first, estimate
+        After timing: how its trial ended (``"timed"``, ``"dropped"`` as slower, ``"untried"``,
+        ``"wrong"``, ``"failed"``, ``"crashed"``; empty before), its quartiles, the seconds of its
+        first call, and the model's of before.
     """
 
     problem: Problem
@@ -56,6 +82,10 @@ class Candidate:
     error_bound: float
     source: str = "model"
     refused: str | None = None
+    status: str = dataclasses.field(default="", compare=False)
+    timing: Timing | None = dataclasses.field(default=None, compare=False, repr=False)
+    first: float = dataclasses.field(default=0.0, compare=False, repr=False)
+    estimate: float = dataclasses.field(default=0.0, compare=False, repr=False)
 
     def __str__(self) -> str:
         if self.refused is not None:
@@ -125,9 +155,12 @@ def candidates(
     """Every candidate, quickest estimate first, then every refused one with its reason."""
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
     machine = _machine(problem)
+    excluded = _settings.current().exclude
     found = []
     for solver in solvers:
         why_not = solver.why_not(problem)
+        if why_not is None and solver.name in excluded:
+            why_not = "it is excluded by FASTCONV_TUNE_EXCLUDE or fastconv.toml"
         if why_not is not None:
             found.append(Candidate(problem, solver.name, {}, 0.0, 0, 0.0, refused=why_not))
             continue
@@ -135,8 +168,31 @@ def candidates(
             _check_one(problem, solver, config, machine, limit)
             for config in _configs(problem, solver, machine)
         ]
+    found = _without_quarantined(found, problem, machine)
     # a stable sort: equal estimates keep the order of SOLVERS, then of configs
     return sorted(found, key=lambda c: (c.refused is not None, c.seconds))
+
+
+def _quarantined(problem: Problem, machine: Machine) -> dict[tuple[str, str], str]:
+    if problem.deterministic or _settings.current().mode == "off":
+        return {}
+    return _wisdom.quarantined(problem, machine)
+
+
+def _without_quarantined(
+    found: list[Candidate], problem: Problem, machine: Machine
+) -> list[Candidate]:
+    """Those that did harm before are refused, unless nothing else would be left."""
+    reasons = _quarantined(problem, machine)
+    if not reasons:
+        return found
+    after = []
+    for c in found:
+        reason = reasons.get((c.method, text_of(dict(c.config))))
+        if reason is not None and c.refused is None:
+            c = dataclasses.replace(c, refused=f"it is in quarantine: {reason}")
+        after.append(c)
+    return after if any(c.refused is None for c in after) else found
 
 
 def choose(
@@ -167,28 +223,120 @@ def choose(
             return Choice(
                 _plan_of(best, machine), f"least estimated time on one thread: {best}", best
             )
-    mode, budget = _mode.get()
+    settings = _settings.current()
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
-    known = _wisdom.lookup(problem, machine) if mode != "off" else None
-    if known is not None:
-        solver = BY_NAME.get(known.method)
-        # wisdom is only a hint: what it names must still be legal here and now
-        if solver is not None and solver.why_not(problem) is None and any(
-            known.config == c for c in _configs(problem, solver, machine)
-        ):  # fmt: skip
-            c = _check_one(problem, solver, known.config, machine, limit)
-            if c.refused is None:
+    why_miss = "wisdom does not know it"
+    if settings.mode != "off":
+        pin = _wisdom.pinned(problem)
+        if pin is not None:
+            c = _legal(problem, pin.solver, pin.config, machine, limit)
+            if c is not None:
+                return Choice(_plan_of(c, machine), f"pinned by {pin.pattern!r}: {c}", c)
+        known = _wisdom.lookup(problem, machine)
+        if known is not None:
+            # wisdom is only a hint: what it names must still be legal here and now
+            c = _legal(problem, known.method, known.config, machine, limit)
+            if c is not None and not _again(known, problem, limit, settings):
                 c = dataclasses.replace(c, seconds=known.seconds, source="wisdom")
                 return Choice(_plan_of(c, machine), f"wisdom: {c}", c)
-    if mode == "measure":
-        best = tune(problem, workspace_limit=limit, budget=budget)[0]
-    else:
-        best = candidates(problem, limit)[0]
-    if best.refused is not None:
+            why_miss = f"{known.method}, which wisdom names, is not legal here and now"
+    if settings.mode == "replay" and not _is_empty(problem):
+        raise TuningMissError(
+            f"{problem}: {why_miss}, and the mode is 'replay' (set by {settings.origin}); time it"
+            " with `fastconv tune` on a machine like this, or take mode 'cached'"
+        )
+    found: Candidate | None = None
+    if settings.mode in ("measure", "thorough"):
+        found = _tune_in_time(problem, limit, settings)
+    if found is None:
+        found = candidates(problem, limit)[0]
+    if found.refused is not None:
         every = "; ".join(str(c) for c in candidates(problem, limit))
         raise ValueError(f"no method can solve {problem} within its limits: {every}")
-    reason = {"model": "least estimated time", "timed": "fastest when timed"}[best.source]
-    return Choice(_plan_of(best, machine), f"{reason}: {best}", best)
+    reason = {"model": "least estimated time", "timed": "fastest when timed"}[found.source]
+    return Choice(_plan_of(found, machine), f"{reason}: {found}", found)
+
+
+def _legal(
+    problem: Problem, method: str, config: Config, machine: Machine, limit: int
+) -> Candidate | None:
+    """The candidate that somebody named, if it is one here and within the limits."""
+    solver = BY_NAME.get(method)
+    if solver is None or solver.why_not(problem) is not None:
+        return None
+    if not any(dict(config) == dict(c) for c in _configs(problem, solver, machine)):
+        return None
+    if (method, text_of(dict(config))) in _quarantined(problem, machine):
+        return None
+    found = _check_one(problem, solver, config, machine, limit)
+    return found if found.refused is None else None
+
+
+def _again(
+    known: _wisdom.Known, problem: Problem, limit: int, settings: _settings.Settings
+) -> bool:
+    """Whether the mode asks for a better answer: that was found with less effort, or by a version
+    that had other candidates."""
+    decision = known.decision
+    if settings.mode not in ("measure", "thorough") or decision is None:
+        return False
+    if _spent.left(settings) <= 0:
+        return False
+    if not decision.serves(EFFORTS[settings.mode], settings.key_seconds):
+        return True
+    return decision.candidates != _wisdom.set_hash(candidates(problem, limit))
+
+
+def _is_empty(problem: Problem) -> bool:
+    return 0 in (*problem.y_shape, *problem.x_shape, problem.taps)
+
+
+class _Spent:
+    """Seconds of this process that went into timing, of calls that did not ask for it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.convolving = 0.0
+        self._lock = threading.Lock()
+        self._said = False
+
+    def add(self, seconds: float) -> None:
+        with self._lock:
+            self.seconds += seconds
+
+    def left(self, settings: _settings.Settings) -> float:
+        total = settings.process_seconds
+        if settings.mode == "auto":
+            total += _settings.AUTO_SHARE * self.convolving
+        return total - self.seconds
+
+    def say_once(self, settings: _settings.Settings) -> None:
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "the %g s that this process may spend on timing are over; going on with estimates",
+                settings.process_seconds,
+            )
+
+
+_spent = _Spent()
+
+#: One problem is timed at a time: two at once would time each other.
+_timing = threading.RLock()
+
+
+def _tune_in_time(problem: Problem, limit: int, settings: _settings.Settings) -> Candidate | None:
+    """The fastest candidate when timed within the budgets; None when there is none left."""
+    with _timing:
+        budget = min(settings.key_seconds, _spent.left(settings))
+        if budget <= 0:
+            _spent.say_once(settings)
+            return None
+        watch = _timer.Deadline(budget)
+        try:
+            return tune(problem, workspace_limit=limit, budget=budget, mode=settings.mode)[0]
+        finally:
+            _spent.add(watch.spent)
 
 
 def _plan_of(c: Candidate, machine: Machine) -> Plan:
@@ -235,35 +383,67 @@ def tune(
     *,
     workspace_limit: int | None = None,
     budget: float = 2.0,
+    mode: str = "measure",
+    keep_doubted: bool = False,
     progress: _wisdom.Progress | None = None,
 ) -> list[Candidate]:
     """Time the candidates of a problem for at most about `budget` seconds; remember the fastest.
 
     Returns the candidates, fastest first; those not timed (too slow by the model or over budget)
-    keep their estimate and come after those that were.
+    keep their estimate and come after those that were. What was timed while others wanted the
+    machine is remembered in this process only, unless `keep_doubted`.
     """
     from fastconv import _tuner
 
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
     machine = _machine(problem)
-    timed = _tuner.race(candidates(problem, limit), machine, budget, progress)
-    if timed[0].source == "timed":
-        _wisdom.remember(timed[0], machine)
-    return timed
+    known = _wisdom.lookup(problem, machine)
+    options: dict[str, Any] = {}
+    if known is not None:
+        options["incumbent"] = known.method, known.config
+    if mode in _HOPELESS:
+        options["hopeless"] = _HOPELESS[mode]
+    if _settings.current().cache == "cold":
+        options["cold"] = True
+    race = _tuner.race(candidates(problem, limit), machine, budget, progress, **options)
+    for c in race:
+        if c.status == "wrong":
+            _wisdom.quarantine(c, machine, c.refused or "", everywhere=True)
+        elif c.status == "failed" and "MemoryError" not in (c.refused or ""):
+            _wisdom.quarantine(c, machine, c.refused or "", everywhere=False)
+    if len(race) and race[0].source == "timed":
+        doubt = race.why_doubted
+        keep = doubt is None or keep_doubted
+        if not keep:
+            _log.info("%s: not kept for other processes: %s", problem, doubt)
+        _wisdom.remember(
+            race, machine, effort=EFFORTS[mode], budget=budget, complete=race.complete,
+            noise=race.noise, pressure=race.pressure, keep=keep,
+        )  # fmt: skip
+    return list(race)
 
 
 @contextlib.contextmanager
-def autotune(mode: str = "measure", *, budget: float = 2.0) -> Iterator[None]:
+def autotune(
+    mode: str = "measure", *, budget: float | None = None, total: float | None = None
+) -> Iterator[None]:
     """Choose how problems that wisdom does not know are planned inside the ``with`` block.
+
+    Plans that were made before stay as they are: a mode is about problems that are met anew.
 
     Parameters
     ----------
-    mode : {"measure", "cached", "off"}
+    mode : {"measure", "thorough", "auto", "cached", "record", "replay", "off"}
         ``measure`` times the candidates of each new problem at first sight and remembers the
-        fastest; ``cached``, the default outside any block, asks wisdom, then the cost model;
-        ``off`` asks the cost model alone.
-    budget : float
-        Seconds that timing one problem may take, about.
+        fastest, ``thorough`` tries all settings too; ``auto`` does so for problems that are met
+        often enough to pay for it; ``cached``, the default outside any block, asks wisdom, then
+        the cost model; ``record`` does the same and notes what was asked; ``replay`` raises
+        `TuningMissError` where wisdom has no answer; ``off`` asks the cost model alone.
+    budget : float, optional
+        Seconds that timing one problem may take, about: 2 (``auto``: 0.25, ``thorough``: 30).
+    total : float, optional
+        Seconds that timing may take in this process: 60 (``auto``: 0.5, and 5 % of the time of
+        all convolutions; ``thorough``: any).
 
     Examples
     --------
@@ -272,17 +452,89 @@ def autotune(mode: str = "measure", *, budget: float = 2.0) -> Iterator[None]:
     ...     fastconv.convolve(np.ones(3), np.ones(2))
     array([1., 2., 2., 1.])
     """
-    if mode not in MODES:
-        raise ValueError(f"expected a mode out of {MODES}, got {mode!r}")
-    if not budget > 0:
-        raise ValueError(f"expected a budget of more than 0 seconds, got {budget}")
-    token = _mode.set((mode, budget))
+    token = _settings.context.set(_settings.override(mode, budget, total))
     try:
         yield
     finally:
-        _mode.reset(token)
+        _settings.context.reset(token)
 
 
 def mode() -> str:
     """The tuning mode in force here."""
-    return _mode.get()[0]
+    return _settings.current().mode
+
+
+# ---- what is met ---------------------------------------------------------------------------------
+
+
+class _Met:
+    """How often, and for how long, problems were solved: what `record` notes and `auto` weighs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[Problem, tuple[int, float]] = {}
+        self._unsaid: dict[Problem, tuple[int, float]] = {}
+        self._settled: set[Problem] = set()
+
+    def note(self, choice: Choice, seconds: float) -> bool:
+        """Count a call; True when the problem has just been timed and its plan is out of date."""
+        problem = choice.candidate.problem
+        if problem.deterministic or _is_empty(problem):
+            return False
+        settings = _settings.current()
+        with self._lock:
+            _spent.convolving += seconds
+            hits, spent = self._counts.get(problem, (0, 0.0))
+            self._counts[problem] = hits + 1, spent + seconds
+            if settings.mode == "record":
+                more, longer = self._unsaid.get(problem, (0, 0.0))
+                self._unsaid[problem] = more + 1, longer + seconds
+        if settings.mode == "record":
+            if hits == 0:  # the key is safe whatever becomes of the process, the count if it ends
+                self.save()
+            return False
+        return self._pays(problem, choice, hits + 1, spent + seconds, settings)
+
+    def _pays(
+        self, problem: Problem, choice: Choice, hits: int, spent: float,
+        settings: _settings.Settings,
+    ) -> bool:  # fmt: skip
+        """Time a problem if what it will gain is more than that takes.
+
+        It is expected to be met as often again as it was, and to gain a tenth: the regret of the
+        cost model.
+        """
+        if hits < 3 or choice.candidate.source != "model" or problem in self._settled:
+            return False
+        cost = settings.key_seconds
+        if 0.1 * spent < cost or _spent.left(settings) < cost:
+            return False
+        self._settled.add(problem)
+        best = _tune_in_time(problem, default_workspace_limit(), settings)
+        return best is not None and best.source == "timed"
+
+    def save(self) -> None:
+        """Write the counts that `record` took since the last time."""
+        with self._lock:
+            unsaid, self._unsaid = self._unsaid, {}
+        _wisdom.want(unsaid, this_machine())
+
+    def forget(self) -> None:
+        """As if nothing had been met: for a process that has forked, and for tests."""
+        self._lock = threading.Lock()
+        self._counts, self._unsaid, self._settled = {}, {}, set()
+
+
+met = _Met()
+
+
+def _in_child() -> None:
+    """After a fork: what was met, and locks that other threads held, are the parent's."""
+    global _timing
+    _timing = threading.RLock()
+    met.forget()
+
+
+atexit.register(met.save)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -44,6 +44,11 @@ TIE = 0.02
 #: A function leaves when it is slower by more than this and by more than twice the noise.
 MARGIN = 0.03
 
+#: Where the leader is further than this from itself, passes are made once more, and when that does
+#: not help the result is not believed. Also the share of time that tasks may wait for a core.
+NOISY = 0.05
+PRESSED = 0.20
+
 _MOST_CALLS = 1_000_000
 
 
@@ -81,11 +86,17 @@ class Ranking:
         Of every function; None when the budget ended before its turn.
     noise : float
         How far the leader was from itself, relative; 0 when it was never tried.
+    finalists : frozenset of int
+        Those that were timed to the end, not left behind as slower.
+    complete : bool
+        Whether the passes came to their end, and not the budget.
     """
 
     order: tuple[int, ...]
     timings: tuple[Timing | None, ...]
     noise: float
+    finalists: frozenset[int] = frozenset()
+    complete: bool = True
 
 
 def date() -> str:
@@ -177,6 +188,11 @@ class _Runner:
     @property
     def seconds(self) -> float:
         return quartile(self.samples, 1)
+
+    @property
+    def sample_seconds(self) -> float:
+        """What one more sample is expected to take; 0 when there was none."""
+        return self.seconds * self.calls if self.samples else 0.0
 
     def timing(self) -> Timing | None:
         if not self.samples:
@@ -272,6 +288,7 @@ def rank(
     seen: Sequence[float] | None = None,
     budget: float | None = None,
     prefer: Callable[[int], Any] = lambda index: index,
+    disturbed: Callable[[], bool] = lambda: False,
     seed: int = 0,
     clock: Clock = clock,
     progress: Callable[[float], None] | None = None,
@@ -289,6 +306,9 @@ def rank(
         Seconds after which no further sample is taken. The first function has at least one.
     prefer : callable
         Key of an index by which ties are broken, least first.
+    disturbed : callable
+        Whether others want the machine; then, as where the leader is far from itself, all passes
+        are made once more.
     seed, clock, progress
         As in `compare`.
 
@@ -305,7 +325,7 @@ def rank(
         if first > max(CHANCE_SECONDS, HOPELESS * leader_seconds):
             runner.samples.append(first)
             continue
-        if deadline.passed and live:
+        if live and deadline.left < first / 2:
             break
         if runner.calibrate(sample_ns, HOPELESS * leader_seconds):
             live.append(runner)
@@ -320,8 +340,8 @@ def rank(
         order = order.copy()
         shuffle(order)
         for runner in order:
-            if deadline.passed:
-                return False
+            if deadline.left < runner.sample_seconds / 2:
+                return False  # it would end further from the deadline than we are now
             runner.sample(number)
         number += 1
         if progress is not None:
@@ -329,18 +349,19 @@ def rank(
             progress(min(1.0, max(number / total, deadline.spent / deadline.seconds)))
         return True
 
-    in_time = all(one_pass(None) for _ in range(2)) if len(live) > 1 else False
+    in_time = all(one_pass(None) for _ in range(2)) if len(live) > 1 else True
     leader_seconds = min((r.seconds for r in live), default=math.inf)
     live = [r for r in live if r.seconds <= SCREEN * leader_seconds]
     noise = 0.0
-    for passes in STAGES:
-        if not in_time or len(live) < 2:
-            break
+
+    def stage(passes: int) -> None:
+        """Some passes with the leader's twin among them; then the slower leave."""
+        nonlocal live, noise, in_time
         leader = min(live, key=lambda r: r.seconds)
         twin = _Runner(leader._function, clock)
         twin.calls = leader.calls
         in_time = all(one_pass(twin) for _ in range(passes))
-        twins += map(abs, twin.log_ratios(leader))
+        twins.extend(map(abs, twin.log_ratios(leader)))
         noise = quartile(twins, 2) if twins else 0.0
         leader = min(live, key=lambda r: r.seconds)
         live = [
@@ -349,8 +370,17 @@ def rank(
             if r is leader
             or quartile(r.log_ratios(leader) or [0.0], 1) <= max(math.log1p(MARGIN), 2 * noise)
         ]
-        if all(r.seconds <= leader.seconds * (1 + max(TIE, noise)) for r in live):
+
+    for passes in STAGES:
+        if not in_time or len(live) < 2:
             break
+        stage(passes)
+        leader_seconds = min(r.seconds for r in live)
+        if all(r.seconds <= leader_seconds * (1 + max(TIE, noise)) for r in live):
+            break
+    if in_time and len(live) > 1 and (noise > NOISY or disturbed()):
+        twins.clear()
+        stage(number)
     timed = [i for i, r in enumerate(runners) if r.samples]
     timed.sort(key=lambda i: (runners[i].seconds, i))
     if timed:
@@ -359,4 +389,6 @@ def rank(
         tied = [i for i in timed if runners[i] in live and runners[i].seconds <= limit]
         tied.sort(key=lambda i: (prefer(i), i))
         timed = tied + [i for i in timed if i not in tied]
-    return Ranking(tuple(timed), tuple(r.timing() for r in runners), noise)
+    finalists = frozenset(i for i in timed if runners[i] in live)
+    timings = tuple(r.timing() for r in runners)
+    return Ranking(tuple(timed), timings, noise, finalists, in_time and None not in timings)

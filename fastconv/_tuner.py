@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from fastconv import _timer
+from fastconv import _environment, _timer
 from fastconv._machine import Machine, free_memory
 from fastconv._problem import Array, Problem, numpy_dtype
 from fastconv._solver import bind
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from fastconv._wisdom import Progress
 
 _log = logging.getLogger("fastconv")
+
+#: Copies of a problem's arrays take this many times the last level of cache, so that a cold call
+#: finds nothing of its own there; and no more copies than this, where arrays are small.
+_COLD = 2
+_MOST_COPIES = 256
+
+#: A winner is believed in spite of noise when it is ahead by this many times as much.
+AHEAD = 4.0
 
 #: Candidates estimated at this many times the best estimate are not tried: models are wrong, but a
 #: factor of 30 would be the model's bug to mend. The best of two methods always are.
@@ -62,6 +71,18 @@ class Scratch:
         if problem.y_dtype != "bool":
             self._poison = np.frombuffer(b"\xa5" * dtype.itemsize, dtype)
         self._reference = _Reference(problem, self.x, self.w, largest, rng)
+        self._rotation: list[tuple[Array, Array, Array]] = []
+
+    def rotation(self, machine: Machine) -> list[tuple[Array, Array, Array]]:
+        """Copies of x, w and y, so many that a round through them leaves nothing in cache."""
+        if not self._rotation:
+            size = scratch_bytes(self.problem)
+            count = min(_MOST_COPIES, 1 + _COLD * machine.l3 // max(1, size))
+            count = max(1, min(count, free_memory() // 4 // max(1, size)))
+            self._rotation = [(self.x, self.w, self.y)] + [
+                (self.x.copy("K"), self.w.copy(), self.y.copy()) for _ in range(count)
+            ]
+        return self._rotation
 
     @property
     def given(self) -> tuple[Any, Any, Any]:
@@ -103,6 +124,9 @@ class GpuScratch(Scratch):
     @property
     def given(self) -> tuple[Any, Any, Any]:
         return self._x, self._w, self._y
+
+    def rotation(self, machine: Machine) -> list[tuple[Array, Array, Array]]:
+        return []  # one set of arrays: what is small is timed from the L2 cache
 
     def settle(self) -> None:
         launch.driver().wait(self._x.stream)
@@ -315,11 +339,12 @@ class _Field:
     entrants: list[_Entrant]
     untimed: list[Candidate]
     refused: list[Candidate]
+    short: bool = False  # whether any were left out for want of time
 
 
 def _enter(
     found: Sequence[Candidate], machine: Machine, deadline: _timer.Deadline, hopeless: float,
-    progress: Progress | None, clock: _timer.Clock,
+    progress: Progress | None, clock: _timer.Clock, cold: bool = False,
 ) -> _Field:  # fmt: skip
     """Plan and check candidates until half of the time is gone."""
     legal = [c for c in found if c.refused is None]
@@ -348,19 +373,25 @@ def _enter(
         slow = c.seconds > hopeless * best and number >= 2
         if late or slow or c.seconds > deadline.left or c.workspace_bytes > memory:
             field.untimed.append(c)
+            field.short |= (late or c.seconds > deadline.left) and not slow
             continue
         if progress is not None:
             progress(0.5 * number / len(legal), f"checking {c.method}")
         wrong: str | None
+        status, first = "wrong", 0.0
         try:
             call = _call(c, scratch, machine)
             wrong, first = scratch.why_wrong(call, c.error_bound, clock)
         except Exception as error:  # whatever an algorithm does, the others can still be timed
-            wrong = f"it failed when tried: {type(error).__name__}: {error}"
+            wrong, status = f"it failed when tried: {type(error).__name__}: {error}", "failed"
         if wrong is not None:
             _log.warning("%s %s is dropped: %s, in %s", c.method, dict(c.config), wrong, problem)
-            field.refused.insert(0, dataclasses.replace(c, refused=wrong))
+            field.refused.insert(
+                0, dataclasses.replace(c, refused=wrong, status=status, first=max(0.0, first))
+            )
             continue
+        if cold:
+            call = _call(c, scratch, machine, scratch.rotation(machine))
         field.entrants.append(_Entrant(c, call, first))
         if problem.prepared:
             memory -= c.workspace_bytes  # packed weights of all entrants live side by side
@@ -392,8 +423,14 @@ def _why_none(problem: Problem, best: Candidate, deadline: _timer.Deadline) -> s
     return None
 
 
-def _call(c: Candidate, scratch: Scratch, machine: Machine) -> Callable[[], Any]:
-    """A call as the engine makes it, with the weights packed before when the problem says so."""
+def _call(
+    c: Candidate, scratch: Scratch, machine: Machine,
+    rotation: Sequence[tuple[Array, Array, Array]] = (),
+) -> Callable[[], Any]:  # fmt: skip
+    """A call as the engine makes it, with the weights packed before when the problem says so.
+
+    With a `rotation` each call takes the next of its arrays, which have left the cache since.
+    """
     plan = bind(BY_NAME[c.method], c.problem, c.config, machine)
     x, w, y = scratch.given
     if c.problem.device != "cpu":
@@ -404,10 +441,79 @@ def _call(c: Candidate, scratch: Scratch, machine: Machine) -> Callable[[], Any]
 
         packed = plan.pack_stored(w)
         return settled
+    if rotation:
+        turns = itertools.cycle(rotation)
+        packed = plan.pack_stored(w) if c.problem.prepared else None
+
+        def call() -> None:
+            x, w, y = next(turns)
+            plan(x, plan.pack_stored(w) if packed is None else packed, None, y)
+
+        return call
     if c.problem.prepared:
         packed = plan.pack_stored(w)
         return lambda: plan(x, packed, None, y)
     return lambda: plan(x, plan.pack_stored(w), None, y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Race(Sequence["Candidate"]):
+    """How the candidates of a problem came out.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+        Those timed (`source` is ``"timed"``, `seconds` the lower quartile), fastest first, ties by
+        the incumbent, the smaller error bound, workspace and estimate; then those not timed, as
+        they came; then those refused, among them any that gave a wrong result or failed here. When
+        the budget was too small to tell, all that could have been timed are given as not timed.
+    noise : float
+        How far the leader was from its own twin, relative.
+    pressure : float
+        Share of the time in which tasks waited for a core.
+    complete : bool
+        Whether the protocol came to its end, and not the budget.
+    """
+
+    candidates: tuple[Candidate, ...]
+    noise: float = 0.0
+    pressure: float = 0.0
+    complete: bool = False
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Candidate, ...]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | tuple[Candidate, ...]:
+        return self.candidates[index]
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    @property
+    def why_doubted(self) -> str | None:
+        """Why others should not rely on the winner; None when it was timed in peace."""
+        if self.pressure > _timer.PRESSED:
+            return f"tasks waited for a core in {self.pressure:.0%} of the time"
+        timed = [c.seconds for c in self.candidates if c.source == "timed"]
+        ahead = timed[1] / timed[0] - 1 if len(timed) > 1 else math.inf
+        if self.noise > _timer.NOISY and ahead < AHEAD * self.noise:
+            return f"the leader was {self.noise:.0%} from itself, the next {ahead:.0%} behind"
+        return None
+
+
+class _Pressure:
+    """Share of the time since it was made in which tasks waited for a core; 0 where unknown."""
+
+    def __init__(self, clock: _timer.Clock) -> None:
+        self._watch = _timer.Deadline(None, clock)
+        self._start = _environment.stalled()
+
+    def __call__(self) -> float:
+        now, spent = _environment.stalled(), self._watch.spent
+        if now is None or self._start is None or spent <= 0:
+            return 0.0
+        return max(0.0, min(1.0, (now - self._start) / spent))
 
 
 def race(
@@ -416,8 +522,11 @@ def race(
     budget: float,
     progress: Progress | None = None,
     *,
+    hopeless: float = HOPELESS_ESTIMATE,
+    incumbent: tuple[str, Any] | None = None,
+    cold: bool = False,
     clock: _timer.Clock = _timer.clock,
-) -> list[Candidate]:
+) -> Race:
     """Find the fastest of the candidates of one problem.
 
     Parameters
@@ -430,28 +539,33 @@ def race(
         Seconds to take, about: a call that has begun is not interrupted.
     progress : callable, optional
         Told the fraction done and what is being done.
+    hopeless : float
+        Candidates estimated at this many times the best are not tried.
+    incumbent : (method, config), optional
+        Who wins ties.
+    cold : bool
+        Let no call find its arrays in cache.
     clock : callable
         Tests pass their own.
 
     Returns
     -------
-    list of Candidate
-        Those timed (`source` is ``"timed"``, `seconds` the lower quartile), fastest first, ties
-        by the smaller error bound, workspace and estimate; then those not timed, as they came;
-        then those refused, among them any that gave a wrong result or failed here. When the
-        budget was too small to tell, all are returned as not timed.
+    Race
     """
     deadline = _timer.Deadline(budget, clock)
-    field = _enter(found, machine, deadline, HOPELESS_ESTIMATE, progress, clock)
+    pressure = _Pressure(clock)
+    field = _enter(found, machine, deadline, hopeless, progress, clock, cold)
     entrants, untimed = field.entrants, field.untimed
     if not entrants:
-        return field.untimed + field.refused
+        tried = [dataclasses.replace(c, status="untried") for c in field.untimed]
+        return Race((*tried, *field.refused))
 
     position = {id(c): i for i, c in enumerate(found)}
 
-    def prefer(index: int) -> tuple[float, int, int]:
+    def prefer(index: int) -> tuple[bool, float, int, int]:
         c = entrants[index].candidate
-        return c.error_bound, c.workspace_bytes, position[id(c)]
+        defends = incumbent is not None and incumbent == (c.method, dict(c.config))
+        return not defends, c.error_bound, c.workspace_bytes, position[id(c)]
 
     def report(done: float) -> None:
         if progress is not None:
@@ -460,16 +574,21 @@ def race(
     ranking = _timer.rank(
         [e.call for e in entrants], seen=[e.first for e in entrants],
         budget=max(0.0, deadline.left), prefer=prefer, clock=clock, progress=report,
+        disturbed=lambda: pressure() > _timer.PRESSED,
     )  # fmt: skip
     timed = []
     for index in ranking.order:
         timing = ranking.timings[index]
         assert timing is not None
+        timing = dataclasses.replace(timing, seconds=max(timing.seconds, 1e-9))
+        entrant = entrants[index]
         timed.append(
             dataclasses.replace(
-                entrants[index].candidate, seconds=max(timing.seconds, 1e-9), source="timed"
+                entrant.candidate, seconds=timing.seconds, source="timed", timing=timing,
+                first=entrant.first, estimate=entrant.candidate.seconds,
+                status="timed" if index in ranking.finalists else "dropped",
             )
-        )
+        )  # fmt: skip
     late = [e.candidate for i, e in enumerate(entrants) if ranking.timings[i] is None]
     left = {id(c) for c in (*late, *untimed)}
     if progress is not None:
@@ -477,7 +596,11 @@ def race(
     if _rivals(timed, [c for c in found if id(c) in left]):
         left |= {id(e.candidate) for e in entrants}
         timed = []
-    return timed + [c for c in found if id(c) in left] + field.refused
+    rest = [dataclasses.replace(c, status="untried") for c in found if id(c) in left]
+    return Race(
+        (*timed, *rest, *field.refused), ranking.noise, pressure(),
+        ranking.complete and not late and not field.short,
+    )  # fmt: skip
 
 
 def _rivals(timed: Sequence[Candidate], untimed: Sequence[Candidate]) -> bool:

@@ -1,66 +1,49 @@
-"""`Wisdom`: problem -> (solver, config, seconds, how it was found), on disk, keyed by machine.
+"""`Wisdom`: what was measured, and where: the user's file above read-only ones of the site.
 
-Wisdom is a cache: damage, a lock, a full disk, a directory that cannot be written or another
-version's file cost time, never an exception and never a wrong result, for the planner checks again
-that what a row names is legal. The file is data only: text and numbers, no code.
+    problem + environment -> the fastest candidate, with everything that was tried beside it
 
-All rows are read at first use and held; no connection stays open, so threads and forks need no
-care. Other processes' later rows are seen by the next process, which also means that a choice does
-not change under a process. Rows that could not be written are kept and tried again with the next.
+Wisdom is a cache: whatever happens to its files costs time, never an exception and never a wrong
+result, for the planner checks again that what a row names is legal (`_store.py` has the how).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import fnmatch
 import functools
-import importlib.metadata
+import hashlib
 import json
 import logging
-import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from fastconv import _timer
+from fastconv import _environment, _machine, _settings, _timer
+from fastconv._environment import text_of
 from fastconv._problem import Problem
+from fastconv._rows import (
+    BY_TABLE,
+    MEASURED,
+    Decision,
+    Environment,
+    Pin,
+    Quarantine,
+    Row,
+    Trial,
+    Wanted,
+    fields,
+    make,
+)  # fmt: skip
+from fastconv._store import SCHEMA, Store
 from fastconv.solvers import BY_NAME
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from fastconv._machine import Machine
     from fastconv._planner import Candidate
 
-_Key = tuple[str, str]
-_Result = TypeVar("_Result")
-
 _log = logging.getLogger("fastconv")
-
-#: ``PRAGMA user_version`` of the file, and the "schema" of exported lines.
-SCHEMA = 1
-
-#: ``PRAGMA application_id``: "fcnv".
-_APPLICATION = 0x66636E76
-
-#: Seconds to wait for another process's write. A library call must not hang longer for a cache.
-_BUSY = 0.05
-
-_CREATE = """
-CREATE TABLE IF NOT EXISTS wisdom (
-    machine TEXT NOT NULL,
-    problem TEXT NOT NULL,
-    solver TEXT NOT NULL,
-    config TEXT NOT NULL,
-    seconds REAL NOT NULL,
-    how TEXT NOT NULL,
-    revision INTEGER NOT NULL,
-    versions TEXT NOT NULL,
-    created TEXT NOT NULL,
-    PRIMARY KEY (machine, problem)
-) WITHOUT ROWID
-"""
 
 
 class Progress(Protocol):
@@ -71,305 +54,24 @@ class Progress(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What wisdom knows of a problem on this machine."""
+    """What wisdom knows of a problem on this machine; `layer` is the file that says so."""
 
     method: str
     config: dict[str, int | str]
     seconds: float
+    layer: str = dataclasses.field(default="", compare=False)
+    decision: Decision | None = dataclasses.field(default=None, compare=False)
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of wisdom.
+# ---- files ---------------------------------------------------------------------------------------
 
-    Attributes
-    ----------
-    machine, problem : str
-        Texts of the `Machine` and the `Problem`; together the key.
-    solver : str
-    config : dict
-    seconds : float
-        Of one call.
-    how : {"timed", "imported"}
-    revision : int
-        The solver's, when it was timed. Rows of other revisions are not used.
-    versions : dict
-        Of fastconv, NumPy and SciPy, for the record.
-    created : str
-        Date and time, UTC.
-    """
-
-    machine: str
-    problem: str
-    solver: str
-    config: dict[str, int | str]
-    seconds: float
-    how: str
-    revision: int
-    versions: dict[str, str]
-    created: str
-
-    def __post_init__(self) -> None:
-        """ValueError on anything that this module would not have written itself."""
-        for name in ("machine", "problem", "solver", "how", "created"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise ValueError(f"expected text for {name}, got {value!r}")
-        if str(Problem.parse(self.problem)) != self.problem:
-            raise ValueError(f"expected the canonical text of a problem, got {self.problem!r}")
-        if not _simple(self.config, int | str):
-            raise ValueError(f"expected settings that are numbers or text, got {self.config!r}")
-        if not _simple(self.versions, str):
-            raise ValueError(f"expected versions that are text, got {self.versions!r}")
-        if not isinstance(self.seconds, int | float) or isinstance(self.seconds, bool):
-            raise ValueError(f"expected a number for seconds, got {self.seconds!r}")
-        if not (math.isfinite(self.seconds) and self.seconds > 0):
-            raise ValueError(f"expected seconds above 0, got {self.seconds}")
-        if self.how not in ("timed", "imported"):
-            raise ValueError(f"expected timed or imported for how, got {self.how!r}")
-        if not isinstance(self.revision, int) or isinstance(self.revision, bool):
-            raise ValueError(f"expected a whole number for revision, got {self.revision!r}")
-
-    @property
-    def stale(self) -> str | None:
-        """Why this version of fastconv cannot use the row; None when it can."""
-        solver = BY_NAME.get(self.solver)
-        if solver is None:
-            return f"no solver is called {self.solver!r}"
-        if solver.revision != self.revision:
-            return f"revision {self.revision} of {self.solver} is not the current {solver.revision}"
-        return None
-
-    @property
-    def key(self) -> _Key:
-        return self.machine, self.problem
-
-    def values(self) -> tuple[Any, ...]:
-        """In the order of the file's columns."""
-        return tuple(
-            _json(value) if isinstance(value, dict) else value
-            for value in (getattr(self, name) for name in _FIELDS)
-        )
-
-
-_FIELDS = tuple(field.name for field in dataclasses.fields(Row))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def _simple(value: Any, types: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(k, str) and isinstance(v, types) and not isinstance(v, bool)
-        for k, v in value.items()
-    )
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("fastconv", "numpy", "scipy"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-class _Store:
-    """The rows of one file, in memory and, as far as it can be written, on disk."""
-
-    def __init__(self, path: pathlib.Path | None) -> None:
-        self.path = path
-        self._logged = False
-        self._unwritten: dict[_Key, Row] = {}
-        # what the file holds is checked when it is asked for: a first call must not wait for all
-        self._stored: dict[_Key, tuple[Any, ...]] = {}
-        self._rows: dict[_Key, Row | None] = {}
-        self.load()
-
-    def trouble(self, what: object) -> None:
-        """Say once what keeps wisdom from its file; it goes on in memory."""
-        log = _log.debug if self._logged else _log.warning
-        log("wisdom %s: %s; going on without it", self.path or "in memory", what)
-        self._logged = True
-
-    def load(self) -> None:
-        """Read the file again; rows that are not written yet, or no longer readable, are kept."""
-        if self.path is None:
-            return
-        stored = self._guarded(self._read) if os.path.lexists(self.path) else []
-        if stored is not None:
-            self._stored = {values[:2]: values for values in stored}
-            self._rows = dict(self._unwritten)
-
-    def _read(self) -> list[tuple[Any, ...]]:
-        with self._connect("rw") as connection:
-            if not self._ours(connection):
-                return []
-            return connection.execute(f"SELECT {', '.join(_FIELDS)} FROM wisdom").fetchall()
-
-    def get(self, key: _Key) -> Row | None:
-        """The row of a machine and a problem, unless it is damaged."""
-        try:
-            return self._rows[key]
-        except KeyError:
-            pass
-        row = None
-        if key in self._stored:
-            with contextlib.suppress(ValueError, TypeError, RecursionError):
-                row = _row_of(dict(zip(_FIELDS, self._stored[key])))
-            self._rows[key] = row
-        return row
-
-    def all(self) -> list[Row]:
-        every = (self.get(key) for key in {**self._stored, **self._rows})
-        return sorted((row for row in every if row is not None), key=lambda row: row.key)
-
-    def put(self, rows: Iterable[Row]) -> None:
-        """Hold rows, and write them if that can be done."""
-        for row in rows:
-            self._rows[row.key] = row
-            if self.path is not None:
-                self._unwritten[row.key] = row
-        pending = dict(self._unwritten)
-        written = bool(pending) and self._guarded(
-            functools.partial(self._write, pending.values()), again=True
-        )
-        if written:
-            for key, row in pending.items():
-                if self._unwritten.get(key) is row:
-                    self._unwritten.pop(key, None)
-
-    def _write(self, rows: Iterable[Row]) -> bool:
-        assert self.path is not None
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._connect("rwc") as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            if not self._ours(connection):
-                return False
-            connection.executemany(
-                f"INSERT OR REPLACE INTO wisdom ({', '.join(_FIELDS)})"
-                f" VALUES ({', '.join('?' * len(_FIELDS))})",
-                [row.values() for row in rows],
-            )
-            connection.execute("COMMIT")
-        return True
-
-    def clear(self) -> bool:
-        """Forget all rows; False when the file could not be emptied."""
-        self._unwritten.clear()
-        self._stored, self._rows = {}, {}
-        if self.path is None or not os.path.lexists(self.path):
-            return True
-        return bool(self._guarded(self._erase, again=True))
-
-    def _erase(self) -> bool:
-        if not os.path.lexists(self.path or ""):  # a corrupt one has just been set aside
-            return True
-        with self._connect("rw") as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            if not self._ours(connection):
-                return False
-            connection.execute("DELETE FROM wisdom")
-            connection.execute("COMMIT")
-        return True
-
-    @property
-    def writable(self) -> bool:
-        """Whether the file, or else one in its directory, may be written; nothing is changed."""
-        if self.path is None:
-            return False
-        if os.path.lexists(self.path):
-            return os.path.isfile(self.path) and os.access(self.path, os.W_OK)
-        parent = self.path.absolute().parent
-        while not os.path.lexists(parent) and parent != parent.parent:
-            parent = parent.parent
-        return os.path.isdir(parent) and os.access(parent, os.W_OK)
-
-    @contextlib.contextmanager
-    def _connect(self, mode: str) -> Iterator[sqlite3.Connection]:
-        import sqlite3
-
-        assert self.path is not None
-        if os.path.lexists(self.path) and not os.path.isfile(self.path):
-            raise OSError("not a regular file")  # opening a pipe would wait for its other end
-        # the rollback journal, SQLite's default, also works on network and read-only file systems
-        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(uri, uri=True, timeout=_BUSY, isolation_level=None)
-        try:
-            # damaged text must not make the other rows unreadable
-            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            yield connection
-        finally:
-            connection.close()
-
-    def _ours(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file is of this schema; an empty one is made so when it is being written."""
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        if (application, version) == (_APPLICATION, SCHEMA):
-            return True
-        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or application:
-            known = application == _APPLICATION
-            self.trouble(f"schema {version}, not {SCHEMA}" if known else "not a file of fastconv")
-            return False
-        if not connection.in_transaction:
-            return False
-        connection.execute(_CREATE)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA}")
-        return True
-
-    def _guarded(self, work: Callable[[], _Result], again: bool = False) -> _Result | None:
-        """What `work` returns, or None when the file cannot be used.
-
-        A corrupt file is set aside; then work is tried `again` on an empty one.
-        """
-        try:
-            import sqlite3
-        except ImportError as error:  # a Python built without it
-            self.trouble(error)
-            return None
-        for attempt in (1, 2):
-            try:
-                return work()
-            except (sqlite3.Error, sqlite3.Warning, OSError) as error:
-                # SQLITE_CORRUPT and SQLITE_NOTADB are DatabaseError itself, all others subclasses
-                corrupt = type(error) is sqlite3.DatabaseError
-                self.trouble(f"{error}, set aside" if corrupt else error)
-                if not (corrupt and self._set_aside() and again and attempt == 1):
-                    return None
-        return None
-
-    def _set_aside(self) -> bool:
-        """Rename the file to one fixed name: a failing disk must not fill up with copies."""
-        assert self.path is not None
-        try:
-            os.replace(self.path, f"{self.path}.corrupt")
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(f"{self.path}-journal")  # it would be rolled back into the next file
-        except OSError:
-            return False
-        return True
-
-
-def _row_of(fields: dict[str, Any]) -> Row:
-    """A row from a database's or a file's values; ValueError when they are not one."""
-    missing = [name for name in _FIELDS if name not in fields]
-    if missing:
-        raise ValueError(f"{missing[0]} is missing")
-    for name in ("config", "versions"):
-        if isinstance(fields[name], str):
-            fields[name] = json.loads(fields[name])
-    return Row(**{name: fields[name] for name in _FIELDS})
-
-
-_stores: dict[str, _Store] = {}
+_stores: dict[str, Store] = {}
 
 
 def path() -> str:
     """Where wisdom is kept: ``FASTCONV_WISDOM``, else a file in the user's cache directory."""
-    return os.environ.get("FASTCONV_WISDOM") or _default_path()
+    named = os.environ.get("FASTCONV_WISDOM") or _settings.base().wisdom
+    return named or _default_path()
 
 
 @functools.cache
@@ -377,7 +79,8 @@ def _default_path() -> str:
     try:
         import platformdirs
 
-        where = platformdirs.user_cache_path("fastconv") / "wisdom.db"
+        # the schema is in the name: another version's file stays, for going back to it
+        where = platformdirs.user_cache_path("fastconv") / f"wisdom-{SCHEMA}.db"
         if not where.is_absolute():
             raise OSError(f"{where} is not absolute")
     except Exception as error:  # having no home directory is no reason to fail
@@ -386,44 +89,21 @@ def _default_path() -> str:
     return str(where)
 
 
-def _store() -> _Store:
-    where = path()
+def _open(where: str, read_only: bool = False) -> Store:
     store = _stores.get(where)
     if store is None:
         file = None if where == ":memory:" else pathlib.Path(where)
-        store = _stores.setdefault(where, _Store(file))
+        store = _stores.setdefault(where, Store(file, read_only))
     return store
 
 
-def lookup(problem: Problem, machine: Machine) -> Known | None:
-    """What is known of `problem` on `machine`; None when nothing that can be used is."""
-    row = _store().get((str(machine), str(problem)))
-    if row is None or row.stale is not None:
-        return None
-    return Known(row.solver, dict(row.config), row.seconds)
+def _store() -> Store:
+    return _open(path())
 
 
-def remember(candidate: Candidate, machine: Machine) -> None:
-    """Keep a timed candidate as the answer to its problem on `machine`."""
-    solver = BY_NAME.get(candidate.method)
-    try:
-        row = Row(
-            machine=str(machine), problem=str(candidate.problem), solver=candidate.method,
-            config=dict(candidate.config), seconds=candidate.seconds, how="timed",
-            revision=solver.revision if solver is not None else 0,
-            versions=_versions(), created=_timer.date(),
-        )  # fmt: skip
-    except ValueError as error:
-        _log.debug("wisdom: not remembered: %s", error)
-    else:
-        _store().put([row])
-
-
-def rows() -> list[Row]:
-    """Every row of the file as it is now, of all machines and revisions, by machine and problem."""
-    store = _store()
-    store.load()
-    return store.all()
+def layers() -> list[Store]:
+    """The user's file, then the site's, in the order in which they are asked."""
+    return [_store(), *(_open(where, True) for where in _settings.base().read_only)]
 
 
 def writable() -> bool:
@@ -431,9 +111,317 @@ def writable() -> bool:
     return _store().writable
 
 
+def be_patient() -> None:
+    """Wait for other processes' writes: a command has nothing better to do."""
+    from fastconv import _store as module
+
+    _store().busy = module.PATIENT
+
+
+def environment_of(problem: Problem, machine: Machine) -> str:
+    """Id of the environment in which `problem` is measured here."""
+    return _environment.environment(machine, problem.device, _settings.current().cache)
+
+
+# ---- asking --------------------------------------------------------------------------------------
+
+
+def lookup(problem: Problem, machine: Machine) -> Known | None:
+    """What is known of `problem` on `machine`; None when nothing that can be used is."""
+    key = environment_of(problem, machine), str(problem)
+    for store in layers():
+        row = store.decision(*key)
+        if row is not None and row.stale is None:
+            where = str(store.path or ":memory:")
+            return Known(row.solver, dict(row.config), row.seconds, where, row)
+    return None
+
+
+def pinned(problem: Problem) -> Pin | None:
+    """The pin for a problem: the environment's variable first, then the files'."""
+    pins = _pins()
+    if not pins:
+        return None
+    text = str(problem)
+    return next((pin for pin in pins if fnmatch.fnmatchcase(text, pin.pattern)), None)
+
+
+@functools.lru_cache(maxsize=8)
+def _told_pins(texts: tuple[str, ...]) -> tuple[Pin, ...]:
+    return tuple(parse_pin(text, "told by FASTCONV_TUNE_PIN or fastconv.toml") for text in texts)
+
+
+_file_pins: dict[str, tuple[Pin, ...]] = {}
+
+
+def _pins() -> tuple[Pin, ...]:
+    found = _told_pins(_settings.base().pins)
+    for store in layers():
+        where = str(store.path or ":memory:")
+        if where not in _file_pins:
+            _file_pins[where] = tuple(store.rows(Pin))
+        found += _file_pins[where]
+    return found
+
+
+def parse_pin(text: str, reason: str = "") -> Pin:
+    """``PATTERN=METHOD [setting=value ...]``; ValueError when it is not that."""
+    match = re.fullmatch(rf"(.+?)=({'|'.join(BY_NAME)})((?: +\w+=\S+)*) *", text)
+    if match is None:
+        raise ValueError(
+            f"expected PATTERN=METHOD [setting=value ...] with a method out of"
+            f" {', '.join(BY_NAME)} for a pin, got {text!r}"
+        )
+    config: dict[str, int | str] = {}
+    for word in match[3].split():
+        name, _, value = word.partition("=")
+        config[name] = int(value) if value.lstrip("-").isdecimal() else value
+    return Pin(match[1].strip(), match[2], config, reason, _timer.date())
+
+
+def quarantined(problem: Problem, machine: Machine) -> dict[tuple[str, str], str]:
+    """Reasons, by solver and config as text, against candidates that did harm here before."""
+    environment = environment_of(problem, machine)
+    found = {}
+    for store in layers():
+        key = str(store.path or ":memory:"), environment
+        if key not in _file_quarantine:
+            _file_quarantine[key] = store.rows(Quarantine, "environment = ?", (environment,))
+        for row in _file_quarantine[key]:
+            if row.stale is None and row.problem in ("", str(problem)):
+                found[row.solver, text_of(row.config)] = row.reason
+    return found
+
+
+_file_quarantine: dict[tuple[str, str], list[Quarantine]] = {}
+
+
+def trials(problem: Problem, machine: Machine) -> list[Trial]:
+    """Every candidate of `problem` that was tried here, fastest first, of the current revisions."""
+    key = environment_of(problem, machine), str(problem)
+    best: dict[tuple[Any, ...], Trial] = {}
+    for store in reversed(layers()):
+        for row in store.rows(Trial, "environment = ? AND problem = ?", key):
+            if row.stale is None:
+                best[row.place] = row
+    return sorted(best.values(), key=lambda t: (t.seconds == 0, t.seconds, t.place))
+
+
+# ---- telling -------------------------------------------------------------------------------------
+
+
+def set_hash(found: Iterable[Candidate]) -> str:
+    """What tells one set of candidates, with their solvers' revisions, from another.
+
+    Those over a limit count: how much memory is free changes from call to call.
+    """
+    told = sorted(
+        f"{c.method} {_revision(c.method)} {text_of(dict(c.config))}"
+        for c in found
+        if c.refused is None or c.seconds > 0
+    )
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+
+
+def remember(
+    found: Sequence[Candidate],
+    machine: Machine,
+    *,
+    effort: int = MEASURED,
+    budget: float = 0.0,
+    complete: bool = True,
+    noise: float = 0.0,
+    pressure: float = 0.0,
+    keep: bool = True,
+) -> bool:
+    """Keep the first of the candidates, a timed one, as the answer to its problem; and the others.
+
+    Parameters
+    ----------
+    found : list of Candidate
+        As `_tuner.race` returns them.
+    machine : Machine
+    effort, budget, complete, noise, pressure
+        As in `_rows.Decision`.
+    keep : bool
+        False to hold the decision in this process only: it was not timed well enough for others.
+
+    Returns
+    -------
+    bool
+        Whether the file has it.
+    """
+    best = found[0]
+    problem, environment = best.problem, environment_of(best.problem, machine)
+    rivals = [c for c in found[1:] if c.source == "timed"]
+    rows: list[Row] = []
+    now = _timer.date()
+    try:
+        timing = best.timing
+        decision = Decision(
+            environment=environment, problem=str(problem), solver=best.method,
+            config=dict(best.config), revision=_revision(best.method), seconds=best.seconds,
+            median=timing.median if timing else best.seconds,
+            upper=timing.upper if timing else best.seconds,
+            lowest=timing.lowest if timing else best.seconds,
+            first=best.first, samples=timing.samples if timing else 1,
+            runner_up=f"{rivals[0].method} {_settings_of(rivals[0].config)}".rstrip()
+            if rivals else "",
+            margin=rivals[0].seconds / best.seconds if rivals else 0.0,
+            noise=noise, pressure=pressure, effort=effort, budget=budget, complete=int(complete),
+            candidates=set_hash(found), error_bound=best.error_bound,
+            workspace=best.workspace_bytes, how="timed",
+            version=_machine.version("fastconv") or "", created=now,
+        )  # fmt: skip
+        rows = [_trial(c, environment, now) for c in found if c.status]
+    except ValueError as error:
+        _log.debug("wisdom: not remembered: %s", error)
+        return False
+    store = _store()
+    if not keep:
+        store.hold(decision)
+        return False
+    return _put(store, [decision, *rows, _environment_row(problem, machine, now)])
+
+
+def _revision(method: str) -> int:
+    solver = BY_NAME.get(method)
+    return 0 if solver is None else solver.revision
+
+
+def _settings_of(config: Any) -> str:
+    return " ".join(f"{name}={value}" for name, value in config.items())
+
+
+def _trial(c: Candidate, environment: str, now: str) -> Trial:
+    t = c.timing
+    return Trial(
+        environment=environment, problem=str(c.problem), solver=c.method, config=dict(c.config),
+        revision=_revision(c.method), status=c.status, seconds=t.seconds if t else 0.0,
+        median=t.median if t else 0.0, upper=t.upper if t else 0.0, lowest=t.lowest if t else 0.0,
+        first=c.first, samples=t.samples if t else 0, estimate=c.estimate or c.seconds,
+        error_bound=c.error_bound, workspace=c.workspace_bytes, note=c.refused or "", created=now,
+    )  # fmt: skip
+
+
+def _environment_row(problem: Problem, machine: Machine, now: str) -> Environment:
+    identity = _environment.identity(machine, problem.device, _settings.current().cache)
+    provenance: dict[str, int | str] = dict(_environment.provenance())
+    return Environment(_environment.id_of(identity), identity, provenance, now, now)
+
+
+def _put(store: Store, rows: Sequence[Row]) -> bool:
+    spool = _settings.base().spool
+    if not spool:
+        return store.put(rows)
+    for row in rows:
+        if isinstance(row, Decision):
+            store.hold(row)
+    return _to_spool(spool, rows)
+
+
+_spool_logged = False
+
+
+def _to_spool(folder: str, rows: Iterable[Row]) -> bool:
+    """Append rows to this process's file in `folder`, for `fastconv merge`."""
+    global _spool_logged
+    name = f"{_environment.provenance().get('host', 'host')}-{os.getpid()}.jsonl"
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with open(os.path.join(folder, name), "a", encoding="utf-8") as stream:
+            stream.write("".join(line_of(row) for row in rows))
+    except OSError as error:
+        log = _log.debug if _spool_logged else _log.warning
+        log("wisdom %s: %s; going on without it", folder, error)
+        _spool_logged = True
+        return False
+    return True
+
+
+def want(met: dict[Problem, tuple[int, float]], machine: Machine) -> bool:
+    """Note problems as wanted: how often they were met since the last note, and for how long."""
+    if not met:
+        return True
+    now = _timer.date()
+    rows: list[Row] = [
+        Wanted(environment_of(p, machine), str(p), hits, seconds, now)
+        for p, (hits, seconds) in met.items()
+    ]
+    some = next(iter(met))
+    return _put(_store(), [*rows, _environment_row(some, machine, now)])
+
+
+def quarantine(c: Candidate, machine: Machine, reason: str, everywhere: bool) -> None:
+    """Offer a candidate no more: for its problem, or `everywhere`."""
+    environment = environment_of(c.problem, machine)
+    problem = "" if everywhere else str(c.problem)
+    try:
+        row = Quarantine(
+            environment, problem, c.method, dict(c.config), _revision(c.method),
+            reason, _timer.date(),
+        )  # fmt: skip
+    except ValueError as error:
+        _log.debug("wisdom: not remembered: %s", error)
+        return
+    _put(_store(), [row])
+    _file_quarantine.clear()
+
+
+def pin(row: Pin) -> bool:
+    """Add a pin; True when the file has it."""
+    done = _store().put([row])
+    _file_pins.clear()
+    return done
+
+
+def delete(rows: Iterable[Row]) -> bool:
+    """Forget rows of the user's file."""
+    done = _store().delete(rows)
+    _file_pins.clear()
+    _file_quarantine.clear()
+    return done
+
+
+def rows(kind: type[Row] = Decision) -> list[Any]:
+    """Every row of the user's file as it is now, of all environments and revisions."""
+    return _store().rows(kind)
+
+
 def clear() -> bool:
-    """Forget everything, of all machines; False when the file could not be emptied."""
+    """Forget everything, of all environments; False when the file could not be emptied."""
+    _file_pins.clear()
+    _file_quarantine.clear()
     return _store().clear()
+
+
+def collect() -> tuple[int, int]:
+    """Forget what cannot be used any more; how many rows, and bytes, that were."""
+    store = _store()
+    doomed: list[Row] = [
+        row for kind in (Decision, Trial, Quarantine) for row in store.rows(kind) if row.stale
+    ]
+    used = {
+        row.environment
+        for kind in (Decision, Trial, Wanted, Quarantine)
+        for row in store.rows(kind)
+        if row not in doomed
+    }
+    doomed += [row for row in store.rows(Environment) if row.id not in used]
+    delete(doomed)
+    return len(doomed), store.compact()
+
+
+# ---- lines of JSON -------------------------------------------------------------------------------
+
+#: Tables that leave the machine. Pins are their owner's own decision.
+_EXPORTED = (Environment, Decision, Trial, Wanted, Quarantine)
+
+
+def line_of(row: Row) -> str:
+    """A row as one line of JSON."""
+    values = {name: getattr(row, name) for name in fields(type(row))}
+    return text_of({"schema": SCHEMA, "row": row.table, **values}) + "\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -444,12 +432,19 @@ class Imported:
     skipped: tuple[tuple[int, str], ...]
 
 
-def export(file: str | os.PathLike[str] | TextIO) -> int:
-    """Write every row as one line of JSON; returns how many.
+def export(file: str | os.PathLike[str] | TextIO, min_effort: int = 0) -> int:
+    """Write rows as lines of JSON, or to a database where the name ends in ``.db``.
 
     Parameters
     ----------
     file : path or text stream
+    min_effort : int
+        Decisions found with less effort stay, with their trials.
+
+    Returns
+    -------
+    int
+        Number of rows written.
 
     Raises
     ------
@@ -457,23 +452,55 @@ def export(file: str | os.PathLike[str] | TextIO) -> int:
         When the file cannot be written.
     """
     if isinstance(file, str | os.PathLike):
+        if os.fspath(file).endswith(".db"):
+            return _export_database(pathlib.Path(file), min_effort)
         with open(file, "w", encoding="utf-8") as stream:
-            return export(stream)
-    every = rows()
-    for row in every:
-        file.write(_json({"schema": SCHEMA, **dataclasses.asdict(row)}) + "\n")
-    return len(every)
+            return export(stream, min_effort)
+    count = 0
+    for row in _exported(min_effort):
+        file.write(line_of(row))
+        count += 1
+    return count
 
 
-def import_(file: str | os.PathLike[str] | TextIO) -> Imported:
-    """Take rows that `export` wrote, here or on another machine; they serve equal machines only.
+def _exported(min_effort: int) -> Iterator[Row]:
+    store = _store()
+    low = {row.place for row in store.rows(Decision) if row.effort < min_effort}
+    for kind in _EXPORTED:
+        for row in store.rows(kind):
+            if kind not in (Decision, Trial) or (row.environment, row.problem) not in low:
+                yield row
 
-    A row that was timed here is not replaced by one from elsewhere. Nothing in the file is run:
-    a line that is not a row of a known solver is skipped, with its reason.
+
+def _export_database(path: pathlib.Path, min_effort: int) -> int:
+    """A file for ``FASTCONV_TUNE_RO``: new, complete before it takes its name."""
+    found = list(_exported(min_effort))
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    if not Store(part).put(found or [_environment_row_here()]):
+        raise OSError(f"{path} could not be written")
+    os.replace(part, path)
+    return len(found)
+
+
+def _environment_row_here() -> Environment:
+    problem = Problem(size=(1,), kernel=(1,))
+    return _environment_row(problem, _machine.this_machine(), _timer.date())
+
+
+def import_(file: str | os.PathLike[str] | TextIO, *, imported: bool = True) -> Imported:
+    """Take rows that `export` wrote, here or on another machine; they serve equal ones only.
+
+    A decision that was timed here is not replaced by one from elsewhere. Nothing in the file is
+    run: a line that is not a row of a known solver is skipped, with its reason.
 
     Parameters
     ----------
     file : path or text stream
+    imported : bool
+        False for what is this machine's own, such as spooled rows: they stay ``"timed"``, and of
+        two decisions that with more effort is kept.
 
     Returns
     -------
@@ -485,41 +512,70 @@ def import_(file: str | os.PathLike[str] | TextIO) -> Imported:
         When the file cannot be read.
     """
     if isinstance(file, str | os.PathLike):
+        if os.fspath(file).endswith(".db"):
+            return _import_rows(_rows_of_database(pathlib.Path(file)), imported)
         with open(file, encoding="utf-8", errors="replace") as stream:
-            return import_(stream)
+            return import_(stream, imported=imported)
+    return _import_rows(
+        ((number, line) for number, line in enumerate(file, 1) if line.strip()), imported
+    )
+
+
+def _rows_of_database(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
+    with open(path, "rb"):  # OSError here, not one line of the log
+        pass
+    store = Store(path, read_only=True)
+    number = 0
+    for kind in _EXPORTED:
+        for row in store.rows(kind):
+            number += 1
+            yield number, row
+
+
+def _import_rows(found: Iterable[tuple[int, str | Row]], imported: bool) -> Imported:
     store = _store()
-    store.load()
-    taken: dict[tuple[str, str], Row] = {}
+    own = {row.place: row for row in store.rows(Decision)}
+    taken: dict[tuple[Any, ...], Row] = {}
     skipped = []
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
+    for number, what in found:
         try:
-            row = _parse_line(line)
-            mine = store.get(row.key)
-            if mine is not None and mine.how == "timed" and mine.stale is None:
-                raise ValueError("this problem was timed here")
-            taken[row.key] = row
+            row = parse_line(what) if isinstance(what, str) else what
+            stale = getattr(row, "stale", None)
+            if stale is not None:
+                raise ValueError(stale)
+            if isinstance(row, Decision):
+                if imported:
+                    row = dataclasses.replace(row, how="imported")
+                mine = own.get(row.place)
+                if mine is not None and row.over(mine) is mine:
+                    raise ValueError("this problem was timed here")
+            key = (row.table, *row.place)
+            taken[key] = row.over(taken[key]) if key in taken else row
         except (ValueError, TypeError, RecursionError) as error:
             skipped.append((number, str(error)))
     if taken:
         store.put(taken.values())
+        _file_quarantine.clear()
     return Imported(len(taken), tuple(skipped))
 
 
-def _parse_line(line: str) -> Row:
+def parse_line(line: str) -> Row:
+    """The inverse of `line_of`; ValueError for anything else."""
     try:
-        fields = json.loads(line)
+        found = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(fields, dict):
+    if not isinstance(found, dict):
         raise ValueError("expected a JSON object")
-    if fields.get("schema") != SCHEMA:
-        raise ValueError(f"expected schema {SCHEMA}, got {fields.get('schema')!r}")
-    unknown = sorted(set(fields) - {"schema", *_FIELDS})
+    if found.get("schema") != SCHEMA:
+        raise ValueError(f"expected schema {SCHEMA}, got {found.get('schema')!r}")
+    kind = BY_TABLE.get(found.get("row", "")) if isinstance(found.get("row"), str) else None
+    if kind not in _EXPORTED:
+        raise ValueError(
+            f"expected a row of {[k.table for k in _EXPORTED]}, got {found.get('row')!r}"
+        )
+    unknown = sorted(set(found) - {"schema", "row", *fields(kind)})
     if unknown:
         raise ValueError(f"unknown field {unknown[0]!r}")
-    row = dataclasses.replace(_row_of(fields), how="imported")
-    if row.stale is not None:
-        raise ValueError(row.stale)
+    row: Row = make(kind, {k: v for k, v in found.items() if k not in ("schema", "row")})
     return row

@@ -65,7 +65,7 @@ Axes = SupportsIndex | Iterable[SupportsIndex] | None
 _DIRECT = ("direct", "implicit_gemm", "im2col", "naive")
 
 #: Solvers that choose_conv_method calls "fft".
-_FOURIER = ("fft", "overlap_save")
+_FOURIER = ("fft", "overlap_save", "limbs")
 
 #: Rows of trailing batch dimensions shorter than a vector of float32 (16 in AVX-512) are not worth
 #: keeping: their axes are moved to the front.
@@ -173,7 +173,7 @@ def _solvers(method: str, config: Config | None, dtype: np.dtype[Any]) -> str | 
         return method
     if method == "direct":
         return _DIRECT
-    return ("fft", *_DIRECT) if dtype.kind in "iub" else "fft"  # no transform is exact
+    return ("fft", "limbs", *_DIRECT) if dtype.kind in "iub" else "fft"
 
 
 def _product(a: Array, b: Array, out: Array | None, nonnegative: bool) -> Any:

@@ -37,6 +37,15 @@ def every_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed counts as timed in peace, however busy the machine is."""
+    from fastconv import _environment, _timer
+
+    monkeypatch.setattr(_timer, "NOISY", float("inf"))
+    monkeypatch.setattr(_environment, "stalled", lambda: None)
+
+
+@pytest.fixture
 def fresh_plans() -> Iterator[None]:
     """No plan is cached when the test starts, and none that it made when it ends."""
     from fastconv import _engine

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import pathlib
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.fft
 from hypothesis import example, given
 from problems import (
     MIXING,
@@ -274,6 +278,93 @@ def test_spectra(isa: str, name: str) -> None:
             error = abs(y - terms.sum(axis=1))[:, begin:end]
             assert (error <= 2 * (count + 1) * eps * abs(terms).sum(axis=1)[:, begin:end]).all()
             assert (y[:, :begin] == 77).all() and (y[:, end:] == 77).all()
+
+
+def factors_of(radices: Sequence[int], dtype: str) -> Array:
+    """The factors of all stages, as fc.h has them, rounded once."""
+    m = math.prod(radices)
+    parts = [np.empty(0, np.longdouble)]
+    for radix in radices:
+        j, i = np.arange(1, m // radix), np.arange(1, radix)
+        turns = (j[:, None] * i % m) / np.longdouble(m)
+        angle = 2 * np.longdouble("3.14159265358979323846264338327950288") * turns
+        parts.append(np.stack([np.cos(angle), -np.sin(angle)], -1).ravel())
+        m //= radix
+    return np.concatenate(parts).astype(dtype)
+
+
+def frequencies_of(radices: Sequence[int]) -> Array:
+    """The frequency that comes at each place: digits of the place, the first stage's least."""
+    digits = np.indices(radices).reshape(len(radices), -1)
+    weights = np.cumprod([1, *radices[:-1]])
+    found: Array = (digits * weights[:, None]).sum(0)
+    return found
+
+
+def transform_bound(radices: Sequence[int], unit: float) -> float:
+    """Bound on the rms error over the rms of the transform, which adds up over stages.
+
+    A stage is a matrix of root(radix) times an orthogonal one, applied with an error of at most
+    depth roundings of sums of moduli, which are root(radix) larger; each of two parts, hence
+    root(2). Then come factors, rounded once, and products (Higham, lemma 3.5), 3 root(2) roundings.
+    Depths: 1 for 2; of the constants, their products and sums 5 for 3, 2 for 4, 6 for 5.
+    """
+    depth = {2: 1, 3: 5, 4: 2, 5: 6}
+    return sum(math.sqrt(2 * r) * depth[r] + 3 * math.sqrt(2) for r in radices) * unit
+
+
+def driver_radices(n: int) -> list[int]:
+    """Stages in the order of overlap_save_plan.c."""
+    found = []
+    for radix in (4, 2, 3, 5):
+        while n % radix == 0:
+            found.append(radix)
+            n //= radix
+    return found
+
+
+#: Every radix alone, in every order of two and three, and every length that blocks have up to 640.
+STAGES = (
+    *itertools.chain(*(itertools.product((2, 3, 4, 5), repeat=stages) for stages in (1, 2, 3))),
+    *(
+        tuple(driver_radices(n))
+        for n in range(2, 641)
+        if math.prod(driver_radices(n)) == n
+    ),
+    (4,) * 6, (5,) * 5, (4, 4, 4, 2, 3, 3, 5),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ("f4", "f8"))
+@pytest.mark.parametrize("real", (False, True))
+def test_transforms(isa: str, dtype: str, real: bool) -> None:
+    """All lengths and orders of stages beside SciPy's long double, and back."""
+    rng = np.random.default_rng(0)
+    lanes, unit = core.transform_lanes(dtype, isa), float(np.finfo(dtype).eps) / 2
+    for radices in STAGES:
+        n = math.prod(radices)
+        z = rng.standard_normal((n, 2, lanes)).astype(dtype)
+        if real:
+            z[:, 1] = 0
+        before = z[:, 0].astype(np.longdouble) + 1j * z[:, 1].astype(np.longdouble)
+        factors = factors_of(radices, dtype)
+        core.transform(z, radices, factors, isa=isa)
+        after = z[:, 0].astype(np.longdouble) + 1j * z[:, 1].astype(np.longdouble)
+        right = scipy.fft.fft(before, axis=0)[frequencies_of(radices)]
+        bound = transform_bound(radices, unit)
+        size = np.sqrt((abs(right) ** 2).sum(0))
+        assert (np.sqrt((abs(after - right) ** 2).sum(0)) <= bound * size).all(), radices
+        core.transform(z, radices, factors, back=True, isa=isa)
+        error = z[:, 0].astype(np.longdouble) + 1j * z[:, 1].astype(np.longdouble) - n * before
+        assert (
+            np.sqrt((abs(error) ** 2).sum(0)) <= 2 * bound * n * np.sqrt((abs(before) ** 2).sum(0))
+        ).all(), radices
+
+
+def test_transforms_refuse_another_number_of_lanes() -> None:
+    z = np.zeros((4, 2, core.transform_lanes("f4") + 1), "f4")
+    with pytest.raises(ValueError, match="expected z"):
+        core.transform(z, (4,), factors_of((4,), "f4"))
 
 
 def test_isas_agree_on_integers(solver: Solver) -> None:

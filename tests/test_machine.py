@@ -21,7 +21,7 @@ class System:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.files: dict[str, str] = {}
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(_machine, "_read", lambda path: self.files.get(path, ""))
+        monkeypatch.setattr(_machine, "read", lambda path: self.files.get(path, ""))
         monkeypatch.setattr(_machine, "_sysctl", lambda name: None)
         self.affinity(8)
 
@@ -146,8 +146,8 @@ def test_sysctl_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unreadable_files_are_empty(tmp_path: os.PathLike[str]) -> None:
-    assert _machine._read(os.fspath(tmp_path)) == ""
-    assert _machine._read("/no/such/file") == ""
+    assert _machine.read(os.fspath(tmp_path)) == ""
+    assert _machine.read("/no/such/file") == ""
 
 
 def test_this_machine() -> None:

@@ -240,12 +240,13 @@ def test_tune(monkeypatch: pytest.MonkeyPatch, fresh_plans: None) -> None:
     """The winner is used from then on, prepared or not."""
     raced = []
 
-    def race(found: Any, machine: Any, budget: float, progress: Any) -> Any:
+    def race(found: Any, machine: Any, budget: float, progress: Any, **options: Any) -> Any:
         import dataclasses
 
         raced.append((found[0].problem.prepared, budget))
         naive = next(c for c in found if c.method == "naive")
-        return [dataclasses.replace(naive, source="timed", seconds=1e-9)]
+        timed = dataclasses.replace(naive, source="timed", seconds=1e-9)
+        return _tuner.Race((timed,), complete=True)
 
     monkeypatch.setattr(_tuner, "race", race)
     x, w = np.ones((1, 1, 77)), np.ones((1, 1, 5))

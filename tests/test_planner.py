@@ -249,11 +249,13 @@ def races(monkeypatch: pytest.MonkeyPatch, fresh_plans: None) -> Iterator[list[d
     """A tuner that times nothing and finds the slowest by the model fastest."""
     held: list[dict[str, Any]] = []
 
-    def race(found: list[Candidate], machine: Any, budget: float, progress: Any) -> list[Candidate]:
-        held.append({"problem": found[0].problem, "budget": budget})
+    def race(
+        found: list[Candidate], machine: Any, budget: float, progress: Any, **options: Any
+    ) -> _tuner.Race:
+        held.append({"problem": found[0].problem, "budget": budget, **options})
         legal = [c for c in found if c.refused is None]
         timed = [dataclasses.replace(c, source="timed", seconds=1e-3) for c in legal[::-1]]
-        return timed + [c for c in found if c.refused is not None]
+        return _tuner.Race((*timed, *(c for c in found if c.refused is not None)), complete=True)
 
     monkeypatch.setattr(_tuner, "race", race)
     _wisdom.clear()
@@ -304,7 +306,7 @@ def test_tune_reports_and_remembers(races: list[dict[str, Any]]) -> None:
 def test_nothing_timed_is_not_remembered(
     races: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tuner, "race", lambda found, *rest: found)
+    monkeypatch.setattr(_tuner, "race", lambda found, *rest, **options: _tuner.Race(tuple(found)))
     _planner.tune(LAYER)
     assert _wisdom.rows() == []
 
@@ -355,7 +357,7 @@ def test_threads_are_part_of_a_config(every_thread: None) -> None:
             with pytest.raises(ValueError, match="expected a config of"):
                 choose(problem, method=method, config={**config, "threads": threads})
         alone = dataclasses.replace(best, config=config, seconds=1e-9, source="timed")
-        _wisdom.remember(alone, this_machine())
+        _wisdom.remember([alone], this_machine())
         try:
             known = choose(problem)
             assert known.candidate.config == config and known.plan.problem.threads == 1

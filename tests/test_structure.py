@@ -33,11 +33,14 @@ LAYERS = (
     ("_engine",),
     ("_planner", "_shortcut"),
     ("_tuner", "_wisdom"),
+    ("_store",),
+    ("_rows",),
     ("solvers",),
     ("cuda",),
     ("_accuracy", "_plan", "_solver"),
     ("_epilogue", "_kept"),
-    ("_machine", "_problem", "_timer"),
+    ("_environment",),
+    ("_machine", "_problem", "_settings", "_timer"),
     ("_ext",),
 )
 

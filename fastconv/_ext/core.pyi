@@ -24,6 +24,14 @@ def multiply_spectra(
     end: int,
     isa: str | None = None,
 ) -> None: ...
+def transform_lanes(dtype: npt.DTypeLike, isa: str | None = None) -> int: ...
+def transform(
+    z: npt.NDArray[Any],
+    radices: Sequence[int],
+    factors: npt.NDArray[Any],
+    back: bool = False,
+    isa: str | None = None,
+) -> None: ...
 def finish(
     y: npt.NDArray[Any],
     residual: npt.NDArray[Any] | None,

@@ -34,9 +34,9 @@ _BUFFER, _BUFFER_SIZE, _END = 1, 2, 0
 class Gpu:
     """What the planner may know of a GPU; its text identifies rows of wisdom.
 
-    `capability` is (major, minor), `l2` bytes of cache, `shared` bytes that a block may have. The
-    rates are estimates until they have been measured: floating-point operations a second in
-    float32 and bytes of memory a second.
+    `capability` is (major, minor), `l2` bytes of cache, `shared` bytes that a block may have,
+    `driver` its driver's major version. The rates are estimates until they have been measured:
+    floating-point operations a second in float32 and bytes of memory a second.
     """
 
     name: str = "unknown"
@@ -44,11 +44,15 @@ class Gpu:
     multiprocessors: int = 108
     l2: int = 40 << 20
     shared: int = 163 << 10
+    driver: int = 0
     cores: int = 1
 
     def __str__(self) -> str:
         major, minor = self.capability
-        return f"cuda {self.name} sm{major}{minor} multiprocessors{self.multiprocessors}"
+        return (
+            f"cuda {self.name} sm{major}{minor} multiprocessors{self.multiprocessors}"
+            f" driver{self.driver}"
+        )
 
     @property
     def flops(self) -> float:
@@ -108,9 +112,11 @@ class Driver:
             value = ctypes.c_int()
             self._call("cuDeviceGetAttribute", ctypes.byref(value), code, ordinal)
             found[attribute] = value.value
+        version = ctypes.c_int()
+        self._call("cuDriverGetVersion", ctypes.byref(version))
         return Gpu(
             name.value.decode(), (found["major"], found["minor"]), found["multiprocessors"],
-            found["l2"], found["shared"],
+            found["l2"], found["shared"], version.value // 1000,
         )  # fmt: skip
 
     def use(self, ordinal: int) -> None:

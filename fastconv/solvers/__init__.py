@@ -10,6 +10,7 @@ from fastconv.solvers.direct import Direct
 from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
 from fastconv.solvers.implicit_gemm import ImplicitGemm
+from fastconv.solvers.limbs import Limbs
 from fastconv.solvers.naive import Naive
 from fastconv.solvers.overlap_save import OverlapSave
 from fastconv.solvers.separable import Separable
@@ -17,6 +18,6 @@ from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Direct(), ImplicitGemm(), Separable(), Im2col(), Winograd(), Fft(), OverlapSave(),
-    Naive(), CudaDirect(), CudaGemm(),
+    Limbs(), Naive(), CudaDirect(), CudaGemm(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -79,7 +79,7 @@ class Blocks:
                     (int(i) * a.kept, min((int(i) + 1) * a.kept, out))
                     for i, a, out in zip(place, self.layout, p.out)
                 )
-                yield Piece(slice(int(image), int(image) + 1), slice(g, g + 1), kept, 1)
+                yield Piece(slice(int(image), int(image) + 1), slice(g, g + 1), kept)
 
 
 def _axis(problem: Problem, axis: int, n: int) -> Axis:

@@ -221,7 +221,7 @@ def inverse(
 class Spectrum:
     """Packed weights: the spectrum of w (g, k, c, *kernel), and what the guard needs of it.
 
-    `values` is (g, k, c, 1, *frequencies), or (g, *frequencies, c, k) where channels are summed `by
+    `values` is (g, k, c, *frequencies), or (g, *frequencies, c, k) where channels are summed `by
     matrix` products. `peak` (g, k) is the largest modulus of each filter's spectra, summed over
     channels: the filter multiplies its input's rms by no more. `exponent` (g, k) are the powers of
     two taken out of w, each filter's own: small filters beside large ones lose nothing.
@@ -319,11 +319,11 @@ def spectrum(w: Array, layout: Layout, problem: Problem, workers: int) -> Spectr
             z = scipy.fft.fft(laid, axis=at, overwrite_x=True, workers=workers)
         real = False
     peak = _peak(z, matrix)
-    return Spectrum(z if matrix else np.expand_dims(z, 3), matrix, peak, w, exponent, {})
+    return Spectrum(z, matrix, peak, w, exponent, {})
 
 
 def multiply(x: Array, s: Spectrum, filters: slice) -> Array:
-    """Sum over channels of x (n, g, c, b, *f) times the spectra of some filters: (n, g, k, b, *f).
+    """Sum over channels of x (n, g, c, *f) times the spectra of some filters: (n, g, k, *f).
 
     x may be overwritten when the spectrum has one filter.
     """
@@ -344,68 +344,52 @@ def multiply(x: Array, s: Spectrum, filters: slice) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """What is transformed together: images, groups, and outputs start to stop of each axis.
-
-    The last axis may be `blocks` full blocks; all others are one block or less.
-    """
+    """What is transformed together: images, groups, and outputs start to stop of each axis."""
 
     images: slice
     groups: slice
     kept: tuple[tuple[int, int], ...]
-    blocks: int
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Outputs of one block along each axis."""
-        sizes = [stop - start for start, stop in self.kept]
-        return (*sizes[:-1], sizes[-1] // self.blocks)
+        """Outputs along each axis."""
+        return tuple(stop - start for start, stop in self.kept)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """How many images, groups and blocks of the last axis make a piece of about CHUNK_BYTES."""
+    """How many images and groups make a piece of about CHUNK_BYTES."""
 
     images: int
     groups: int
-    blocks: int
 
     @classmethod
     def of(cls, problem: Problem, layout: Layout) -> Cut:
         channels = max(1, problem.channels // problem.groups)
         row = channels * math.prod(a.n for a in layout) * problem.itemsize
         together = max(1, CHUNK_BYTES // max(1, row))
-        blocks = max(1, min(together, problem.out[-1] // layout[-1].kept))
-        groups = max(1, min(problem.groups, together // blocks))
-        return cls(max(1, min(problem.batch, together // (blocks * groups))), groups, blocks)
+        groups = max(1, min(problem.groups, together))
+        return cls(max(1, min(problem.batch, together // groups)), groups)
 
     def count(self, problem: Problem, layout: Layout) -> int:
         """Pieces of a problem."""
-        lead = math.prod(-(-out // a.kept) for out, a in zip(problem.out[:-1], layout))
-        full, rest = divmod(problem.out[-1], layout[-1].kept)
-        last = -(-full // self.blocks) + (rest > 0)
-        return -(-problem.batch // self.images) * -(-problem.groups // self.groups) * lead * last
+        blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
+        return -(-problem.batch // self.images) * -(-problem.groups // self.groups) * blocks
 
 
 def pieces(problem: Problem, layout: Layout) -> Iterator[Piece]:
     """Every piece of a problem, in order."""
     cut = Cut.of(problem, layout)
-    kept = layout[-1].kept
-    full, rest = divmod(problem.out[-1], kept)
-    last = [(b * kept, min(b + cut.blocks, full) * kept) for b in range(0, full, cut.blocks)]
-    if rest:
-        last.append((full * kept, problem.out[-1]))
-    lead = [
+    blocks = [
         [(a, min(a + axis.kept, out)) for a in range(0, out, axis.kept)]
-        for axis, out in zip(layout[:-1], problem.out)
+        for axis, out in zip(layout, problem.out)
     ]
     for i in range(0, problem.batch, cut.images):
+        images = slice(i, min(i + cut.images, problem.batch))
         for g in range(0, problem.groups, cut.groups):
-            for block in itertools.product(*lead, last):
-                yield Piece(
-                    slice(i, min(i + cut.images, problem.batch)),
-                    slice(g, min(g + cut.groups, problem.groups)),
-                    block, max(1, (block[-1][1] - block[-1][0]) // kept),
-                )  # fmt: skip
+            groups = slice(g, min(g + cut.groups, problem.groups))
+            for kept in itertools.product(*blocks):
+                yield Piece(images, groups, kept)
 
 
 def pool_threads(problem: Problem, layout: Layout, threads: int) -> int:
@@ -498,43 +482,41 @@ class FourierPlan(Plan):
         self, rows: Array, peak: Array, s: Spectrum, filters: slice, sizes: tuple[int, ...],
         workers: int,
     ) -> Array:  # fmt: skip
-        """Outputs (n, g, k, b, *sizes) of data (n, g, c, b, *samples) by Fourier transforms."""
+        """Outputs (n, g, k, *sizes) of data (n, g, c, *samples) by Fourier transforms."""
         p = self.problem
         tail = (1,) * p.ndim
-        down = exponents(peak).reshape(*peak.shape[:2], 1, -1, *tail)
+        down = exponents(peak).reshape(*peak.shape, 1, *tail)
         shift = down.any()
         if shift:
             rows = scaled(rows, -down)
         kept = tuple(slice(0, (m - 1) * u + 1, u) for m, u in zip(sizes, p.stride))
         real = not p.is_complex
         if s.by_matrix:
-            rows = rows.transpose(1, *range(4, rows.ndim), 0, 3, 2)
-            z = forward(rows, self._n, 1, workers)
-            z = z.reshape(*z.shape[:-3], -1, z.shape[-1]) @ s.values[..., filters]
+            rows = rows.transpose(1, *range(3, rows.ndim), 0, 2)
+            z = forward(rows, self._n, 1, workers) @ s.values[..., filters]
             y = inverse(z, self._n, kept, 1, real, workers)
-            y = y.reshape(*y.shape[:-2], *rows.shape[-3:-1], -1)
-            y = y.transpose(-3, 0, -1, -2, *range(1, y.ndim - 3))
+            y = y.transpose(-2, 0, -1, *range(1, y.ndim - 2))
         else:
-            z = multiply(forward(rows, self._n, 4, workers), s, filters)
-            y = inverse(z, self._n, kept, 4, real, workers)
+            z = multiply(forward(rows, self._n, 3, workers), s, filters)
+            y = inverse(z, self._n, kept, 3, real, workers)
         back = s.exponent[:, filters]
         if shift or back.any():
             with np.errstate(over="ignore", under="ignore"):
-                y = scaled(y, down + back.reshape(*back.shape, 1, *tail))
+                y = scaled(y, down + back.reshape(*back.shape, *tail))
         return y
 
     def limit(self, peak: Array, s: Spectrum, filters: slice) -> Array:
-        """Largest error of the outputs of each row (n, g, k, b)."""
+        """Largest error of the outputs of each image and filter (n, g, k)."""
         unit = error_bound(self.problem, circle(self.layout))
         if s.peak.dtype != self._dtype.type(0).real.dtype:  # in double
             unit *= float(np.finfo(s.peak.dtype).eps) / epsilon(self.problem)
         with np.errstate(over="ignore", under="ignore"):
             wide = np.result_type(peak.dtype, np.float64)
             w = scaled(s.peak[:, filters].astype(wide), s.exponent[:, filters])
-            return unit * peak.astype(wide)[:, :, None] * w[..., None]
+            return unit * peak.astype(wide)[:, :, None] * w
 
     def _rows(self, piece: Piece, x: Array, whole: bool) -> Array:
-        """Samples (n, g, c, b, *samples) of a piece; `whole`: circular axes in padded positions."""
+        """Samples (n, g, c, *samples) of a piece; `whole`: circular axes in padded positions."""
         p = self.problem
         ranges = []
         for axis, (start, stop) in enumerate(piece.kept):
@@ -545,24 +527,16 @@ class FourierPlan(Plan):
                 if self.layout[axis].circular and not whole
                 else (first, first + (stop - 1 - start) * u + p.span[axis])
             )
-        x = extend(x, ranges, p.boundary, p.cval)
-        if piece.blocks == 1:
-            return x[:, :, :, None]
-        step = piece.sizes[-1] * p.stride[-1]
-        window = x.shape[-1] - (piece.blocks - 1) * step
-        x = np.lib.stride_tricks.sliding_window_view(x, window, axis=-1)[..., ::step, :]
-        return np.moveaxis(x, -2, 3)
+        return extend(x, ranges, p.boundary, p.cval)
 
     def _store(
         self, piece: Piece, z: Array, filters: slice, epilogue: Epilogue | None, y: Array
     ) -> None:
         p = self.problem
-        z = np.moveaxis(z, 3, -2)
 
         def part(a: Array) -> Array:
             a = a.reshape(p.batch, p.groups, self._filters, *p.out)
-            a = a[(piece.images, piece.groups, filters, *(slice(*k) for k in piece.kept))]
-            return a.reshape(*a.shape[:-1], *z.shape[-2:])  # splitting an axis: a view
+            return a[(piece.images, piece.groups, filters, *(slice(*k) for k in piece.kept))]
 
         bias, residual, activation = epilogue or NOTHING
         y = part(y)
@@ -570,7 +544,7 @@ class FourierPlan(Plan):
             y[...] = z
         else:
             b = bias.reshape(p.groups, self._filters)[piece.groups, filters]
-            np.add(z, b.reshape(*b.shape, *(1,) * (p.ndim + 1)), out=y)
+            np.add(z, b.reshape(*b.shape, *(1,) * p.ndim), out=y)
         Epilogue(None, None if residual is None else part(residual), activation).finish(y)
 
 
@@ -581,6 +555,12 @@ def half(problem: Problem, layout: Layout) -> int:
     """Frequencies kept of one transform."""
     n = [m for m in transformed(layout) if m]
     return math.prod(n) if problem.is_complex else math.prod(n[:-1]) * (n[-1] // 2 + 1)
+
+
+#: What pieces take of memory, of the bytes of their arrays: these are made and freed in turn, of
+#: sizes that differ, and malloc keeps holes that nothing fits: 44.5 MB for 36 in 2 threads with 32
+#: channels of 200 x 200.
+_WITH_HOLES = 1.25
 
 
 def workspace(problem: Problem, layout: Layout) -> int:
@@ -594,12 +574,13 @@ def workspace(problem: Problem, layout: Layout) -> int:
         * (half(problem, layout) * wide + math.prod(problem.kernel) * item)
     )
     cut = Cut.of(problem, layout)
-    rows = cut.images * cut.groups * cut.blocks
+    rows = cut.images * cut.groups
     samples = math.prod(a.n for a in layout)
     frequencies = samples // circle(layout) * half(problem, layout)
     data = channels * (samples * item + 2 * frequencies * wide)
     result = filters_together(problem, layout) * (2 * frequencies * wide + samples * (item + 1))
-    return weights + rows * (data + result) * pool_threads(problem, layout, problem.threads)
+    pieces = rows * (data + result) * pool_threads(problem, layout, problem.threads)
+    return weights + int(_WITH_HOLES * pieces)
 
 
 #: ns a sample and factor of log2(length) of one scipy.fft transform of real data along one axis, by
@@ -655,7 +636,7 @@ def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
     if channels == 1:  # without a sum
         product /= 2
     elif by_matrix(problem):  # the spectra are read from memory for each piece
-        product += frequencies * 2 * real * _NS_A_SPECTRUM_BYTE / (cut.images * cut.blocks)
+        product += frequencies * 2 * real * _NS_A_SPECTRUM_BYTE / cut.images
     one = (problem.channels + problem.filters) * (
         transform + samples * parts * _NS_A_SAMPLE[real]
     ) + problem.filters * channels * product  # fmt: skip

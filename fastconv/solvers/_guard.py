@@ -61,11 +61,11 @@ def direct_plan(problem: Problem) -> Plan:
 
 
 def peak(x: Array) -> Array:
-    """max|x| (n, g, b) of data (n, g, c, b, *samples); NaN or Inf when one is there.
+    """max|x| (n, g) of data (n, g, c, *samples); NaN or Inf when one is there.
 
     Complex moduli are taken at most sqrt(2) too large, which is quicker than a root a sample.
     """
-    axes = (2, *range(4, x.ndim))
+    axes = tuple(range(2, x.ndim))
     if x.dtype.kind == "c":
         both = np.maximum(peak(x.real), peak(x.imag))
         return both * both.dtype.type(math.sqrt(2))
@@ -74,14 +74,14 @@ def peak(x: Array) -> Array:
 
 
 def suspects(z: Array, limit: Array) -> Array | None:
-    """Which of the outputs z (n, g, k, b, *sizes) may be nothing but error; None when none is."""
+    """Which of the outputs z (n, g, k, *sizes) may be nothing but error; None when none is."""
     found: Array | None = None
     # data of zeros has a limit of 0 and outputs of 0, which are right
-    bound = np.where(limit > 0, DIGIT * limit, -1).reshape(*limit.shape, *(1,) * (z.ndim - 4))
+    bound = np.where(limit > 0, DIGIT * limit, -1).reshape(*limit.shape, *(1,) * (z.ndim - 3))
     with np.errstate(over="ignore"):  # a bound of Inf leaves nothing that is not suspect
         bound = bound.astype(z.real.dtype)
     for part in _parts(z.shape, _COMPARED):
-        b = bound[part[:4]]
+        b = bound[part[:3]]
         v = z[part]
         if z.dtype.kind == "c":  # at most sqrt(2) too many
             clear = (abs(v.real) > b) | (abs(v.imag) > b)
@@ -139,7 +139,7 @@ def _where(mask: Array) -> tuple[Array, ...]:
 
 
 class Guard:
-    """Mends the outputs of one piece of a plan: some images, groups, filters and blocks."""
+    """Mends the outputs of one piece of a plan: some images, groups and filters."""
 
     def __init__(
         self, plan: FourierPlan, spectrum: Spectrum, groups: slice, filters: slice,
@@ -158,9 +158,9 @@ class Guard:
         self, rows: Array, windows: Array, z: Array, todo: Array | None, limit: Array | None,
         bad: bool,
     ) -> None:  # fmt: skip
-        """Put right z (n, g, k, b, *sizes), in place.
+        """Put right z (n, g, k, *sizes), in place.
 
-        `rows` is what was transformed, `windows` (n, g, c, b, *samples) the same data in padded
+        `rows` is what was transformed, `windows` (n, g, c, *samples) the same data in padded
         positions, with NaN and Inf when `bad`; `todo` are the suspects, whose error is `limit`.
         """
         if todo is not None and limit is not None:
@@ -204,8 +204,8 @@ class Guard:
 
     def _tiles_of(self, todo: Array) -> int:
         """Direct tiles that hold any of `todo`."""
-        n, g, _, b, *o = np.nonzero(todo)
-        return len(np.unique(np.stack([n, g, b, *(q // self._side() for q in o)], 1), axis=0))
+        n, g, _, *o = np.nonzero(todo)
+        return len(np.unique(np.stack([n, g, *(q // self._side() for q in o)], 1), axis=0))
 
     def _silence(self, x: Array, z: Array, todo: Array) -> None:
         """Outputs of windows of zeros are 0."""
@@ -231,25 +231,25 @@ class Guard:
                 weight = abs(self._w[g, k][where])
                 at = _where(todo[:, g, k])
                 for i in range(0, len(at[0]), _TILE):
-                    n, b, *o = (index[i : i + _TILE] for index in at)
+                    n, *o = (index[i : i + _TILE] for index in at)
                     samples = tuple(
                         q[:, None] * u + r * step
                         for q, u, r, step in zip(o, p.stride, where[1:], p.dilation)
                     )
-                    found = abs(data[(n[:, None], where[0], b[:, None], *samples)])
-                    clear = (found * weight).sum(1) > bound[n, b]
-                    part = tuple(index[clear] for index in (n, b, *o))
+                    found = abs(data[(n[:, None], where[0], *samples)])
+                    clear = (found * weight).sum(1) > bound[n]
+                    part = tuple(index[clear] for index in (n, *o))
                     todo[(part[0], g, k, *part[1:])] = False
 
     def _gather(self, x: Array, z: Array, todo: Array) -> None:
         """Few outputs: copy their windows, a matrix times the kernel."""
         p = self._problem
-        step = x.strides[4:]
+        step = x.strides[3:]
         view = np.lib.stride_tricks.as_strided(
             x,
-            (x.shape[0], x.shape[1], x.shape[3], *self._sizes, x.shape[2], *p.kernel),
+            (x.shape[0], x.shape[1], *self._sizes, x.shape[2], *p.kernel),
             (
-                x.strides[0], x.strides[1], x.strides[3], *(s * u for s, u in zip(step, p.stride)),
+                x.strides[0], x.strides[1], *(s * u for s, u in zip(step, p.stride)),
                 x.strides[2], *(s * d for s, d in zip(step, p.dilation)),
             ),
             writeable=False,
@@ -267,9 +267,8 @@ class Guard:
     def _again_in_double(self, rows: Array, x: Array, z: Array, todo: Array) -> None:
         plan, s = self._plan, self._spectrum
         double = s.in_double(plan.layout, plan.problem)
-        axes = (2, *range(4, todo.ndim))
-        for i, g, b in zip(*np.nonzero(todo.any(axis=axes))):
-            one = (slice(i, i + 1), slice(g, g + 1), slice(None), slice(b, b + 1))
+        for i, g in zip(*np.nonzero(todo.any(axis=tuple(range(2, todo.ndim))))):
+            one = (slice(i, i + 1), slice(g, g + 1))
             group = g + self._groups.start
             part = double.part(slice(group, group + 1))
             data = rows[one].astype(double.w.dtype)
@@ -294,17 +293,17 @@ class Guard:
             for corner in np.ndindex(*(-(-m // side) for m in self._sizes))
             for corner in [tuple(c * side for c in corner)]
         ]
-        for n, g, b in np.ndindex(x.shape[0], x.shape[1], x.shape[3]):
+        for n, g in np.ndindex(x.shape[:2]):
             for tile in tiles:
-                wanted = todo[(n, g, slice(None), b, *tile)]
+                wanted = todo[(n, g, slice(None), *tile)]
                 if not wanted.any():
                     continue
                 source = tuple(
                     slice(t.start * u, (t.stop - 1) * u + span)
                     for t, u, span in zip(tile, p.stride, p.span)
                 )
-                data = x[(n, g, slice(None), b, *source)][None]
-                y = z[(n, g, slice(None), b, *tile)]
+                data = x[(n, g, slice(None), *source)][None]
+                y = z[(n, g, slice(None), *tile)]
                 y[wanted] = self._tile(data, g)[0][wanted]
 
     def _tile(self, data: Array, g: int) -> Array:
@@ -337,27 +336,24 @@ class Guard:
     def _put_back(self, x: Array, z: Array) -> None:
         p = self._problem
         geometry = (p.kernel, p.dilation, p.stride)
-        axes = (2, *range(4, x.ndim))
         bad = ~np.isfinite(x)
-        for n, g, b in zip(*np.nonzero(bad.any(axis=axes))):
-            data = x[n, g, :, b]
-            y = z[n, g, :, b]
+        for n, g in zip(*np.nonzero(bad.any(axis=tuple(range(2, x.ndim))))):
+            data = x[n, g]
+            y = z[n, g]
             infinite = np.isinf(data)
             nans = np.isnan(data)
             infinite &= ~nans
             where = np.argwhere(infinite)
             if len(where) > _SCATTERED:
-                todo = np.zeros(z[n : n + 1, g : g + 1, :, b : b + 1].shape, bool)
-                todo[0, 0, :, 0] = reach(np.any(infinite, axis=0), *geometry)
+                one = (slice(n, n + 1), slice(g, g + 1))
+                todo = np.zeros(z[one].shape, bool)
+                todo[0, 0] = reach(np.any(infinite, axis=0), *geometry)
                 guard = Guard(
                     self._plan, self._spectrum,
                     slice(self._groups.start + g, self._groups.start + g + 1),
                     self._filters, self._sizes,
                 )  # fmt: skip
-                guard._directly(
-                    x[n : n + 1, g : g + 1, :, b : b + 1],
-                    z[n : n + 1, g : g + 1, :, b : b + 1], todo,
-                )  # fmt: skip
+                guard._directly(x[one], z[one], todo)
             else:
                 for c, *position in where:
                     self._scatter(data[(c, *position)], int(c), position, y, self._w[g])

@@ -109,7 +109,7 @@ class OverlapSave(Solver):
         isa = str(config.get("isa", core.isa()))
         call = core.Call("overlap_save", isa, problem, blocks.values, useful_threads(problem))
         left = problem.groups * blocks.pairs
-        again = _fourier.workspace(problem.replace(threads=1), blocks.layout)
+        again = _fourier.workspace(problem.replace(threads=1, batch=1), blocks.layout)
         return int(call.workspace_bytes + call.packed_bytes) + left + again
 
     def error_bound(self, problem: Problem, config: Config) -> float:
