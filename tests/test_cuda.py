@@ -102,6 +102,9 @@ def test_out_and_plan(emulated: Any) -> None:
     assert fastconv.conv2d(x, w, padding=1, out=y) is y
     expected = fastconv.conv2d(X, W, padding=1)
     np.testing.assert_allclose(y.host(), expected, **CLOSE)
+    y.host()[...] = expected
+    fastconv.conv2d(x, w, padding=1, residual=y, out=y)  # each element read before it is written
+    np.testing.assert_allclose(y.host(), 2 * expected, **CLOSE)
     plan = fastconv.plan(fastconv.conv2d, x, w, padding=1)
     assert plan.problems[0].device == "cuda" and plan.method.startswith("cuda_")
     np.testing.assert_allclose(plan(x).host(), expected, **CLOSE)

@@ -68,7 +68,8 @@ def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
     table = {
         "load_x": ("load_if" if v.boundary == "zeros" else "load", v.dtype),
-        "load_w": ("load", v.dtype), "load_r": ("load", v.dtype), "store_y": ("store", v.dtype),
+        "load_w": ("load", v.dtype), "load_r": ("load", v.dtype, False),
+        "store_y": ("store", v.dtype),
         "advance": ("advance", v.dtype), "zero": ("zero", v.computed), "fma": ("fma", v.computed),
         "add": ("add", v.computed), "activate": ("activate", v.activation, v.computed),
         "edge": ("edge", v.boundary),

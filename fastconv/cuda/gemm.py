@@ -104,7 +104,8 @@ def kernel(v: Variant) -> Kernel:
         "tile_step": ("tile_step", v.dtype, t.m, t.n, t.k, *t.quads),
         **{f"{do}_totals": ("totals", do, v.dtype, count, t.threads)
            for do in ("clear", "fold", "add")},
-        "load_b": ("load", v.dtype), "load_r": ("load", v.dtype), "store_y": ("store", v.dtype),
+        "load_b": ("load", v.dtype), "load_r": ("load", v.dtype, False),
+        "store_y": ("store", v.dtype),
         "advance": ("advance", v.dtype), "add": ("add", v.dtype),
         "activate": ("activate", v.activation, v.dtype),
     }  # fmt: skip

@@ -163,12 +163,13 @@ def advance(dtype: str) -> Any:
     return _operation(types.int64, (types.int64, types.int32, types.int64), move)
 
 
-def load(dtype: str) -> Any:
-    """``load(pointer, index)``, of an array that no thread writes."""
+def load(dtype: str, constant: bool = True) -> Any:
+    """``load(pointer, index)``, by default of an array that no thread writes."""
 
     def read(b: Any, pointer: Any, index: Any) -> Any:
         value = b.load(_pointer(b, pointer, index, STORED[dtype], GLOBAL), align=SIZES[dtype])
-        value.set_metadata("invariant.load", b.module.add_metadata([]))
+        if constant:
+            value.set_metadata("invariant.load", b.module.add_metadata([]))
         return _widened(b, value, dtype)
 
     return _operation(NUMBA[dtype], (types.int64, types.int32), read)
