@@ -89,10 +89,10 @@ class CudaSolver(Solver):
         return PhasesPlan(problem, self, config)
 
     def reads_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.x_dtype in STORED
 
     def writes_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.y_dtype in STORED
 
 
 class CudaPlan(Plan):
