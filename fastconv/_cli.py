@@ -17,7 +17,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fastconv import _environment, _machine, _planner, _settings, _timer, _tuner, _wisdom
+from fastconv import (
+    _cli_model,
+    _environment,
+    _machine,
+    _planner,
+    _settings,
+    _timer,
+    _tuner,
+    _wisdom,
+)
 from fastconv._planner import Candidate
 from fastconv._problem import Problem
 from fastconv._rows import Environment
@@ -100,6 +109,9 @@ def app(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+_cli_model.register(app)
 
 
 # Reading problems
@@ -333,6 +345,7 @@ def tune(problem: str, budget: float, as_json: bool) -> None:
             for p in (False, True)
         ]
         budget /= 2
+    _cli_model.calibrate_once()
     results: list[tuple[_Target, Candidate, list[Candidate]]] = []
     with _progress(len(targets)) as part:
         for i, target in enumerate(targets):

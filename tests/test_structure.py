@@ -26,14 +26,18 @@ MODULES = sorted(p for p in ROOT.rglob("*.py") if "_ext" not in p.parts)
 #: From the top down: a module imports from its own line and those below it. Nothing imports what is
 #: above: a solver knows no planner, the planner no front end.
 LAYERS = (
-    ("_cli", "_demo", "_demo_pictures", "_workloads", "__main__"),
+    ("_cli", "__main__"),
+    ("_cli_model",),
+    ("_training",),
+    ("_trials",),
+    ("_demo", "_demo_pictures", "_workloads"),
     ("__init__",),
     ("_power", "_match", "_blockwise"),
     ("nn", "signal", "ndimage", "stream", "_partitions"),
     ("_engine",),
     ("_planner", "_shortcut"),
-    ("_tuner", "_wisdom"),
-    ("_store",),
+    ("_tuner", "_wisdom", "_model"),
+    ("_store", "_calibration"),
     ("_rows",),
     ("solvers",),
     ("cuda",),

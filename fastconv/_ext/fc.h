@@ -315,13 +315,21 @@ typedef struct {
 /* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
  * x may lie anywhere and overlap; one that is NULL is left out. No y overlaps an x.
  * along: y[j] = bias + sum over t < taps of w[t] * x[j + t*step] for j < count, and a vector of x may be
- * read behind the last sample used. */
+ * read behind the last sample used.
+ * box: the same as run for equal weights w and outputs <= taps; ends is scratch, FC_BOX_VECTORS vectors a tap.
+ * box_along: along for equal weights, of as many rows as a vector has lanes, whose samples x[j] lie side by
+ * side; ends is scratch, 2 * taps * step vectors. */
+enum { FC_BOX_VECTORS = 4 };
 typedef struct {
     int64_t rows;
     void (*run)(int64_t taps, int64_t outputs, const void *w, const void *const *x, int64_t count,
                 double bias, void *const *y);
     void (*along)(int64_t taps, const void *w, const void *x, int64_t step, int64_t count, double bias,
                   void *y);
+    void (*box)(int64_t taps, int64_t outputs, double w, const void *const *x, int64_t count, double bias,
+                void *const *y, void *ends);
+    void (*box_along)(int64_t taps, double w, const void *x, int64_t step, int64_t count, double bias,
+                      void *y, void *ends);
 } fc_rows;
 
 /* What is stored in integers and summed in floats of `T`, float or double.
@@ -386,6 +394,26 @@ typedef struct {
 typedef struct {
     void (*run)(int64_t count, int64_t bins, const void *x, int64_t ldx, const void *w, int64_t ldw, void *y);
 } fc_spectra;
+
+/* Scores of windows; the formulas are in kernels/scores.c.
+ *
+ * down: sums[t*ldy + i] = sum over r < taps of x[(t + r)*ldx + i] for t < outputs <= taps, i < count, and
+ *     squares likewise of x^2, or these added to what is there.
+ * along: y[i] = sum over s < taps of x[i + s] for i < count; x is overwritten.
+ * score: y[i] of products[i] and of sums[c][i], the last of them those of squares; float when `narrow`. A
+ *     spread of at most `share` of q, or `least`, is none, and scores 0. Whether any other product is to be
+ *     divided by less than `limit`. */
+typedef struct {
+    double each, norm; /* 1 / N; root of the sum of the template's squares */
+    double share, least, limit;
+} fc_score_rule;
+typedef struct {
+    void (*down)(int64_t count, int64_t taps, int64_t outputs, const double *x, int64_t ldx, int add,
+                 double *sums, double *squares, int64_t ldy);
+    void (*along)(int64_t taps, int64_t count, double *x, double *y);
+    int (*score)(int64_t count, int64_t channels, const double *const *sums, const double *products,
+                 const fc_score_rule *rule, int narrow, void *y);
+} fc_scores;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {
