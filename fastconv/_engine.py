@@ -208,7 +208,7 @@ def run(
         )
     watch = Deadline(None) if counted else None
     if packed is None and not step.is_empty:
-        if kernel_repeats and w.flags.c_contiguous:
+        if kernel_repeats and place is None and w.flags.c_contiguous:
             packed = _shortcut.kept.packed(step, w, step.problem.threads, step.pack_stored, w)
         else:
             packed = step.pack_stored(w)

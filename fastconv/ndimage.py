@@ -26,6 +26,7 @@ from fastconv._engine import front_end, run
 from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
+from fastconv.cuda.interop import on_host
 
 __all__ = [
     "convolve", "correlate", "convolve1d", "correlate1d", "gaussian_filter", "gaussian_filter1d",
@@ -130,7 +131,7 @@ def _options(
 def _as_input(input: npt.ArrayLike) -> Array:
     if isinstance(input, np.ma.MaskedArray):
         raise FilterTypeError("expected input without a mask, got a masked array: fill it first")
-    x = np.asarray(input)
+    x = on_host("input", input)
     _check_dtype(x.dtype)
     return x
 
@@ -156,7 +157,7 @@ def _as_output(
                 warnings.warn(f"output dtype {dtype} is promoted to complex", stacklevel=4)
             dtype = numpy_dtype(compute_name(name, "c64"))
         return allocate(x.shape, dtype)
-    array: Array = np.asarray(output)
+    array: Array = on_host("output", output)
     if array.shape != x.shape:
         raise FilterError(f"expected an output of the input's shape {x.shape}, got {array.shape}")
     if _check_dtype(array.dtype)[0] != "c" and is_complex:
@@ -382,7 +383,7 @@ def _outer_product(
 
 
 def _weights1d(weights: npt.ArrayLike) -> Array:
-    w = np.asarray(weights)
+    w = on_host("weights", weights)
     _check_dtype(w.dtype)
     if w.ndim != 1 or w.size == 0:
         raise FilterError(f"expected 1-D weights, at least one; got shape {w.shape}")
@@ -393,7 +394,7 @@ def _filter(
     input: npt.ArrayLike, weights: npt.ArrayLike, output: Output, mode: str, cval: complex,
     origin: int | Sequence[int], axes: Axes, flip: bool, options: dict[str, Any],
 ) -> Array:  # fmt: skip
-    x, w = _as_input(input), np.asarray(weights)
+    x, w = _as_input(input), on_host("weights", weights)
     _check_dtype(w.dtype)
     axes = _axes(axes, x.ndim)
     if w.ndim != len(axes):

@@ -42,7 +42,7 @@ from fastconv._engine import front_end, met_before, run
 from fastconv._epilogue import ActivationLike, activation_of
 from fastconv._problem import MAX_SIZE, Array
 from fastconv._solver import Config
-from fastconv.cuda.interop import empty, on_gpu, share_memory
+from fastconv.cuda.interop import empty, on_gpu, on_host, share_memory
 
 __all__ = [
     "conv1d", "conv1d_input", "conv1d_weight", "conv2d", "conv2d_input", "conv2d_weight",
@@ -143,7 +143,7 @@ def _array(name: str, value: npt.ArrayLike) -> Array:
         return value  # type: ignore[return-value]
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"expected {name} without a mask, got a masked array: fill it first")
-    return np.asarray(value)
+    return on_host(name, value)
 
 
 def _same_dtype(name: str, a: Array, x: Array) -> None:

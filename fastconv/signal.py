@@ -52,6 +52,7 @@ from fastconv import _engine, _planner
 from fastconv._engine import Pads, front_end, met_before, run
 from fastconv._problem import MAX_DIMS, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
+from fastconv.cuda.interop import empty, on_gpu, on_host, share_memory
 
 __all__ = [
     "choose_conv_method", "convolve", "convolve2d", "correlate", "correlate2d",
@@ -90,7 +91,9 @@ def _array(name: str, a: npt.ArrayLike) -> Array:
         raise TypeError(
             f"expected {name} without a mask, which would be lost; got a masked array: fill it"
         )
-    a = np.asarray(a)
+    if on_gpu(a):
+        return a  # type: ignore[return-value]
+    a = on_host(name, a)
     if a.dtype.kind not in "fciub":
         dtype_name(a.dtype)
     return a
@@ -150,10 +153,10 @@ def _axes(axes: Axes, ndim: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _check_out(out: object, shape: Shape, dtype: np.dtype[Any]) -> None:
+def _check_out(out: Any, shape: Shape, dtype: np.dtype[Any]) -> None:
     if out is None:
         return
-    if not isinstance(out, np.ndarray):
+    if not (isinstance(out, np.ndarray) or on_gpu(out)):
         raise TypeError(f"expected out to be an array, got {type(out).__name__}")
     if out.shape != shape:
         raise ValueError(f"expected out of shape {shape}, got {out.shape}")
@@ -176,6 +179,7 @@ def _solvers(method: str, config: Config | None, dtype: np.dtype[Any]) -> str | 
 
 def _product(a: Array, b: Array, out: Array | None, nonnegative: bool) -> Any:
     """The convolution of two numbers."""
+    on_host("in1", a)
     if nonnegative:
         _engine.check_nonnegative(in1=a, in2=b)
     dtype = _promoted(a, b)
@@ -255,7 +259,7 @@ def _run(
     as axes with a kernel of length 1: the innermost loop then runs along memory.
     """
     if 0 in shape:
-        return np.empty(shape, options["out_dtype"]) if out is None else out
+        return empty(x, shape, options["out_dtype"]) if out is None else out
     if len(axes) == x.ndim:
         y = run(
             x[None, None], w[None, None], padding=padding, stride=(stride,) * len(axes),
@@ -280,10 +284,10 @@ def _run(
     order = [*batch, *groups, *filters, *space]
     data = x.transpose(order)
     kernel = w.transpose([*groups, *filters, *batch, *space])
-    result = np.empty(shape, options["out_dtype"]) if out is None else out
+    result = empty(x, shape, options["out_dtype"]) if out is None else out
     rows = (count(batch), count(groups) * count(filters), *(shape[d] for d in space))
     y = result.transpose(order).reshape(rows)
-    in_place = y.size == 0 or np.may_share_memory(y, result)
+    in_place = y.size == 0 or share_memory(y, result)
     y = run(
         data.reshape(count(batch), count(groups), *(x.shape[d] for d in space)),
         kernel.reshape(count(groups) * count(filters), 1, *(w.shape[d] for d in space)),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fastconv._partitions import Partitioned
 from fastconv._problem import Array
+from fastconv.cuda.interop import on_host
 
 __all__ = ["Convolver"]
 
@@ -500,7 +501,7 @@ def _numbers(name: str, a: npt.ArrayLike) -> Array:
     if type(a) is not np.ndarray:
         if isinstance(a, np.ma.MaskedArray):
             raise TypeError(f"expected {name} without a mask, which would be lost: fill it")
-        a = np.asarray(a)
+        a = on_host(name, a)
     if a.ndim == 0:
         raise ValueError(f"expected {name} of at least one dimension, got a number")
     return a

@@ -39,7 +39,14 @@ WARP = 32
 BASE = 0x7F_0000_0000_00
 GAP = 256
 
+#: Of the dtypes that NumPy has.
+NUMPY = {"f16": np.float16, "f32": np.float32, "f64": np.float64, "u32": np.uint32}
+
 LETTERS = {"f16": "H", "bf16": "H", "f32": "f", "f64": "d", "u32": "I"}
+
+
+#: Several threads, where one could be named.
+MANY = -2
 
 
 class Fault(RuntimeError):
@@ -136,8 +143,9 @@ class Emulator:
         whole = memoryview(self.shared_bytes)
         self.shared_views = {dtype: whole.cast("B").cast(a) for dtype, a in LETTERS.items()}
         self.regions: dict[int, int] = {}
-        self.written: dict[int, tuple[int, int]] = {}
-        self.read: dict[int, tuple[int, set[int]]] = {}
+        # by pairs of bytes: the barrier interval of the last write and of the last read, and whose
+        self.written = np.full((size // 2, 2), -1)
+        self.read = np.full((size // 2, 2), -1)
         self.open: dict[int, list[Any]] = {}
         self.groups: dict[int, list[list[Any]]] = {}
         self.answers: dict[int, Any] = {}
@@ -278,13 +286,13 @@ class Emulator:
         else:
             view[dtype][place // SIZES[dtype]] = value
 
-    def load(self, dtype: str) -> Any:
+    def load(self, dtype: str, constant: bool = True) -> Any:
         size = SIZES[dtype]
 
         def load(pointer: int, index: int) -> float:
             place = self.memory.at(pointer + index * size, size)
             writer = self.writers.get(place)
-            if writer is not None and writer != (self.block, self.current):
+            if writer is not None and (constant or writer != (self.block, self.current)):
                 raise Race(f"{self.block} {self.current} reads what {writer} wrote")
             return self._value(self.memory.views, place, dtype)
 
@@ -328,27 +336,26 @@ class Emulator:
             raise Fault(f"element {index} is beyond the region of shared memory at {position}")
         if place % size:
             raise Fault(f"access of {size} bytes of shared memory at {place}, misaligned")
-        for granule in range(place >> 1, (place + size) >> 1):
-            self._meeting(granule, write)
+        self._meet_at(np.arange(place >> 1, (place + size) >> 1), write)
         return place
 
-    def _meeting(self, granule: int, write: bool) -> None:
+    def _meet_at(self, pairs: Any, write: bool) -> None:
         me, epoch = self.current, self.epoch
-        writer = self.written.get(granule)
-        if writer is not None and writer[0] == epoch and writer[1] != me:
-            verb = "writes" if write else "reads"
-            raise Race(f"thread {me} {verb} what thread {writer[1]} wrote, no barrier between")
-        readers = self.read.get(granule)
+        written, read = self.written[pairs], self.read[pairs]
+        verb = "writes" if write else "reads"
+        others = (written[:, 0] == epoch) & (written[:, 1] != me)
+        if others.any():
+            other = int(written[others][0, 1])
+            raise Race(f"thread {me} {verb} what thread {other} wrote, no barrier between")
+        others = (read[:, 0] == epoch) & (read[:, 1] != me)
         if not write:
-            if readers is None or readers[0] != epoch:
-                self.read[granule] = (epoch, {me})
-            else:
-                readers[1].add(me)
+            self.read[pairs, 0] = epoch
+            self.read[pairs, 1] = np.where(others, MANY, me)
             return
-        if readers is not None and readers[0] == epoch and readers[1] - {me}:
-            other = min(readers[1] - {me})
+        if others.any():
+            other = int(read[others][0, 1])
             raise Race(f"thread {me} writes what thread {other} read, no barrier between")
-        self.written[granule] = (epoch, me)
+        self.written[pairs] = epoch, me
 
     def load_shared(self, dtype: str) -> Any:
         size = SIZES[dtype]
@@ -393,8 +400,13 @@ class Emulator:
         def wait() -> None:
             queue = self.groups.setdefault(self.current, [])
             while len(queue) > groups:
-                for start, source, size in queue.pop(0):
-                    self._shared_place(start, 0, size, write=True)
+                copies = queue.pop(0)
+                if copies:
+                    pairs = [
+                        np.arange(start >> 1, (start + size) >> 1) for start, _, size in copies
+                    ]
+                    self._meet_at(np.concatenate(pairs), write=True)
+                for start, source, size in copies:
                     data = bytes(size) if source is None else self.memory.bytes[
                         source : source + size
                     ]  # fmt: skip
@@ -419,6 +431,58 @@ class Emulator:
     def add(self, dtype: str) -> Any:
         rounded = self.rounding(dtype)
         return lambda x, y: rounded(x + y)
+
+    # ---- tiles of sums -----------------------------------------------------------------------
+
+    def _gather(self, position: int, elements: Any, dtype: str) -> Any:
+        """Elements of shared memory at once, in quads of 16-byte loads."""
+        size = SIZES[dtype]
+        places = position + elements * size
+        if (places[..., 0] % 16).any():
+            raise Fault("a load of 16 bytes of shared memory, misaligned")
+        if places.min() < position or places.max() > self.regions[position] - size:
+            raise Fault(f"a tile beyond the region of shared memory at {position}")
+        self._meet_at((places >> 1).ravel(), write=False)
+        return np.frombuffer(self.shared_bytes, NUMPY[dtype])[places // size]
+
+    def zeros(self, dtype: str, count: int) -> Any:
+        return lambda: np.zeros(count, NUMPY[dtype])
+
+    def tile_step(self, dtype: str, m: int, n: int, k: int, quads_m: int, quads_n: int) -> Any:
+        def quads(width: int, count: int) -> Any:
+            rows, apart = np.arange(k)[:, None, None] * width, width // count
+            return rows + np.arange(count)[:, None] * apart + np.arange(4)
+
+        of_a, of_b = quads(m, quads_m), quads(n, quads_n)
+        kind = NUMPY[dtype]
+
+        def step(sums: Any, a: int, i: int, b: int, j: int) -> Any:
+            left = self._gather(a, of_a + i, dtype).reshape(k, -1).astype(np.float64)
+            right = self._gather(b, of_b + j, dtype).reshape(k, -1).astype(np.float64)
+            sums = sums.reshape(left.shape[1], right.shape[1])
+            with np.errstate(all="ignore"):
+                for row in range(k):
+                    sums = (sums + np.outer(left[row], right[row])).astype(kind)
+            return sums.ravel()
+
+        return step
+
+    def totals(self, do: str, dtype: str, count: int, threads: int) -> Any:
+        size = SIZES[dtype]
+
+        def work(sums: Any, position: int, thread: int) -> Any:
+            own = position // size + thread + np.arange(count) * threads
+            if (own[-1] + 1) * size > self.regions[position]:
+                raise Fault(f"totals beyond the region of shared memory at {position}")
+            self._meet_at(own * size >> 1, write=do != "add")
+            memory = np.frombuffer(self.shared_bytes, NUMPY[dtype])
+            with np.errstate(all="ignore"):
+                if do == "add":
+                    return sums + memory[own]
+                memory[own] = 0 if do == "clear" else memory[own] + sums
+            return np.zeros_like(sums)
+
+        return work
 
     def activate(self, name: str, dtype: str) -> Any:
         rounded = self.rounding(dtype)

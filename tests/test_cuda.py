@@ -71,6 +71,9 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
         ((2, 4, 7, 9), W, RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
         {"stride": 2, "padding": 1},
     ),
+    "convolve": (fastconv.convolve, (X[0, 0], W[0, 0]), {"mode": "same"}),
+    "correlate": (fastconv.correlate, (X[0, 0, 0], W[0, 0, 0]), {}),
+    "convolve swapped": (fastconv.convolve, (W[0, 0, 0], X[0, 0, 0]), {"mode": "full"}),
     "conv2d_weight": (
         fastconv.nn.conv2d_weight,
         (X, (6, 4, 3, 3), RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
@@ -99,6 +102,9 @@ def test_out_and_plan(emulated: Any) -> None:
     assert fastconv.conv2d(x, w, padding=1, out=y) is y
     expected = fastconv.conv2d(X, W, padding=1)
     np.testing.assert_allclose(y.host(), expected, **CLOSE)
+    y.host()[...] = expected
+    fastconv.conv2d(x, w, padding=1, residual=y, out=y)  # each element read before it is written
+    np.testing.assert_allclose(y.host(), 2 * expected, **CLOSE)
     plan = fastconv.plan(fastconv.conv2d, x, w, padding=1)
     assert plan.problems[0].device == "cuda" and plan.method.startswith("cuda_")
     np.testing.assert_allclose(plan(x).host(), expected, **CLOSE)
@@ -119,6 +125,22 @@ def test_a_warm_plan_can_be_captured(emulated: Any) -> None:
     assert len(emulated.launches) == launches + 1
     with pytest.raises(RuntimeError, match="captured"):
         plan(x)
+
+
+def test_tuning(emulated: Any) -> None:
+    """Candidates are checked on the device and timed; wisdom is kept by GPU, memory given back."""
+    from fastconv import _wisdom
+
+    x, w = Tensor.holding(X[:1, :1, :4, :5]), Tensor.holding(W[:1, :1])
+    before = len(emulated.memory.sizes)
+    options = {"padding": 1, "padding_mode": "reflect"}
+    found = fastconv.tune(fastconv.conv2d, x, w, budget=30.0, **options)
+    timed = [c for c in found if c.source == "timed"]
+    assert {c.method for c in timed} == {"cuda_direct"} and len(timed) >= 2
+    known = _wisdom.lookup(timed[0].problem, launch.gpu())
+    assert known is not None and known.config == timed[0].config
+    assert "wisdom" in fastconv.plan(fastconv.conv2d, x, w, **options).explain()
+    assert len(emulated.memory.sizes) <= before + 2
 
 
 def test_plans_of_device_and_host_are_apart(emulated: Any) -> None:
@@ -193,6 +215,14 @@ def test_what_is_refused(emulated: Any) -> None:
         fastconv.conv2d(x, Tensor.holding(W[:4, :, :1, :1].copy()), out=x)
     with pytest.raises(ValueError, match=r"expected x of 3 \* 1 channels"):
         fastconv.conv2d(x, Tensor.holding(W[:, :3].copy()))
+    for call in (
+        lambda: fastconv.convolve_power(x, 2), lambda: fastconv.ndimage.gaussian_filter(x, 1),
+        lambda: fastconv.ndimage.correlate(X[0, 0], Tensor.holding(W[0, 0])),
+        lambda: fastconv.Convolver(Tensor.holding(X[0, 0, 0]), 64),
+        lambda: fastconv.match_template(x, X), lambda: fastconv.find_delay(x, x),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="nothing is copied between devices unasked"):
+            call()
     needy = Tensor.holding(X)
     needy.requires_grad = True
     with pytest.raises(TypeError, match="gradient"):

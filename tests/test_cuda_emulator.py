@@ -14,7 +14,8 @@ from cuda_emulator import Emulator, Fault, Memory, Race
 from fastconv.cuda.kernel import Kernel, divisor, operations
 
 TABLE: dict[str, tuple[Any, ...]] = {
-    "load": ("load", "f32"), "store": ("store", "f32"), "load_if": ("load_if", "f32"),
+    "load": ("load", "f32"), "reload": ("load", "f32", False), "store": ("store", "f32"),
+    "load_if": ("load_if", "f32"),
     "shared": ("shared", "f32", 0, 64), "get": ("load_shared", "f32"),
     "put": ("store_shared", "f32"), "copy": ("copy_async", "f32", 1),
     "copy4": ("copy_async", "f32", 4), "commit": ("commit_async",), "wait0": ("wait_async", 0),
@@ -97,8 +98,11 @@ FAULTS: dict[str, tuple[str, type[Fault], str]] = {
     "two threads write one element": ("store(y, thread() // 2, zero())", Race, "write one element"),
     "a thread reads another's result": (
         "store(y, thread(), zero())\n"
-        "if thread() > 0:\n    store(y, thread(), load(y, thread() - 1))",
+        "if thread() > 0:\n    store(y, thread(), reload(y, thread() - 1))",
         Race, "reads what",
+    ),
+    "what is said to be constant is written": (
+        "store(y, thread(), zero())\nstore(y, thread(), load(y, thread()))", Race, "reads what",
     ),
     "a copy that is never waited for": (
         "s = shared()\ncopy(s, thread(), x, thread(), 1)\ncommit()\nsync()", Fault, "asynchronous",

@@ -123,7 +123,8 @@ def imported(path: pathlib.Path) -> set[str]:
 
 
 #: Module -> distribution, where the names differ.
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "cv2": "opencv-python-headless"}
+DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "cv2": "opencv-python-headless",
+                 "cuda": "cuda-core"}  # fmt: skip
 
 
 def names(requirements: object) -> set[str]:

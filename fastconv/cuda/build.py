@@ -42,7 +42,13 @@ class Cubin:
 
 
 def why_not() -> str | None:
-    """Why kernels cannot be compiled here; None when they can."""
+    """Why kernels cannot be compiled here; None when they can, or were compiled ahead."""
+    if os.environ.get("FASTCONV_CUBINS_AHEAD"):
+        return None
+    return _why_no_tools()
+
+
+def _why_no_tools() -> str | None:
     for package in ("numba", "numba-cuda", "nvidia-nvjitlink"):
         if _version(package) is None:
             return f"{package} is missing: install fastconv[cuda]"
@@ -65,21 +71,32 @@ def directory() -> pathlib.Path:
     return pathlib.Path(named or platformdirs.user_cache_path("fastconv") / "cubins")
 
 
-def digest(kernel: Kernel, capability: tuple[int, int]) -> str:
-    """Of everything that the kernel's cubin is made from."""
+def digest(kernel: Kernel, capability: tuple[int, int]) -> tuple[str, str]:
+    """Of the source that the kernel's cubin is made from, and of the tools that make it."""
     made_by = pathlib.Path(__file__).with_name("intrinsics.py").read_text()
-    parts = (
+    source = (
         kernel.source, kernel.operations, kernel.parameters, kernel.threads, kernel.blocks,
-        capability, [_version(tool) for tool in TOOLS], made_by,
+        capability, made_by,
     )  # fmt: skip
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    tools = [_version(tool) for tool in TOOLS]
+    first, second = (hashlib.sha256(repr(x).encode()).hexdigest() for x in (source, tools))
+    return first[:32], second[:8]
 
 
 def cubin(kernel: Kernel, capability: tuple[int, int]) -> Cubin:
-    """The kernel's machine code, from the cache or compiled now, which takes seconds."""
-    key = digest(kernel, capability)
-    path = directory() / f"{kernel.name}-sm{capability[0]}{capability[1]}-{key}"
+    """The kernel's machine code, from the cache or compiled now, which takes seconds.
+
+    A cache of another machine's, which ``FASTCONV_CUBINS_AHEAD`` names, is looked into as well;
+    there the tools may have been of other versions.
+    """
+    source, tools = digest(kernel, capability)
+    name = f"{kernel.name}-sm{capability[0]}{capability[1]}-{source}"
+    path = directory() / f"{name}-{tools}"
     found = _read(path)
+    ahead = os.environ.get("FASTCONV_CUBINS_AHEAD")
+    if found is None and ahead:
+        made = (_read(file) for file in sorted(pathlib.Path(ahead).glob(f"{name}-*")))
+        found = next((one for one in made if one is not None), None)
     if found is None:
         found = compiled(kernel, capability)
         _write(path, found)
@@ -121,7 +138,7 @@ def function(kernel: Kernel, operations: Any) -> Any:
 
 def compiled(kernel: Kernel, capability: tuple[int, int]) -> Cubin:
     """`cubin`, without the cache."""
-    reason = why_not()
+    reason = _why_no_tools()
     if reason is not None:
         raise RuntimeError(reason)
     from cuda.core import Linker, LinkerOptions, ObjectCode

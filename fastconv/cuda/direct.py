@@ -14,6 +14,7 @@ Sums are in two levels: over the taps that are unrolled, then over channels and 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from fastconv.cuda.kernel import Kernel, operations
 
@@ -62,11 +63,13 @@ class Variant:
         return self.kernel[0] * self.kernel[1] <= UNROLLED and self.kernel[0] <= CHUNK
 
 
+@functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
     table = {
         "load_x": ("load_if" if v.boundary == "zeros" else "load", v.dtype),
-        "load_w": ("load", v.dtype), "load_r": ("load", v.dtype), "store_y": ("store", v.dtype),
+        "load_w": ("load", v.dtype), "load_r": ("load", v.dtype, False),
+        "store_y": ("store", v.dtype),
         "advance": ("advance", v.dtype), "zero": ("zero", v.computed), "fma": ("fma", v.computed),
         "add": ("add", v.computed), "activate": ("activate", v.activation, v.computed),
         "edge": ("edge", v.boundary),

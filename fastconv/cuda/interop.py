@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._problem import numpy_dtype
+from fastconv._problem import Array, numpy_dtype
 from fastconv.cuda import launch
 
 #: DLDeviceType of dlpack.h: CUDA, and memory that CUDA manages.
@@ -221,6 +221,16 @@ def _span(a: DeviceArray) -> tuple[int, int]:
 def on_gpu(a: Any) -> bool:
     """Whether `a` is one of these. (Annotations of the engine say NumPy's for both.)"""
     return type(a) is DeviceArray
+
+
+def on_host(name: str, a: Any) -> Array:
+    """`numpy.asarray`, but TypeError for an array on a GPU: some would be copied in silence."""
+    if on_gpu(a) or is_foreign(a):
+        raise TypeError(
+            f"expected {name} in the host's memory, got {type(a).__name__} on a GPU, which this"
+            " function does not support; nothing is copied between devices unasked"
+        )
+    return np.asarray(a)
 
 
 def empty(like: Any, shape: Sequence[int], dtype: Any) -> Any:

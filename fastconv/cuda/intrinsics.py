@@ -163,12 +163,13 @@ def advance(dtype: str) -> Any:
     return _operation(types.int64, (types.int64, types.int32, types.int64), move)
 
 
-def load(dtype: str) -> Any:
-    """``load(pointer, index)``, of an array that no thread writes."""
+def load(dtype: str, constant: bool = True) -> Any:
+    """``load(pointer, index)``, by default of an array that no thread writes."""
 
     def read(b: Any, pointer: Any, index: Any) -> Any:
         value = b.load(_pointer(b, pointer, index, STORED[dtype], GLOBAL), align=SIZES[dtype])
-        value.set_metadata("invariant.load", b.module.add_metadata([]))
+        if constant:
+            value.set_metadata("invariant.load", b.module.add_metadata([]))
         return _widened(b, value, dtype)
 
     return _operation(NUMBA[dtype], (types.int64, types.int32), read)
@@ -355,3 +356,86 @@ def activate(name: str, dtype: str) -> Any:
 
     body = {"clamp": clamp, "silu": silu, "gelu": gelu}[name]
     return _operation(NUMBA[dtype], (NUMBA[dtype],) * 3, body)
+
+
+# ---- tiles of sums in registers ------------------------------------------------------------------
+# A whole step is one operation: loops over a tuple are not unrolled by LLVM, and 500 statements
+# take Numba five times as long as one.
+
+
+def _unpacked(b: Any, value: Any, count: int) -> list[Any]:
+    return [b.extract_value(value, i) for i in range(count)]
+
+
+def _quad(b: Any, position: Any, element: int, dtype: str) -> list[Any]:
+    """Four elements of shared memory, by loads of 16 bytes."""
+    lanes = 16 // SIZES[dtype]
+    kind = ir.VectorType(STORED[dtype], lanes)
+    found = []
+    for first in range(0, 4, lanes):
+        at = b.add(position, I32((element + first) * SIZES[dtype]))
+        vector = b.load(b.inttoptr(at, ir.PointerType(kind, SHARED)), align=16)
+        found += [b.extract_element(vector, I32(i)) for i in range(lanes)]
+    return found
+
+
+def zeros(dtype: str, count: int) -> Any:
+    """A tuple of `count` sums, 0.0 each."""
+    kind = types.UniTuple(NUMBA[dtype], count)
+    return _operation(
+        kind, (), lambda b: cgutils.pack_array(b, [ir.Constant(COMPUTED[dtype], 0.0)] * count)
+    )
+
+
+def tile_step(dtype: str, m: int, n: int, k: int, quads_m: int, quads_n: int) -> Any:
+    """``tile_step(sums, a, i, b, j)``: sums of a thread's rows and columns, k products each more.
+
+    a (k, m) and b (k, n) lie in shared memory; the thread's quads of rows begin at element i of a
+    and are m / quads_m apart, those of columns at element j of b and n / quads_n apart.
+    """
+    count = 16 * quads_m * quads_n
+    size = SIZES[dtype]
+
+    def step(b: Any, sums: Any, pa: Any, i: Any, pb: Any, j: Any) -> Any:
+        found = _unpacked(b, sums, count)
+        pa, pb = b.add(pa, b.mul(i, I32(size))), b.add(pb, b.mul(j, I32(size)))
+        for row in range(k):
+            rows = [v for q in range(quads_m)
+                    for v in _quad(b, pa, row * m + q * (m // quads_m), dtype)]  # fmt: skip
+            columns = [v for q in range(quads_n)
+                       for v in _quad(b, pb, row * n + q * (n // quads_n), dtype)]  # fmt: skip
+            for y, left in enumerate(rows):
+                for x, right in enumerate(columns):
+                    at = y * len(columns) + x
+                    found[at] = _fma(b, left, right, found[at])
+        return cgutils.pack_array(b, found)
+
+    kind = types.UniTuple(NUMBA[dtype], count)
+    return _operation(kind, (kind, *(types.int32,) * 4), step)
+
+
+def totals(do: str, dtype: str, count: int, threads: int) -> Any:
+    """``totals(sums, position, thread)`` on a thread's own totals in shared memory.
+
+    `do` is "clear", "fold" (add sums to them, and return zeros) or "add" (return sums with them).
+    """
+    size = SIZES[dtype]
+
+    def work(b: Any, sums: Any, position: Any, thread: Any) -> Any:
+        found = _unpacked(b, sums, count)
+        position = b.add(position, b.mul(thread, I32(size)))
+        nothing = ir.Constant(COMPUTED[dtype], 0.0)
+        for i in range(count):
+            at = b.inttoptr(
+                b.add(position, I32(i * threads * size)), ir.PointerType(STORED[dtype], SHARED)
+            )
+            if do == "add":
+                found[i] = b.fadd(b.load(at, align=size), found[i])
+                continue
+            total = nothing if do == "clear" else b.fadd(b.load(at, align=size), found[i])
+            b.store(total, at, align=size)
+            found[i] = nothing
+        return cgutils.pack_array(b, found)
+
+    kind = types.UniTuple(NUMBA[dtype], count)
+    return _operation(kind, (kind, types.int32, types.int32), work)

@@ -12,6 +12,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.cuda.interop import DeviceArray
+from fastconv.cuda.kernel import divisor
 from fastconv.cuda.launch import Gpu
 from fastconv.solvers._polyphase import phases
 
@@ -88,10 +89,10 @@ class CudaSolver(Solver):
         return PhasesPlan(problem, self, config)
 
     def reads_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.x_dtype in STORED
 
     def writes_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.y_dtype in STORED
 
 
 class CudaPlan(Plan):
@@ -184,6 +185,34 @@ def limits(activation: Activation | None) -> tuple[float, float]:
     if activation is None or activation.code != CLAMP:
         return -math.inf, math.inf
     return activation.low, activation.high
+
+
+def divisors(**by: int) -> dict[str, int]:
+    """What kernels divide by: ``name_div`` and ``name_shift`` of each (`kernel.divisor`)."""
+    found = {}
+    for name, d in by.items():
+        found[f"{name}_div"], found[f"{name}_shift"] = divisor(max(1, d))
+    return found
+
+
+def planes(a: DeviceArray | None) -> tuple[int, int, int, int]:
+    """Steps along (batch or filter, channel, row, column); one dimension is one row."""
+    if a is None:
+        return 0, 0, 0, 0
+    return a.steps[0], a.steps[1], 0 if a.ndim == 3 else a.steps[2], a.steps[-1]
+
+
+def check_reach(problem: Problem, a: DeviceArray | None) -> None:
+    """ValueError where an image of `a`, padding included, reaches beyond 32-bit indices."""
+    if a is None:
+        return
+    pads = [0, *map(max, problem.padding)]
+    reach = sum(abs(s) * (n + 2 * pad) for s, n, pad in zip(a.steps[1:], a.shape[1:], pads))
+    if reach > MOST:
+        raise ValueError(
+            f"expected images that reach over at most {MOST} elements, got shape {a.shape} with"
+            f" strides {a.steps}"
+        )
 
 
 def pointer(a: DeviceArray | None) -> int:

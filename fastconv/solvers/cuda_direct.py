@@ -12,7 +12,7 @@ from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.cuda import direct
 from fastconv.cuda.interop import DeviceArray
-from fastconv.cuda.kernel import SIZES, divisor
+from fastconv.cuda.kernel import SIZES
 from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._cuda import (
     LAUNCH,
@@ -20,7 +20,10 @@ from fastconv.solvers._cuda import (
     CudaPlan,
     CudaSolver,
     activation_name,
+    check_reach,
+    divisors,
     limits,
+    planes,
     pointer,
 )
 
@@ -117,11 +120,8 @@ class DirectPlan(CudaPlan):
     ) -> Launch:  # fmt: skip
         p, rows = self.problem, int(self.config["rows"])
         variant = _variant(p, rows, activation)
-
-        def plane(a: DeviceArray | None) -> tuple[int, int, int, int]:
-            """Steps along (batch, channel, row, column)."""
-            steps = a.steps if a is not None else (0,) * (p.ndim + 2)
-            return (steps[0], steps[1], 0 if p.ndim == 1 else steps[2], steps[-1])
+        for a in (x, y, residual):
+            check_reach(p, a)
 
         def pair(values: Any, first: Any) -> Any:
             return tuple(values) if p.ndim == 2 else (first, *values)
@@ -131,8 +131,7 @@ class DirectPlan(CudaPlan):
         channels, group = p.channels // p.groups, max(1, p.filters // p.groups)
         bands = -(-out_h // rows)
         items = p.batch * p.filters * bands * out_w
-        xs, ws, ys, rs = plane(x), plane(w), plane(y), plane(residual)
-        divisors = [divisor(d) for d in (out_w, bands, p.filters, group)]
+        xs, ws, ys, rs = planes(x), planes(w), planes(y), planes(residual)
         low, high = limits(activation)
         fill = p.cval.real if p.boundary == "constant" else 0.0
         given = {
@@ -146,9 +145,8 @@ class DirectPlan(CudaPlan):
             "y_n": ys[0], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
             "r_n": rs[0], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
             "fill": fill, "low": low, "high": high,
+            **divisors(q=out_w, bands=bands, filters=p.filters, group=group),
         }  # fmt: skip
-        for name, (multiplier, shift) in zip(("q", "bands", "filters", "group"), divisors):
-            given[f"{name}_div"], given[f"{name}_shift"] = multiplier, shift
         kernel = direct.kernel(variant)
         constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
         return Launch(kernel, (-(-items // kernel.threads), 1, 1), constants)

@@ -1,0 +1,39 @@
+"""The kernels that common layers need, by name: what is compiled ahead, and held to budgets."""
+
+from __future__ import annotations
+
+from fastconv.cuda import direct, gemm
+from fastconv.cuda.kernel import Kernel
+
+
+def common() -> dict[str, Kernel]:
+    """Every family of kernels, and of each the variants of common layers."""
+    found = {}
+    for v in _DIRECT:
+        r, s = v.kernel
+        name = f"direct {v.dtype} {r}x{s} u{v.stride} rows{v.rows}"
+        name += "" if v.boundary == "zeros" else f" {v.boundary}"
+        name += "" if v.activation == "clamp" else f" {v.activation}"
+        found[name] = direct.kernel(v)
+    for dtype, tiles in gemm.TILES.items():
+        for name, tile in tiles.items():
+            # one fold is as another: the largest tile's has the most totals
+            for folds in (False, True) if tile is next(iter(tiles.values())) else (False,):
+                of = f"gemm {dtype} {name}{' folds' if folds else ''}"
+                found[of] = gemm.kernel(gemm.Variant(dtype, tile, folds))
+        found[f"gemm_pack {dtype}"] = gemm.pack_kernel(dtype)
+    return found
+
+
+_DIRECT = (
+    direct.Variant("f32", (3, 3), 1, 1, 4),
+    direct.Variant("f32", (3, 3), 2, 1, 4),
+    direct.Variant("f16", (3, 3), 1, 1, 4),
+    direct.Variant("bf16", (3, 3), 1, 1, 4),
+    direct.Variant("f64", (3, 3), 1, 1, 4),
+    direct.Variant("f32", (3, 3), 1, 1, 4, "zeros", "silu"),
+    direct.Variant("f32", (7, 7), 1, 1, 4, "mirror"),
+    direct.Variant("f32", (31, 31), 1, 1, 8),
+    direct.Variant("f32", (1, 31), 1, 1, 1),
+    direct.Variant("f64", (1, 31), 1, 1, 1, "reflect", "gelu"),
+)

@@ -1,0 +1,91 @@
+"""On a real GPU: ``pytest -m gpu``. Elsewhere every test is skipped, and says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import PROBLEMS, arrays, check, solved
+
+import fastconv
+from fastconv._problem import Problem
+from fastconv._solver import Solver
+from fastconv.cuda import interop, launch
+from fastconv.solvers import SOLVERS
+
+REASON = fastconv.cuda.why_not()
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(REASON is not None, reason=f"needs a GPU: {REASON}"),
+]
+
+#: Every problem would take longer to compile than to run: each takes its turn by its text.
+SOME = sorted(t for t in PROBLEMS if " u8" not in t)[::4]
+
+
+@pytest.fixture
+def torch() -> Any:
+    return pytest.importorskip("torch", reason="needs PyTorch to make arrays")
+
+
+def pairs() -> list[Any]:
+    found = []
+    for solver in SOLVERS:
+        for text in SOME:
+            problem = Problem.parse(text).replace(device="cuda", threads=1)
+            if solver.device == "cuda" and solver.why_not(problem) is None:
+                found.append(pytest.param(solver, text, id=f"{solver.name}-{text}"))
+    return found
+
+
+@pytest.mark.parametrize("solver, text", pairs())
+def test_published_bound(torch: Any, solver: Solver, text: str) -> None:
+    problem = Problem.parse(text).replace(device="cuda", threads=1)
+    x, w, _ = arrays(Problem.parse(text))
+
+    def on_gpu(a: Any) -> Any:
+        made = torch.from_numpy(np.ascontiguousarray(a)).cuda()
+        return interop.wrapped(made)
+
+    config = solver.configs(problem, launch.gpu())[0]  # type: ignore[arg-type]
+    plan = solver.plan(problem, config, launch.gpu())  # type: ignore[arg-type]
+    gx, gw = on_gpu(x), on_gpu(w)
+    y = torch.full(problem.y_shape, torch.nan, dtype=gx.owner.dtype, device="cuda")
+    plan(gx, plan.pack_stored(gw), None, interop.wrapped(y))
+    check(problem, y.cpu().numpy(), solved(text), solver.error_bound(problem, config))
+
+
+def test_calls_give_tensors(torch: Any) -> None:
+    x, w = torch.randn(2, 8, 9, 9, device="cuda"), torch.randn(6, 8, 3, 3, device="cuda")
+    y = fastconv.conv2d(x, w, padding=1, activation="relu")
+    right = torch.relu(torch.nn.functional.conv2d(x.double(), w.double(), padding=1))
+    assert y.is_cuda and y.dtype == torch.float32
+    assert (y.double() - right).abs().max() < 1e-4
+
+
+def test_other_streams(torch: Any) -> None:
+    stream = torch.cuda.Stream()
+    x, w = torch.randn(2, 8, 9, 9, device="cuda"), torch.randn(6, 8, 3, 3, device="cuda")
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        y = fastconv.conv2d(x, w)
+    stream.synchronize()
+    assert (y - torch.nn.functional.conv2d(x.double(), w.double())).abs().max() < 1e-4
+
+
+def test_graphs(torch: Any) -> None:
+    """A warm plan is captured, and replayed on other data."""
+    x, w = torch.randn(2, 8, 9, 9, device="cuda"), torch.randn(6, 8, 3, 3, device="cuda")
+    plan = fastconv.plan(fastconv.conv2d, x, w, padding=1)
+    y = torch.empty(2, 6, 9, 9, device="cuda")
+    plan(x, out=y)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        plan(x, out=y)
+    x.normal_()
+    graph.replay()
+    right = torch.nn.functional.conv2d(x.double(), w.double(), padding=1)
+    assert (y - right).abs().max() < 1e-4

@@ -1,0 +1,146 @@
+"""bench/gpu_check: what it writes, says and returns, on an emulated device and on none."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import oracle, stored
+
+import fastconv
+from fastconv.cuda import build, launch
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+SMALL = {
+    "a": "conv2d f32 n1 c3 h6 w7 k3 r2 s2 p1",
+    "b": "conv2d f32 n1 c3 h6 w7 k3 r3 s3 g3 p1 x:f16 w:f16 y:f16",
+}
+
+
+@pytest.fixture
+def gpu_check(monkeypatch: pytest.MonkeyPatch) -> Any:
+    pytest.importorskip("greenlet", reason="the emulator of GPUs needs greenlet")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench import gpu_check
+
+    monkeypatch.setattr(gpu_check, "LAYERS", {**SMALL, "small 3x3 64@56": SMALL["a"]})
+    monkeypatch.setattr(gpu_check, "CHECKED", tuple(SMALL.values()))
+    every = gpu_check.candidates
+
+    def some(problem: Any) -> Any:
+        """The first, and the first of another solver: a tile takes a second to emulate."""
+        found = every(problem)
+        return [found[0], *[c for c in found if c[0] is not found[0][0]][-1:]]
+
+    monkeypatch.setattr(gpu_check, "candidates", some)
+    monkeypatch.setattr(gpu_check, "compile_all", lambda kernels, capability: [])
+    monkeypatch.setattr(build, "cubin", lambda kernel, capability: None)
+    return gpu_check
+
+
+class Device:
+    """What `bench.gpu_check.Torch` is, on the emulator; time is made up."""
+
+    wrong = 0.0
+
+    def versions(self) -> dict[str, Any]:
+        return {"gpu": "emulated GPU", "capability": [9, 0]}
+
+    def array(self, a: Any, dtype: str, channels_last: bool = False) -> Any:
+        from fake_gpu import Tensor
+
+        return Tensor.holding(stored(a, dtype))
+
+    def poisoned(self, shape: Any, dtype: str) -> Any:
+        return self.array(np.full(shape, np.nan, np.float32), dtype)
+
+    def host(self, a: Any) -> Any:
+        return a if isinstance(a, np.ndarray) else a.host().astype(np.float64)
+
+    def right(self, problem: Any, x: Any, w: Any) -> Any:
+        return oracle(problem, x.host(), w.host())[0].astype(np.float64) + self.wrong
+
+    def peers(self, problem: Any, x: Any, w: Any) -> Iterable[tuple[str, Callable[[], Any]]]:
+        y = self.right(problem, x, w)
+        yield "torch", lambda: y
+        yield "torch TF32", lambda: y * (1 + 3e-4)
+
+    def milliseconds(self, call: Callable[[], Any]) -> float:
+        return 0.5
+
+    def microseconds_of_host(self, call: Callable[[], Any]) -> float:
+        call()
+        return 4.0
+
+    def ceilings(self) -> dict[str, float]:
+        return {"copy TB/s": 4.0}
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_device_that_is_right(
+    gpu_check: Any, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = gpu_check.main(["--quick", "--results", str(tmp_path)], Device)
+    output = capsys.readouterr().out
+    assert status == 0, output
+    (path,) = tmp_path.iterdir()
+    assert path.name.endswith("-emulated-GPU.json")
+    record = json.loads(path.read_text())
+    assert record["wrong"] == [] and record["versions"]["gpu"] == "emulated GPU"
+    assert record["compile"]["kernels"] >= 3 and len(record["kernels"]) >= 3
+    for layer in record["layers"].values():
+        assert layer["regret"] == 1 and layer["ours"][0]["error"] < 1e-3
+        assert [p["name"] for p in layer["peers"]] == ["torch", "torch TF32"]
+        assert layer["peers"][1]["error"] == pytest.approx(3e-4, rel=0.1)
+    assert output.rstrip().splitlines()[-1].startswith("0 wrong; ")
+    assert "host plan(x, out=y)" in output and "TFLOP/s" in output
+
+
+@pytest.mark.usefixtures("emulated")
+def test_wrong_results_are_told(
+    gpu_check: Any, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = Device()
+    device.wrong = 0.01
+    assert gpu_check.main(["--quick", "--results", str(tmp_path)], lambda: device) == 1
+    assert "WRONG cuda_direct" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_section_that_fails_stops_no_other(
+    gpu_check: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device()
+    monkeypatch.setattr(device, "ceilings", lambda: 1 // 0, raising=False)
+    assert gpu_check.main(["--quick", "--results", str(tmp_path)], lambda: device) == 1
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    assert record["layers"] and len(record["wrong"]) == 1
+    assert "section ceilings" in record["wrong"][0] and "ZeroDivisionError" in record["wrong"][0]
+
+
+@pytest.mark.usefixtures("emulated")
+def test_kernels_are_known_before_they_run(gpu_check: Any) -> None:
+    """So that they can be compiled side by side, and elsewhere."""
+    driver = launch.driver()
+    found = gpu_check.kernels_of(SMALL.values())
+    assert {k.name for k in found} >= {"direct", "gemm", "gemm_pack"}
+    assert launch.driver() is driver and not driver.launches
+
+
+@pytest.mark.skipif(fastconv.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_it_says_so() -> None:
+    done = subprocess.run(
+        ["bash", str(ROOT / "bench" / "gpu_check.sh")], capture_output=True, text=True,
+        env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.startswith("no GPU can be checked here: ")
