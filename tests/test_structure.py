@@ -26,7 +26,16 @@ MODULES = sorted(p for p in ROOT.rglob("*.py") if "_ext" not in p.parts)
 #: From the top down: a module imports from its own line and those below it. Nothing imports what is
 #: above: a solver knows no planner, the planner no front end.
 LAYERS = (
-    ("_cli", "_demo", "_demo_pictures", "_workloads", "__main__"),
+    (
+        "_cli",
+        "_cli_common",
+        "_cli_tuning",
+        "_suites",
+        "_demo",
+        "_demo_pictures",
+        "_workloads",
+        "__main__",
+    ),
     ("__init__",),
     ("_power", "_match", "_blockwise"),
     ("nn", "signal", "ndimage", "stream", "_partitions"),
