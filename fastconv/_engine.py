@@ -28,6 +28,7 @@ from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
 from fastconv._timer import Deadline
+from fastconv.cuda import interop
 
 Pads = Sequence[tuple[int, int]]
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -126,7 +127,10 @@ def run(
 
     Other parameters are those of every front end.
     """
+    place = interop.place_of(x=x, w=w, bias=bias, residual=residual, out=out)
     if out is not None and (_overlap(out, x) or _overlap(out, w)):
+        if place is not None:
+            raise ValueError(f"expected out apart from x and w on {place.device}, got one of them")
         out[...] = run(
             x, w, stride=stride, dilation=dilation, input_dilation=input_dilation, padding=padding,
             groups=groups, boundary=boundary, cval=cval, flip=flip, bias=bias, dtype=dtype,
@@ -145,7 +149,7 @@ def run(
         tuple(input_dilation), tuple(padding), groups, boundary, cval, flip, dtype,
         out.dtype if out is not None else out_dtype, method,
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
-        deterministic,
+        deterministic, place is not None,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
     rank = None
@@ -164,7 +168,7 @@ def run(
         )  # fmt: skip
     step = choice.plan
     if out is None:
-        y = np.empty(step.y_shape, step.y_dtype)
+        y = interop.empty(x, step.y_shape, step.y_dtype)
     elif out.shape != step.y_shape:
         raise ValueError(f"expected out of shape {step.y_shape}, got {out.shape}")
     elif not out.flags.writeable:
@@ -175,8 +179,12 @@ def run(
         raise ValueError(f"expected bias of shape {(w.shape[0],)}, got {bias.shape}")
     if recorder is not None:
         recorder(Step(key, choice, None), w)
+        if place is not None:
+            return y
         return np.zeros_like(y)  # untouched pages cost nothing, and garbage could overflow
     if nonnegative:
+        if place is not None:
+            raise TypeError(f"nonnegative=True looks at values, which are on {place.device}")
         check_nonnegative(x=x, w=w, cval=np.asarray(cval))
         activation = None if step.problem.is_exact else Activation(CLAMP, 0, math.inf)
     if y.size == 0:
@@ -236,7 +244,7 @@ def check_nonnegative(**arrays: Array) -> None:
 
 
 def _overlap(a: Array, b: Array) -> bool:
-    return np.may_share_memory(a, b)
+    return interop.share_memory(a, b)
 
 
 def _cut(x: Array, padding: Pads, dilation: Sequence[int]) -> tuple[Array, Pads]:
@@ -286,7 +294,8 @@ def _problem(
         input_dilation=tuple(input_dilation), padding=tuple(padding), boundary=boundary,
         cval=cval if boundary == "constant" else 0.0, flip=flip, dtype=compute, x_dtype=x_dtype,
         w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
-        layout=layout_of(x), prepared=prepared, threads=threads or this_machine().cores,
+        layout=layout_of(x), prepared=prepared, device="cuda" if interop.on_gpu(x) else "cpu",
+        threads=1 if interop.on_gpu(x) else threads or this_machine().cores,
         accuracy=accuracy, rank=rank, deterministic=bool(deterministic),
     )  # fmt: skip
 
@@ -303,7 +312,10 @@ def met_before(function: _F) -> _F:
         mode = _planner.mode()
         if mode in COUNTED or _recorder.get() is not None or _replay.get() is not None:
             return function(*args, **options)
-        return _shortcuts.call(function, (function, mode), args, options)
+        return _shortcuts.call(anywhere, (function, mode), args, options)
+
+    def anywhere(*args: Any, **options: Any) -> Any:
+        return interop.call(function, args, options)
 
     return call  # type: ignore[return-value]
 
@@ -319,6 +331,8 @@ def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int 
 
     None where nobody looked: then the choice does not depend on w's values.
     """
+    if interop.on_gpu(w):
+        return None  # to look would be to copy
     if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
         return None
     weights, samples = math.prod(w.shape[2:]), x.shape[0] * math.prod(x.shape[2:])
@@ -410,9 +424,9 @@ class Plan:
         return self._shortcuts.call(self._long_way, None, (x, *self._constants), options)
 
     def _long_way(
-        self, x: npt.ArrayLike, *_: Array, out: Array | None, residual: npt.ArrayLike | None
+        self, x: Any, *_: Array, out: Array | None, residual: npt.ArrayLike | None
     ) -> Any:
-        x = np.asanyarray(x)
+        x = _data(x)
         if x.shape != self._shape:
             raise ValueError(f"expected data of the planned shape {self._shape}, got {x.shape}")
         if x.dtype != self._dtype:
@@ -424,9 +438,11 @@ class Plan:
             if not self._front.residual:
                 raise TypeError(f"{self._function.__name__} takes no residual")
             arguments["residual"] = residual
+        if interop.on_gpu(x):
+            arguments = interop.wrap_all(arguments)
         token = _replay.set(iter(self._steps))
         try:
-            return self._function(**arguments)
+            return interop.unwrapped(self._function(**arguments))
         finally:
             _replay.reset(token)
 
@@ -477,6 +493,13 @@ class Plan:
         return f"<Plan {self._function.__name__} by {self.method or 'nothing'}: {steps}>"
 
 
+def _data(x: Any) -> Any:
+    """What a plan is made for or called with, as an array."""
+    if interop.on_gpu(x):
+        return x
+    return interop.wrapped(x) if interop.is_foreign(x) else np.asanyarray(x)
+
+
 def _arguments(fn: Callable[..., Any], x: Any, w: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Named arguments of a front-end call; x may be an array or a (shape, dtype) pair."""
     front = _front_ends.get(fn)
@@ -485,10 +508,10 @@ def _arguments(fn: Callable[..., Any], x: Any, w: Any, options: dict[str, Any]) 
         raise TypeError(f"expected a fastconv function ({', '.join(names)}), got {fn!r}")
     if isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], tuple | list):
         x = np.zeros(tuple(x[0]), dtype=x[1])  # pages are never touched
-    arguments = {front.data: np.asanyarray(x), **options}
+    arguments = {front.data: _data(x), **interop.wrap_all(options)}
     if front.kernel is not None:
         if w is not None:  # else the function's own default, such as the size of uniform_filter
-            arguments[front.kernel] = w
+            arguments[front.kernel] = interop.wrapped(w) if interop.is_foreign(w) else w
     elif w is not None:
         raise TypeError(f"{fn.__name__} takes no kernel: pass w=None")
     try:

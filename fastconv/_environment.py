@@ -36,10 +36,13 @@ def id_of(identity: Identity) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _identity(machine: Machine, device: str, cache: str) -> str:
-    found: Identity = {"machine": str(machine), "l3": machine.l3, "tuning": TUNING}
+    found: Identity = {"machine": str(machine), "tuning": TUNING}
     if cache != "warm":
         found["cache"] = cache
-    found |= _gpu() if device == "cuda" else {"blas": _blas(), "fft": _fft()}
+    if device == "cuda":  # the text of a GPU names it, its capability and its driver
+        found["numba"] = _machine.version("numba-cuda") or "?"
+    else:
+        found |= {"l3": machine.l3, "blas": _blas(), "fft": _fft()}
     return text_of(found)
 
 
@@ -77,26 +80,6 @@ def _fft() -> str:
     """The Fourier transforms' library. Its patches change no speed: two numbers of the version."""
     version = _machine.version("scipy") or "?"
     return f"scipy {'.'.join(version.split('.')[:2])}"
-
-
-@functools.cache
-def _gpu() -> Identity:
-    """Name, compute capability, processors and driver's major version of the GPU in use."""
-    try:
-        from numba import cuda
-
-        device = cuda.get_current_device()
-        driver = cuda.cudadrv.driver.driver.get_version()
-        name = device.name.decode() if isinstance(device.name, bytes) else str(device.name)
-        return {
-            "gpu": name,
-            "compute": ".".join(map(str, device.compute_capability)),
-            "processors": int(device.MULTIPROCESSOR_COUNT),
-            "driver": int(driver[0]),
-            "numba": _machine.version("numba-cuda") or "?",
-        }
-    except Exception as error:  # no numba, no driver, no device: whatever is missing
-        return {"gpu": f"none: {type(error).__name__}"}
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from fastconv._plan import Plan, conversion_bytes
 from fastconv._problem import Problem
 from fastconv._rows import BY_THE_WAY, MEASURED, THOROUGH
 from fastconv._solver import Config, Solver, bind, on_threads
+from fastconv.cuda import launch
 from fastconv.solvers import BY_NAME, SOLVERS
 
 if TYPE_CHECKING:
@@ -112,6 +113,11 @@ def default_workspace_limit() -> int:
     return free_memory() // 4
 
 
+def _machine(problem: Problem) -> Machine:
+    """What runs the problem: this computer, or its GPU, whose facts say what a machine's do."""
+    return this_machine() if problem.device == "cpu" else launch.gpu()  # type: ignore[return-value]
+
+
 def _check_one(
     problem: Problem, solver: Solver, config: Config, machine: Machine, limit: int
 ) -> Candidate:
@@ -148,7 +154,7 @@ def candidates(
 ) -> list[Candidate]:
     """Every candidate, quickest estimate first, then every refused one with its reason."""
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
-    machine = this_machine()
+    machine = _machine(problem)
     excluded = _settings.current().exclude
     found = []
     for solver in solvers:
@@ -201,7 +207,9 @@ def choose(
     A forced `method` (or the first of several that applies) is used whatever it is expected to
     cost; ValueError gives the reason when it cannot be.
     """
-    machine = this_machine()
+    if problem.device == "cuda" and (reason := launch.why_not()) is not None:
+        raise RuntimeError(f"arrays on a GPU cannot be convolved here: {reason}")
+    machine = _machine(problem)
     if problem.deterministic and workspace_limit is None:
         workspace_limit = sys.maxsize  # what is free differs from run to run
     if method != "auto":
@@ -388,7 +396,7 @@ def tune(
     from fastconv import _tuner
 
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
-    machine = this_machine()
+    machine = _machine(problem)
     known = _wisdom.lookup(problem, machine)
     options: dict[str, Any] = {}
     if known is not None:

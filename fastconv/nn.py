@@ -42,6 +42,7 @@ from fastconv._engine import front_end, met_before, run
 from fastconv._epilogue import ActivationLike, activation_of
 from fastconv._problem import MAX_SIZE, Array
 from fastconv._solver import Config
+from fastconv.cuda.interop import empty, on_gpu, share_memory
 
 __all__ = [
     "conv1d", "conv1d_input", "conv1d_weight", "conv2d", "conv2d_input", "conv2d_weight",
@@ -138,8 +139,8 @@ def _shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def _array(name: str, value: npt.ArrayLike) -> Array:
-    if type(value) is np.ndarray:
-        return value
+    if type(value) is np.ndarray or on_gpu(value):
+        return value  # type: ignore[return-value]
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"expected {name} without a mask, got a masked array: fill it first")
     return np.asarray(value)
@@ -161,7 +162,11 @@ def _bias(bias: npt.ArrayLike | None, filters: int, x: Array, out: Array | None)
     _same_dtype("bias", b, x)
     if b.shape != (filters,):
         raise ValueError(f"expected bias of shape {(filters,)}, got {b.shape}")
-    return b.copy() if out is not None and np.may_share_memory(b, out) else b
+    if out is None or not share_memory(b, out):
+        return b
+    if on_gpu(b):
+        raise ValueError(f"expected out apart from bias on {b.device}, got one of its elements")
+    return b.copy()
 
 
 def _residual(residual: npt.ArrayLike | None, shape: tuple[int, ...], x: Array) -> Array | None:
@@ -172,6 +177,8 @@ def _residual(residual: npt.ArrayLike | None, shape: tuple[int, ...], x: Array) 
     if r.shape == shape:
         return r
     try:
+        if on_gpu(r):
+            return r.broadcast_to(shape)  # type: ignore[attr-defined]
         return np.broadcast_to(r, shape)
     except ValueError:
         raise ValueError(
@@ -180,7 +187,7 @@ def _residual(residual: npt.ArrayLike | None, shape: tuple[int, ...], x: Array) 
 
 
 def _check_out(out: Any, shape: tuple[int, ...], x: Array) -> None:
-    if not isinstance(out, np.ndarray):
+    if not (isinstance(out, np.ndarray) or on_gpu(out)):
         raise TypeError(f"expected out to be an array, got {type(out).__name__}")
     _same_dtype("out", out, x)
     if out.shape != shape:
@@ -392,7 +399,7 @@ def _solve(
     """`run` on data in the caller's layout, into an array of that layout."""
     y = out
     if y is None and g.channels_last:
-        y = np.empty(g.shape, x.dtype.newbyteorder("="))
+        y = empty(x, g.shape, x.dtype.newbyteorder("="))
     result = run(
         _first(x, g.batched, g.channels_last), w, dilation=g.dilation, padding=g.padding, bias=bias,
         out=None if y is None else _first(y, g.batched, g.channels_last), out_dtype=x.dtype,
@@ -496,7 +503,7 @@ def _conv_weight(
     )  # fmt: skip
     if out is not None:
         _check_out(out, g.shape, x)
-    y = np.empty(g.shape, x.dtype.newbyteorder("=")) if out is None else out
+    y = empty(x, g.shape, x.dtype.newbyteorder("=")) if out is None else out
     data = _first(x.conj() if x.dtype.kind == "c" else x, g.batched, g.channels_last)
     # Batch and channels change places: the batch is what is summed over. Groups are outermost
     # among channels, so with groups and a batch the reshape has to copy x.

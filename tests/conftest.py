@@ -7,6 +7,7 @@ import os
 os.environ["FASTCONV_WISDOM"] = ":memory:"  # before fastconv is first imported
 
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -52,3 +53,16 @@ def fresh_plans() -> Iterator[None]:
     _engine.forget_plans()
     yield
     _engine.forget_plans()
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch, fresh_plans: None) -> Any:
+    """A driver that runs kernels in the emulator, in place of CUDA's."""
+    pytest.importorskip("greenlet", reason="the emulator of GPUs needs greenlet")
+    from cuda_emulator import Driver
+
+    from fastconv.cuda import launch
+
+    driver = Driver()
+    monkeypatch.setattr(launch, "_driver", driver)
+    return driver

@@ -288,6 +288,8 @@ DEPTHWISE = (
 
 #: One string a bug: the shape on which it was seen.
 FIXED: tuple[str, ...] = (
+    # no output meets a sample: winograd solved it, of a dtype and at an accuracy that are not its own
+    "conv1d c64 n1 c1 w1 k1 s1 p1:0 u2 e2",
     # implicit_gemm copied the imaginary part of a lone channel, of stride 0, from padding
     "conv1d c64 n1 c1 w1 k1 s1 constant=1.5j",
 )

@@ -45,6 +45,7 @@ LAYERS = (
     ("_store",),
     ("_rows",),
     ("solvers",),
+    ("cuda",),
     ("_accuracy", "_plan", "_solver"),
     ("_epilogue", "_kept"),
     ("_environment",),

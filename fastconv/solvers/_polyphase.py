@@ -177,7 +177,9 @@ class Polyphase(Solver):
         count = math.prod(problem.input_dilation)
         if count > self.MAX_DENSE:
             return f"input dilation makes {count} phases, more than {self.MAX_DENSE}"
-        parts = (p.problem for p in phases(problem) if p.problem)
+        parts = [p.problem for p in phases(problem) if p.problem]
+        if not parts:  # every tap falls between samples, or on padding
+            return "there is nothing to multiply"
         return next((r for p in parts if (r := self.why_not_dense(p)) is not None), None)
 
     def reads_stored(self, problem: Problem) -> bool:

@@ -1,0 +1,191 @@
+"""What every solver on a GPU shares: plans that launch kernels, and their parameters."""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any, ClassVar
+
+from fastconv._epilogue import CLAMP, GELU, SILU, Activation
+from fastconv._machine import Machine
+from fastconv._plan import Plan
+from fastconv._problem import Problem
+from fastconv._solver import Config, Solver
+from fastconv.cuda.interop import DeviceArray
+from fastconv.cuda.launch import Gpu
+from fastconv.solvers._polyphase import phases
+
+#: Dtypes that arrays may be stored in, and what each is summed in.
+STORED = {"f16": "f32", "bf16": "f32", "f32": "f32", "f64": "f64"}
+
+#: Largest index in elements within an image, a filter or a row, which kernels keep in 32 bits.
+MOST = 2**31 - 1
+
+#: Seconds of a launch on the host and the device; not yet measured (docs/gpu.md).
+LAUNCH = 5e-6
+
+#: Phases of a dilated input that are worth a launch each.
+MOST_PHASES = 64
+
+
+class CudaSolver(Solver):
+    """A solver whose arrays live on a GPU: it implements the `_dense` methods, for problems without
+    input dilation; one with it is so many dense problems, a launch each (`_polyphase.py`)."""
+
+    device: ClassVar[str] = "cuda"
+
+    def why_not(self, problem: Problem) -> str | None:
+        if problem.device != "cuda":
+            return "it runs on a GPU only"
+        if problem.x_dtype not in STORED or STORED[problem.x_dtype] != problem.dtype:
+            return f"it has no kernels for {problem.x_dtype} summed in {problem.dtype}"
+        if not problem.x_dtype == problem.w_dtype == problem.y_dtype:
+            return "x, w and y are of different dtypes"
+        if max(math.prod(problem.x_shape[1:]), math.prod(problem.y_shape[1:])) > MOST:
+            return "an image has more elements than 32 bits count"
+        if math.prod(problem.w_shape) > MOST:
+            return "the kernel has more elements than 32 bits count"
+        if max(problem.padded) >= 1 << 30:
+            return "its padded input has more positions than 30 bits count"
+        if math.prod(problem.input_dilation) > MOST_PHASES:
+            return f"input dilation makes more than {MOST_PHASES} phases"
+        reasons = (self.why_not_dense(part) for part in dense_parts(problem))
+        return next((reason for reason in reasons if reason is not None), None)
+
+    @abc.abstractmethod
+    def why_not_dense(self, problem: Problem) -> str | None:
+        """`why_not` of a problem on a GPU, of one dtype that kernels know."""
+
+    @abc.abstractmethod
+    def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
+        """`cost`."""
+
+    @abc.abstractmethod
+    def workspace_dense(self, problem: Problem, config: Config) -> int:
+        """`workspace`."""
+
+    @abc.abstractmethod
+    def bound_dense(self, problem: Problem, config: Config) -> float:
+        """`error_bound`."""
+
+    @abc.abstractmethod
+    def plan_dense(self, problem: Problem, config: Config) -> CudaPlan:
+        """`plan`."""
+
+    def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
+        gpu = machine if isinstance(machine, Gpu) else Gpu()
+        return 1e-6 + sum(self.cost_dense(part, config, gpu) for part in dense_parts(problem))
+
+    def workspace(self, problem: Problem, config: Config) -> int:
+        return sum(self.workspace_dense(part, config) for part in dense_parts(problem))
+
+    def error_bound(self, problem: Problem, config: Config) -> float:
+        return max((self.bound_dense(p, config) for p in dense_parts(problem)), default=0.0)
+
+    def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+        if max(problem.input_dilation) == 1:
+            return self.plan_dense(problem, config)
+        return PhasesPlan(problem, self, config)
+
+    def reads_stored(self, problem: Problem) -> bool:
+        return True
+
+    def writes_stored(self, problem: Problem) -> bool:
+        return True
+
+
+class CudaPlan(Plan):
+    """Arrays are `DeviceArray`; calls start kernels on their stream, and wait for nothing."""
+
+    def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
+        super().__init__(problem, solver, config)
+        self.is_empty = False  # kernels sum over nothing as over anything
+
+    def pack_stored(self, w: Any) -> Any:
+        return self.pack(self.flipped(w))
+
+    def execute(self, x: Any, packed: Any, epilogue: Any, y: Any) -> None:
+        raise AssertionError("a plan on a GPU is called with arrays on it")
+
+    @abc.abstractmethod
+    def start(
+        self, x: DeviceArray, packed: Any, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
+        """Start what writes every element of y."""
+
+    def __call__(
+        self, x: Any, packed: Any, bias: Any, y: Any, residual: Any = None,
+        activation: Activation | None = None, flush: bool = False,
+    ) -> None:  # fmt: skip
+        self.start(x, packed, bias, y, residual, activation)
+
+
+def stored_as(problem: Problem, dense: Problem) -> Problem:
+    """A phase with its problem's stored dtypes, which `phases` leaves out."""
+    return dense.replace(x_dtype=problem.x_dtype, w_dtype=problem.w_dtype, y_dtype=problem.y_dtype)
+
+
+def dense_parts(problem: Problem) -> list[Problem]:
+    """The problems without input dilation that a problem is made of."""
+    if max(problem.input_dilation) == 1:
+        return [problem]
+    return [stored_as(problem, p.problem) for p in phases(problem) if p.problem is not None]
+
+
+def nothing_to_sum(problem: Problem, outputs: tuple[int, ...]) -> Problem:
+    """The problem of outputs that no tap meets: bias, residual and activation alone."""
+    ones, none = (1,) * len(outputs), ((0, 0),) * len(outputs)
+    return problem.replace(
+        size=outputs, kernel=ones, channels=0, groups=1, stride=ones, dilation=ones,
+        input_dilation=ones, padding=none, flip=False, layout="strided",
+    )  # fmt: skip
+
+
+class PhasesPlan(CudaPlan):
+    """A launch for each phase of the outputs, which no other phase writes."""
+
+    def __init__(self, problem: Problem, solver: CudaSolver, config: Config) -> None:
+        super().__init__(problem, solver, config)
+        # the table lists the solvers that import this module
+        from fastconv.solvers.cuda_direct import CudaDirect
+
+        direct = CudaDirect()
+        self._parts = []
+        for part in phases(problem):
+            if part.problem is not None:
+                plan = solver.plan_dense(stored_as(problem, part.problem), config)
+            else:
+                outputs = (range(n)[s] for n, s in zip(problem.out, part.y[2:]))
+                empty = nothing_to_sum(problem, tuple(map(len, outputs)))
+                plan = direct.plan_dense(empty, direct.configs(empty, None)[0])
+            self._parts.append((part, plan))
+
+    def pack(self, w: Any) -> Any:
+        return [plan.pack(w[part.w]) if part.problem else w for part, plan in self._parts]
+
+    def start(
+        self, x: DeviceArray, packed: Any, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
+        for (part, plan), weights in zip(self._parts, packed):
+            own = residual[part.y] if residual is not None else None
+            plan.start(x[part.x], weights, bias, y[part.y], own, activation)
+
+
+def activation_name(activation: Activation | None) -> str:
+    """The operation of `intrinsics.activate`; none is a clamp without limits."""
+    code = CLAMP if activation is None else activation.code
+    return {CLAMP: "clamp", SILU: "silu", GELU: "gelu"}[code]
+
+
+def limits(activation: Activation | None) -> tuple[float, float]:
+    """Of the clamp."""
+    if activation is None or activation.code != CLAMP:
+        return -math.inf, math.inf
+    return activation.low, activation.high
+
+
+def pointer(a: DeviceArray | None) -> int:
+    """An array's address; 0 for none."""
+    return 0 if a is None else a.pointer

@@ -1,0 +1,154 @@
+"""cuda_direct: sums in registers, x read in place through L1; for few channels a group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fastconv._accuracy import epsilon
+from fastconv._epilogue import Activation
+from fastconv._problem import Problem
+from fastconv._solver import Config
+from fastconv.cuda import direct
+from fastconv.cuda.interop import DeviceArray
+from fastconv.cuda.kernel import SIZES, divisor
+from fastconv.cuda.launch import Gpu, Launch
+from fastconv.solvers._cuda import (
+    LAUNCH,
+    MOST,
+    CudaPlan,
+    CudaSolver,
+    activation_name,
+    limits,
+    pointer,
+)
+
+#: Rows of outputs of a thread. Of 3 x 3 taps, 4 rows read 6 samples a column for 12 products.
+_ROWS = (4, 8, 2, 1)
+
+
+class CudaDirect(CudaSolver):
+    name = "cuda_direct"
+    paper = (
+        "Lu, Zhang, Wang, Optimizing Depthwise Separable Convolution Operations on GPUs,"
+        " IEEE TPDS 33(1), 2022"
+    )
+
+    def why_not_dense(self, problem: Problem) -> str | None:
+        if problem.ndim > 2:
+            return "it has kernels of one and two dimensions"
+        if math.prod(problem.y_shape) > MOST - direct.THREADS:
+            return "it has more outputs than 31 bits count"
+        return None
+
+    def configs(self, problem: Problem, machine: Any) -> Sequence[Config]:
+        rows = problem.out[0] if problem.ndim > 1 else 1
+        return [{"rows": r} for r in _ROWS if r == 1 or r < 2 * rows]
+
+    def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
+        # three ceilings, each estimated: memory, products, and loads from L1, one a clock and
+        # multiprocessor of 32 lanes
+        size, rows = SIZES[problem.x_dtype], int(config["rows"])
+        x, w, y = (math.prod(s) for s in (problem.x_shape, problem.w_shape, problem.y_shape))
+        memory = (x + w + y) * size / gpu.bandwidth
+        products = problem.flops / (gpu.flops / (2 if problem.dtype == "f64" else 1))
+        taps = problem.kernel[0] if problem.ndim > 1 else 1
+        stride = problem.stride[0] if problem.ndim > 1 else 1
+        loads = problem.flops / 2 * ((rows - 1) * stride + taps) / (rows * taps)
+        l1 = loads / (32 * gpu.multiprocessors * 1.7e9)
+        threads = y / rows
+        full = max(1.0, gpu.multiprocessors * 1024 / max(1.0, threads))
+        return LAUNCH + max(memory, (products + l1) * full)
+
+    def workspace_dense(self, problem: Problem, config: Config) -> int:
+        return 0
+
+    def bound_dense(self, problem: Problem, config: Config) -> float:
+        # a sum of those taps that are unrolled, then one of such sums: Higham, section 4.2
+        taps = problem.kernel if problem.ndim > 1 else (1, *problem.kernel)
+        unrolled = _variant(problem, 1, None).unrolled
+        inner = math.prod(taps) if unrolled else taps[0]
+        return (inner + problem.taps // inner + 1) * epsilon(problem) / 2
+
+    def plan_dense(self, problem: Problem, config: Config) -> CudaPlan:
+        return DirectPlan(problem, self, config)
+
+
+def _variant(problem: Problem, rows: int, activation: Activation | None) -> direct.Variant:
+    flat = problem.ndim == 1
+    boundary = "zeros" if problem.boundary == "constant" else problem.boundary
+    return direct.Variant(
+        problem.x_dtype, (1, problem.kernel[0]) if flat else problem.kernel,  # type: ignore[arg-type]
+        1 if flat else problem.stride[0], 1 if flat else problem.dilation[0], rows, boundary,
+        activation_name(activation),
+    )  # fmt: skip
+
+
+class DirectPlan(CudaPlan):
+    """Launches of one problem, one for each way that arrays lie."""
+
+    def __init__(self, problem: Problem, solver: CudaDirect, config: Config) -> None:
+        super().__init__(problem, solver, config)
+        self._launches: dict[Any, Launch] = {}
+
+    def pack(self, w: Any) -> Any:
+        return w
+
+    def start(
+        self, x: DeviceArray, packed: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
+        key = (
+            x.steps, packed.steps, bias and bias.steps, y.steps, residual and residual.steps,
+            activation,
+        )  # fmt: skip
+        launch = self._launches.get(key)
+        if launch is None:
+            launch = self._launches[key] = self._launch(x, packed, bias, y, residual, activation)
+        launch(
+            x.ordinal, x.stream, x.pointer, packed.pointer, pointer(bias), pointer(residual),
+            y.pointer,
+        )  # fmt: skip
+
+    def _launch(
+        self, x: DeviceArray, w: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> Launch:  # fmt: skip
+        p, rows = self.problem, int(self.config["rows"])
+        variant = _variant(p, rows, activation)
+
+        def plane(a: DeviceArray | None) -> tuple[int, int, int, int]:
+            """Steps along (batch, channel, row, column)."""
+            steps = a.steps if a is not None else (0,) * (p.ndim + 2)
+            return (steps[0], steps[1], 0 if p.ndim == 1 else steps[2], steps[-1])
+
+        def pair(values: Any, first: Any) -> Any:
+            return tuple(values) if p.ndim == 2 else (first, *values)
+
+        (h, wide), (out_h, out_w) = pair(p.size, 1), pair(p.out, 1)
+        pads, steps, gaps = pair(p.padding, (0, 0)), pair(p.stride, 1), pair(p.dilation, 1)
+        channels, group = p.channels // p.groups, max(1, p.filters // p.groups)
+        bands = -(-out_h // rows)
+        items = p.batch * p.filters * bands * out_w
+        xs, ws, ys, rs = plane(x), plane(w), plane(y), plane(residual)
+        divisors = [divisor(d) for d in (out_w, bands, p.filters, group)]
+        low, high = limits(activation)
+        fill = p.cval.real if p.boundary == "constant" else 0.0
+        given = {
+            "items": items, "height": h, "width": wide, "p_count": out_h, "q_count": out_w,
+            "bands": bands, "filters": p.filters, "channels": channels,
+            "taps_r": variant.kernel[0], "taps_s": variant.kernel[1],
+            "pad_h": pads[0][0], "pad_w": pads[1][0], "step_v": steps[1], "step_m": gaps[1],
+            "x_n": xs[0], "x_g": channels * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
+            "w_k": ws[0], "w_c": ws[1], "w_r": ws[2], "w_s": ws[3],
+            "b_k": bias.steps[0] if bias is not None else 0,
+            "y_n": ys[0], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
+            "r_n": rs[0], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
+            "fill": fill, "low": low, "high": high,
+        }  # fmt: skip
+        for name, (multiplier, shift) in zip(("q", "bands", "filters", "group"), divisors):
+            given[f"{name}_div"], given[f"{name}_shift"] = multiplier, shift
+        kernel = direct.kernel(variant)
+        constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
+        return Launch(kernel, (-(-items // kernel.threads), 1, 1), constants)

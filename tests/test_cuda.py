@@ -1,0 +1,233 @@
+"""Arrays on a GPU through the front ends: whose they are, where they go, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv.cuda import interop, launch
+
+pytest.importorskip("greenlet", reason="the emulator of GPUs needs greenlet")
+import fake_gpu
+from fake_gpu import Tensor, ndarray
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 4, 7, 9)).astype("f4")
+W = RNG.standard_normal((6, 4, 3, 3)).astype("f4")
+
+#: Of sums of 36 to 54 products of standard normals in float32.
+CLOSE = {"rtol": 0, "atol": 1e-4}
+
+
+@pytest.mark.parametrize("library", [Tensor, ndarray])
+def test_a_call_gives_the_callers_kind(emulated: Any, library: Any) -> None:
+    y = fastconv.conv2d(library.holding(X), library.holding(W), padding=1, stride=2)
+    assert type(y) is library and y.shape == (2, 6, 4, 5) and y.numpy_dtype == np.float32
+    np.testing.assert_allclose(y.host(), fastconv.conv2d(X, W, padding=1, stride=2), **CLOSE)
+    assert {(ordinal, stream) for _, _, ordinal, stream in emulated.launches} == {
+        (0, fake_gpu.STREAM)
+    }
+
+
+def test_results_stay_on_their_device(emulated: Any) -> None:
+    emulated.devices = 2
+    y = fastconv.conv2d(Tensor.holding(X, 1), Tensor.holding(W, 1))
+    assert y.ordinal == 1 and {ordinal for _, _, ordinal, _ in emulated.launches} == {1}
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_dtypes(emulated: Any, dtype: str) -> None:
+    x, w = X.astype(dtype), W.astype(dtype)
+    y = fastconv.conv2d(Tensor.holding(x), Tensor.holding(w))
+    expected = fastconv.conv2d(x, w)
+    assert y.numpy_dtype == x.dtype
+    tolerance = {"f2": 3e-2, "f4": 1e-4, "f8": 1e-12}[dtype]
+    np.testing.assert_allclose(y.host(), expected, rtol=0, atol=tolerance)
+
+
+CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
+    "conv1d": (fastconv.conv1d, (X[:, :, 0], W[:, :, 0]), {"padding": "same"}),
+    "unbatched": (fastconv.conv2d, (X[0], W), {}),
+    "channels last": (
+        fastconv.conv2d, (np.ascontiguousarray(np.moveaxis(X, 1, -1)), W), {"layout": "NHWC"},
+    ),
+    "strided": (fastconv.conv2d, (X[:, :, ::2, 1::3], W[:, :, :, :2]), {"padding": 1}),
+    "groups": (fastconv.conv2d, (X, W[:, :2]), {"groups": 2, "dilation": 2}),
+    "reflected": (fastconv.conv2d, (X, W), {"padding": 2, "padding_mode": "reflect"}),
+    "finished": (
+        fastconv.conv2d, (X, W, RNG.standard_normal(6).astype("f4")),
+        {"residual": RNG.standard_normal((6, 5, 7)).astype("f4"), "activation": "relu"},
+    ),
+    "conv_transpose2d": (
+        fastconv.conv_transpose2d, (X, W[:4].copy()), {"stride": 2, "padding": 1},
+    ),
+    "conv2d_input": (
+        fastconv.nn.conv2d_input,
+        ((2, 4, 7, 9), W, RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
+        {"stride": 2, "padding": 1},
+    ),
+    "conv2d_weight": (
+        fastconv.nn.conv2d_weight,
+        (X, (6, 4, 3, 3), RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
+        {"stride": 2, "padding": 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls(emulated: Any, name: str) -> None:
+    """What the same call gives on the host; strides on the device are those on the host."""
+    function, args, options = CALLS[name]
+
+    def moved(a: Any) -> Any:
+        return Tensor.holding(a) if isinstance(a, np.ndarray) else a
+
+    y = function(*map(moved, args), **{k: moved(v) for k, v in options.items()})
+    expected = function(*args, **options)
+    assert type(y) is Tensor and y.shape == expected.shape
+    np.testing.assert_allclose(y.host(), expected, **CLOSE)
+
+
+def test_out_and_plan(emulated: Any) -> None:
+    x, w = Tensor.holding(X), Tensor.holding(W)
+    y = Tensor.empty((2, 6, 7, 9), "f4")
+    assert fastconv.conv2d(x, w, padding=1, out=y) is y
+    expected = fastconv.conv2d(X, W, padding=1)
+    np.testing.assert_allclose(y.host(), expected, **CLOSE)
+    plan = fastconv.plan(fastconv.conv2d, x, w, padding=1)
+    assert plan.problems[0].device == "cuda" and plan.method.startswith("cuda_")
+    np.testing.assert_allclose(plan(x).host(), expected, **CLOSE)
+    again = Tensor.empty((2, 6, 7, 9), "f4")
+    assert plan(x, out=again) is again
+    np.testing.assert_array_equal(again.host(), plan(x).host())
+    assert "cuda" in plan.explain()
+
+
+def test_a_warm_plan_can_be_captured(emulated: Any) -> None:
+    """It allocates nothing, loads nothing and waits for nothing."""
+    x, w, y = Tensor.holding(X), Tensor.holding(W), Tensor.empty((2, 6, 5, 7), "f4")
+    plan = fastconv.plan(fastconv.conv2d, x, w)
+    plan(x, out=y)
+    emulated.capturing = True
+    launches = len(emulated.launches)
+    plan(x, out=y)
+    assert len(emulated.launches) == launches + 1
+    with pytest.raises(RuntimeError, match="captured"):
+        plan(x)
+
+
+def test_plans_of_device_and_host_are_apart(emulated: Any) -> None:
+    on_host = fastconv.conv2d(X, W)
+    on_gpu = fastconv.conv2d(Tensor.holding(X), Tensor.holding(W))
+    np.testing.assert_allclose(on_gpu.host(), on_host, **CLOSE)
+    assert type(fastconv.conv2d(X, W)) is np.ndarray
+
+
+def test_streams_follow_each_other(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays of two libraries with streams of their own: the first's waits for the second's."""
+    other = type("DLPackArray", (), {})
+    w = interop.wrapped(Tensor.holding(W))
+    w.stream = 8
+    fastconv.nn.run(interop.wrapped(Tensor.holding(X)), w)
+    assert emulated.followed == [(fake_gpu.STREAM, 8)]
+    assert not interop.is_foreign(other())
+
+
+def test_dlpack(emulated: Any) -> None:
+    """The capsule's struct is read where it lies."""
+
+    class Array:
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 0
+
+        def __dlpack__(self, stream: int) -> Any:
+            assert stream == 1
+            return X[:, 1:].__dlpack__()
+
+    assert interop.is_foreign(Array())
+    seen = interop.wrapped(Array())
+    assert seen.shape == (2, 3, 7, 9) and seen.steps == (252, 63, 9, 1)
+    assert seen.dtype == np.float32 and seen.pointer == X[:, 1:].ctypes.data and seen.stream == 1
+    with pytest.raises(TypeError, match="out="):
+        seen.new((1,), np.dtype("f4"))
+
+
+def test_views() -> None:
+    """Steps and places are NumPy's."""
+    host = np.arange(2 * 3 * 4 * 5, dtype="f4").reshape(2, 3, 4, 5)
+
+    def seen(a: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], bool]:
+        if isinstance(a, interop.DeviceArray):
+            offset = a.pointer // 4
+        else:
+            offset = (a.ctypes.data - host.ctypes.data) // 4
+        steps = tuple(s // 4 for n, s in zip(a.shape, a.strides) if n != 1)
+        return offset, tuple(a.shape), steps, a.flags.c_contiguous
+
+    whole = interop.DeviceArray(0, host.shape, (60, 20, 5, 1), host.dtype, None, 0, 0)
+    for view in (
+        lambda a: a, lambda a: a[1], lambda a: a[None, 0], lambda a: a[:, ::-1, 1:3, ::2],
+        lambda a: a.transpose(0, -1, 1, 2), lambda a: a.swapaxes(0, 1), lambda a: a[..., :][0:1]
+        if isinstance(a, np.ndarray) else a[0:1], lambda a: a.reshape(6, 20),
+        lambda a: a.reshape(2, 3, -1), lambda a: a[:, :, ::2].reshape(6, 2, 5),
+        lambda a: a[:, 1:2].reshape(2, 4, 5), lambda a: a.reshape(2, 3, 2, 2, 5, 1),
+        lambda a: a.transpose(1, 0, 2, 3).reshape(3, 2, 20), lambda a: a[:, :0],
+    ):  # fmt: skip
+        assert seen(view(whole)) == seen(view(host))
+    with pytest.raises(ValueError, match="without a copy"):
+        whole.transpose(1, 0, 2, 3).reshape(6, 20)
+
+
+def test_what_is_refused(emulated: Any) -> None:
+    x, w = Tensor.holding(X), Tensor.holding(W)
+    with pytest.raises(TypeError, match="expected w where x is, on cuda:0, got an array"):
+        fastconv.conv2d(x, W)
+    with pytest.raises(TypeError, match="nothing is copied between devices unasked"):
+        fastconv.conv2d(X, w)
+    with pytest.raises(ValueError, match="expected out apart from x and w"):
+        fastconv.conv2d(x, Tensor.holding(W[:4, :, :1, :1].copy()), out=x)
+    with pytest.raises(ValueError, match=r"expected x of 3 \* 1 channels"):
+        fastconv.conv2d(x, Tensor.holding(W[:, :3].copy()))
+    needy = Tensor.holding(X)
+    needy.requires_grad = True
+    with pytest.raises(TypeError, match="gradient"):
+        fastconv.conv2d(needy, w)
+    emulated.devices = 2
+    with pytest.raises(TypeError, match="cuda:1"):
+        fastconv.conv2d(x, Tensor.holding(W, 1))
+    with pytest.raises(ValueError, match="it runs on a GPU only"):
+        fastconv.conv2d(X, W, method="cuda_direct")
+    with pytest.raises(ValueError, match="it runs on the CPU only"):
+        fastconv.conv2d(x, w, method="direct")
+
+
+def test_without_a_driver(monkeypatch: pytest.MonkeyPatch, emulated: Any) -> None:
+    """One clear error, which says what is missing."""
+    x, w = Tensor.holding(X), Tensor.holding(W)
+    monkeypatch.setattr(emulated, "why_not", lambda: "numba is missing: install fastconv[cuda]")
+    with pytest.raises(RuntimeError, match=r"on a GPU .* here: .* install fastconv\[cuda\]"):
+        fastconv.conv2d(x, w)
+    assert not fastconv.cuda.is_available()
+    monkeypatch.setattr(emulated, "devices", 0)
+    assert fastconv.cuda.why_not() == "the CUDA driver finds no device"
+
+    def no_driver() -> Any:
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(launch, "_driver", None)
+    monkeypatch.setattr(launch, "Driver", no_driver)
+    assert fastconv.cuda.why_not() == "there is no CUDA driver (libcuda.so.1)"
+    assert fastconv.conv2d(X, W).shape == (2, 6, 5, 7)
+
+
+def test_importing_imports_no_numba() -> None:
+    program = (
+        "import sys, fastconv; fastconv.cuda.why_not(); fastconv.candidates;"
+        "sys.exit(any(m.partition('.')[0] in ('numba', 'llvmlite', 'cuda') for m in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
