@@ -335,7 +335,7 @@ def _enter(
             field.short |= (late or c.seconds > deadline.left) and not slow
             continue
         if progress is not None:
-            progress(0.5 * number / len(legal), f"checking {c.method}")
+            progress(0.5 * number / len(legal), checking(c))
         wrong: str | None
         status, first = "wrong", 0.0
         try:
@@ -356,6 +356,12 @@ def _enter(
             memory -= c.workspace_bytes  # packed weights of all entrants live side by side
     field.entrants.sort(key=lambda e: e.first)
     return field
+
+
+def checking(c: Candidate) -> str:
+    """What is told of a candidate that is about to be run for the first time."""
+    settings = " ".join(f"{name}={value}" for name, value in c.config.items())
+    return f"checking {c.method} {settings}".rstrip()
 
 
 def _by_turns(legal: Sequence[Candidate]) -> list[Candidate]:

@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 
-from fastconv import _cli, _planner, _settings, _suites, _timer, _tuner, _wisdom, _workloads
+from fastconv import (
+    _cli,
+    _isolated,
+    _planner,
+    _settings,
+    _suites,
+    _timer,
+    _tuner,
+    _wisdom,
+    _workloads,
+)
 from fastconv._machine import this_machine
 from fastconv._problem import Problem
 from fastconv.solvers import BY_NAME
@@ -284,6 +294,7 @@ class Tuner:
         self.spoil: dict[str, str] = {}
         self.factor = 1.0
         monkeypatch.setattr(_tuner, "race", self)
+        monkeypatch.setattr(_isolated, "race", self)
 
     def __call__(
         self, found: Any, machine: Any, budget: float, progress: Any, **options: Any
