@@ -71,8 +71,9 @@ def _attempt(
         return "", _tuner.Race(tuple(found))
     environment = {**os.environ, "FASTCONV_TUNE": "off"}
     process = subprocess.Popen(
-        COMMAND, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+        COMMAND, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,  # Ctrl-C is the parent's, which ends this one
+    )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     last, result = "", None
     watchdog = threading.Timer(budget + GRACE, process.kill)
