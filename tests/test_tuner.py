@@ -319,6 +319,16 @@ def test_budget_is_kept(stage: Stage) -> None:
     assert len(timed) >= 2 and found[: len(timed)] == timed
 
 
+def test_a_machine_slower_than_the_model_thinks_does_not_break_the_budget(stage: Stage) -> None:
+    """The last of them would take ten times what is left, as those before took ten times theirs."""
+    stage.add("a", 10e6, estimate=1e-3)
+    stage.add("b", 20e6, estimate=2e-3)
+    last = stage.add("c", 400e6, estimate=25e-3)
+    stage.race(budget=0.5)
+    assert last.calls == 0 and stage.clock.now <= 0.55e9
+    assert stage.held[0].source == "timed"
+
+
 def test_one_of_several_is_no_comparison(stage: Stage) -> None:
     stage.add("a", 1.9e9, estimate=0.5)  # slower than was thought
     stage.add("b", 0.6e9)
