@@ -9,6 +9,12 @@ worst     the same of the worst block, whatever else the machine did in the mean
 slot      the worst of the blocks of a period, each at its quickest in many periods, over the median
           of these: what is unevenly dealt out, and not the machine's doing
 
+Two lines follow: blocks with a loop after each that does nothing and is about as long, and these
+loops: what they meet is the machine's doing. `over 3x` counts those of 10 000 that took more than
+three times their median. Then milliseconds of `prepare`, and of `set_kernel` of what it returned
+and of an array; and, for whole signals, ns a sample and channel of ``latency="throughput"`` in
+chunks of 4096 samples, of one call, and of one call of scipy.signal.oaconvolve.
+
 The other ways give the same outputs, as straightforward NumPy and SciPy do them: `overlap_add`
 transforms a block as long as kernel and block together, and back; `uniform` has partitions of the
 block's length, their spectra multiplied by NumPy. Ways take turns, a part of the blocks each.
@@ -102,6 +108,82 @@ def seconds(way: Way, blocks: list[Any], periods: int) -> Any:
             way(x)
             taken[i, j] = clock() - begin
     return taken
+
+
+def beside_spin(block: int, periods: int) -> tuple[Any, Any]:
+    """Time of each block, and of a loop of the same length after it: (periods, PERIOD) each."""
+    w, blocks = inputs(block)
+    way = convolver(w, block)
+    turns = 1000
+    pause = float(np.median(seconds(way, blocks, 8)[4:]))
+    begin = time.perf_counter()
+    spin(turns)
+    turns = round(turns * pause / (time.perf_counter() - begin))
+    spun = np.empty((periods, len(blocks)))
+    taken = np.empty_like(spun)
+    clock = time.perf_counter
+    gc.disable()
+    try:
+        for i in range(periods):
+            for j, x in enumerate(blocks):
+                begin = clock()
+                way(x)
+                between = clock()
+                spin(turns)
+                taken[i, j], spun[i, j] = between - begin, clock() - between
+    finally:
+        gc.enable()
+    return taken, spun
+
+
+def spin(turns: int) -> None:
+    for _ in range(turns):
+        pass
+
+
+def whole(chunk: int = 4096, samples: int = 60 * RATE) -> dict[str, float]:
+    """Nanoseconds a sample and channel of long signals."""
+    import scipy.signal
+
+    import fastconv
+    from fastconv._timer import compare
+
+    w, _ = inputs(chunk)
+    x = np.random.default_rng(1).standard_normal((CHANNELS, samples), dtype=np.float32)
+    chunks = [np.ascontiguousarray(c) for c in np.split(x, range(chunk, samples, chunk), axis=1)]
+    stream = fastconv.Convolver(w, latency="throughput", threads=1)
+    ways = {
+        "throughput": lambda: [stream.process(c) for c in chunks],
+        "one call": lambda: fastconv.convolve(x, w, axes=-1, threads=1),
+        "oaconvolve": lambda: scipy.signal.oaconvolve(x, w, axes=-1),
+    }
+    found = compare(list(ways.values()), budget=12.0)
+    return {name: 1e9 * t.median / x.size for name, t in zip(ways, found)}
+
+
+def exchange(block: int) -> tuple[float, float, float]:
+    """Milliseconds of `prepare`, of `set_kernel` with what it returned, and with an array."""
+    import fastconv
+
+    w, blocks = inputs(block)
+    stream = fastconv.Convolver(w, block)
+    out = np.empty((CHANNELS, block), w.dtype)
+    best = [np.inf] * 3
+    for i in range(12):
+        for x in blocks:
+            stream.process(x, out=out)
+        begin = time.perf_counter()
+        prepared = stream.prepare(w * (i + 2))
+        made = time.perf_counter()
+        stream.set_kernel(prepared, crossfade=block)
+        done = time.perf_counter()
+        for x in blocks:
+            stream.process(x, out=out)
+        again = time.perf_counter()
+        stream.set_kernel(w)
+        spans = made - begin, done - made, time.perf_counter() - again
+        best = [min(b, 1e3 * t) for b, t in zip(best, spans)]
+    return best[0], best[1], best[2]
 
 
 def agree(ways: dict[str, Way], blocks: list[Any]) -> None:
@@ -219,6 +301,17 @@ def main() -> None:
                 f"{block:6} {name:12} {f['share']:8.2f} {f['median']:10.1f} {f['worst']:9.1f}"
                 f" {f['slot']:5.2f}"
             )
+        for name, taken in zip(("beside spin", "spin"), beside_spin(block, 150)):
+            median = float(np.median(taken))
+            over = 1e4 * float((taken > 3 * median).mean())
+            print(
+                f"{block:6} {name:12} {'':8} {1e6 * median:10.1f} {1e6 * taken.max():9.1f}"
+                f" over 3x {over:.1f}"
+            )
+        print(
+            f"{block:6} prepare %.1f ms, set_kernel %.2f ms, of an array %.1f ms" % exchange(block)
+        )
+    print(", ".join(f"{name} {ns:.1f} ns" for name, ns in whole().items()))
 
 
 if __name__ == "__main__":

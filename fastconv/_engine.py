@@ -198,7 +198,10 @@ def run(
         )
     watch = Deadline(None) if counted else None
     if packed is None and not step.is_empty:
-        packed = step.pack_stored(w)
+        if kernel_repeats and w.flags.c_contiguous:
+            packed = _shortcut.kept.packed(step, w, step.problem.threads, step.pack_stored, w)
+        else:
+            packed = step.pack_stored(w)
     step(x, packed, bias, y, residual, activation, bool(flush_denormals))
     if watch is not None and _planner.met.note(choice, watch.spent):
         forget_plans_of(choice.candidate.problem)

@@ -206,9 +206,12 @@ class Level:
         tail: Array = self._out[(blocks + 1) % self.slots]
         return tail
 
-    def rebuild(self, blocks: int) -> None:
-        """Be as `blocks` calls of `advance` would have left it, from the past input alone."""
-        self._line[...] = 0
+    def rebuild(self, blocks: int, like: Level | None = None) -> None:
+        """Be as `blocks` calls of `advance` would have left it, from the past input alone.
+
+        `like` has met the same input in partitions of the same lengths: its line is copied.
+        """
+        self._line[...] = 0 if like is None else like._line
         self._sums[...] = 0
         self._circle[...] = 0
         self._out[...] = 0
@@ -217,8 +220,13 @@ class Level:
         period, slot = divmod(blocks, self.slots)
         period -= 1
         everyone = slice(0, len(self._past))
-        for earlier in range(max(0, period - self.count), period):
-            self._transform(earlier, everyone)
+        # the newest period has taken the place of the oldest in a line that is copied
+        missing = range(period - self.count, period if like is None else period - self.count + 1)
+        for earlier in missing:
+            if earlier >= 0:
+                self._transform(earlier, everyone)
+            elif like is not None:
+                self._line[-earlier % self.count :: self.count] = 0
         for done in range(self.slots):
             self._run(period - 1, done, transform=False)
         for done in range(slot + 1):
@@ -392,6 +400,21 @@ class Partitioned:
         self._aside.put_back(past, self.blocks * self._block - self.memory)
         return past
 
+    def follow(self, other: Partitioned) -> None:
+        """Be as if it had met what `other` has, the unfinished block too."""
+        if (self.parts, self.head, self.memory) != (other.parts, other.head, other.memory):
+            self.load(other.blocks, other.history())
+        else:
+            self.blocks = other.blocks
+            np.copyto(self._past, other._past)
+            for window, source in zip(self._windows, other._windows):
+                np.copyto(window, source)
+            self._aside = other._aside.copy(self.kernel)
+            for level, like in zip(self.levels, other.levels):
+                level.rebuild(self.blocks, like)
+            self._add_up()
+        np.copyto(self.current, other.current)
+
     def load(self, blocks: int, history: Array) -> None:
         """Be as after `blocks` blocks whose last samples are `history` (rows, any)."""
         self._past[...] = 0
@@ -430,6 +453,12 @@ class Aside:
 
     def __bool__(self) -> bool:
         return self._at.size > 0
+
+    def copy(self, kernel: Array) -> Aside:
+        """The same samples, to be multiplied by another kernel."""
+        made = Aside(kernel, self._head)
+        made._row, made._at, made._values = self._row, self._at, self._values
+        return made
 
     def take(self, x: Array, begin: int, limit: float) -> None:
         """Keep what is over the limit in x (rows, block), from sample `begin` on; leave 0."""

@@ -53,6 +53,8 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"block_bytes": 6000, "taps": 7, "copy": 1},
         {"block_bytes": 20000, "taps": 40, "copy": 0},
         {"block_bytes": 20000, "taps": 40, "copy": 1},
+        {"block_bytes": 3000, "taps": 9, "copy": 2},
+        {"block_bytes": 20000, "taps": 40, "copy": 2},
         {"block_bytes": 20000, "taps": 7, "across": 1},
     ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
@@ -278,6 +280,46 @@ def test_spectra(isa: str, name: str) -> None:
             error = abs(y - terms.sum(axis=1))[:, begin:end]
             assert (error <= 2 * (count + 1) * eps * abs(terms).sum(axis=1)[:, begin:end]).all()
             assert (y[:, :begin] == 77).all() and (y[:, end:] == 77).all()
+
+
+@pytest.mark.parametrize("kind", ["plain", "loud", "nan"])
+def test_scores(isa: str, kind: str) -> None:
+    """Sums over boxes to their own size, whatever lies beside them; every tail, strip and block."""
+    rng = np.random.default_rng(0)
+    for channels, shape, taps in (
+        (1, (9, 40), (3, 5)), (2, (17, 23), (8, 7)), (3, (12, 9), (12, 9)), (1, (5, 70), (1, 64)),
+        (2, (70, 5), (65, 1)), (1, (3, 1100), (2, 17)), (1, (540, 6), (261, 3)),
+    ):  # fmt: skip
+        x = rng.standard_normal((channels, *shape))
+        if kind == "loud":
+            x[:, shape[0] // 2, shape[1] // 2] = 1e12
+        elif kind == "nan":
+            x[0, -1, -1] = np.nan
+        windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.longdouble), taps, (1, 2))
+        sums, size = windows.sum(axis=(-2, -1)), taps[0] * taps[1]
+        squares = (windows**2).sum(axis=(0, -2, -1))
+        products = rng.standard_normal(sums.shape[1:])
+        with np.errstate(invalid="ignore"):
+            root = np.sqrt(squares - (sums**2).sum(axis=0) / size)
+            want = np.clip(products / (3.0 * root), -1, 1)
+        # eps of q for each addition, and twice the square of a sum: as `share` of _match.py
+        lost = 6 * (taps[0] + 2 * taps[1].bit_length() + 4 + channels) * 2.0**-52
+        known = np.concatenate([sums, squares[None]]).astype(np.float64)
+        limit = 3.0 * float(root.flat[0])
+        for dtype, source, box in ((np.float32, x, taps), (np.float64, known, None)):
+            y = np.full(products.shape, 9, dtype)
+            rule = 1 / size, 3.0, 0.0, 0.0, limit
+            some = core.scores(source, box, products, rule, y, 2, isa)
+            good = squares * lost < 0.5 * root**2 if size > 1 else root > np.inf
+            bound = lost * squares / root**2 + np.finfo(dtype).eps
+            assert (np.isnan(y) == np.isnan(want))[good | np.isnan(want)].all()
+            assert (abs(y - want) <= bound)[good].all()
+            sure = abs(3.0 * root - limit) > 1e-6 * limit
+            doubtful = (3.0 * root < limit).any(axis=1)
+            assert (some == doubtful)[(sure & (good | np.isnan(want))).all(axis=1)].all()
+        blank = 1 / size, 0.0, 0.0, np.inf, 0.0  # everything is constant
+        assert not core.scores(known, None, products, blank, y, 1, isa).any()
+        assert (y == 0)[~np.isnan(want)].all()
 
 
 def factors_of(radices: Sequence[int], dtype: str) -> Array:

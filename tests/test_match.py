@@ -256,6 +256,36 @@ def test_out_plan_and_threads() -> None:
     np.testing.assert_array_equal(one, two)
 
 
+def test_calls_that_repeat_see_what_has_changed() -> None:
+    """Packed templates are kept; one that is written to, or comes with another mask, is another."""
+    rng = np.random.default_rng(8)
+    image, template = rng.random((20, 25)), rng.random((9, 12))
+    masks = [None, rng.random((9, 12)) < 0.6, rng.random((9, 12)) < 0.4]
+    for turn in range(5):
+        for mask in masks:
+            for _ in range(2):
+                got = fastconv.match_template(image, template, mask=mask)
+                want = definition(image[None], template[None], mask)
+                assert abs(got - want).max() < 1e-10
+        template[turn] = rng.random(12)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_long_signals_and_tall_windows(dtype: str) -> None:
+    """More scores than are looked at together, and windows of more rows than a block has."""
+    image, template = pictures((20_000,), (700,), dtype)
+    got = fastconv.match_template(image, template)
+    some = np.linspace(0, got.size - 1, 100).astype(int)
+    want = [definition(image[None, i : i + 700], template[None])[0] for i in some]
+    assert abs(got[some] - want).max() < 1e-6
+    image, template = pictures((590, 5), (290, 3), dtype)
+    got = fastconv.match_template(image, template)
+    assert abs(got - definition(image[None], template[None])).max() < 1e-6
+    image[292:294, 3] = np.nan
+    bad = np.isnan(fastconv.match_template(image, template))
+    assert bad[3:294, 1:].all() and bad.sum() == 291 * 2
+
+
 def test_bfloat16() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     image, template = (a.astype(ml_dtypes.bfloat16) for a in pictures((20, 20), (4, 5), "f4"))

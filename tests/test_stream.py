@@ -339,6 +339,33 @@ def test_the_kernel_is_copied() -> None:
     assert stream.process(np.array([1.0, 0])).tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("latency", ["low", "throughput"])
+@pytest.mark.parametrize("taps", [300, 77])
+def test_a_prepared_kernel_sounds_as_if_it_had_been_there_all_along(
+    taps: int, latency: str
+) -> None:
+    """To the bit where it has the old one's partitions: spectra of the past are copied."""
+    rng = np.random.default_rng(0)
+    x, w, v = (values(rng, "f32", (2, n)) for n in (1500, 300, taps))
+    x[0, 300] = np.nan
+    for at in (0, 5, 16, 200, 333, 352, 416, 777, 800, 1023, 1024):
+        with levels_of(16, 64):
+            stream, want = Convolver(w, 16, latency), Convolver(v, 16, latency)
+            prepared = stream.prepare(v)
+        head = stream.process(x[:, :at])
+        with levels_of(16, 64):
+            stream.set_kernel(prepared)
+        y = np.concatenate([head, stream.process(x[:, at:]), stream.flush()], axis=1)
+        right = np.concatenate([want.process(x), want.flush()], axis=1)
+        if taps == 300:
+            assert y[:, head.shape[1] :].tobytes() == right[:, head.shape[1] :].tobytes()
+        np.testing.assert_allclose(y[:, head.shape[1] :], right[:, head.shape[1] :], atol=1e-3)
+    with pytest.raises(ValueError, match="has not been set before"):
+        stream.set_kernel(prepared)
+    with pytest.raises(ValueError, match="this stream prepared"):
+        Convolver(v, 32, latency).set_kernel(stream.prepare(v))
+
+
 @pytest.mark.parametrize("name", FLOATS)
 def test_no_arrays_are_made(name: str) -> None:
     """NumPy tells tracemalloc of each array's memory: the peak is less than a row of a block."""

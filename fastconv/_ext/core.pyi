@@ -24,6 +24,15 @@ def multiply_spectra(
     end: int,
     isa: str | None = None,
 ) -> None: ...
+def scores(
+    x: npt.NDArray[Any],
+    taps: tuple[int, int] | None,
+    products: npt.NDArray[Any],
+    rule: tuple[float, float, float, float, float],
+    y: npt.NDArray[Any],
+    threads: int = 1,
+    isa: str | None = None,
+) -> npt.NDArray[np.bool_]: ...
 def transform_lanes(dtype: npt.DTypeLike, isa: str | None = None) -> int: ...
 def transform(
     z: npt.NDArray[Any],

@@ -180,6 +180,7 @@ include "finish.pxi"
 include "calls.pxi"
 include "rank.pxi"
 include "spectra.pxi"
+include "scores.pxi"
 include "fft.pxi"
 
 

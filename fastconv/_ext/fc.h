@@ -387,6 +387,26 @@ typedef struct {
     void (*run)(int64_t count, int64_t bins, const void *x, int64_t ldx, const void *w, int64_t ldw, void *y);
 } fc_spectra;
 
+/* Scores of windows; the formulas are in kernels/scores.c.
+ *
+ * down: sums[t*ldy + i] = sum over r < taps of x[(t + r)*ldx + i] for t < outputs <= taps, i < count, and
+ *     squares likewise of x^2, or these added to what is there.
+ * along: y[i] = sum over s < taps of x[i + s] for i < count; x is overwritten.
+ * score: y[i] of products[i] and of sums[c][i], the last of them those of squares; float when `narrow`. A
+ *     spread of at most `share` of q, or `least`, is none, and scores 0. Whether any other product is to be
+ *     divided by less than `limit`. */
+typedef struct {
+    double each, norm; /* 1 / N; root of the sum of the template's squares */
+    double share, least, limit;
+} fc_score_rule;
+typedef struct {
+    void (*down)(int64_t count, int64_t taps, int64_t outputs, const double *x, int64_t ldx, int add,
+                 double *sums, double *squares, int64_t ldy);
+    void (*along)(int64_t taps, int64_t count, double *x, double *y);
+    int (*score)(int64_t count, int64_t channels, const double *const *sums, const double *products,
+                 const fc_score_rule *rule, int narrow, void *y);
+} fc_scores;
+
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {
     const char *isa;

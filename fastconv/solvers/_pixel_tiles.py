@@ -42,14 +42,15 @@ class Tiles(NamedTuple):
     live: float
 
 
-def tiles(problem: Problem, isa: str, across: bool, copy: bool) -> Tiles:
+def tiles(problem: Problem, isa: str, across: bool, copy: int) -> Tiles:
     most, outputs, row = PIXELS.get(isa, 6), math.prod(problem.out), problem.out[-1]
     if across:
         sets = -(-problem.batch // most)
         return Tiles(sets * outputs, problem.batch / sets, 1.0, 0.0, 1.0)
     of_row = -(-row // most)
     wide = problem.padding[-1][0] >= most * problem.stride[-1]
-    whole = row * 9 >= of_row * most * 7 and (not copy or wide)  # as in plan_tiles of the driver
+    # as in plan_tiles of the driver
+    whole = copy == 2 or (row * 9 >= of_row * most * 7 and (not copy or wide))
     # rows of outputs whose windows lie inside x along all axes but the last
     inside = math.prod(
         max(0, 1 - (lo + hi) / u / out)
@@ -67,7 +68,7 @@ def tiles(problem: Problem, isa: str, across: bool, copy: bool) -> Tiles:
         broken = min(1.0, runs - inside)
     pixels = problem.batch * outputs / count
     live = _live(problem, pixels) if problem.boundary == "zeros" else 1.0
-    return Tiles(count, pixels, runs, 1.0 if copy else broken, live)
+    return Tiles(count, pixels, runs, {0: broken, 1: 1.0, 2: 0.0}[copy], live)
 
 
 def _live(problem: Problem, pixels: float) -> float:

@@ -6,6 +6,10 @@
  * Others, and all if v[3] says so, are copied to a panel [tap][pixel]. Taps that are all padding are left
  * out: taps are ordered [tap of the kernel][channel], so what remains are few runs, a call each.
  *
+ * For bands (v[3]), a block of outputs, rows by columns, has its window of a block of channels copied, with
+ * its padding, to planes whose pitch spreads them over the sets of a cache: channels of x that lie a power of
+ * two apart, as those of 64x64 do, share one. Its tiles are read from there as from x.
+ *
  * When images are many and outputs few (gradients of weights), tiles run across images: x is then
  * transposed, a block of channels at a time, to planes [channel][position][image], padding and all.
  *
@@ -21,7 +25,7 @@
  *         for 2 vectors of filters, for tile: sums (+)= tile
  *             after the last taps: transpose the sums into y
  * Settings: v[0] bytes of panels and sums a block of tiles aims at, v[1] most taps of a block,
- * v[2] whether tiles run across images, v[3] whether all tiles are copied.
+ * v[2] whether tiles run across images, v[3] what is copied (implicit_gemm.h).
  * Packed: per group, block of taps and 2 (at the end, maybe 1) vectors of filters, weights
  * [tap][filter], zeros for the filters missing in the last vector.
  *
@@ -70,6 +74,26 @@ static void plan_phases(const fc_problem *p, geometry *s)
     }
 }
 
+/* 1x1 on dense planes of x and of y is a problem of one axis. */
+static int plan_flat(geometry *s)
+{
+    const fc_problem *p = s->p;
+    int64_t size = 1;
+    for (int64_t d = p->dims - 1; d >= 0; d--) {
+        if (p->ker[d] != 1 || p->stride[d] != 1 || p->pad[d] || p->in[d] != p->out[d] ||
+            p->x_s[d] != size * p->x_s[p->dims - 1] || p->y_s[d] != size * p->y_s[p->dims - 1])
+            return 0;
+        size *= p->in[d];
+    }
+    s->dense = *p;
+    s->dense.in[0] = s->dense.out[0] = size;
+    s->dense.x_s[0] = p->x_s[p->dims - 1];
+    s->dense.y_s[0] = p->y_s[p->dims - 1];
+    s->dense.dims = 1;
+    s->p = &s->dense;
+    return 1;
+}
+
 /* Tiles of at most `most` pixels: along rows where these divide well, else across their ends, which costs a
  * copy. Copied ones always, but where a tile within a row can lie wholly on padding. */
 static void plan_tiles(geometry *s, int64_t most)
@@ -81,7 +105,7 @@ static void plan_tiles(geometry *s, int64_t most)
         s->row = p->n;
         s->row_tiles = fc_ceil_div(p->n, most);
         s->tiles = s->row_tiles * s->outputs;
-    } else if (row * 9 >= tiles * most * 7 && (!s->copy || wide)) {
+    } else if (s->flat || (row * 9 >= tiles * most * 7 && (!s->copy || wide))) {
         s->row = row;
         s->row_tiles = tiles;
         s->tiles = p->n * s->outputs / row * tiles;
@@ -103,6 +127,34 @@ static int64_t tile_bytes(const geometry *s)
     return (filters + samples) * s->kernels->pixels * s->bytes;
 }
 
+/* Cuts tiles into blocks of about `target` bytes, of whole sets of images where tiles run across them, and
+ * filters into parts. */
+static void plan_blocks(geometry *s, int64_t target, int64_t threads)
+{
+    const fc_problem *p = s->p;
+    const int64_t pairs = fc_ceil_div(s->padded, 2 * s->kernels->lanes);
+    const int64_t set = s->across ? s->outputs : 1, sets = s->tiles / set;
+    int64_t block = fc_max(1, fc_min(sets, target / (tile_bytes(s) * set)));
+    if (s->band) fc_pixels_plan_bands(s, target, 1);
+    const int64_t units = p->g * (s->band ? s->blocks : fc_ceil_div(sets, block));
+    s->filter_parts = 1;
+    if (threads > 1 && units < 4 * threads) {
+        /* weights that caches do not hold are read once if threads share them out */
+        if (s->padded * s->taps * s->bytes > sets * set * 32768 && pairs >= threads)
+            s->filter_parts = fc_ceil_div(threads, units);
+        else if (s->band)
+            fc_pixels_plan_bands(s, target, fc_ceil_div(sets > 16 * threads ? 4 * threads : threads, p->g));
+        else
+            block = fc_max(1, fc_min(block, p->g * sets / (sets > 16 * threads ? 4 * threads : threads)));
+    }
+    if (!s->band) {
+        s->tile_block = fc_ceil_div(sets, fc_ceil_div(sets, block)) * set;
+        s->blocks = fc_ceil_div(s->tiles, s->tile_block);
+    }
+    s->part_filters = fc_ceil_div(pairs, s->filter_parts) * 2 * s->kernels->lanes;
+    s->filter_parts = fc_ceil_div(s->padded, s->part_filters);
+}
+
 static void plan_geometry(const fc_problem *problem, const fc_config *config, const fc_kernels *kernels,
                           int64_t threads, geometry *s)
 {
@@ -119,7 +171,10 @@ static void plan_geometry(const fc_problem *problem, const fc_config *config, co
     s->kernel = fc_volume(p->ker, p->dims);
     s->taps = s->channels * s->kernel;
     s->across = config->v[2] && s->phases == 1;
-    s->copy = config->v[3] && !s->across;
+    s->copy = config->v[3] == PANELS && !s->across;
+    s->band = config->v[3] == BANDS && !s->across && s->parts == 1 && s->kernel <= config->v[1];
+    s->flat = s->copy && s->parts == 1 && s->phases == 1 && plan_flat(s);
+    p = s->p;
     s->outputs = fc_volume(p->out, p->dims);
     for (int64_t d = 0; d < p->dims; d++)
         s->extent[d] = (p->out[d] - 1) * p->stride[d] + (p->ker[d] - 1) * p->dilation[d] + 1;
@@ -127,33 +182,19 @@ static void plan_geometry(const fc_problem *problem, const fc_config *config, co
     plan_taps(s, config->v[1]);
     plan_tiles(s, most);
 
-    /* blocks of tiles, of whole sets of images where tiles run across them */
-    const int64_t set = s->across ? s->outputs : 1, sets = s->tiles / set;
-    int64_t block = fc_max(1, fc_min(sets, config->v[0] / (tile_bytes(s) * set)));
-    s->filter_parts = 1;
-    if (threads > 1 && p->g * fc_ceil_div(sets, block) < 4 * threads) {
-        /* weights that caches do not hold are read once if threads share them out */
-        const int64_t weights = s->padded * s->taps * s->bytes, vectors = fc_ceil_div(s->padded, 2 * lanes);
-        if (weights > sets * set * 32768 && vectors >= threads)
-            s->filter_parts = fc_ceil_div(threads, p->g * fc_ceil_div(sets, block));
-        else
-            block = fc_max(1, fc_min(block, p->g * sets / (sets > 16 * threads ? 4 * threads : threads)));
-    }
-    s->blocks = fc_ceil_div(sets, block);
-    s->tile_block = fc_ceil_div(sets, s->blocks) * set;
-    s->blocks = fc_ceil_div(s->tiles, s->tile_block);
-    s->part_filters = fc_round_up(fc_ceil_div(s->padded, s->filter_parts), 2 * lanes);
-    s->filter_parts = fc_ceil_div(s->padded, s->part_filters);
-
+    plan_blocks(s, config->v[0], threads);
     s->step = p->stride[p->dims - 1] * p->x_s[p->dims - 1] * s->parts;
     s->panel_row = s->across ? fc_round_up(most, lanes) : most;
-    const int64_t rows = s->across ? s->tile_block / s->outputs * s->channel_block * s->volume
-                                   : s->tile_block * s->block_taps;
+    /* an odd number of cache lines: a tap's places in the panels of tiles are spread over a cache */
+    s->panel = fc_round_up(s->block_taps * s->panel_row * s->bytes, FC_ALIGN) | FC_ALIGN;
+    int64_t panels = s->tile_block * s->panel;
+    if (s->across) panels = s->tile_block / s->outputs * s->channel_block * s->volume * s->panel_row * s->bytes;
+    if (s->band) panels = fc_volume(p->ker, p->dims - 2) * s->channel_block * s->band_plane * s->bytes;
     const int64_t kept = s->block_taps < s->taps ? fc_min(s->part_filters, s->padded) : 2 * lanes;
     s->most_spans = s->block_taps / (BRIDGE + 2) + 2;
     const int64_t tile_tables = (int64_t)sizeof(place) + s->most_spans * (int64_t)sizeof(span);
     s->table_bytes = fc_round_up(2 * s->block_taps * 8 + s->tile_block * tile_tables, FC_ALIGN);
-    s->panel_bytes = fc_round_up(rows * s->panel_row * s->bytes, FC_ALIGN);
+    s->panel_bytes = fc_round_up(panels, FC_ALIGN);
     s->sum_bytes = fc_round_up(s->tile_block * most * kept * s->bytes, FC_ALIGN);
     s->slot_bytes = s->table_bytes + s->panel_bytes + s->sum_bytes;
     s->bias_bytes = fc_round_up(p->g * s->padded * s->bytes, FC_ALIGN);
@@ -316,15 +357,17 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     char *const workspace = j->workspace + slot * s->slot_bytes, *panels = workspace + s->table_bytes;
     int64_t *const offsets = (int64_t *)workspace;
     place *const places = (place *)(offsets + 2 * s->block_taps);
-    const unit u = {rest / s->blocks, first, fc_min(s->tiles, first + s->tile_block), from,
-                    fc_min(s->padded, from + s->part_filters), offsets, offsets + s->block_taps, places,
-                    (span *)(places + s->tile_block), panels, panels + s->panel_bytes};
+    unit u = {.g = rest / s->blocks, .first = first, .end = fc_min(s->tiles, first + s->tile_block),
+              .from = from, .to = fc_min(s->padded, from + s->part_filters), .in_x = offsets,
+              .in_panel = offsets + s->block_taps, .places = places, .spans = (span *)(places + s->tile_block),
+              .panels = panels, .sums = panels + s->panel_bytes};
+    if (s->band) fc_pixels_band_block(s, rest % s->blocks, &u);
     const int64_t pixels = s->tile_block * s->kernels->pixels, blocks = tap_blocks(s);
     const char *w = j->packed + u.g * s->taps * s->padded * s->bytes;
     for (int64_t i = 0; i < blocks; i++) {
         const tap_block b = block_of(s, u.g, i);
         const int64_t taps = b.channels * b.taps;
-        fc_pixels_prepare(j, &u, &b);
+        (s->band ? fc_pixels_prepare_band : fc_pixels_prepare)(j, &u, &b);
         for (int64_t k = u.from, width; k < u.to; k += width) {
             width = fc_min(2 * s->kernels->lanes, u.to - k);
             char *const sums = u.sums + (blocks == 1 ? 0 : pixels * (k - u.from) * s->bytes);

@@ -8,6 +8,10 @@ tile fc_pixels_tile(const geometry *s, int64_t index)
     const int64_t set = s->across ? index / s->outputs : index % s->row_tiles;
     const int64_t from = s->row * set / s->row_tiles, to = s->row * (set + 1) / s->row_tiles;
     if (s->across) return (tile){from, to - from, index % s->outputs};
+    if (s->flat) {
+        const int64_t at = set * s->kernels->pixels;
+        return (tile){index / s->row_tiles * s->row + at, fc_min(s->kernels->pixels, s->row - at), 0};
+    }
     return (tile){index / s->row_tiles * s->row + from, to - from, 0};
 }
 
@@ -270,17 +274,48 @@ static place place_across(const geometry *s, tile t, const int64_t *offset, cons
     return (place){t, planes + at * s->panel_row * s->bytes, offset, 1, 1};
 }
 
+/* Panels of runs: a channel of all tiles of an image at a time, so that a cache line is read once. */
+static void prepare_flat(const job *j, const unit *u, const tap_block *b)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t most = s->kernels->pixels;
+    for (int64_t i = u->first, count; i < u->end; i += count) {
+        const int64_t image = i / s->row_tiles, first = i % s->row_tiles * most;
+        count = fc_min(u->end - i, s->row_tiles - i % s->row_tiles);
+        const int64_t whole = fc_min(count, (s->row - first) / most);
+        char *const own = u->panels + (i - u->first) * s->panel;
+        const char *x = j->x + (image * p->x_n + (b->g * p->c + b->channel) * p->x_c + first * p->x_s[0]) * s->bytes;
+        for (int64_t c = 0; c < b->channels; c++, x += p->x_c * s->bytes) {
+            char *const to = own + c * s->panel_row * s->bytes;
+            s->kernels->copy(x, most * s->step, s->step, whole, most, to, s->panel / s->bytes);
+            if (whole < count)
+                s->kernels->copy(x + whole * most * s->step * s->bytes, 0, s->step, 1, s->row - first - whole * most,
+                                 to + whole * s->panel, 0);
+        }
+        for (int64_t t = 0; t < count; t++) {
+            const int64_t at = i - u->first + t;
+            u->spans[at * s->most_spans] = (span){0, b->channels};
+            u->places[at] = (place){fc_pixels_tile(s, i + t), own + t * s->panel, u->in_panel, 1, 1};
+        }
+    }
+}
+
 void fc_pixels_prepare(const job *j, const unit *u, const tap_block *b)
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
     const int64_t set = s->across ? s->outputs : 1;
-    const int64_t panel = s->across ? s->channel_block * s->volume : s->block_taps;
+    const int64_t panel = s->across ? s->channel_block * s->volume * s->panel_row * s->bytes : s->panel;
     const char *const x = j->x + b->g * p->c * p->x_c * s->parts * s->bytes;
     find_offsets(j, u, b);
+    if (s->flat) {
+        prepare_flat(j, u, b);
+        return;
+    }
     for (int64_t i = u->first; i < u->end; i++) {
         const int64_t at = i - u->first;
-        char *const own = u->panels + at / set * panel * s->panel_row * s->bytes;
+        char *const own = u->panels + at / set * panel;
         span *const spans = u->spans + at * s->most_spans;
         const tile t = fc_pixels_tile(s, i);
         spans[0] = (span){0, b->channels * b->taps};

@@ -72,11 +72,50 @@ static void store_phases(const job *j, const char *sums, int64_t width, int64_t 
     }
 }
 
+/* Sums of `pixels` pixels that follow each other from output o of image n; all in one row where there are
+ * phases. */
+static void store_pixels(const job *j, const char *sums, int64_t width, int64_t pixels, int64_t n,
+                         const int64_t *o, int64_t g, int64_t k)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    if (s->phases > 1) {
+        const int64_t same = s->whole->k * s->phase[p->dims - 1], last = fc_min(k + width, s->filters);
+        for (int64_t f = k, next; f < last; f = next) {
+            next = fc_min(last, (f / same + 1) * same);
+            store_phases(j, sums + (f - k) * s->bytes, width, pixels, n, o, g, f, next - f);
+        }
+        return;
+    }
+    int64_t at = n * p->y_n;
+    for (int64_t d = 0; d < p->dims; d++) at += o[d] * p->y_s[d];
+    store_run(j, sums, width, pixels, g, k, at * s->parts, p->y_s[p->dims - 1] * s->parts);
+}
+
+/* Sums of a block of outputs, a row after the other. */
+static void store_band(const job *j, const unit *u, const char *sums, int64_t width, int64_t k)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1;
+    int64_t o[FC_DIMS], rows = 1;
+    memcpy(o, u->o, sizeof o);
+    if (s->phases == 1 && u->rows > 1 && p->y_s[last - 1] == u->columns * p->y_s[last]) rows = u->rows;
+    for (int64_t i = 0; i < u->rows; i += rows) {
+        if (last > 0) o[last - 1] = u->o[last - 1] + i;
+        store_pixels(j, sums + i * u->columns * width * s->bytes, width, rows * u->columns, u->n, o, u->g, k);
+    }
+}
+
 void fc_pixels_store(const job *j, const unit *u, const char *sums, int64_t width, int64_t k)
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
     int64_t o[FC_DIMS];
+    if (s->band) {
+        store_band(j, u, sums, width, k);
+        return;
+    }
     if (s->across) {
         for (int64_t i = u->first; i < u->end; i++, sums += s->kernels->pixels * width * s->bytes) {
             const tile t = fc_pixels_tile(s, i);
@@ -96,17 +135,7 @@ void fc_pixels_store(const job *j, const unit *u, const char *sums, int64_t widt
     for (int64_t pixel = from.first, count; pixel < to.first + to.count; pixel += count) {
         count = fc_min(to.first + to.count - pixel, run - pixel % run);
         const int64_t n = fc_pixels_unravel(p, pixel, o);
-        if (s->phases > 1) {
-            const int64_t same = s->whole->k * s->phase[p->dims - 1], last_filter = fc_min(k + width, s->filters);
-            for (int64_t f = k, next; f < last_filter; f = next) {
-                next = fc_min(last_filter, (f / same + 1) * same);
-                store_phases(j, sums + (f - k) * s->bytes, width, count, n, o, u->g, f, next - f);
-            }
-        } else {
-            int64_t at = n * p->y_n;
-            for (int64_t d = 0; d < p->dims; d++) at += o[d] * p->y_s[d];
-            store_run(j, sums, width, count, u->g, k, at * s->parts, step * s->parts);
-        }
+        store_pixels(j, sums, width, count, n, o, u->g, k);
         sums += count * width * s->bytes;
     }
 }

@@ -1,0 +1,48 @@
+"""Part of core.pyx: scores of windows."""
+
+cdef extern from "fc.h" nogil:
+    ctypedef struct fc_score_rule:
+        double each, norm, share, least, limit
+
+cdef extern from "drivers/scores.h" nogil:
+    ctypedef struct fc_score_image:
+        int64_t channels, rows, columns
+        int64_t *taps
+        int known, narrow
+        const double *x
+        int64_t x_c, x_row
+        const double *products
+        fc_score_rule rule
+        void *y
+        uint8_t *doubtful
+    int64_t fc_scores_workspace(const fc_score_image *, int64_t)
+    void fc_scores_run(const fc_score_image *, const fc_kernels *, void *, int64_t)
+
+
+def scores(cnp.ndarray x, taps, cnp.ndarray products, rule, cnp.ndarray y, int64_t threads=1,
+           isa=None):
+    """Write the scores y (rows, columns) of windows; the rows in which some are doubtful, as bools.
+
+    x are C-ordered doubles: (channels, rows + taps[0] - 1, columns + taps[1] - 1), or with `taps` None
+    sums of windows (channels + 1, rows, columns), the last those of squares. products and y are C-ordered,
+    double, and float or double. `rule` is (1 / N, norm, share, least, limit) of kernels/scores.c.
+    """
+    cdef fc_score_image m
+    cdef const fc_kernels *kernels = _kernels(_isa if isa is None else isa)
+    memset(&m, 0, sizeof(fc_score_image))
+    m.known = taps is None
+    m.taps[0], m.taps[1] = taps or (1, 1)
+    m.channels = cnp.PyArray_DIMS(x)[0] - m.known
+    m.rows, m.columns = cnp.PyArray_DIMS(y)[0], cnp.PyArray_DIMS(y)[1]
+    m.x = <const double *>cnp.PyArray_DATA(x)
+    m.x_c, m.x_row = cnp.PyArray_STRIDES(x)[0] // 8, cnp.PyArray_STRIDES(x)[1] // 8
+    m.products = <const double *>cnp.PyArray_DATA(products)
+    m.rule.each, m.rule.norm, m.rule.share, m.rule.least, m.rule.limit = rule
+    m.y, m.narrow = cnp.PyArray_DATA(y), cnp.PyArray_ITEMSIZE(y) == 4
+    cdef cnp.ndarray doubtful = np.zeros(m.rows, np.bool_)
+    m.doubtful = <uint8_t *>cnp.PyArray_DATA(doubtful)
+    cdef cnp.ndarray scratch = _scratch(fc_scores_workspace(&m, threads))
+    cdef void *workspace = _aligned(scratch)
+    with nogil:
+        fc_scores_run(&m, kernels, workspace, threads)
+    return doubtful
