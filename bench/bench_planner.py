@@ -2,7 +2,8 @@
 
 ``python -m bench.bench_planner [FILE.toml ...]`` prints it for the problems of workloads files, by
 default workloads.toml and others.toml here: what the cost model chooses, cold, and what was fastest
-of all candidates that it thinks at most ten times slower, with their milliseconds.
+of all candidates that it thinks at most ten times slower, with their milliseconds; then what
+choosing took, of a problem that is new and of one met before.
 """
 
 from __future__ import annotations
@@ -68,6 +69,69 @@ class Regret:
         return regret(text)
 
 
+class Choosing:
+    """Microseconds that the planner takes for a problem; of tuning, seconds."""
+
+    params = (CASES,)
+    param_names = ("problem",)
+    version = "1"
+    timeout = 300
+
+    def setup(self, text: str) -> None:
+        common.without_wisdom()
+        self.problem = problem_of(text)
+
+    def track_miss(self, text: str) -> float:
+        return 1e6 * miss([self.problem] * 20)[10]
+
+    def track_hit(self, text: str) -> float:
+        return 1e6 * hit()
+
+    def track_tuning(self, text: str) -> float:
+        from fastconv import _timer
+
+        watch = _timer.Deadline(None)
+        race(self.problem, 2.0)
+        return watch.spent
+
+    track_miss.unit = track_hit.unit = "us"  # type: ignore[attr-defined]
+    track_tuning.unit = "s"  # type: ignore[attr-defined]
+
+
+def miss(found: list[Any]) -> list[float]:
+    """Sorted seconds that choosing took, plan included, as if no problem had been met before."""
+    from fastconv import _planner, _timer
+    from fastconv.solvers import _polyphase
+
+    seconds = []
+    for problem in found:
+        fresh = problem.replace()  # nothing derived yet
+        _polyphase.phases.cache_clear()
+        watch = _timer.Deadline(None)
+        _planner.choose(fresh)
+        seconds.append(watch.spent)
+    return sorted(seconds)
+
+
+def hit() -> float:
+    """Seconds that finding a plan known takes, as `_shortcut.Shortcuts.call` does it."""
+    import numpy as np
+
+    from fastconv import _timer
+    from fastconv._ext import core
+
+    arrays = np.ones((1, 2, 9)), np.ones((2, 2, 3))
+    options = {"stride": 2, "padding": 1}
+    known = {core.signature(hit, arrays, options)[0]: None}
+
+    def find() -> None:
+        for _ in range(100):
+            known[core.signature(hit, arrays, options)[0]]
+
+    (timing,) = _timer.compare([find], rounds=15)
+    return timing.lowest / 100
+
+
 def problems(paths: list[pathlib.Path], threads: int, prepared: bool) -> Iterator[tuple[str, Any]]:
     """Names and problems of workloads files."""
     from fastconv._workloads import load
@@ -90,10 +154,12 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds a case")
     arguments = parser.parse_args()
     common.without_wisdom()
-    regrets = []
+    regrets: list[float] = []
+    met: list[Any] = []
     for name, problem in problems(arguments.files, arguments.threads, not arguments.call):
         if not any(part in name for part in arguments.only):
             continue
+        met.append(problem)
         both = race(problem, arguments.budget)
         if both is None:
             print(f"     -  {name:32} too little time to tell")
@@ -108,6 +174,9 @@ def main() -> None:
     if regrets:
         mean = math.exp(sum(map(math.log, regrets)) / len(regrets))
         print(f"{mean:6.2f}  geometric mean of {len(regrets)}; worst {max(regrets):.2f}")
+        took = [1e6 * seconds for seconds in miss(met)]
+        print(f"choosing: {took[len(took) // 2]:.0f} us in the median, {took[-1]:.0f} at most;"
+              f" of what was met before {1e6 * hit():.2f} us")  # fmt: skip
 
 
 if __name__ == "__main__":

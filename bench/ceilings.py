@@ -29,9 +29,6 @@ from .shapes import Case, spatial
 #: Bytes that the threads read and write in one copy: from the caches of a core to memory.
 COPIES = tuple(1 << bits for bits in (16, 18, 20, 21, 22, 23, 24, 25, 26, 27, 28))
 
-#: A timed copy moves at least this much, over and over.
-_COPIED = 1 << 26
-
 AtOnce = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], float]
 
 
@@ -118,14 +115,11 @@ def _peak(at_once: AtOnce, threads: int, dtype: str) -> float:
 
 
 def _copy(at_once: AtOnce, threads: int, size: int) -> float:
-    each = size // threads // 2
-    times = max(1, _COPIED // threads // 2 // each)
+    from fastconv._calibration import copied
 
-    def repeated(a: Any) -> Any:  # one row many times: small copies need no Python call each
-        return np.lib.stride_tricks.as_strided(a, (times, each // 8), (0, 8))
-
-    pairs = [(repeated(np.ones(each // 8)), repeated(np.ones(each // 8))) for _ in range(threads)]
-    return 2 * each * threads * times / at_once(np.copyto, pairs)
+    each = [copied(size // threads) for _ in range(threads)]
+    moved = sum(times * (size // threads) for *_, times in each)
+    return moved / at_once(np.copyto, [(to, of) for to, of, _ in each])
 
 
 def operations(c: Case, result: Any) -> int:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastconv._problem import Problem, numpy_dtype
+from fastconv._problem import Problem, numpy_dtype, once
 
 #: Taps that direct methods sum before adding to the running total: the error of a sum of T terms
 #: grows with BLOCK + T / BLOCK instead of T (Higham, Accuracy and Stability, 2nd ed., section 4.2).
@@ -14,6 +14,7 @@ from fastconv._problem import Problem, numpy_dtype
 SUM_BLOCK = 512
 
 
+@once
 def epsilon(problem: Problem) -> float:
     """eps of the dtype that sums are computed in; 0 for exact dtypes."""
     return 0.0 if problem.is_exact else float(np.finfo(numpy_dtype(problem.dtype)).eps)
@@ -25,6 +26,7 @@ def blocked_sum_bound(problem: Problem) -> float:
     return (min(taps, SUM_BLOCK) + math.ceil(taps / SUM_BLOCK)) * epsilon(problem) / 2
 
 
+@once
 def allowed_error(problem: Problem) -> float:
     """The largest published bound that `problem.accuracy` admits."""
     strict = 2 * blocked_sum_bound(problem)

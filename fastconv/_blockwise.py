@@ -189,11 +189,7 @@ def convolve_blockwise(
         check_nonnegative(in2=w, cval=np.asarray(cval))
     limit = _planner.default_workspace_limit() if workspace_limit is None else workspace_limit
     reader = Reader(in1, shape, dtype, boundary, cval, result)
-    options: dict[str, Any] = {
-        "method": method, "accuracy": accuracy, "threads": threads,
-        "flush_denormals": flush_denormals, "deterministic": deterministic,
-        "nonnegative": nonnegative,
-    }  # fmt: skip
+    solvers = signal._solvers(method, None, result)
     axes = [d for d, m in enumerate(w.shape) if m > 1] or [0]
 
     def needed(sides: Sequence[int]) -> int:
@@ -216,7 +212,9 @@ def convolve_blockwise(
     first = operator.index(start)
     if not 0 <= first <= len(blocks):
         raise ValueError(f"expected start from 0 to {len(blocks)} blocks, got {first}")
-    options["workspace_limit"] = limit - needed(cut)
+    options = signal._options(
+        accuracy, threads, limit - needed(cut), None, flush_denormals, deterministic, nonnegative
+    )
     done = first
     try:
         with _reporting(progress) as report:
@@ -228,7 +226,7 @@ def convolve_blockwise(
                     for o, e, m, (lo, _) in zip(corner, ends, w.shape, pads)
                 ]
                 x, beyond = reader.read(want)
-                y = _convolved(x, w, axes, beyond, result, options)
+                y = _convolved(x, w, axes, beyond, result, method=solvers, **options)
                 out[tuple(map(slice, corner, ends))] = y
                 done += 1
                 report(done / len(blocks), f"{done} of {len(blocks)} blocks")
@@ -240,16 +238,13 @@ def convolve_blockwise(
 
 
 def _convolved(
-    x: Array, w: Array, axes: Sequence[int], beyond: Pads, dtype: np.dtype[Any],
-    options: dict[str, Any],
-) -> Array:  # fmt: skip
+    x: Array, w: Array, axes: Sequence[int], beyond: Pads, dtype: np.dtype[Any], **options: Any
+) -> Array:
     """Convolve x, which has `beyond` zeros at its ends, where its windows lie within them."""
     size = tuple(n + a + b - m + 1 for n, m, (a, b) in zip(x.shape, w.shape, beyond))
-    options = dict(options)
-    method = signal._solvers(options.pop("method"), None, dtype)
     return signal._run(
         x, w, axes, [beyond[d] for d in axes], size, None, dtype=signal._summed(dtype),
-        out_dtype=dtype, flip=True, method=method, config=None, **options,
+        out_dtype=dtype, flip=True, **options,
     )  # fmt: skip
 
 

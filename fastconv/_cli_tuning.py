@@ -26,7 +26,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )  # fmt: skip
 
-from fastconv import _environment, _machine, _planner, _settings, _suites, _timer, _tuner, _wisdom
+from fastconv import (
+    _cli_model,
+    _environment,
+    _machine,
+    _planner,
+    _settings,
+    _suites,
+    _timer,
+    _tuner,
+    _wisdom,
+)
 from fastconv._cli_common import (
     Target,
     as_dict,
@@ -204,6 +214,8 @@ def tune(
     targets = _collect(problems, from_log, wanted, suite, threads)
     if missing:
         targets = [t for t in targets if not _is_known(t.problem, mode, seconds)]
+    if targets:
+        _cli_model.calibrate_once()
     deadline = _timer.Deadline(total)
     results: list[tuple[Target, Candidate, list[Candidate]]] = []
     ended = ""

@@ -57,6 +57,16 @@ _recorder: contextvars.ContextVar[Callable[[Step, Array], None] | None] = contex
     "fastconv recorder", default=None
 )
 
+
+class _Rank(NamedTuple):
+    """Outer products that a kernel is a sum of, 0 for not known; whether its weights are equal."""
+
+    terms: int
+    box: bool = False
+
+
+_UNKNOWN = _Rank(0)
+
 #: The steps of a plan that are still to run; none outside a plan's call.
 _replay: contextvars.ContextVar[Iterator[Step] | None] = contextvars.ContextVar(
     "fastconv replay", default=None
@@ -149,7 +159,7 @@ def run(
         tuple(input_dilation), tuple(padding), groups, boundary, cval, flip, dtype,
         out.dtype if out is not None else out_dtype, method,
         tuple(config.items()) if config is not None else None, accuracy, threads, workspace_limit,
-        deterministic, place is not None,
+        deterministic, nonnegative, place is not None,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
     rank = None
@@ -159,12 +169,12 @@ def run(
         choice, packed = planned.choice, planned.packed
     else:
         packed = None
-        rank = _rank(x, w, dtype, method)
+        rank = _rank(x, w, dtype, method, accuracy)
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
             deterministic, recorder is not None or kernel_repeats, method, config, workspace_limit,
-            rank or 0,
+            rank or _UNKNOWN, nonnegative,
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -213,7 +223,7 @@ def _choice(
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
     deterministic: bool, prepared: bool, method: str | tuple[str, ...], config: Config | None,
-    workspace_limit: int | None, rank: int,
+    workspace_limit: int | None, rank: _Rank, nonnegative: bool,
 ) -> _planner.Choice:  # fmt: skip
     """The plan for arrays like these: kept from an earlier call, or the planner's."""
     key = (key, _planner.mode(), prepared, rank)
@@ -224,7 +234,7 @@ def _choice(
     if choice is None:
         problem = _problem(
             x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip, dtype,
-            out_dtype, accuracy, threads, deterministic, prepared, rank,
+            out_dtype, accuracy, threads, deterministic, prepared, rank, nonnegative,
         )  # fmt: skip
         choice = _planner.choose(
             problem, method=method, config=config, workspace_limit=workspace_limit
@@ -273,7 +283,7 @@ def _problem(
     x: Array, w: Array, stride: Sequence[int], dilation: Sequence[int],
     input_dilation: Sequence[int], padding: Pads, groups: int, boundary: str, cval: complex,
     flip: bool, dtype: Any, out_dtype: Any, accuracy: str, threads: int | None,
-    deterministic: bool, prepared: bool, rank: int,
+    deterministic: bool, prepared: bool, rank: _Rank, nonnegative: bool,
 ) -> Problem:  # fmt: skip
     """The Problem of a `run` call; every mismatch of shapes is a ValueError here."""
     if x.ndim != w.ndim or x.ndim < 3:
@@ -299,7 +309,9 @@ def _problem(
         w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
         layout=layout_of(x), prepared=prepared, device="cuda" if interop.on_gpu(x) else "cpu",
         threads=1 if interop.on_gpu(x) else threads or this_machine().cores,
-        accuracy=accuracy, rank=rank, deterministic=bool(deterministic),
+        accuracy=accuracy, rank=rank.terms, box=rank.box, deterministic=bool(deterministic),
+        # of use where errors are relative to each output: other problems have one text
+        nonnegative=bool(nonnegative) and accuracy == "strict" and compute in ("f32", "f64"),
     )  # fmt: skip
 
 
@@ -330,9 +342,17 @@ def met_before(function: _F) -> _F:
 _WORTH_A_LOOK = 1 << 18
 _WEIGHTS_WORTH_A_LOOK = 16
 
+#: The same for a sum of several: 15 us where 15 x 15 weights are two, twice that where they are not
+#: a few, and two products of 5 x 5 are 20 of 25 taps.
+_WORTH_A_LONG_LOOK = 1 << 24
+_WEIGHTS_WORTH_A_LONG_LOOK = 36
 
-def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int | None:
-    """1 when w is seen to be an outer product of vectors, one an axis, in the dtype computed in.
+
+def _rank(
+    x: Array, w: Array, dtype: Any, method: str | tuple[str, ...], accuracy: str
+) -> _Rank | None:
+    """What w is seen to be in the dtype computed in: an outer product of vectors, one an axis, or a
+    sum of a few.
 
     None where nobody looked: then the choice does not depend on w's values.
     """
@@ -340,12 +360,21 @@ def _rank(x: Array, w: Array, dtype: Any, method: str | tuple[str, ...]) -> int 
         return None  # to look would be to copy
     if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
         return None
-    weights, samples = math.prod(w.shape[2:]), x.shape[0] * math.prod(x.shape[2:])
-    small = weights < _WEIGHTS_WORTH_A_LOOK or samples * weights < _WORTH_A_LOOK
-    if (small and "separable" not in method) or sum(r > 1 for r in w.shape[2:]) < 2:
+    weights, products = math.prod(w.shape[2:]), x.shape[0] * math.prod(x.shape[2:])
+    products *= weights
+    small = weights < _WEIGHTS_WORTH_A_LOOK or products < _WORTH_A_LOOK
+    axes = sum(r > 1 for r in w.shape[2:])
+    if (small and "separable" not in method) or axes < 2:
         return None
     compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
-    return int(compute == w.dtype and w.flags.aligned and core.is_rank_one(w))
+    if compute != w.dtype or not w.flags.aligned:
+        return _UNKNOWN
+    if core.is_rank_one(w):
+        return _Rank(1, bool(w.size and (w == w.flat[0]).all()))
+    small = weights < _WEIGHTS_WORTH_A_LONG_LOOK or products < _WORTH_A_LONG_LOOK
+    if (small and "separable" not in method) or axes > 2 or accuracy == "strict":
+        return _UNKNOWN
+    return _Rank(core.low_rank(w, accuracy == "fast"))
 
 
 # ---- preparing calls -----------------------------------------------------------------------------

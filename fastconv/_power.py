@@ -9,7 +9,7 @@ which is short. Each is a convolution of its own to the planner.
 from __future__ import annotations
 
 import operator
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,8 @@ def convolve_power(
         As for `fastconv.convolve`; the name of a solver must be one that can do every step.
     accuracy : {"strict", "balanced", "fast"}
         How much rounding error each step may add. ``strict`` keeps every number of a
-        non-negative result accurate *relative to itself*: it is what tail probabilities need.
+        non-negative result accurate *relative to itself*: it is what tail probabilities need. With
+        `nonnegative`, long ones are transformed all the same, tilted.
     threads, workspace_limit, flush_denormals, deterministic
         As for `fastconv.convolve`.
     nonnegative : bool, default False
@@ -120,17 +121,15 @@ def convolve_power(
         _engine.check_nonnegative(p=x)
     shape = tuple(times * (m - 1) + 1 for m in x.shape)
     signal._check_out(out, shape, x.dtype)
-    options: dict[str, Any] = {
-        "method": method, "accuracy": accuracy, "threads": threads,
-        "workspace_limit": workspace_limit, "flush_denormals": flush_denormals,
-        "deterministic": deterministic, "nonnegative": nonnegative,
-    }  # fmt: skip
+    options = signal._options(
+        accuracy, threads, workspace_limit, None, flush_denormals, deterministic, nonnegative
+    )
     base = x.astype(signal._summed(x.dtype), copy=False)  # 16-bit floats are rounded once
     power = base if times else np.ones(shape, base.dtype)
     for bit in bin(times)[3:]:
-        power = signal.convolve(power, power, **options)
+        power = signal.convolve(power, power, method=method, **options)
         if bit == "1":
-            power = signal.convolve(power, base, **options)
+            power = signal.convolve(power, base, method=method, **options)
     if out is None:
         return power.astype(x.dtype, copy=power is base)
     out[...] = power

@@ -17,7 +17,8 @@ import functools
 import math
 import operator
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,9 @@ MAX_DIMS = 8
 
 #: Largest size of an array, in elements, and of a padded axis: offsets in bytes must fit int64.
 MAX_SIZE = 2**58
+
+#: Most outer products that a kernel is known to be a sum of (FC_LOW_RANK in drivers/separable.h).
+MOST_TERMS = 4
 
 _NAN = float("nan")  # one object, so that two problems filled with NaN compare equal
 
@@ -119,7 +123,7 @@ _AXES = {1: ("w",), 2: ("h", "w"), 3: ("d", "h", "w")}
 _TAPS = {1: ("s",), 2: ("r", "s"), 3: ("t", "r", "s")}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Problem:
     """One convolution, canonical and hashable. All tuples have one entry a spatial dimension.
 
@@ -127,8 +131,10 @@ class Problem:
     sums are computed in; `x_dtype`, `w_dtype` and `y_dtype` are what the arrays hold. `cval` fills
     beyond the ends when `boundary` is ``constant``. `prepared` says that w is known before x and
     used again, so that packing it is not part of the cost. `rank` is 1 when w is known to be, for
-    each filter, the outer product of a vector an axis, and 0 when that is not known.
+    each filter, the outer product of a vector an axis, more when it is a sum of as many, and 0 when
+    that is not known; `box` says that all weights are equal.
     `deterministic` asks for results that do not depend on `threads`, nor on what was measured.
+    `nonnegative` promises that x and w have no negative number.
     """
 
     size: tuple[int, ...]
@@ -154,7 +160,9 @@ class Problem:
     threads: int = 1
     accuracy: str = "balanced"
     rank: int = 0
+    box: bool = False
     deterministic: bool = False
+    nonnegative: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -195,7 +203,9 @@ class Problem:
         need(self.accuracy in ACCURACIES, f"an accuracy out of {ACCURACIES}", repr(self.accuracy))
         need(self.layout in LAYOUTS, f"a layout out of {LAYOUTS}", repr(self.layout))
         need(self.threads >= 1, "at least one thread", self.threads)
-        need(self.rank in (0, 1), "a rank of 1, or 0 for an unknown one", self.rank)
+        need(0 <= self.rank <= MOST_TERMS, f"a rank of 1 to {MOST_TERMS}, or 0 for an unknown one",
+             self.rank)  # fmt: skip
+        need(not self.box or self.rank == 1, "a box to be of rank 1", self.rank)
         for name in (self.dtype, self.x_dtype, self.w_dtype, self.y_dtype):
             need(name in DTYPES, f"a dtype out of {tuple(DTYPES)}", repr(name))
         need(self.boundary == "zeros" or max(self.input_dilation) == 1,
@@ -220,17 +230,17 @@ class Problem:
             need(math.prod(shape) <= MAX_SIZE, f"{what} of at most {MAX_SIZE} elements", shape)
 
     # ---- shapes ------------------------------------------------------------------------------
-    @property
+    @functools.cached_property
     def ndim(self) -> int:
         """Number of spatial dimensions."""
         return len(self.size)
 
-    @property
+    @functools.cached_property
     def span(self) -> tuple[int, ...]:
         """Extent of the dilated kernel."""
         return tuple((r - 1) * d + 1 for r, d in zip(self.kernel, self.dilation))
 
-    @property
+    @functools.cached_property
     def padded(self) -> tuple[int, ...]:
         """Extent of the dilated and padded input."""
         return tuple(
@@ -238,48 +248,48 @@ class Problem:
             for i, e, (lo, hi) in zip(self.size, self.input_dilation, self.padding)
         )
 
-    @property
+    @functools.cached_property
     def out(self) -> tuple[int, ...]:
         """Output sizes."""
         return tuple((p - s) // u + 1 for p, s, u in zip(self.padded, self.span, self.stride))
 
-    @property
+    @functools.cached_property
     def x_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.size)
 
-    @property
+    @functools.cached_property
     def w_shape(self) -> tuple[int, ...]:
         return (self.filters, self.channels // self.groups, *self.kernel)
 
-    @property
+    @functools.cached_property
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.filters, *self.out)
 
-    @property
+    @functools.cached_property
     def taps(self) -> int:
         """Products summed for one output."""
         return self.channels // self.groups * math.prod(self.kernel)
 
-    @property
+    @functools.cached_property
     def flops(self) -> int:
         """Floating-point operations of the definition: a multiply and an add a tap (x4 complex)."""
         return (8 if self.is_complex else 2) * math.prod(self.y_shape) * self.taps
 
-    @property
+    @functools.cached_property
     def itemsize(self) -> int:
         """Bytes of one element of the compute dtype."""
         return numpy_dtype(self.dtype).itemsize
 
-    @property
+    @functools.cached_property
     def accumulator(self) -> str:
         """Dtype that solvers see: bools are counted in uint32, then tested against zero."""
         return "u32" if self.dtype == "bool" else self.dtype
 
-    @property
+    @functools.cached_property
     def is_complex(self) -> bool:
         return self.dtype[0] == "c"
 
-    @property
+    @functools.cached_property
     def is_exact(self) -> bool:
         """Whether sums are of integers or bools, which every solver must give exactly."""
         return self.dtype == "bool" or self.dtype[0] in "iu"
@@ -290,8 +300,21 @@ class Problem:
             return NotImplemented
         return bool(_fields(self) == _fields(other))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what was derived stays here
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
     def replace(self, **changes: Any) -> Problem:
         return dataclasses.replace(self, **changes)
+
+    def on(self, threads: int) -> Problem:
+        """`replace(threads=threads)`, which shares all that was derived, by `once` too."""
+        if threads == self.threads:
+            return self
+        same = object.__new__(Problem)
+        self.__dict__.setdefault("_known", {})
+        same.__dict__.update(self.__dict__, threads=threads)
+        return same
 
     # ---- text --------------------------------------------------------------------------------
     def __str__(self) -> str:
@@ -327,6 +350,8 @@ class Problem:
             words.append(self.layout)
         if self.rank:
             words.append(f"rank{self.rank}")
+        if self.box:
+            words.append("box")
         if self.prepared:
             words.append("prepared")
         if self.device != "cpu":
@@ -337,6 +362,8 @@ class Problem:
             words.append(self.accuracy)
         if self.deterministic:
             words.append("deterministic")
+        if self.nonnegative:
+            words.append("nonnegative")
         return " ".join(words)
 
     @classmethod
@@ -367,7 +394,7 @@ class Problem:
                 said["boundary"] = "constant"
             for name, value in said.items():
                 target = numbers if name in (*axes, *taps) else fields
-                if target is fields and name not in cls.__slots__:
+                if target is fields and name not in cls.__dataclass_fields__:
                     raise ValueError(f"cannot read {word!r} in problem {text!r}")
                 if name in target:
                     raise ValueError(f"{word!r} says {name} again in problem {text!r}")
@@ -385,6 +412,31 @@ class Problem:
         return cls(**fields)
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def once(function: _Function) -> _Function:
+    """Decorator: keep the results of a function of a problem, and of other arguments, with it.
+
+    It must not look at `threads`: what is kept is `problem.on(threads)`'s too. The other arguments
+    must be hashable, and given by position.
+    """
+
+    @functools.wraps(function)
+    def known(problem: Problem, *others: Any) -> Any:
+        kept = problem.__dict__.get("_known")
+        if kept is None:
+            kept = problem.__dict__["_known"] = {}
+        key = (function, others) if others else function
+        try:
+            return kept[key]
+        except KeyError:
+            result = kept[key] = function(problem, *others)
+            return result
+
+    return known  # type: ignore[return-value]
+
+
 _fields = operator.attrgetter(*(field.name for field in dataclasses.fields(Problem)))
 
 
@@ -398,7 +450,7 @@ def _parse_word(word: str, ndim: int, first: bool) -> tuple[str, Any]:
         return "accuracy", word
     if word in LAYOUTS:
         return "layout", word
-    if word in ("flip", "prepared", "deterministic"):
+    if word in ("flip", "prepared", "deterministic", "nonnegative", "box"):
         return word, True
     if word in ("cpu", "cuda"):
         return "device", word

@@ -60,6 +60,13 @@ class Solver(abc.ABC):
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         """Estimated seconds of one call, packing included unless `problem.prepared`."""
 
+    def floor(self, problem: Problem, machine: Machine) -> float:
+        """Seconds that no config's cost is below, where that is much cheaper to tell than `cost`.
+
+        Asked before `why_not`.
+        """
+        return 0.0
+
     @abc.abstractmethod
     def workspace(self, problem: Problem, config: Config) -> int:
         """Bytes that one call takes beyond x, w and y; packed weights are counted."""
@@ -85,7 +92,7 @@ def on_threads(problem: Problem, config: Config) -> tuple[Problem, Config]:
     if "threads" not in config:
         return problem, config
     own = {name: value for name, value in config.items() if name != "threads"}
-    return problem.replace(threads=int(config["threads"])), own
+    return problem.on(int(config["threads"])), own
 
 
 def bind(solver: Solver, problem: Problem, config: Config, machine: Machine) -> Plan:

@@ -104,6 +104,14 @@ def date() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
 
 
+def after_rest(function: Callable[[], Any], seconds: float, clock: Clock = clock) -> float:
+    """Seconds of one call after so long a rest, in which threads fall asleep."""
+    time.sleep(seconds)
+    start = clock()
+    function()
+    return (clock() - start) * 1e-9
+
+
 class Deadline:
     """A number of seconds from now on; None is for ever."""
 

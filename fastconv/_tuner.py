@@ -56,8 +56,14 @@ class Scratch:
         self.w = np.empty(problem.w_shape, numpy_dtype(problem.w_dtype))
         largest = _fill(self.x, rng)
         _fill(self.w, rng)
+        if problem.nonnegative:
+            np.abs(self.x, out=self.x)
+            np.abs(self.w, out=self.w)
         if problem.rank:
-            self.w[...] = _outer_product(self.w)
+            self.w[...] = 1 if problem.box else _outer_product(self.w)
+        if problem.rank > 1:  # terms of one sign, which cannot cancel
+            rows = abs(self.w) * rng.uniform(0.5, 1, (problem.rank, *self.w.shape))
+            self.w[...] = sum(map(_outer_product, rows))
         if problem.y_dtype[0] in "iu" and self.w.dtype.kind == "f":
             # a weighted mean of x, which fits where x does
             self.w[...] = np.abs(self.w) / max(1, problem.taps)

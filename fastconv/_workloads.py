@@ -81,16 +81,15 @@ def load(path: str | os.PathLike[str]) -> list[Workload]:
             tables = tomllib.load(file)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)} is not TOML: {error}") from None
-    known = {"conv": _conv, "signal": _signal, "image": _image}
     found = []
     for kind, rows in tables.items():
-        if kind not in known or not isinstance(rows, list):
+        if kind not in KINDS or not isinstance(rows, list):
             raise ValueError(f"{os.fspath(path)}: expected [[conv]], [[signal]] or [[image]]"
                              f" tables, got {kind!r}")  # fmt: skip
         for number, row in enumerate(rows, 1):
             name = row.get("name", f"{kind}{number}") if isinstance(row, dict) else kind
             try:
-                found.append(known[kind](name, dict(row)))
+                found.append(KINDS[kind](name, dict(row)))
             except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(f"{os.fspath(path)}: {kind} {name}: {error}") from None
     return found
@@ -186,3 +185,9 @@ def _image(name: str, row: dict[str, Any]) -> Workload:
         arguments["weights"] = _Zeros(_take_shape(row, "b"), weights)
     options = _take_options(row, "sigma", "size", "mode", "axis", "output")
     return Workload(name, _front_end("ndimage", op), {**arguments, **options})
+
+
+#: Tables of a file, and what reads a row of each.
+KINDS: dict[str, Callable[[str, dict[str, Any]], Workload]] = {
+    "conv": _conv, "signal": _signal, "image": _image,
+}  # fmt: skip

@@ -826,9 +826,19 @@ def gaussian_filter(
     return out
 
 
-def _uniform_pass(axis: int, size: int, origin: int, mode: str, integer: bool) -> _Pass:
+#: Bytes averaged in floating point: means of at most as many are cut right, if made larger by more
+#: than they may be off (`doubt` in drivers/separable.c takes 146).
+_MOST_BYTES = 128
+
+
+def _uniform_pass(
+    axis: int, size: int, origin: int, mode: str, x: Array, out: Array, cval: complex
+) -> _Pass:
     before = _before(size, origin, False)
-    if integer:  # a sum of integers is exact and so is its quotient's integer part
+    whole = _boundary(mode) != "constant" or cval in range(256)
+    if x.dtype == out.dtype == np.uint8 and size <= _MOST_BYTES and whole:
+        return _Pass(axis, np.full(size, 1 / size), before, mode)
+    if out.dtype.kind in "biu":  # a sum of integers is exact and so is its quotient's integer part
         return _Pass(axis, np.ones(size, np.int64), before, mode, size)
     return _Pass(axis, np.full(size, 1 / np.longdouble(size)), before, mode)
 
@@ -894,7 +904,7 @@ def uniform_filter1d(
     is_complex = x.dtype.kind == "c"
     fill = _fill(cval, is_complex)
     out = _as_output(output, x, is_complex)
-    step = _uniform_pass(axis, size, origin, mode, out.dtype.kind in "biu")
+    step = _uniform_pass(axis, size, origin, mode, x, out, fill)
     _separable(x, [step], out, fill, options)
     return out
 
@@ -970,7 +980,7 @@ def uniform_filter(
     is_complex = x.dtype.kind == "c"
     fill = _fill(cval, is_complex)
     out = _as_output(output, x, is_complex)
-    passes = [_uniform_pass(*step, out.dtype.kind in "biu") for step in steps]
+    passes = [_uniform_pass(*step, x, out, fill) for step in steps]
     _separable(x, passes, out, fill, options)
     return out
 

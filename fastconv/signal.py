@@ -31,7 +31,8 @@ deterministic : bool
     Give the same bits whatever the number of threads and whatever was measured before.
 nonnegative : bool
     Refuse inputs with a negative number in them, and never return one, as transforms of
-    probabilities otherwise do in the tails.
+    probabilities otherwise do in the tails. With ``accuracy="strict"``, long signals are then
+    transformed too, tilted so that each output is right relative to itself.
 
 docs/differences.md lists where results differ from SciPy's, and why.
 """
@@ -64,7 +65,7 @@ Axes = SupportsIndex | Iterable[SupportsIndex] | None
 _DIRECT = ("direct", "implicit_gemm", "im2col", "naive")
 
 #: Solvers that choose_conv_method calls "fft".
-_FOURIER = ("fft", "overlap_save", "limbs")
+_FOURIER = ("fft", "overlap_save")
 
 #: Rows of trailing batch dimensions shorter than a vector of float32 (16 in AVX-512) are not worth
 #: keeping: their axes are moved to the front.

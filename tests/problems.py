@@ -227,6 +227,14 @@ SEPARABLE = (
     "conv3d f32 n1 c1 d6 h7 w40 k1 t3 r1 s5 p1,0,2 nearest rank1",
     "conv4d f32 n1 c1 i5,4,6,7 k1 f3,1,3,3 p1,0,1,1 wrap rank1",
     "conv4d f32 n1 c1 i5,4,6,7 k1 f1,3,3,1 p0,1,1,0 rank1",
+    "conv2d f32 n1 c1 h33 w47 k1 r7 s9 p3,4 reflect rank2",
+    "conv2d f64 n2 c2 h21 w90 k2 r5 s7 g2 p2,3 constant=1.5 rank3 threads2",
+    "conv2d f32 n1 c1 h30 w21 k1 r5 s6 p9 flip rank4",
+    "conv2d f32 n1 c1 h75 w70 k1 r31 s9 p15,4 reflect rank1 box threads3",  # blocks of 31 rows
+    "conv2d f64 n1 c1 h20 w300 k1 r9 s33 p4,16 mirror rank1 box",
+    "conv2d f32 n1 c3 h17 w41 k3 r8 s8 g3 p3:4 l1,3 rank1 box",
+    "conv3d f32 n1 c1 d40 h50 w3 k1 t12 r10 s1 p6:5,5:4,0 nearest rank1 box",  # columns of pixels
+    "conv2d f32 n1 c1 h33 w150 k1 r3 s20 p1,10 u2,1 wrap rank1 box",
     "conv3d f32 n1 c1 d30 h8 w9 k1 t9 r1 s1 p4,0,0 reflect",
     "conv2d f64 n1 c1 h5 w130 k1 r1 s12 p0,6 l1,2 mirror",
     "conv2d f32 n1 c1 h8 w70 k1 r3 s1 p2,0 u2,1",
@@ -286,15 +294,30 @@ DEPTHWISE = (
     "conv2d f32 n1 c2 h9 w400 k2 r3 s3 g2 p1 strided",
 )
 
+#: Data without a negative number: sums and transforms of tails.
+NONNEGATIVE = (
+    "conv1d f64 n1 c1 w3000 k1 s2000 p1999 flip strict nonnegative",
+    "conv1d f64 n1 c1 w3001 k1 s1999 strict nonnegative",
+    "conv1d f64 n1 c1 w2000 k1 s2600 p2599 prepared threads2 strict nonnegative",
+    "conv1d f32 n1 c1 w2500 k1 s1200 p1199 flip strict nonnegative",
+    "conv1d f32 n2 c3 w1500 k6 s1400 g3 p1399 strict nonnegative",
+    "conv1d f64 n2 c1 w1200 k2 s900 p5:1100 threads2 strict nonnegative",
+    "conv1d f64 n1 c1 w20 k1 s9 p30 strict nonnegative",  # windows beyond the ends
+    "conv1d f32 n1 c1 w1 k1 s1 nonnegative",
+    "conv1d f64 n1 c1 w300 k1 s300 nonnegative",
+    "conv1d f64 n1 c1 w90 k1 s30 p29 strict deterministic nonnegative",
+    "conv1d f32 n1 c1 w900 k1 s500 p499 x:f16 strict nonnegative",
+)
+
 #: One string a bug: the shape on which it was seen.
 FIXED: tuple[str, ...] = (
-    # no output meets a sample: winograd solved it, of a dtype and at an accuracy that are not its own
+    # no output meets a sample: winograd solved it, of a dtype and accuracy that are not its own
     "conv1d c64 n1 c1 w1 k1 s1 p1:0 u2 e2",
     # implicit_gemm copied the imaginary part of a lone channel, of stride 0, from padding
     "conv1d c64 n1 c1 w1 k1 s1 constant=1.5j",
 )
 
-PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + FIXED
+PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + NONNEGATIVE + FIXED
 
 #: Solvers whose bound is against B, the largest sample times the sum of magnitudes of a filter,
 #: because they mix windows.
@@ -343,6 +366,16 @@ def outer_product(w: Array) -> Array:
     return product.astype(w.dtype)
 
 
+def low_rank(w: Array, problem: Problem) -> Array:
+    """A kernel of the problem's rank: a box, a product, or a sum of products of one sign."""
+    if problem.box:
+        return np.full_like(w, 0.3)
+    if problem.rank == 1:
+        return outer_product(w)
+    rows = abs(w).clip(0.1, 1) * np.linspace(1, 2, w.size).reshape(w.shape)
+    return np.sum([outer_product(np.roll(rows, t, -1)) for t in range(problem.rank)], 0, w.dtype)
+
+
 def arrays(problem: Problem, seed: int = 0) -> tuple[Array, Array, Array]:
     """x, w and bias for a problem, always the same; none of them writable."""
     rng = np.random.default_rng([seed, zlib.crc32(str(problem).encode())])
@@ -350,6 +383,9 @@ def arrays(problem: Problem, seed: int = 0) -> tuple[Array, Array, Array]:
     w = values(rng, problem.w_dtype, problem.w_shape)
     if problem.rank:
         w = outer_product(w)
+    if problem.nonnegative:
+        x, w = abs(x), abs(w)
+        w = low_rank(w, problem)
     bias = values(rng, problem.dtype, (problem.filters,))
     for a in (x, w, bias):
         a.flags.writeable = False

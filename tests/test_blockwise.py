@@ -250,6 +250,36 @@ print(float(sink[0, 1000]), float(sink[4095, 4095]))
     assert done.stdout.split() == [str(9.0 * row[998:1003].sum()), str(float(ends))]
 
 
+def _h5py(folder: pathlib.Path, name: str, shape: tuple[int, ...], chunks: Any) -> Any:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    return h5py.File(folder / name, "w").create_dataset(
+        "data", shape, "f4", chunks=chunks, compression="gzip" if chunks else None
+    )
+
+
+def _zarr(folder: pathlib.Path, name: str, shape: tuple[int, ...], chunks: Any) -> Any:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    return zarr.create_array(folder / name, shape=shape, dtype="f4", chunks=chunks or shape)
+
+
+@pytest.mark.parametrize("make", [_h5py, _zarr])
+@pytest.mark.parametrize("chunks", [None, (50, 64)], ids=["whole", "chunks"])
+@pytest.mark.parametrize("boundary", ["zeros", "reflect", "wrap"])
+def test_stores(make: Any, chunks: Any, boundary: str, tmp_path: pathlib.Path) -> None:
+    """Datasets of the libraries that the documentation names, read and written."""
+    rng = np.random.default_rng(4)
+    x, w = rng.standard_normal((190, 230)).astype("f4"), rng.standard_normal((5, 9)).astype("f4")
+    source, sink = (make(tmp_path, name, x.shape, chunks) for name in ("in", "out"))
+    source[...] = x
+    blocks: list[str] = []
+    got = fastconv.convolve_blockwise(
+        source, w, sink, "same", boundary, workspace_limit=300_000,
+        progress=lambda done, text: blocks.append(text),
+    )  # fmt: skip
+    assert got is sink and len(blocks) > 2
+    np.testing.assert_allclose(sink[...], expected(x, w, "same", boundary), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "change, error, text",
     [

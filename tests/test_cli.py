@@ -15,6 +15,7 @@ import pytest
 
 from fastconv import (
     _cli,
+    _cli_model,
     _isolated,
     _planner,
     _settings,
@@ -71,6 +72,7 @@ def wisdom_file(
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(_wisdom, "_stores", {})
     monkeypatch.setattr(_wisdom, "_file_pins", {})
+    monkeypatch.setattr(_cli_model, "calibrate_once", lambda: None)
     monkeypatch.setattr(_wisdom, "_file_quarantine", {})
     return path
 

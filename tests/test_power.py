@@ -230,6 +230,28 @@ def test_nonnegative_removes_what_transforms_leave() -> None:
             prepared(-a)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("method", ["fft", "overlap_save", "direct"])
+@pytest.mark.parametrize("accuracy", ["fast", "balanced"])
+def test_never_a_negative_number(accuracy: str, method: str, dtype: str) -> None:
+    """Of every function that has the option, on tails that transforms leave negative."""
+    a, b = steep(900, 0.1).astype(dtype), steep(700, 0.1).astype(dtype)
+    two, three = np.outer(a[:90], a[:80]), np.outer(b[:30], b[:40])
+    options: dict[str, Any] = {"accuracy": accuracy, "method": method, "nonnegative": True}
+    sink = np.full(1599, -1, dtype)
+    fastconv.convolve_blockwise(a, b, sink, block=(500,), **options)
+    found = [sink, fastconv.convolve_power(a, 3, **options)]
+    for name in FUNCTIONS:
+        function = getattr(signal, name)
+        x, w = (two, three) if name.endswith("2d") else (a, b)
+        found.append(function(x, w, **options))
+        found.append(function(x, w, out=np.empty(found[-1].shape, "f8"), **options))
+    if method != "overlap_save":  # it takes no zeros between samples
+        found.append(signal.upfirdn(b, a, 1, 2, nonnegative=True, accuracy=accuracy))
+    for y in found:
+        assert (y >= 0).all() and y.max() > 0
+
+
 def test_nonnegative_of_other_data() -> None:
     a, b = np.array([1.0, np.nan, 2, np.inf]), np.array([1.0, 2])
     got = signal.convolve(a, b, nonnegative=True)

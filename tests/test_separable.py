@@ -59,6 +59,11 @@ def test_kernels_beyond_the_range_are_not_taken() -> None:
     assert not seen(w) and seen((w * 1e-14).astype("f4"))
 
 
+def test_no_filter_is_no_box() -> None:
+    x, none = np.ones((1, 1, 300, 400), "f4"), np.ones((0, 1, 9, 9), "f4")
+    assert _engine.run(x, none).shape == (1, 0, 292, 392)
+
+
 def test_the_engine_looks_at_the_kernel() -> None:
     x = RNG.standard_normal((1, 1, 300, 400)).astype("f4")
     blur = outer_product(RNG.standard_normal((1, 1, 9, 9)).astype("f4"))
@@ -208,3 +213,32 @@ def test_boxes_do_not_drift() -> None:
     x[5, :] = 1e8
     y = ndimage.uniform_filter(x, 31, method="separable")
     np.testing.assert_allclose(y[40:], 0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["random", 0, 255])
+def test_means_of_bytes_are_quotients(value: Any) -> None:
+    """In float, of weights that are made a little larger: never the whole number above or below."""
+    x = (
+        np.full((3, 301), value, "u1")
+        if value != "random"
+        else RNG.integers(0, 256, (3, 301), "u1")
+    )
+    wide = np.pad(x.astype(int), ((0, 0), (200, 200)), constant_values=7)
+    for size in (2, 3, 7, 8, 9, 16, 31, 100, 127, 128, 129, 159):
+        sums = np.lib.stride_tricks.sliding_window_view(wide, size, 1).sum(-1)
+        first = 200 - size // 2
+        right = sums[:, first : first + 301] // size
+        options: Any = {"mode": "constant", "cval": 7}
+        y = ndimage.uniform_filter1d(x, size, 1, **options)
+        np.testing.assert_array_equal(y, right, str(size))
+        turned = ndimage.uniform_filter1d(np.ascontiguousarray(x.T), size, 0, **options)
+        np.testing.assert_array_equal(turned.T, right, str(size))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_bits_of_boxes_do_not_depend_on_threads(dtype: str) -> None:
+    x = RNG.standard_normal((501, 203)).astype(dtype)
+    one = ndimage.uniform_filter(x, (17, 33), method="separable", threads=1)
+    for threads in (2, 3):
+        many = ndimage.uniform_filter(x, (17, 33), method="separable", threads=threads)
+        np.testing.assert_array_equal(one, many)

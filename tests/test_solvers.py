@@ -52,7 +52,8 @@ def pairs(*texts: str) -> Any:
 
 
 def mixed(solver: Solver, problem: Problem, x: Array, w: Array) -> Array | None:
-    return mixed_magnitude(problem, x, w) if solver.name in MIXING else None
+    several = solver.name == "separable" and problem.rank > 1  # terms may cancel
+    return mixed_magnitude(problem, x, w) if solver.name in MIXING or several else None
 
 
 def execute(

@@ -315,13 +315,21 @@ typedef struct {
 /* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
  * x may lie anywhere and overlap; one that is NULL is left out. No y overlaps an x.
  * along: y[j] = bias + sum over t < taps of w[t] * x[j + t*step] for j < count, and a vector of x may be
- * read behind the last sample used. */
+ * read behind the last sample used.
+ * box: the same as run for equal weights w and outputs <= taps; ends is scratch, FC_BOX_VECTORS vectors a tap.
+ * box_along: along for equal weights, of as many rows as a vector has lanes, whose samples x[j] lie side by
+ * side; ends is scratch, 2 * taps * step vectors. */
+enum { FC_BOX_VECTORS = 4 };
 typedef struct {
     int64_t rows;
     void (*run)(int64_t taps, int64_t outputs, const void *w, const void *const *x, int64_t count,
                 double bias, void *const *y);
     void (*along)(int64_t taps, const void *w, const void *x, int64_t step, int64_t count, double bias,
                   void *y);
+    void (*box)(int64_t taps, int64_t outputs, double w, const void *const *x, int64_t count, double bias,
+                void *const *y, void *ends);
+    void (*box_along)(int64_t taps, double w, const void *x, int64_t step, int64_t count, double bias,
+                      void *y, void *ends);
 } fc_rows;
 
 /* What is stored in integers and summed in floats of `T`, float or double.

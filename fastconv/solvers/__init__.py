@@ -13,10 +13,11 @@ from fastconv.solvers.limbs import Limbs
 from fastconv.solvers.naive import Naive
 from fastconv.solvers.overlap_save import OverlapSave
 from fastconv.solvers.separable import Separable
+from fastconv.solvers.tilted import Tilted
 from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Direct(), ImplicitGemm(), Separable(), Im2col(), Winograd(), Fft(), OverlapSave(),
-    Limbs(), Naive(), CudaDirect(),
+    Limbs(), Tilted(), Naive(), CudaDirect(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

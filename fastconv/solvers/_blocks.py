@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
-import heapq
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from fastconv._problem import Array, Problem
+from fastconv._problem import Array, Problem, once
 from fastconv.solvers._fourier import Axis, Layout, Piece
 
 #: Settings that are offered: the best by the cost model, for the planner to time.
@@ -25,6 +26,7 @@ _LENGTHS = 9
 _LONGEST = 1 << 20
 
 
+@functools.cache
 def _smooth(multiple: int, most: int) -> list[int]:
     """Products of 2, 3 and 5 up to `most` that are a multiple of `multiple`."""
     found = {
@@ -33,6 +35,19 @@ def _smooth(multiple: int, most: int) -> list[int]:
         if multiple * 2**a * 3**b * 5**c <= most
     }  # fmt: skip
     return sorted(found)
+
+
+@functools.cache
+def _factored(lanes: int) -> tuple[Array, Array]:
+    """Lengths of a block of a signal, ascending, and the rows of each."""
+    sides = _smooth(lanes, 4096)
+    found: dict[int, int] = {}
+    for n1 in sides:
+        for n2 in sides:
+            if n1 <= n2 <= 3 * n1:
+                found.setdefault(n1 * n2, n1)
+    lengths = sorted(found)
+    return np.array(lengths), np.array([found[n] for n in lengths])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,60 +116,94 @@ def _enough(problem: Problem, axis: int) -> int:
     return problem.padded[axis]
 
 
-def _shapes(problem: Problem) -> Iterator[tuple[tuple[int, int, int], dict[int, int]]]:
-    """Blocks that may be worth it: their samples, and the length along each axis transformed."""
+def _lengths(problem: Problem) -> dict[int, Array]:
+    """Lengths that may be worth it along each axis that is transformed, of several axes."""
     axes = [d for d, r in enumerate(problem.kernel) if r > 1]
     real = problem.itemsize // (2 if problem.is_complex else 1)
-    lanes = 64 // real  # of the widest vectors
-    least = {d: problem.span[d] + problem.stride[d] - 1 for d in axes}
-    if len(axes) == 1:
-        (d,) = axes
-        whole = _enough(problem, d)
-        sides = _smooth(lanes, 4096)
-        found: dict[int, tuple[int, int]] = {}
-        for n1 in sides:
-            for n2 in sides:
-                if n1 <= n2 <= 3 * n1 and n1 * n2 >= least[d]:
-                    found.setdefault(n1 * n2, (n1, n2))
-        lengths = sorted(found)
-        end = next((i for i, n in enumerate(lengths) if n >= whole), len(lengths) - 1)
-        for n in lengths[: end + 1]:
-            if n <= _LONGEST and (n <= 64 * least[d] or n <= 1 << 13):
-                yield (1, *found[n]), {d: n}
-        return
-    each = []
-    for i, d in enumerate(axes):
-        whole = _enough(problem, d)
-        multiple = lanes if i == len(axes) - 1 else 8 if i == len(axes) - 2 else 1
-        lengths = [n for n in _smooth(multiple, 8192) if n >= least[d]]
-        end = next((j for j, n in enumerate(lengths) if n >= whole), len(lengths) - 1)
-        lengths = lengths[: end + 1]
-        step = max(1, -(-len(lengths) // _LENGTHS))
-        each.append(lengths[::-1][::step])  # the whole axis among them
-    for chosen in itertools.product(*each):
-        if math.prod(chosen) > _LONGEST:
-            continue
-        shape = (1,) * (3 - len(axes)) + chosen
-        yield shape, dict(zip(axes, chosen))  # type: ignore[misc]
-
-
-def offered(problem: Problem) -> dict[str, Blocks]:
-    """The cuts that cost least, best first; by their names."""
-    # what is offered depends on the shape alone, so that a plan's config is legal for a plain call
-    found = _offered(problem.replace(prepared=True, threads=1, accuracy="balanced"))
-    return {name: dataclasses.replace(b, problem=problem) for name, b in found.items()}
-
-
-@functools.lru_cache(64)
-def _offered(problem: Problem) -> dict[str, Blocks]:
     found = {}
-    for shape, n in _shapes(problem):
-        layout = tuple(_axis(problem, d, n.get(d, 1)) for d in range(problem.ndim))
-        found["x".join(map(str, shape[1:] if shape[0] == 1 else shape))] = Blocks(
-            shape, layout, problem
-        )
-    best = heapq.nsmallest(_OFFERED, found, key=lambda name: seconds(found[name]))
-    return {name: found[name] for name in best}
+    for i, d in enumerate(axes):
+        lanes = 64 // real  # of the widest vectors
+        multiple = lanes if i == len(axes) - 1 else 8 if i == len(axes) - 2 else 1
+        lengths = _smooth(multiple, 8192)
+        start = bisect.bisect_left(lengths, problem.span[d] + problem.stride[d] - 1)
+        end = min(bisect.bisect_left(lengths, _enough(problem, d), start), len(lengths) - 1) + 1
+        step = max(1, -(-(end - start) // _LENGTHS))
+        found[d] = np.array(lengths[start:end][::-1][::step], np.int64)  # the whole axis among them
+    return found
+
+
+def _of_signal(problem: Problem, axis: int) -> tuple[Array, Array]:
+    """Lengths that may be worth it where one axis is transformed, and the rows of each."""
+    real = problem.itemsize // (2 if problem.is_complex else 1)
+    lengths, rows = _factored(64 // real)
+    least = problem.span[axis] + problem.stride[axis] - 1
+    start, end, long = np.searchsorted(
+        lengths, (least, _enough(problem, axis), 1 + max(64 * least, 1 << 13))
+    )
+    end = min(end + 1, long)
+    return lengths[start:end], rows[start:end]
+
+
+def shapes(problem: Problem) -> Iterator[tuple[tuple[int, int, int], dict[int, int]]]:
+    """Blocks that may be worth it: their samples, and the length along each axis transformed."""
+    axes = [d for d, r in enumerate(problem.kernel) if r > 1]
+    if len(axes) == 1:
+        for n, rows in zip(*(a.tolist() for a in _of_signal(problem, axes[0]))):
+            if n <= _LONGEST:
+                yield (1, rows, n // rows), {axes[0]: n}
+        return
+    for chosen in itertools.product(*(a.tolist() for a in _lengths(problem).values())):
+        if math.prod(chosen) <= _LONGEST:
+            yield (1,) * (3 - len(axes)) + chosen, dict(zip(axes, chosen))
+
+
+def _counts(problem: Problem, axis: int, n: Array) -> Array:
+    """Blocks along an axis, by their length: `_axis` of each."""
+    out = problem.out[axis]
+    kept = np.minimum((n - problem.span[axis]) // problem.stride[axis] + 1, out)
+    if problem.boundary == "zeros":
+        kept[n >= _enough(problem, axis)] = out
+    return -(-out // kept)
+
+
+@once
+def offered(problem: Problem) -> dict[str, Blocks]:
+    """The cuts that cost least, best first; by their names.
+
+    What is offered depends on the shape alone, so that a plan's config is legal for a plain call.
+    """
+    axes = [d for d, r in enumerate(problem.kernel) if r > 1]
+    blocks: Any = problem.batch * math.prod(
+        out for out, r in zip(problem.out, problem.kernel) if r == 1
+    )
+    if len(axes) == 1:
+        n, rows = _of_signal(problem, axes[0])
+        sides = [rows, n // rows]
+        blocks = blocks * _counts(problem, axes[0], n)
+        along = [n]
+    else:
+        each = _lengths(problem)
+        along = sides = [a.ravel() for a in np.meshgrid(*each.values(), indexing="ij")]
+        counts = np.meshgrid(*(_counts(problem, d, a) for d, a in each.items()), indexing="ij")
+        blocks = blocks * np.multiply.reduce(counts).ravel()
+        n, rows = np.multiply.reduce(sides), np.multiply.reduce(sides[:-1])
+    pairs = -(-blocks // (1 if problem.is_complex else 2))
+    real = problem.itemsize // (2 if problem.is_complex else 1)
+    rate = np.full(len(n), _RATE[real])
+    for size, share in _OUT_OF_CACHE:
+        rate[n * 2 * real > size] = _RATE[real] * share
+    total = _nanoseconds(problem, n, np.log2(n), rate, rows, pairs)
+    total[n > _LONGEST] = np.inf
+    found = {}
+    for i in np.argsort(total, kind="stable")[:_OFFERED]:
+        if total[i] < np.inf:
+            sizes = [int(side[i]) for side in sides]
+            of = {d: int(a[i]) for d, a in zip(axes, along)}
+            layout = tuple(_axis(problem, d, of.get(d, 1)) for d in range(problem.ndim))
+            shape = (*(1,) * (3 - len(sizes)), *sizes)
+            name = "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
+            found[name] = Blocks(shape, layout, problem)  # type: ignore[arg-type]
+    return found
 
 
 #: Transforms' nominal operations, 5 n log2(n) a block, in 1e9 a second, by bytes of a real: what is
@@ -178,19 +227,39 @@ _NS_A_FACTOR = 4.0
 _SECONDS_A_CALL = 12e-6
 
 
+def floor(problem: Problem) -> float:
+    """Seconds that `seconds` is not below, whatever the blocks.
+
+    Each output is in one, and a block is no shorter than a window.
+    """
+    p = problem
+    c, k = p.channels // p.groups, p.filters // p.groups
+    real = p.itemsize // (2 if p.is_complex else 1)
+    samples = p.batch * math.prod(p.out) / (1 if p.is_complex else 2)
+    transforms = (c + k) * 5 * math.log2(max(2, math.prod(p.span))) / _RATE.get(real, _RATE[8])
+    products = c * k * 2 * real * _NS_A_PRODUCT_BYTE
+    return _SECONDS_A_CALL + p.groups * samples * (transforms + products) * 1e-9
+
+
+def _nanoseconds(p: Problem, n: Any, log2: Any, rate: Any, rows: Any, pairs: Any) -> Any:
+    """Of pairs of blocks of n samples in so many rows, packing left out; numbers, or arrays."""
+    c, k = p.channels // p.groups, p.filters // p.groups
+    real = p.itemsize // (2 if p.is_complex else 1)
+    transforms = (c + k) * (5 * n * log2 / rate + rows * _NS_A_ROW)
+    products = c * k * n * 2 * real * _NS_A_PRODUCT_BYTE
+    return p.groups * pairs * (_NS_A_PAIR + transforms + products)
+
+
 def seconds(b: Blocks) -> float:
     """Estimated time of a call on one thread; the constants above say how they were measured."""
     p = b.problem
     n = math.prod(b.shape)
-    c, k = p.channels // p.groups, p.filters // p.groups
     real = p.itemsize // (2 if p.is_complex else 1)
     rate = _RATE[real]
     for size, share in _OUT_OF_CACHE:
         if n * 2 * real > size:
             rate = _RATE[real] * share
-    transforms = (c + k) * (5 * n * math.log2(n) / rate + b.shape[0] * b.shape[1] * _NS_A_ROW)
-    products = c * k * n * 2 * real * _NS_A_PRODUCT_BYTE
-    total = p.groups * b.pairs * (_NS_A_PAIR + transforms + products)
+    total = _nanoseconds(p, n, math.log2(n), rate, b.shape[0] * b.shape[1], b.pairs)
     if not p.prepared:
-        total += p.filters * c * n * _NS_A_WEIGHT + n * _NS_A_FACTOR
-    return _SECONDS_A_CALL + total * 1e-9
+        total += p.filters * (p.channels // p.groups) * n * _NS_A_WEIGHT + n * _NS_A_FACTOR
+    return float(_SECONDS_A_CALL + total * 1e-9)

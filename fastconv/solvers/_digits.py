@@ -147,7 +147,7 @@ def _offered(problem: Problem) -> dict[str, tuple[Blocks, Digits]]:
     found = {}
     nominal = transformed(problem, Digits(16, 1, 1, 1))
     largest = 1 if problem.dtype == "bool" else 1 << (bits(problem) - 1)
-    for shape, n in _blocks._shapes(nominal):
+    for shape, n in _blocks.shapes(nominal):
         d = digits(problem, math.prod(shape), largest, largest)
         if d is not None:
             p = transformed(problem, d)
@@ -173,6 +173,12 @@ _PACKING = 1.6
 #: seconds of Python for each chunk and each call.
 _SECONDS_A_CHUNK = 80e-6
 _SECONDS_A_CALL = 80e-6
+
+
+def floor(problem: Problem, machine: Machine) -> float:
+    """Seconds that `seconds` is not below: there is a digit of x, and one of w."""
+    threads = min(useful_threads(problem), machine.cores)
+    return _SECONDS_A_CALL + _blocks.floor(problem) / (1 + 0.8 * (threads - 1))
 
 
 def seconds(problem: Problem, d: Digits, chunks: Chunks, machine: Machine) -> float:

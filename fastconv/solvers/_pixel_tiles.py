@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from fastconv._problem import Problem
+from fastconv._problem import Problem, once
 
 #: Pixels of a tile (kernels/implicit_gemm.c); 6 elsewhere.
 PIXELS = {"avx512": 14, "neon": 14}
 
 
+@once
 def one_tap(problem: Problem) -> Problem | None:
     """The dense problem whose filters are the phases of the outputs, of as many pixels, where each
     output has one tap along every dilated axis; None where not."""
@@ -42,6 +43,7 @@ class Tiles(NamedTuple):
     live: float
 
 
+@once
 def tiles(problem: Problem, isa: str, across: bool, copy: int) -> Tiles:
     most, outputs, row = PIXELS.get(isa, 6), math.prod(problem.out), problem.out[-1]
     if across:
@@ -71,6 +73,7 @@ def tiles(problem: Problem, isa: str, across: bool, copy: int) -> Tiles:
     return Tiles(count, pixels, runs, {0: broken, 1: 1.0, 2: 0.0}[copy], live)
 
 
+@once
 def _live(problem: Problem, pixels: float) -> float:
     """The share of taps and tiles of `pixels` that are not all padding."""
     share = 1.0

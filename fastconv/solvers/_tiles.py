@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 
-from fastconv._problem import Problem
+from fastconv._problem import Problem, once
 
 #: Taps r of an axis and config m -> outputs of a tile along it (fc_lines of fc.h).
 _OUTPUTS = {2: {4: 4, 2: 4}, 3: {4: 4, 2: 2}, 4: {4: 3, 2: 3}, 5: {4: 2, 2: 2}}
@@ -35,18 +34,21 @@ def _taps(longest: int) -> int:
     return min((3, 4), key=lambda r: -(-longest // r) * (_OUTPUTS[r][4] + r - 1) / _OUTPUTS[r][4])
 
 
+@once
 def taps_of(problem: Problem) -> tuple[int, ...]:
     """Taps of the transform along each axis; 1 where there can be none."""
     axes = zip(problem.kernel, problem.stride, problem.dilation)
     return tuple(_taps(-(-k // u)) if u == 1 or l == 1 else 1 for k, u, l in axes)
 
 
+@once
 def transformed(problem: Problem) -> tuple[int, ...]:
     """The axes that are transformed: the innermost and the one before it, where they can be."""
     can = [d for d, r in enumerate(taps_of(problem)) if r > 1]
     return tuple(can[-2:] if problem.ndim - 1 in can else can[-1:])
 
 
+@once
 def outputs(problem: Problem, m: int) -> tuple[int, ...]:
     """Outputs of a tile along each axis; 1 where it is not transformed."""
     made = [1] * problem.ndim
@@ -61,7 +63,8 @@ def _sections(k: int, u: int, r: int) -> tuple[int, int]:
     return before + min(u, rest), before + max(0, rest - (r - 1) * u)
 
 
-def summed(problem: Problem, made: Sequence[int]) -> int:
+@once
+def summed(problem: Problem, made: tuple[int, ...]) -> int:
     """What is summed of each point: channels of a group, taps of the axes that are not transformed,
     and sections of those that are."""
     axes = zip(problem.kernel, problem.stride, taps_of(problem), made)
@@ -69,7 +72,8 @@ def summed(problem: Problem, made: Sequence[int]) -> int:
     return problem.channels // problem.groups * math.prod(sections)
 
 
-def multiplied(problem: Problem, made: Sequence[int]) -> float:
+@once
+def multiplied(problem: Problem, made: tuple[int, ...]) -> float:
     """Share of the products: sections that are not full have none at infinity."""
     share = 1.0
     for k, u, r, o in zip(problem.kernel, problem.stride, taps_of(problem), made):
@@ -79,7 +83,8 @@ def multiplied(problem: Problem, made: Sequence[int]) -> float:
     return share
 
 
-def points_of(problem: Problem, made: Sequence[int]) -> tuple[int, ...]:
+@once
+def points_of(problem: Problem, made: tuple[int, ...]) -> tuple[int, ...]:
     """Points of each axis that is transformed."""
     return tuple(o + r - 1 for r, o in zip(taps_of(problem), made) if o > 1)
 

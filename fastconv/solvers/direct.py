@@ -9,7 +9,7 @@ from fastconv._accuracy import SUM_BLOCK, blocked_sum_bound
 from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Problem
+from fastconv._problem import Problem, once
 from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
@@ -132,6 +132,7 @@ def _values(config: Config) -> tuple[int, ...]:
     return int(config["plane_bytes"]), int(config["taps"]), int(config["filters"])
 
 
+@once
 def _flattened(problem: Problem) -> tuple[int, int, int, int]:
     """Rows of outputs, outputs of a row, the gap that tiles run across between two rows, and
     elements of a padded row; trailing axes without a kernel belong to the row."""
@@ -146,6 +147,7 @@ def _flattened(problem: Problem) -> tuple[int, int, int, int]:
     return rows, problem.out[axis] * unit, gap * unit, max(1, problem.padded[axis] * unit)
 
 
+@once
 def phases(problem: Problem) -> int:
     """Stride phases that the driver keeps a plane for, over all axes."""
     return sum(

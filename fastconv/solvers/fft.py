@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Problem
+from fastconv._problem import Problem, once
 from fastconv._solver import Config, Solver
 from fastconv.solvers import _fourier
 from fastconv.solvers._fourier import FourierPlan, Layout
@@ -13,6 +13,7 @@ from fastconv.solvers._fourier import FourierPlan, Layout
 _PRODUCTS_A_SECOND = (25e9, 12e9)
 
 
+@once
 def layout(problem: Problem) -> Layout:
     whole = tuple(_fourier.whole_axis(problem, axis) for axis in range(problem.ndim))
     return _fourier.cut_plain(problem, whole)
@@ -37,6 +38,9 @@ class Fft(Solver):
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         seconds = _fourier.seconds(problem, layout(problem), machine)
         return seconds + min(_ends(problem), seconds / 2)
+
+    def floor(self, problem: Problem, machine: Machine) -> float:
+        return _fourier.floor(problem, machine)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         return _fourier.workspace(problem, layout(problem))

@@ -38,9 +38,9 @@ _PIECE, _ONE = {1: 0.35e-9, 2: 0.6e-9}, 0.4e-9
 _FAR = {6: 0.6e-9, 14: 0.4e-9}
 _PAGE = 4096
 
-#: What waiting adds to a vector of filters' products where channels lie whole pages apart and so share
-#: the sets of a cache (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands), and seconds that a sample
-#: takes to a band, with half as many again that bands have in common.
+#: What waiting adds to a vector of filters' products where channels lie whole pages apart and so
+#: share the sets of a cache (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands), and seconds that a
+#: sample takes to a band, with half as many again that bands have in common.
 _ALIASED, _BAND = 0.6, 0.4e-9
 
 
@@ -65,7 +65,13 @@ class ImplicitGemm(Polyphase):
         if problem.batch >= 8 and max(problem.input_dilation) == 1:
             ways.insert(0, (1, 0))
         return [
-            {"isa": isa, "block_bytes": machine.l2 // 2, "taps": taps, "across": across, "copy": copy}
+            {
+                "isa": isa,
+                "block_bytes": machine.l2 // 2,
+                "taps": taps,
+                "across": across,
+                "copy": copy,
+            }
             for isa in core.offered_isas()
             for taps in (_block_taps(isa, machine),)
             for across, copy in ways
@@ -153,7 +159,7 @@ class ImplicitGemm(Polyphase):
         one = 0.1e-9 if problem.input_dilation[-1] == 2 else 0.5e-9
         scatter = math.prod(problem.y_shape) * one
         threads = min(useful_threads(problem), machine.cores)
-        return self.cost_dense(dense, config, machine) + scatter / threads
+        return self.cost_dense(dense.on(problem.threads), config, machine) + scatter / threads
 
     def workspace(self, problem: Problem, config: Config) -> int:
         if one_tap(problem) is not None:

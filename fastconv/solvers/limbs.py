@@ -165,6 +165,9 @@ class Limbs(Solver):
         blocks, d = offered(problem)[str(config["block"])]
         return seconds(problem, d, Chunks.of(problem, d, blocks), machine)
 
+    def floor(self, problem: Problem, machine: Machine) -> float:
+        return _digits.floor(problem, machine)
+
     def workspace(self, problem: Problem, config: Config) -> int:
         blocks, d = offered(problem)[str(config["block"])]
         chunks = Chunks.of(problem, d, blocks)

@@ -104,6 +104,10 @@ class OverlapSave(Solver):
         threads = max(1, min(useful_threads(problem), machine.cores, problem.groups * blocks.pairs))
         return _blocks.seconds(blocks) / (1 + 0.85 * (threads - 1))
 
+    def floor(self, problem: Problem, machine: Machine) -> float:
+        threads = min(useful_threads(problem), machine.cores)
+        return _blocks.floor(problem) / (1 + 0.85 * (threads - 1))
+
     def workspace(self, problem: Problem, config: Config) -> int:
         blocks = offered(problem)[str(config["block"])]
         isa = str(config.get("isa", core.isa()))

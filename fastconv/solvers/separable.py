@@ -26,14 +26,22 @@ _MOST_AXES = 3
 #: Measured GFLOP/s of one core, products and additions of the passes (EPYC 9004).
 _GFLOPS = {"avx512": 75, "avx2": 60, "neon": 30, "baseline": 20}
 
+#: FC_LOW_RANK_GROWTH and FC_LOW_RANK_DROP of drivers/separable.h.
+_GROWTH, _DROP = 2, 2.0**-12
+
+#: Equal weights on an axis from which they are summed in blocks (FC_SEPARABLE_BOX), and products
+#: that take as long as one such sum.
+_BOX, _BOX_TAPS = 8, 6
+
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 
 class SeparablePlan(DriverPlan):
-    """Weights that turn out not to be outer products go to the direct driver."""
+    """Weights that turn out not to be as many outer products go to the direct driver."""
 
     def __init__(self, problem: Problem, solver: Solver, config: Config, machine: Machine) -> None:
-        super().__init__(problem, solver, config, "separable", _values(config))
+        super().__init__(problem, solver, config, "separable", _values(problem, config))
+        self._terms, self._dropping = problem.rank, problem.accuracy == "fast"
         self._dense: core.Call | None = None
         if len(_axes(problem)) > 1:
             values = (machine.l2 // 2, SUM_BLOCK, 64)
@@ -41,9 +49,14 @@ class SeparablePlan(DriverPlan):
             self._dense = core.Call("direct", str(config["isa"]), problem, values, threads)
 
     def pack(self, w: Array) -> Any:
-        if self._dense is not None and not core.is_rank_one(w) and np.isfinite(w).all():
+        if self._dense is not None and not self._fits(w) and np.isfinite(w).all():
             return self._dense, self._dense.pack(w)
         return super().pack(w)
+
+    def _fits(self, w: Array) -> bool:
+        if self._terms > 1:
+            return core.low_rank(w, self._dropping) == self._terms
+        return core.is_rank_one(w)
 
 
 class Separable(Solver):
@@ -65,8 +78,8 @@ class Separable(Solver):
         axes = _axes(problem)
         if not axes:
             return "the kernel is a single sample"
-        if len(axes) > 1 and problem.rank != 1:
-            return "the kernel is not known to be an outer product of vectors"
+        if len(axes) > 1 and problem.rank == 0:
+            return "the kernel is not known to be an outer product of vectors, or a sum of a few"
         if len(axes) > _MOST_AXES:
             return f"it takes kernels along {_MOST_AXES} axes at most"
         if max(problem.input_dilation) > 1:
@@ -74,6 +87,8 @@ class Separable(Solver):
         row = _row(problem)
         if set(problem.stride[row:]) != {1}:
             return "the stride along a row is not 1"
+        if problem.rank > 1 and (len(axes) != 2 or row != axes[-1]):
+            return "it sums outer products along two axes only, the last of them along rows"
         if any(map(any, problem.padding[axes[-1] + 1 :])):
             return "there is padding behind the last axis with a kernel"
         return None
@@ -91,7 +106,10 @@ class Separable(Solver):
         isa = str(config["isa"])
         outputs = math.prod(problem.y_shape)
         axes, size = _axes(problem), problem.itemsize
-        taps: float = sum(problem.kernel[a] for a in axes)
+        lengths = [problem.kernel[a] for a in axes]
+        if problem.box and len(axes) - (_row(problem) == axes[-1]) < 2:
+            lengths = [_BOX_TAPS if taps >= _BOX else taps for taps in lengths]
+        taps: float = sum(lengths) * max(1, problem.rank)
         if len(axes) == 1 and problem.x_dtype == problem.y_dtype == "u8":
             size = 4  # bytes along one axis are summed in float
         if len(axes) - (_row(problem) == axes[-1]) == 2:
@@ -109,12 +127,20 @@ class Separable(Solver):
         return 3e-6 + seconds / threads + pack + (4e-6 if threads > 1 else 0.0)
 
     def workspace(self, problem: Problem, config: Config) -> int:
-        return driver_bytes(problem, self, "separable", str(config["isa"]), _values(config))
+        return driver_bytes(
+            problem, self, "separable", str(config["isa"]), _values(problem, config)
+        )
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         # a sum an axis of as many terms as it has taps; the product of the factors is w to
         # 2 eps an axis, and w itself when there is one axis only
         axes = _axes(problem)
+        if problem.rank > 1:
+            down, along = (problem.kernel[a] for a in axes)
+            # FC_LOW_RANK_ROUNDINGS and FC_LOW_RANK_REST
+            roundings = (down + problem.rank * along + 2) / 2 + 4 + 2 * problem.rank + 2
+            dropped = _DROP if problem.accuracy == "fast" else 0.0
+            return roundings * _GROWTH * epsilon(problem) + dropped
         taps = sum(problem.kernel[a] + 1 for a in axes)
         return (taps / 2 + (2 * len(axes) if len(axes) > 1 else 0)) * epsilon(problem)
 
@@ -123,11 +149,12 @@ class Separable(Solver):
 
 
 def _stored(problem: Problem, dtype: str) -> bool:
-    return problem.dtype == "f64" and dtype in ("u8", "i8", "u16", "i16")
+    return problem.rank <= 1 and problem.dtype == "f64" and dtype in ("u8", "i8", "u16", "i16")
 
 
-def _values(config: Config) -> tuple[int, ...]:
-    return (int(config["row_bytes"]),)
+def _values(problem: Problem, config: Config) -> tuple[int, ...]:
+    terms = problem.rank if len(_axes(problem)) > 1 else 1
+    return int(config["row_bytes"]), terms, int(problem.accuracy == "fast")
 
 
 def _axes(problem: Problem) -> list[int]:

@@ -20,10 +20,15 @@
  * Equal weights, FC_SEPARABLE_BOX or more of them, take van Herk's sums: with blocks of as many rows as the
  * window has, every window is the end of one block and the beginning of the next, two running sums
  * that start anew with each block. Nothing is ever subtracted, so nothing drifts, and NaN and Inf
- * stay in their windows. Along a row sums of q neighbours are made first, then sums of those.
+ * stay in their windows. Along a row, as many rows as a vector has lanes are turned, so that each
+ * lane runs along its own.
  *
- * Settings: v[0] bytes of rows of x aimed at.
- * Packed: per filter, the factor of each axis.
+ * A filter of two axes may be a sum of `terms` such products (low_rank.c): there are as many rows s[i] for
+ * each output row, summed down one after the other, and one sum along all of them. Where that is not finite the
+ * output is made anew from the filter itself, also packed then.
+ *
+ * Settings: v[0] bytes of rows of x aimed at; v[1] terms, v[2] whether a part of the filter may be left out.
+ * Packed: per filter, the factors of each axis.
  *
  * van Herk, A fast algorithm for local minimum and maximum filters on rectangular and octagonal
  * kernels, Pattern Recognition Letters 13(7), 1992; Gil and Werman, Computing 2-D min, median and
@@ -50,6 +55,33 @@ static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const 
     return p->g * p->k * s.filter_bytes;
 }
 
+/* How far from a whole number a float sum of bytes must be to be cut without doubt; negative for none.
+ *
+ * It may be off by a rounding u of each sum so far, of the weights, and one to spare; beyond 2^21 `cut` has
+ * no digits to tell by. Where all weights are 1 / q, and so little more that sums in double do not fall short,
+ * sums are multiples of 1 / q: made larger by more than they may be off, but not by 1 / q, they need no
+ * doubt. Such float weights are written to `to`. */
+static double doubt(const fc_separable *s, const fc_problem *p, const double *factors, void *to)
+{
+    const int64_t axis = s->along ? s->h : s->a, taps = p->ker[axis];
+    const double *const w = factors + s->first[axis], q = rint(1 / w[0]);
+    const double larger = 1.5 * (double)taps + 6; /* times eps, after the sum, of the largest */
+    int equal = q >= 1 && w[0] * q >= 1 && w[0] * q <= 1 + 0x1p-40 && 255 * larger * (double)taps * FLT_EPSILON < 1;
+    double sum = 0, sums = 0;
+    for (int64_t r = 0; r < taps; r++) {
+        sums += sum += fabs(w[r]);
+        equal &= w[r] == w[0];
+    }
+    const double c = p->boundary == FC_CONSTANT ? p->cval[0] : 0;
+    if (s->doubtful && equal && c >= 0 && c <= 255 && c == rint(c)) {
+        for (int64_t r = 0; r < taps; r++)
+            fc_separable_put(to, s->first[axis] + r, FC_F32, w[0] * (1 + ((double)taps + 4) * FLT_EPSILON));
+        return -1;
+    }
+    const double largest = fmax(255, fabs(p->cval[0])) * 1.001;
+    return sum * largest < 0x1p21 ? (sums + 2 * sum) * largest * FLT_EPSILON / 2 : INFINITY;
+}
+
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                  const void *w, void *packed, int64_t threads)
 {
@@ -59,16 +91,16 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
     for (int64_t k = 0; k < p->g * p->k; k++) {
         char *const to = (char *)packed + k * s.filter_bytes;
         double *const factors = (double *)(to + s.exact_at);
-        fc_factorize(p, (const char *)w + k * p->w_k * fc_dtype_bytes(p->dtype), factors);
+        const char *const from = (const char *)w + k * p->w_k * fc_dtype_bytes(p->dtype);
+        if (s.terms == 1)
+            fc_factorize(p, from, factors);
+        else
+            fc_low_rank(p, from, s.terms, (int)config->v[2], factors + s.first[s.a], factors + s.first[s.h]);
+        for (int64_t i = 0; i < p->ker[s.a] * p->ker[s.h] && s.terms > 1; i++)
+            fc_separable_put(to + s.dense_at, i, p->dtype,
+                             fc_separable_get(from, i / p->ker[s.h] * p->w_s[s.a] + i % p->ker[s.h] * p->w_s[s.h], p->dtype));
         for (int64_t i = 0; i < s.weights; i++) fc_separable_put(to, i, s.dtype, factors[i]);
-        /* what a float sum may be off by: a rounding u of each sum so far, of the weights, and one
-         * to spare; beyond 2^21 `cut` has no digits to tell by */
-        const int64_t axis = s.along ? s.h : s.a;
-        double sum = 0, sums = 0;
-        for (int64_t r = 0; r < p->ker[axis]; r++) sums += sum += fabs(factors[s.first[axis] + r]);
-        const double largest = fmax(255, fabs(p->cval[0])) * 1.001;
-        factors[s.weights] =
-            sum * largest < 0x1p21 ? (sums + 2 * sum) * largest * FLT_EPSILON / 2 : INFINITY;
+        factors[s.weights] = doubt(&s, p, factors, to);
     }
 }
 
@@ -107,7 +139,7 @@ static void run_two(fc_separable_unit *u, const void **pointers)
                     const int zero = p->boundary == FC_ZEROS && fc_source(p, s->b, u->first_b + i) < 0;
                     pointers[t] = zero ? NULL : fc_separable_work(u, s->middle_at, k * s->b_rows + i);
                 }
-                fc_separable_emit(u, taps, fc_separable_factor(u, s->b), pointers, count,
+                fc_separable_emit(u, s->b, pointers, b, count,
                      u->y_at + (o + k) * p->y_s[s->a] + b * p->y_s[s->b], p->y_s[s->b]);
             }
     }
@@ -118,60 +150,26 @@ static void run_none(const fc_separable_unit *u, const void **pointers)
 {
     const fc_separable *s = u->s;
     const int64_t stride = s->a < 0 ? 1 : u->p->stride[s->a], y_step = s->a < 0 ? 0 : u->p->y_s[s->a];
-    for (int64_t o = u->begin_a; o < u->end_a; o++) {
-        fc_separable_load(u, o * stride);
-        fc_separable_along(u, 0, pointers, u->y_at + o * y_step);
+    for (int64_t o = u->begin_a, outputs; o < u->end_a; o += outputs) {
+        outputs = fc_min(fc_separable_is_box(u, s->h) ? s->turn->lanes : 1, u->end_a - o);
+        for (int64_t i = 0; i < outputs; i++) fc_separable_load(u, (o + i) * stride, i);
+        fc_separable_along(u, o, outputs, pointers, u->y_at + o * y_step, y_step);
     }
 }
 
-/* One axis down, any weights. */
+/* One axis down. Of equal weights, a block of windows at a time. */
 static void run_one(fc_separable_unit *u, const void **pointers)
 {
     const fc_separable *s = u->s;
     const int64_t stride = u->p->stride[s->a], y_step = u->p->y_s[s->a];
+    const int box = fc_separable_slides(u) && fc_separable_is_box(u, s->a);
+    const int along = s->along && fc_separable_is_box(u, s->h);
+    const int64_t most = box ? u->p->ker[s->a] : along ? s->rows : fc_min(s->rows, s->kernel->rows);
     for (int64_t o = u->begin_a, outputs; o < u->end_a; o += outputs) {
-        outputs = fc_min(s->rows, u->end_a - o);
+        outputs = fc_min(most, u->end_a - o);
         fc_separable_hold(u, (o + outputs - 1) * stride + s->span_a);
         list_rows(u, o, outputs, 0, pointers);
-        fc_separable_emit(u, u->p->ker[s->a], fc_separable_factor(u, s->a), pointers, outputs, u->y_at + o * y_step, y_step);
-    }
-}
-
-/* One axis down, equal weights: a window is rows `i` to the last of its block, whose sums are
- * made when the block begins, and the rows of the next that it reaches, whose sum grows. */
-static void run_box(fc_separable_unit *u, const void **pointers)
-{
-    const fc_separable *s = u->s;
-    const int64_t taps = u->p->ker[s->a], count = (u->high - u->low) * s->unit;
-    const float ones_f32[2] = {1, 1};
-    const double ones_f64[2] = {1, 1};
-    const void *const ones = s->bytes == 4 ? (const void *)ones_f32 : ones_f64;
-    const char *const w = fc_separable_factor(u, s->a);
-    char weights[16]; /* of a row and of the sum so far */
-    memcpy(weights, w, (size_t)s->bytes);
-    memcpy(weights + s->bytes, ones, (size_t)s->bytes);
-    const void **const two = pointers, **const ends = pointers + 3 + u->p->ker[s->h]; /* of blocks */
-    const void *start = NULL;
-    for (int64_t o = u->begin_a; o < u->end_a; o++) {
-        const int64_t i = (o - u->begin_a) % taps;
-        fc_separable_hold(u, o + taps);
-        if (i == 0) {
-            start = ends[taps] = NULL;
-            for (int64_t t = taps - 1; t >= 0; t--) {
-                const void *const from[2] = {fc_separable_row(u, o + t, 0), ends[t + 1]};
-                void *to = fc_separable_work(u, s->end_at, t);
-                if (from[0]) s->kernel->run(2, 1, weights, from, count, -0.0, &to);
-                ends[t] = from[0] ? to : ends[t + 1];
-            }
-        } else {
-            const void *const from[2] = {fc_separable_row(u, o + taps - 1, 0), start};
-            void *to = fc_separable_work(u, s->end_at, taps + i % 2);
-            if (from[0]) s->kernel->run(2, 1, weights, from, count, -0.0, &to);
-            start = from[0] ? to : start;
-        }
-        two[0] = ends[i];
-        two[1] = start;
-        fc_separable_emit(u, 2, ones, two, 1, u->y_at + o * u->p->y_s[s->a], 0);
+        fc_separable_emit(u, s->a, pointers, o, outputs, u->y_at + o * y_step, y_step);
     }
 }
 
@@ -215,24 +213,24 @@ static void run_unit(void *context, int64_t index, int64_t slot)
             fc_separable_fill(u.work + s->fixed_at, count, value, s->dtype);
         else
             memset(u.work + s->fixed_at, (int)value, (size_t)count);
-        u.edge = value;
-        for (int64_t d = 0; d < 2; d++) {
-            const int64_t axis = d ? s->b : s->a;
-            double sum = 0;
-            if (axis < 0) continue;
-            for (int64_t r = 0; r < p->ker[axis]; r++) sum += fc_separable_get(fc_separable_factor(&u, axis), r, s->dtype) * u.edge;
-            u.edge = sum;
+        for (int64_t t = 0; t < s->terms; t++) {
+            u.edge[t] = value;
+            for (int64_t d = 0; d < 2; d++) {
+                const int64_t axis = d ? s->b : s->a;
+                double sum = 0;
+                if (axis < 0) continue;
+                for (int64_t r = 0; r < p->ker[axis]; r++)
+                    sum += fc_separable_get(fc_separable_factor(&u, axis), t * p->ker[axis] + r, s->dtype) * u.edge[t];
+                u.edge[t] = sum;
+            }
         }
     }
     if (s->along) fc_separable_borders(&u);
     const void **const pointers = (const void **)(u.work + s->pointers_at);
-    const int sliding = s->a >= 0 && p->stride[s->a] == 1 && p->dilation[s->a] == 1;
     if (fc_separable_taps(p, s->a) == 1)
         run_none(&u, pointers);
     else if (s->b >= 0)
         run_two(&u, pointers);
-    else if (sliding && fc_separable_is_box(&u, s->a))
-        run_box(&u, pointers);
     else
         run_one(&u, pointers);
 }

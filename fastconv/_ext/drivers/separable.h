@@ -7,6 +7,21 @@
 /* Equal weights from which running sums pay. */
 enum { FC_SEPARABLE_BOX = 8 };
 
+/* Most outer products that a kernel is a sum of; with 4, passes of 15 taps have half the products of 15 x 15. */
+enum { FC_LOW_RANK = 4 };
+
+/* See low_rank.c. The roundings are those of a sum down, of one along all terms, and of the factors; what these
+ * leave of the kernel is a rounding of each of them and, in double, of taking each product from it. */
+#define FC_LOW_RANK_GROWTH 2
+#define FC_LOW_RANK_DROP 0x1p-12
+#define FC_LOW_RANK_ROUNDINGS(rows, columns, terms) (0.5 * (double)((rows) + (terms) * (columns) + 2) + 4)
+
+#define FC_LOW_RANK_REST(terms) (2 * (double)(terms) + 2)
+
+/* Factors u[terms][rows], v[terms][columns] of the kernel w, which has two axes, and their number; 0 when
+ * more than `most` are needed. `dropping`: a part of w may be left out. */
+int64_t fc_low_rank(const fc_problem *p, const void *w, int64_t most, int dropping, double *u, double *v);
+
 /* Position of a sample that is not there. */
 #define FC_BEYOND INT64_MIN
 
@@ -14,6 +29,7 @@ enum { FC_SEPARABLE_BOX = 8 };
 typedef struct {
     const fc_problem *p;
     const fc_rows *kernel;
+    const fc_implicit_gemm *turn;  /* whose transposition turns rows that are filtered along together */
     const fc_stored *from, *to;    /* conversions of x and of y, NULL where there is none */
     fc_dtype dtype;                /* what is summed in */
     int doubtful;                  /* whether that is less than p->dtype */
@@ -21,16 +37,20 @@ typedef struct {
     int64_t a, b, h;               /* axes, -1 for none; the row begins at h */
     int64_t unit;                  /* elements of one sample of h */
     int64_t along;                 /* whether there is a filter along the row */
-    int64_t first[FC_DIMS];        /* of each axis' factor in a packed filter */
+    int64_t terms;                 /* outer products that a filter is a sum of */
+    int64_t first[FC_DIMS];        /* of each axis' factors, a term after the other, in a packed filter */
+    int64_t dense_at;              /* bytes: of the filter itself, where there are several terms */
     int64_t weights, exact_at, filter_bytes; /* of a packed filter */
     int64_t out_a, out_b, out_h;   /* outputs along each */
     int64_t span_a, span_b, span_h;
-    int64_t rows;                  /* outputs of a made at once */
+    int64_t rows;                  /* outputs of a made at once, but of blocks of equal weights */
+    int64_t padded;                /* rows of sums down that are held */
+    int64_t turned;                /* outputs along a row that are turned at once */
     int64_t a_bands, a_band, b_bands, b_band, chunks, chunk;
     int64_t outer;                 /* positions of all other axes */
     int64_t ring_rows, b_rows;     /* rows of x held along a, and along b */
     int64_t pitch;                 /* elements from row to row of the workspace */
-    int64_t ring_at, spread_at, fixed_at, middle_at, padded_at, level_at, end_at, store_at, pointers_at, weights_at, border_at;
+    int64_t ring_at, spread_at, fixed_at, middle_at, padded_at, box_at, store_at, pointers_at, border_at;
     int64_t slot_bytes;
 } fc_separable;
 
@@ -59,7 +79,7 @@ typedef struct {
     int64_t first_b;     /* padded position of b that the rows held begin with */
     int64_t held;        /* padded position of a that is copied next */
     int64_t borders;     /* entries of the table of samples beyond the ends */
-    double bias, edge;   /* what lies beyond the row after filtering down */
+    double bias, edge[FC_LOW_RANK]; /* what lies beyond the row after filtering down, a term */
     char *work;
 } fc_separable_unit;
 
@@ -74,19 +94,24 @@ const char *fc_separable_row(const fc_separable_unit *u, int64_t ta, int64_t tb)
 /* Copies rows of x up to padded position `end` of a into the ring. */
 void fc_separable_hold(fc_separable_unit *u, int64_t end);
 
-/* Copies the row of x at padded position ta of a to where it will be filtered along. */
-void fc_separable_load(const fc_separable_unit *u, int64_t ta);
+/* Copies the row of x at padded position ta of a to where it will be filtered along, as row i. */
+void fc_separable_load(const fc_separable_unit *u, int64_t ta, int64_t i);
 
 /* Fills the table of which sample of the chunk each sample beyond its ends repeats: once a unit. */
 void fc_separable_borders(fc_separable_unit *u);
 
-/* Sums along row i of those to be filtered along, and stores. */
-void fc_separable_along(const fc_separable_unit *u, int64_t i, const void **pointers, int64_t y_at);
+/* Sums along the first `outputs` of the rows to be filtered along, those of a from o on, and stores them
+ * y_step apart. */
+void fc_separable_along(const fc_separable_unit *u, int64_t o, int64_t outputs, const void **pointers,
+                        int64_t y_at, int64_t y_step);
 
-/* Sums `outputs` neighbouring rows down, and each along, to rows of y that are y_step apart. Behind the
+/* Sums `outputs` neighbouring rows down, from o on, and each along, to rows of y that are y_step apart. Behind the
  * pointers to rows there is room for those of the sums along them. */
-void fc_separable_emit(const fc_separable_unit *u, int64_t taps, const void *w, const void **rows,
+void fc_separable_emit(const fc_separable_unit *u, int64_t axis, const void **rows, int64_t o,
                        int64_t outputs, int64_t y_at, int64_t y_step);
+
+/* Whether windows of neighbouring outputs of a are a row apart, and nothing comes between them and rows. */
+int fc_separable_slides(const fc_separable_unit *u);
 
 /* Whether an axis has so many equal weights that running sums pay. */
 int fc_separable_is_box(const fc_separable_unit *u, int64_t axis);

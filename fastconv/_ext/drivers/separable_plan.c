@@ -4,6 +4,9 @@
 /* Elements behind the last axis with a kernel from which that axis is not filtered along a row. */
 enum { SHORT_ROW = 32 };
 
+/* Outputs along a row that are turned at once: with as many samples, of all lanes, they fit L1. */
+enum { TURNED = 256 };
+
 /* Which axis has which part. Python's why_not holds problems to those that fit. */
 static void find_axes(const fc_problem *p, fc_separable *s)
 {
@@ -46,6 +49,7 @@ static void find_dtypes(const fc_problem *p, const fc_kernels *kernels, fc_separ
                   (p->boundary != FC_CONSTANT || (double)(float)p->cval[0] == p->cval[0]);
     s->dtype = s->doubtful ? FC_F32 : p->dtype;
     s->kernel = s->dtype == FC_F32 ? kernels->rows_f32 : kernels->rows_f64;
+    s->turn = s->dtype == FC_F32 ? kernels->implicit_gemm_f32 : kernels->implicit_gemm_f64;
     s->from = stored_in(p->x_dtype, s->dtype, kernels);
     s->to = stored_in(p->y_dtype, s->dtype, kernels);
     s->bytes = fc_dtype_bytes(s->dtype);
@@ -59,15 +63,17 @@ void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->p = p;
     find_axes(p, s);
     find_dtypes(p, kernels, s);
+    s->terms = fc_max(1, config->v[1]);
     s->weights = 0;
     s->outer = 1;
     for (int64_t d = 0; d < p->dims; d++) {
         s->first[d] = s->weights;
-        s->weights += p->ker[d];
+        s->weights += s->terms * p->ker[d];
         if (d < s->h && d != s->a && d != s->b) s->outer *= p->out[d];
     }
     s->exact_at = fc_round_up(s->weights * s->bytes, FC_ALIGN);
-    s->filter_bytes = fc_round_up(s->exact_at + (s->weights + 1) * (int64_t)sizeof(double), FC_ALIGN);
+    s->dense_at = fc_round_up(s->exact_at + (s->weights + 1) * (int64_t)sizeof(double), FC_ALIGN);
+    s->filter_bytes = s->dense_at + (s->terms > 1 ? fc_round_up(fc_volume(p->ker, p->dims) * s->bytes, FC_ALIGN) : 0);
     s->out_a = s->a < 0 ? 1 : p->out[s->a];
     s->out_b = s->b < 0 ? 1 : p->out[s->b];
     s->out_h = p->out[s->h];
@@ -75,12 +81,22 @@ void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->span_b = fc_separable_span(p, s->b);
     s->span_h = fc_separable_span(p, s->h);
     const int sliding = s->a < 0 || p->ker[s->a] == 1 || (p->stride[s->a] == 1 && p->dilation[s->a] == 1);
+    const int64_t taps_a = fc_separable_taps(p, s->a), taps_b = fc_separable_taps(p, s->b);
+    const int64_t taps_h = fc_separable_taps(p, s->h);
+    /* weights may turn out to be equal */
+    const int box = s->terms == 1 && sliding && s->b < 0 && taps_a >= FC_SEPARABLE_BOX;
+    const int along = s->terms == 1 && s->along && taps_h >= FC_SEPARABLE_BOX;
     s->rows = sliding ? s->kernel->rows : 1;
+    if (sliding && along && s->b < 0) s->rows = fc_round_up(s->turn->lanes, s->kernel->rows);
+    s->padded = fc_max(fc_max(s->rows, s->kernel->rows), fc_max(box ? taps_a : 1, along ? s->turn->lanes : 1));
+    const int64_t block = taps_h * p->dilation[s->h] * s->unit;
+    s->turned = along ? block * fc_max(1, TURNED / block) : 0;
     const int64_t step_a = s->a < 0 ? 1 : p->stride[s->a], step_b = s->b < 0 ? 1 : p->stride[s->b];
 
     /* v[0] bytes: first fewer outputs of b, down to a few of its span, then shorter chunks */
-    s->ring_rows = s->span_a + (s->rows - 1) * step_a;
-    const int64_t sample = s->unit * s->bytes, fit = (s->b < 0 ? 1 : 4) * config->v[0] / s->ring_rows;
+    s->ring_rows = s->span_a + (s->padded - 1) * step_a;
+    const int64_t sample = s->unit * s->bytes, met = s->span_a + (s->rows - 1) * step_a;
+    const int64_t fit = (s->b < 0 ? 1 : 4) * config->v[0] / met;
     s->b_band = s->out_b;
     if (s->b >= 0) {
         const int64_t rows = fit / ((s->out_h + s->span_h) * sample);
@@ -110,26 +126,26 @@ void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_ke
         s->a_bands = fc_max(1, fc_min(fc_ceil_div(4 * threads, units), s->out_a / (2 * s->span_a)));
     if (threads > 1 && units * s->a_bands < threads)
         s->a_bands = fc_min(s->out_a, fc_ceil_div(threads, units));
-    s->a_band = fc_round_up(fc_ceil_div(s->out_a, s->a_bands), s->rows);
+    /* blocks of windows begin at the same rows whatever the bands: so do not results depend on threads */
+    s->a_band = fc_round_up(fc_ceil_div(s->out_a, s->a_bands), box ? taps_a : s->rows);
     s->a_bands = fc_ceil_div(s->out_a, s->a_band);
 
     const int64_t line = FC_ALIGN / s->bytes;
     s->pitch = fc_round_up((s->chunk + s->span_h) * s->unit, line) + line;
-    const int64_t row = s->pitch * s->bytes, taps_a = fc_separable_taps(p, s->a), taps_b = fc_separable_taps(p, s->b);
-    const int64_t box = s->b < 0 && taps_a >= FC_SEPARABLE_BOX;
+    const int64_t row = s->pitch * s->bytes;
     s->ring_at = 0;
     s->spread_at = s->ring_at + s->ring_rows * s->b_rows * row;
     s->fixed_at = s->spread_at + row;
     s->middle_at = s->fixed_at + row;
     s->padded_at = s->middle_at + (s->b >= 0 ? s->rows * s->b_rows : 0) * row;
-    s->level_at = s->padded_at + s->kernel->rows * row;
-    s->end_at = s->level_at + row;
-    s->store_at = s->end_at + (box ? taps_a + 2 : 0) * row;
-    s->pointers_at = s->store_at + s->kernel->rows * row;
-    const int64_t taps_h = fc_separable_taps(p, s->h);
-    const int64_t pointers = fc_max(taps_a, taps_b) + taps_h + 4 * s->kernel->rows;
-    s->weights_at = s->pointers_at + fc_round_up(pointers * (int64_t)sizeof(void *), FC_ALIGN);
-    s->border_at = s->weights_at + fc_round_up(taps_h * s->bytes, FC_ALIGN);
+    s->store_at = s->padded_at + s->terms * s->padded * row;
+    s->box_at = s->store_at + s->padded * row;
+    const int64_t vector = s->turn->lanes * s->bytes, ends = box ? taps_a * FC_BOX_VECTORS : 0;
+    /* samples, sums and ends of blocks */
+    const int64_t turned = along ? 2 * s->turned + 3 * block : 0;
+    s->pointers_at = s->box_at + fc_round_up(fc_max(ends, turned) * vector, FC_ALIGN);
+    const int64_t pointers = 2 * fc_max(taps_a, taps_b) + s->terms * taps_h + 3 * s->padded;
+    s->border_at = s->pointers_at + fc_round_up(pointers * (int64_t)sizeof(void *), FC_ALIGN);
     const int64_t borders = s->along ? 2 * (s->chunk + s->span_h) : 0;
     s->slot_bytes = s->border_at + fc_round_up(borders * (int64_t)sizeof(int64_t), FC_ALIGN);
 }

@@ -1,14 +1,23 @@
 /* Rows of the separable driver: x to where it can be summed, sums along a row, sums to y. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "separable.h"
 
+int fc_separable_slides(const fc_separable_unit *u)
+{
+    const fc_separable *s = u->s;
+    return s->b < 0 && u->p->stride[s->a] == 1 && u->p->dilation[s->a] == 1;
+}
+
 int fc_separable_is_box(const fc_separable_unit *u, int64_t axis)
 {
+    const fc_separable *s = u->s;
     const char *const w = fc_separable_factor(u, axis);
-    const int64_t bytes = u->s->bytes, taps = fc_separable_taps(u->p, axis);
-    return !u->s->doubtful && taps >= FC_SEPARABLE_BOX && !memcmp(w, w + bytes, (size_t)((taps - 1) * bytes));
+    const int64_t taps = fc_separable_taps(u->p, axis);
+    if (s->doubtful && ((const double *)(u->factors + s->exact_at))[s->weights] >= 0) return 0;
+    return s->terms == 1 && taps >= FC_SEPARABLE_BOX && !memcmp(w, w + s->bytes, (size_t)((taps - 1) * s->bytes));
 }
 
 static void copy_spread(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t count,
@@ -95,15 +104,15 @@ void fc_separable_hold(fc_separable_unit *u, int64_t end)
         }
 }
 
-void fc_separable_load(const fc_separable_unit *u, int64_t ta)
+void fc_separable_load(const fc_separable_unit *u, int64_t ta, int64_t i)
 {
     const fc_separable *s = u->s;
-    char *const row = fc_separable_work(u, s->padded_at, 0) + u->shift * s->unit * s->bytes;
+    char *const row = fc_separable_work(u, s->padded_at, i) + u->shift * s->unit * s->bytes;
     const int64_t at = source_of(u, ta, 0);
     if (at != FC_BEYOND)
         load_row(u, at, row);
     else
-        fc_separable_fill(row, (u->high - u->low) * s->unit, u->edge, s->dtype);
+        fc_separable_fill(row, (u->high - u->low) * s->unit, u->edge[0], s->dtype);
 }
 
 void fc_separable_borders(fc_separable_unit *u)
@@ -122,7 +131,7 @@ void fc_separable_borders(fc_separable_unit *u)
 }
 
 /* Extends a filtered row beyond the samples it has. */
-static void extend(const fc_separable_unit *u, char *row)
+static void extend(const fc_separable_unit *u, double edge, char *row)
 {
     const fc_separable *s = u->s;
     const int64_t sample = s->unit * s->bytes;
@@ -130,7 +139,7 @@ static void extend(const fc_separable_unit *u, char *row)
     for (int64_t b = 0; b < u->borders; b += 2) {
         const int64_t to = border[b], from = border[b + 1];
         if (from == FC_BEYOND)
-            fc_separable_fill(row + to * sample, s->unit, u->edge, s->dtype);
+            fc_separable_fill(row + to * sample, s->unit, edge, s->dtype);
         else if (sample == 4)
             ((uint32_t *)row)[to] = ((const uint32_t *)row)[from];
         else
@@ -138,31 +147,63 @@ static void extend(const fc_separable_unit *u, char *row)
     }
 }
 
-/* Sums along an extended row; `pointers` and `weights` are scratch. */
-static void filter_along(const fc_separable_unit *u, const char *row, const void **pointers, char *weights, char *y)
+/* Sums along extended row i, of all terms; `pointers` become those to samples where there are several terms,
+ * or sums may be in doubt. */
+static void filter_along(const fc_separable_unit *u, int64_t i, const void **pointers, char *y)
 {
     const fc_separable *s = u->s;
-    const int64_t taps = u->p->ker[s->h], step = u->p->dilation[s->h] * s->unit * s->bytes;
-    const char *const w = fc_separable_factor(u, s->h);
-    if (!fc_separable_is_box(u, s->h)) {
-        if (s->doubtful)
-            for (int64_t t = 0; t < taps; t++) pointers[t] = row + t * step;
-        s->kernel->along(taps, w, row, step / s->bytes, u->count * s->unit, u->bias, y);
-        return;
+    const int64_t taps = u->p->ker[s->h], step = u->p->dilation[s->h] * s->unit, count = u->count * s->unit;
+    const void *const w = fc_separable_factor(u, s->h), *const row = fc_separable_work(u, s->padded_at, i);
+    for (int64_t t = 0; t < s->terms * taps && (s->doubtful || s->terms > 1); t++)
+        pointers[t] = fc_separable_work(u, s->padded_at, t / taps * s->padded + i) + t % taps * step * s->bytes;
+    if (s->terms > 1)
+        s->kernel->run(s->terms * taps, 1, w, pointers, count, u->bias, (void *[]){y});
+    else
+        s->kernel->along(taps, w, row, step, count, u->bias, y);
+}
+
+/* The sum of output j of row o of a, from the filter itself. */
+static double dense_sum(const fc_separable_unit *u, int64_t o, int64_t j)
+{
+    const fc_separable *s = u->s;
+    const fc_problem *p = s->p;
+    const char *const w = u->factors + s->dense_at;
+    const int64_t q = u->begin + j / s->unit, sample = j % s->unit, columns = p->ker[s->h];
+    double sum = u->bias;
+    for (int64_t tap = 0; tap < p->ker[s->a] * columns && sum == sum; tap++) {
+        const int64_t a = fc_source(p, s->a, o * p->stride[s->a] + tap / columns * p->dilation[s->a]);
+        const int64_t h = fc_source(p, s->h, q + tap % columns * p->dilation[s->h]);
+        const int beyond = !u->inside || a < 0 || h < 0;
+        if (beyond && p->boundary == FC_ZEROS) continue;
+        int64_t at = u->x_at - u->low * p->x_s[s->h] + a * p->x_s[s->a] + h * p->x_s[s->h];
+        for (int64_t d = p->dims - 1, rest = sample; d > s->h; rest /= p->in[d], d--) at += rest % p->in[d] * p->x_s[d];
+        const double x = beyond ? p->cval[0] : fc_separable_get(u->j->x, at, p->dtype);
+        sum += fc_separable_get(w, tap, p->dtype) * x;
     }
-    /* sums of q neighbours, then of taps / q such sums and of what is left */
-    int64_t q = 1;
-    for (int64_t i = 2; i <= taps; i++)
-        if (i + taps / i + taps % i < q + taps / q + taps % q) q = i;
-    const int64_t sums = taps / q, rest = taps % q;
-    char *const level = fc_separable_work(u, s->level_at, 0);
-    s->kernel->along(q, w, row, step / s->bytes, u->count * s->unit + (sums - 1) * q * step / s->bytes,
-                     -0.0, level);
-    fc_separable_fill(weights, sums, 1, s->dtype);
-    memcpy(weights + sums * s->bytes, w, (size_t)(rest * s->bytes));
-    for (int64_t t = 0; t < sums; t++) pointers[t] = level + t * q * step;
-    for (int64_t t = 0; t < rest; t++) pointers[sums + t] = row + (sums * q + t) * step;
-    s->kernel->run(sums + rest, 1, weights, pointers, u->count * s->unit, u->bias, (void *[]){y});
+    return sum;
+}
+
+/* Terms of both signs make NaN of what the filter makes Inf, and of sums that only they let overflow. */
+static void mend(const fc_separable_unit *u, int64_t o, char *sums)
+{
+    const int64_t count = u->count * u->s->unit;
+    int64_t j = 0;
+    for (; j < count; j++) {
+        const double sum = fc_separable_get(sums, j, u->s->dtype);
+        if (!(fabs(sum) <= DBL_MAX)) fc_separable_put(sums, j, u->s->dtype, dense_sum(u, o, j));
+    }
+}
+
+/* Whether all of a row is finite. */
+static int is_finite(const fc_separable_unit *u, const char *sums)
+{
+    const int64_t count = u->count * u->s->unit;
+    uint64_t bad = 0;
+    if (u->s->dtype == FC_F32)
+        for (int64_t j = 0; j < count; j++) bad |= (((const uint32_t *)sums)[j] & 0x7f800000) == 0x7f800000;
+    else
+        for (int64_t j = 0; j < count; j++) bad |= (~((const uint64_t *)sums)[j] & 0x7ff0000000000000) == 0;
+    return !bad;
 }
 
 /* Whether sums go straight to y. */
@@ -212,37 +253,96 @@ static void store_row(const fc_separable_unit *u, int64_t axis, const void *cons
             i += some;
         }
     }
-    if (!j->y_dense) copy_row(s, dense, y, p->y_s, u->count, s->y_bytes, 0);
+    if (!j->y_dense)
+        copy_row(s, dense, y, p->y_s, u->count, s->y_bytes, 0);
+    else if (!s->to && sums != y)
+        memcpy(y, sums, (size_t)(u->count * s->unit * s->bytes));
     if (!s->to) finish(u, at);
 }
 
-/* Sums along row i of those extended, and stores. */
-void fc_separable_along(const fc_separable_unit *u, int64_t i, const void **pointers, int64_t y_at)
+/* Sums along as many extended rows as a vector has lanes, from `first` on, with equal weights. */
+static void box_along(const fc_separable_unit *u, int64_t first, char *y, int64_t y_step)
 {
     const fc_separable *s = u->s;
-    char *const row = fc_separable_work(u, s->padded_at, i);
-    char *const to = in_y(u) ? u->j->y + y_at * s->bytes : fc_separable_work(u, s->store_at, 0);
-    extend(u, row);
-    filter_along(u, row, pointers, u->work + s->weights_at, to);
-    store_row(u, s->h, pointers, to, y_at);
+    const int64_t lanes = s->turn->lanes, step = u->p->dilation[s->h] * s->unit, taps = u->p->ker[s->h];
+    const int64_t halo = (taps - 1) * step, count = u->count * s->unit;
+    const double w = fc_separable_get(fc_separable_factor(u, s->h), 0, s->dtype);
+    const char *const rows = fc_separable_work(u, s->padded_at, first);
+    char *const x = u->work + s->box_at, *const sums = x + (s->turned + halo) * lanes * s->bytes;
+    char *const ends = sums + s->turned * lanes * s->bytes;
+    for (int64_t j = 0, some; j < count; j += some) {
+        some = fc_min(s->turned, count - j);
+        s->turn->transpose(rows + j * s->bytes, s->pitch, lanes, some + halo, x, lanes);
+        s->kernel->box_along(taps, w, x, step, some, u->bias, sums, ends);
+        s->turn->transpose(sums, lanes, some, lanes, y + j * s->bytes, y_step);
+    }
 }
 
-/* Sums `outputs` neighbouring rows down, and each along, to rows of y that are y_step apart. */
-void fc_separable_emit(const fc_separable_unit *u, int64_t taps, const void *w, const void **rows, int64_t outputs,
-                 int64_t y_at, int64_t y_step)
+/* Groups of rows: the last overlaps the one before, or goes by way of rows of its own. */
+static void along_boxes(const fc_separable_unit *u, int64_t outputs, int64_t y_at, int64_t y_step)
 {
     const fc_separable *s = u->s;
-    void *to[8] = {0};
+    const int64_t lanes = s->turn->lanes;
+    for (int64_t i = 0; i < outputs; i += lanes) {
+        const int64_t first = fc_max(0, fc_min(i, outputs - lanes)), last = fc_min(outputs, first + lanes);
+        const int direct = in_y(u) && last - first == lanes;
+        const int64_t at = y_at + first * y_step;
+        if (direct)
+            box_along(u, first, u->j->y + at * s->bytes, y_step);
+        else
+            box_along(u, first, fc_separable_work(u, s->store_at, 0), s->pitch);
+        for (int64_t k = 0; k < last - first; k++) {
+            char *const sums = direct ? u->j->y + (at + k * y_step) * s->bytes : fc_separable_work(u, s->store_at, k);
+            store_row(u, s->h, NULL, sums, at + k * y_step);
+        }
+    }
+}
+
+void fc_separable_along(const fc_separable_unit *u, int64_t o, int64_t outputs, const void **pointers,
+                        int64_t y_at, int64_t y_step)
+{
+    const fc_separable *s = u->s;
+    for (int64_t t = 0; t < s->terms; t++)
+        for (int64_t i = 0; i < outputs; i++)
+            extend(u, u->edge[t], fc_separable_work(u, s->padded_at, t * s->padded + i));
+    if (fc_separable_is_box(u, s->h)) {
+        along_boxes(u, outputs, y_at, y_step);
+        return;
+    }
+    for (int64_t i = 0; i < outputs; i++) {
+        const int64_t at = y_at + i * y_step;
+        char *const to = in_y(u) ? u->j->y + at * s->bytes : fc_separable_work(u, s->store_at, 0);
+        filter_along(u, i, pointers, to);
+        if (s->terms > 1 && !is_finite(u, to)) mend(u, o + i, to);
+        store_row(u, s->h, pointers, to, at);
+    }
+}
+
+void fc_separable_emit(const fc_separable_unit *u, int64_t axis, const void **rows, int64_t o,
+                       int64_t outputs, int64_t y_at, int64_t y_step)
+{
+    const fc_separable *s = u->s;
+    const int64_t taps = fc_separable_taps(u->p, axis), count = (s->along ? u->high - u->low : u->count) * s->unit;
+    const char *const w = fc_separable_factor(u, axis);
+    const void **const scratch = rows + taps + outputs;
+    void **const to = (void **)(scratch + s->terms * fc_separable_taps(u->p, s->h));
+    const double bias = s->along ? -0.0 : u->bias;
     for (int64_t i = 0; i < outputs; i++)
         to[i] = s->along  ? fc_separable_work(u, s->padded_at, i) + u->shift * s->unit * s->bytes
                 : in_y(u) ? u->j->y + (y_at + i * y_step) * s->bytes
                           : fc_separable_work(u, s->store_at, i);
-    const int64_t count = s->along ? u->high - u->low : u->count;
     const fc_rows *const kernel = s->b < 0 ? u->j->kernel : s->kernel;
-    kernel->run(taps, outputs, w, rows, count * s->unit, s->along ? -0.0 : u->bias, to);
-    for (int64_t i = 0; i < outputs; i++)
-        if (s->along)
-            fc_separable_along(u, i, rows + taps + outputs, y_at + i * y_step);
-        else
-            store_row(u, s->a, rows + i, to[i], y_at + i * y_step);
+    if (fc_separable_slides(u) && fc_separable_is_box(u, axis))
+        kernel->box(taps, outputs, fc_separable_get(w, 0, s->dtype), rows, count, bias, to, u->work + s->box_at);
+    else
+        for (int64_t t = 0; t < s->terms; t++) {
+            for (int64_t i = 0; i < outputs && t; i++)
+                to[i] = fc_separable_work(u, s->padded_at, t * s->padded + i) + u->shift * s->unit * s->bytes;
+            for (int64_t i = 0; i < outputs; i += kernel->rows)
+                kernel->run(taps, fc_min(kernel->rows, outputs - i), w + t * taps * s->bytes, rows + i, count, bias, to + i);
+        }
+    if (s->along)
+        fc_separable_along(u, o, outputs, scratch, y_at, y_step);
+    else
+        for (int64_t i = 0; i < outputs; i++) store_row(u, axis, rows + i, to[i], y_at + i * y_step);
 }

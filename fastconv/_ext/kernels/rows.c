@@ -12,6 +12,10 @@
  * registers, 4 x 2 of 16; a single row takes 8 vectors, enough to hide the latency of two
  * multiply-add units. Columns that do not fill a tile are made by the last tile that does, moved
  * back over finished ones.
+ *
+ * box, box_along: van Herk's sums for equal weights, two multiply-adds an output whatever their number. Rows
+ * are summed in strips of FC_BOX_VECTORS vectors, whose sums stay in L1; along a row lanes are
+ * as many rows, so that nothing is shuffled but the transposes before and after.
  */
 #include "vec.h"
 
@@ -42,6 +46,6 @@
 #define NAME(x) x##_f64
 #include "along.inc"
 
-const fc_rows FC_NAME(fc_rows_f32) = {ROWS, rows_f32, along_f32};
-const fc_rows FC_NAME(fc_rows_f64) = {ROWS, rows_f64, along_f64};
-const fc_rows FC_NAME(fc_rows_u8) = {ROWS, rows_u8, NULL};
+const fc_rows FC_NAME(fc_rows_f32) = {ROWS, rows_f32, along_f32, box_f32, box_along_f32};
+const fc_rows FC_NAME(fc_rows_f64) = {ROWS, rows_f64, along_f64, box_f64, box_along_f64};
+const fc_rows FC_NAME(fc_rows_u8) = {ROWS, rows_u8, NULL, box_u8, NULL};

@@ -1,0 +1,57 @@
+"""``python -m bench.trials NAME [--seconds S]`` times the problems of NAME.txt into NAME.jsonl.gz.
+
+Problems that the file has trials of, by the solvers' current revisions, are left out, so that it
+can be run in parts, on a machine that has nothing else to do, until it says that none are left;
+after a kernel has changed, that times again what it had to do with. Then ``fastconv train
+bench/trials/train.jsonl.gz --out fastconv/model.json`` fits the model to them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import pathlib
+
+from fastconv import _timer, _trials
+from fastconv._problem import Problem
+from fastconv._trials import Trial
+from fastconv.solvers import BY_NAME
+
+HERE = pathlib.Path(__file__).parent
+
+
+def is_current(trial: Trial) -> bool:
+    """Whether every candidate is one of today's."""
+    return all(
+        method in BY_NAME and BY_NAME[method].revision == revision
+        for method, _, revision, _ in trial.timed
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.trials", description=__doc__)
+    parser.add_argument("name", choices=("train", "held"))
+    parser.add_argument("--seconds", type=float, help="to stop after, about")
+    parser.add_argument("--budget", type=float, default=0.35, help="seconds a problem, about")
+    parser.add_argument("--anew", action="store_true", help="forget what was timed")
+    arguments = parser.parse_args()
+    path = HERE / f"{arguments.name}.jsonl.gz"
+    old = _trials.load(path) if path.exists() and not arguments.anew else []
+    kept = {t.problem: t for t in old if is_current(t)}
+    problems = [Problem.parse(line) for line in (HERE / f"{arguments.name}.txt").open()]
+    deadline, left = _timer.Deadline(arguments.seconds), 0
+    for problem in problems:
+        if problem in kept or problem.replace(threads=2) in kept:
+            continue
+        trials = _trials.record(problem, (1, 2), arguments.budget) if deadline.left > 0 else []
+        kept.update({t.problem: t for t in trials})
+        left += not trials
+    with gzip.GzipFile(path, "wb", mtime=0) as file:
+        for trial in kept.values():
+            file.write((trial.line() + "\n").encode())
+    print(f"trials: {len(kept)}, problems left: {left}")
+    return 0 if left == 0 else 3
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

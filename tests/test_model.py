@@ -1,0 +1,369 @@
+"""The cost model: floors, what is passed over, trees, training, calibration."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv import _calibration, _cli, _model, _planner, _timer, _training, _trials
+from fastconv._calibration import Calibration
+from fastconv._machine import Machine, this_machine
+from fastconv._model import FEATURES, Trees
+from fastconv._problem import Problem
+from fastconv._trials import Trial
+from fastconv.solvers import BY_NAME, SOLVERS, _blocks
+from tests.problems import PROBLEMS
+
+ROOT = pathlib.Path(fastconv.__file__).parent.parent
+LAYER = Problem.parse("conv2d f32 n1 c64 h28 w28 k64 r3 s3 p1")
+SIGNALS = [
+    "conv1d f32 n1 c1 w65536 k1 s1024",
+    "conv1d f64 n3 c2 w999 k2 s40 p7:3 u3 reflect",
+    "conv2d f32 n1 c1 h300 w200 k1 r25 s31 p12,15",
+    "conv2d c64 n2 c3 h64 w80 k2 r1 s9",
+    "conv3d f32 n1 c2 d40 h30 w50 k2 t5 r7 s9 p1",
+    "conv2d f64 n1 c1 h120 w90 k1 r9 s1 wrap p4,0",
+]
+
+
+# ---- the planner's short way ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [*PROBLEMS[::5], *SIGNALS])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_floor_is_below_every_estimate(text: str, threads: int) -> None:
+    problem, machine = Problem.parse(text).replace(threads=threads), this_machine()
+    for solver in SOLVERS:
+        floor = solver.floor(problem, machine)
+        assert floor >= 0
+        if solver.why_not(problem) is None:
+            costs = [solver.cost(problem, c, machine) for c in solver.configs(problem, machine)]
+            assert floor <= min(costs)
+
+
+@pytest.mark.parametrize("text", SIGNALS)
+def test_offered_blocks_are_the_best_of_all(text: str) -> None:
+    """The arrays agree with the blocks that they stand for, one by one."""
+    problem = Problem.parse(text)
+    every = {}
+    for shape, n in _blocks.shapes(problem):
+        layout = tuple(_blocks._axis(problem, d, n.get(d, 1)) for d in range(problem.ndim))
+        prepared = _blocks.Blocks(shape, layout, problem.replace(prepared=True))
+        every[shape] = _blocks.seconds(prepared)
+    found = _blocks.offered(problem)
+    assert 1 <= len(found) <= 4
+    best = sorted(every.values())[: len(found)]
+    assert [every[b.shape] for b in found.values()] == pytest.approx(best, rel=1e-12)
+
+
+def test_what_is_derived_goes_along_to_other_threads() -> None:
+    problem = LAYER.replace()
+    assert problem.out == (28, 28) and _blocks.offered(problem)
+    other = problem.on(2)
+    assert other == LAYER.replace(threads=2) and hash(other) == hash(LAYER.replace(threads=2))
+    assert problem.threads == 1 and problem.on(1) is problem
+    assert _blocks.offered(other) is _blocks.offered(problem)
+    assert str(other) == f"{LAYER} threads2" and other.replace().__dict__.get("_known") is None
+    assert pickle.loads(pickle.dumps(other)) == other
+
+
+def test_candidates_passed_over_come_last() -> None:
+    machine = this_machine()
+    leading = _planner._leading(LAYER, machine, SOLVERS)
+    names = {solver.name for solver, *_ in leading}
+    assert 1 < len(names) < len(SOLVERS)
+    legal = [c.method for c in _planner.candidates(LAYER) if c.refused is None]
+    assert set(legal[: len(leading)]) == names and not names & set(legal[len(leading) :])
+
+
+# ---- trees ---------------------------------------------------------------------------------------
+
+
+def walked(model: dict[str, Any], method: str, features: list[float]) -> float:
+    """A correction by walking each tree."""
+    total = 0.0
+    for of, thresholds, leaves in model["solvers"][method]:
+        leaf = 0
+        for f, threshold in zip(of, thresholds):
+            leaf = 2 * leaf + (features[f] > threshold)
+        total += leaves[leaf]
+    return total
+
+
+def test_trees_are_walked_all_at_once() -> None:
+    model = json.loads((ROOT / "fastconv" / "model.json").read_text())
+    trees, machine = Trees.of(model), this_machine()
+    machine = dataclasses.replace(machine, isa=model["isas"][0])
+    found = [
+        (s.name, config, s.cost(LAYER, config, machine))
+        for s in SOLVERS
+        if s.why_not(LAYER) is None
+        for config in s.configs(LAYER, machine)
+    ]
+    of_problem = _model.problem_features(LAYER)
+    assert len(of_problem) == len(_model.PROBLEM_FEATURES)
+    for (method, config, cost), seconds in zip(found, _model.correct(LAYER, machine, found, trees)):
+        features = of_problem + _model.candidate_features(LAYER, config, cost)
+        assert len(features) == len(FEATURES)
+        assert seconds == pytest.approx(cost * math.exp(walked(model, method, features)))
+    assert any(seconds != cost for (*_, cost), seconds in
+               zip(found, _model.correct(LAYER, machine, found, trees)))  # fmt: skip
+
+
+def test_other_instruction_sets_are_not_corrected() -> None:
+    """Trees that no trial of an instruction set went into say nothing about it."""
+    found = [("direct", {"isa": "avx512"}, 1e-3), ("im2col", {}, 2e-3), ("unknown", {}, 3e-3)]
+    trees = _model.trees()
+    for isa in {"avx512", "neon", "baseline"} - trees.isas:
+        machine = dataclasses.replace(this_machine(), isa=isa)
+        assert _model.correct(LAYER, machine, found, trees) == [1e-3, 2e-3, 3e-3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"version": 0}, {"features": ["flops"]}, {"solvers": {"direct": [[[999], [0.0], [0, 0]]]}},
+     {"solvers": {"direct": [[[0], [0.0], [math.nan, 0.0]]]}}, {"levels": "three"}],
+)  # fmt: skip
+def test_a_damaged_model_is_refused(change: dict[str, Any]) -> None:
+    model = {"version": _model.VERSION, "features": list(FEATURES), "isas": [], "levels": 1,
+             "solvers": {"direct": [[[0], [0.0], [0.0, 0.0]]]}}  # fmt: skip
+    assert Trees.of(model).levels == 1
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        Trees.of({**model, **change})
+
+
+@pytest.fixture
+def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
+    """A directory of wisdom, and nothing remembered of another."""
+    monkeypatch.setenv("FASTCONV_WISDOM", str(tmp_path / "wisdom.db"))
+    _model.trees.cache_clear()
+    _calibration.known.cache_clear()
+    yield tmp_path
+    _model.trees.cache_clear()
+    _calibration.known.cache_clear()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 7}', "[" * 5000, "\x00"])
+def test_damage_costs_time_only(place: pathlib.Path, text: str) -> None:
+    before = _planner.candidates(LAYER)
+    for name in ("model.json", "calibration.json"):
+        (place / name).write_text(text)
+    _model.trees.cache_clear()
+    _calibration.known.cache_clear()
+    assert _planner.candidates(LAYER) == before
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+def made_up(seed: int, count: int) -> list[Trial]:
+    """Trials of a machine on which im2col takes a tenth of its estimate, and fft ten times."""
+    machine = dataclasses.replace(this_machine(), isa="avx2")
+    rng = np.random.default_rng(seed)
+    found = []
+    while len(found) < count:
+        c, k, size = (int(n) for n in rng.integers(4, 65, 3))
+        p = Problem.parse(f"conv2d f32 n1 c{c} h{size} w{size} k{k} r3 s3 p1")
+        rows = []
+        for method, factor in (("im2col", 0.1), ("fft", 10.0), ("direct", 1.0)):
+            solver = BY_NAME[method]
+            config = dict(solver.configs(p, this_machine())[0])
+            seconds = factor * solver.cost(p, config, machine) * math.exp(rng.normal(0, 0.02))
+            rows.append((method, config, solver.revision, seconds))
+        found.append(Trial(p, machine, tuple(rows)))
+    return found
+
+
+def test_training_lessens_the_regret_of_what_it_has_not_seen() -> None:
+    trials, others = made_up(0, 60), made_up(1, 30)
+    model = _training.fit(trials)
+    assert model == {**_training.fit(trials), "trained": model["trained"]}, "the same each time"
+    trees = Trees.of(json.loads(json.dumps(model)))
+    before, after = (_training.regrets(others, t) for t in (None, trees))
+    assert np.mean(np.log(before)) > 0.5 and np.mean(np.log(after)) < 0.01
+    with pytest.raises(ValueError, match="got none"):
+        _training.fit([])
+
+
+def test_candidates_there_no_longer_are_teach_nothing() -> None:
+    (trial,) = made_up(0, 1)
+    rows = [("im2col", {}, 999, 1.0), ("gone", {}, 1, 1.0), ("direct", {"isa": "z80"}, 1, 1.0)]
+    assert _training.timed(dataclasses.replace(trial, timed=tuple(rows))) == []
+    assert _training.regrets([dataclasses.replace(trial, timed=tuple(rows))], None) == []
+
+
+def test_trials_are_lines_that_read_back(tmp_path: pathlib.Path) -> None:
+    trials = made_up(3, 2)
+    path = tmp_path / "trials.jsonl"
+    path.write_text("".join(t.line() + "\n" for t in trials))
+    for written, found in zip(trials, _trials.load(path), strict=True):
+        assert (found.problem, found.machine) == (written.problem, written.machine)
+        for mine, theirs in zip(written.timed, found.timed):
+            assert mine[:3] == theirs[:3] and mine[3] == pytest.approx(theirs[3], rel=1e-3)
+    path.write_text(trials[0].line() + "\n{}\n")
+    with pytest.raises(ValueError, match="line 2 is no trial"):
+        _trials.load(path)
+
+
+def test_random_problems_are_the_same_for_a_seed() -> None:
+    one, two = _trials.random_problems(5), _trials.random_problems(5)
+    found = [next(one) for _ in range(12)]
+    assert found == [next(two) for _ in range(12)] and len(set(found)) == 12
+    assert {p.threads for p in found} == {1}
+
+
+def test_a_trial_is_recorded() -> None:
+    problem = Problem.parse("conv1d f32 n1 c2 w200 k4 s5 prepared")
+    for trial in _trials.record(problem, (1, 2), 0.02):  # none where the machine is busy
+        assert trial.problem in (problem, problem.replace(threads=2))
+        assert all(seconds > 0 for *_, seconds in trial.timed)
+
+
+def test_shipped_trials_are_read() -> None:
+    trials = _trials.load(ROOT / "bench" / "trials" / "held.jsonl.gz")
+    assert len({t.problem.on(1) for t in trials}) >= 150
+    learnt = _trials.load(ROOT / "bench" / "trials" / "train.jsonl.gz")
+    assert len({t.problem.on(1) for t in learnt}) >= 300
+    assert not {t.problem.on(1) for t in trials} & {t.problem.on(1) for t in learnt}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_regret_over_recorded_trials(threads: int) -> None:
+    """An estimate was changed, or a solver added? `fastconv train`: docs/cost_model.md."""
+    trials = _trials.load(ROOT / "bench" / "trials" / "held.jsonl.gz")
+    found = _training.regrets([t for t in trials if t.problem.threads == threads], _model.trees())
+    assert len(found) >= 150
+    assert np.exp(np.mean(np.log(found))) <= 1.10 and np.percentile(found, 95) <= 1.5
+
+
+# ---- calibration ---------------------------------------------------------------------------------
+
+NOMINAL = Calibration(
+    {"f32": 1e11}, dict.fromkeys(_calibration.COPIES, 1e10), 1e10, 5e-6, {"im2col": 1.0}
+)
+
+
+def test_a_calibration_reads_back(place: pathlib.Path) -> None:
+    assert _calibration.known() is None
+    assert _calibration.remember(NOMINAL) and _calibration.known() == NOMINAL
+    entry = json.loads((place / "calibration.json").read_text())
+    other = {"of another machine": 1, **entry}
+    (place / "calibration.json").write_text(json.dumps(other))
+    assert _calibration.remember(NOMINAL)
+    assert "of another machine" in json.loads((place / "calibration.json").read_text())
+    for bad in ({"transforms": 0}, {"copies": {"x": 1}}, {"version": 0}, {"waking": -2.0}):
+        with pytest.raises((ValueError, TypeError)):
+            Calibration.of({**NOMINAL.as_json(), **bad})
+
+
+def test_a_place_that_cannot_be_written_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(_calibration, "path", lambda: tmp_path / "file" / "calibration.json")
+    assert not _calibration.remember(NOMINAL)
+    monkeypatch.setattr(_calibration, "path", lambda: None)
+    assert not _calibration.remember(NOMINAL)
+
+
+def test_estimates_are_scaled_by_what_the_machine_does() -> None:
+    machine = Machine("avx2", 2, 1 << 15, 1 << 19, 1 << 20)
+    slow = dataclasses.replace(
+        NOMINAL, solvers={"im2col": 3.0}, waking=25e-6,
+        copies=dict.fromkeys(_calibration.COPIES, 2e9),
+    )  # fmt: skip
+
+    def scale(text: str, here: Calibration, there: Calibration | None) -> float:
+        return _calibration.scale(Problem.parse(text), "im2col", {}, 1e-3, machine, here, there)
+
+    small = "conv2d f32 n1 c8 h16 w16 k8 r3 s3"
+    assert scale(small, NOMINAL, NOMINAL) == 1
+    assert scale(small, slow, NOMINAL) == pytest.approx(3)
+    assert scale(small, slow, None) == pytest.approx(3)
+    assert scale(f"{small} threads2", slow, NOMINAL) == pytest.approx(3 + 20e-6 / 1e-3)
+    # 2 * 512 * 512 * 4 bytes at 1e10 a second are 0.21 of a millisecond, and take five times that
+    moved = 2 * 512 * 512 * 4 / 1e10 / 1e-3
+    assert scale("conv2d f32 n1 c1 h512 w512 k1 r1 s1", slow, NOMINAL) == pytest.approx(
+        3 * (1 - moved) + 5 * moved
+    )
+
+
+def test_the_planner_scales(place: pathlib.Path) -> None:
+    before = {(c.method, str(c.config)): c.seconds for c in _planner.candidates(LAYER)}
+    _calibration.remember(dataclasses.replace(NOMINAL, solvers={"im2col": 2.0}))
+    there = _model.trees().calibration
+    factor = 2.0 / (there.solvers.get("im2col", 1.0) if there else 1.0)
+    for c in _planner.candidates(LAYER):
+        if c.method == "im2col":
+            expected = factor * before[c.method, str(c.config)]
+            assert c.seconds == pytest.approx(expected)
+
+
+def test_what_is_deterministic_depends_on_no_measurement(place: pathlib.Path) -> None:
+    problem = LAYER.replace(deterministic=True)
+    before = _planner.choose(problem).candidate
+    _calibration.remember(dataclasses.replace(NOMINAL, solvers={before.method: 1e3}))
+    model = _training.fit(made_up(0, 24))
+    (place / "model.json").write_text(json.dumps(model))
+    _model.trees.cache_clear()
+    assert _model.trees().trained == model["trained"]
+    assert _planner.choose(problem).candidate == before
+
+
+def test_the_machine_is_probed_by_command_only(
+    place: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def measure() -> Calibration:
+        calls.append(1)
+        return NOMINAL
+
+    monkeypatch.setattr(_calibration, "measure", measure)
+    fastconv.convolve(np.ones(30), np.ones(3))
+    with fastconv.autotune("measure", budget=0.05):
+        fastconv.convolve(np.ones(31), np.ones(3))
+    assert not calls
+    text = "conv1d f32 n1 c1 w64 k1 s3"
+    for _ in range(2):
+        assert _cli.main(["tune", text, "--budget", "0.05"]) == 0
+        assert len(calls) == 1, "once a machine"
+    assert _cli.main(["calibrate", "--json"]) == 0 and len(calls) == 2
+
+
+def test_train_by_command(place: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = place / "trials.jsonl"
+    path.write_text("".join(t.line() + "\n" for t in made_up(0, 24)))
+    assert _cli.main(["train", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["regret"]
+    assert told["corrected"]["geometric mean"] < told["estimates"]["geometric mean"]
+    assert _model.trees().trained.endswith("24 trials"), "what was learnt here is in use"
+    assert _cli.main(["train", str(place / "none.jsonl")]) == 2 == _cli.main(["train"])
+
+
+def test_what_tuning_has_timed_is_learnt_from(place: pathlib.Path, calm: None) -> None:
+    assert _trials.of_wisdom() == []
+    problem = Problem.parse("conv1d f32 n1 c4 w512 k8 s5")
+    timed = [c for c in _planner.tune(problem, budget=0.2) if c.source == "timed"]
+    (trial,) = _trials.of_wisdom()
+    assert trial.problem == problem and trial.machine == this_machine()
+    assert {method for method, *_ in trial.timed} == {c.method for c in timed}
+
+
+def test_the_probe_takes_its_two_seconds() -> None:
+    """What it measures is told of in the units that it promises; and a rest is a rest."""
+    found = _calibration.measure()
+    assert 1e8 < found.products["f32"] < 1e13 and 1e8 < found.copies[1 << 27] < 1e13
+    assert {key.partition(" ")[0] for key in found.solvers} <= set(BY_NAME)
+    assert Calibration.of(json.loads(json.dumps(found.as_json()))) == found
+    ticks = iter([0, 5_000])
+    assert _timer.after_rest(lambda: None, 0.0, lambda: next(ticks)) == 5e-6
