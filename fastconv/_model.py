@@ -199,6 +199,7 @@ def correct(
     x[:, : len(of_problem)] = of_problem
     x[:, len(of_problem) :] = [candidate_features(problem, found[i][1], found[i][2]) for i in known]
     logs = trees.log_corrections(x, [trees.solvers[found[i][0]] for i in known])
-    for i, factor in zip(known, np.exp(logs).tolist()):
-        costs[i] *= factor
-    return costs
+    factors = dict(zip(known, np.exp(logs).tolist()))
+    # what no trial is of is as far off as the others: else it would win by that alone
+    others = sorted(factors.values())[len(factors) // 2]
+    return [cost * factors.get(i, others) for i, cost in enumerate(costs)]

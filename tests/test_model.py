@@ -128,6 +128,14 @@ def test_other_instruction_sets_are_not_corrected() -> None:
         assert _model.correct(LAYER, machine, found, trees) == [1e-3, 2e-3, 3e-3]
 
 
+def test_a_solver_without_trials_is_corrected_as_the_others_are() -> None:
+    machine = dataclasses.replace(this_machine(), isa="avx2")
+    found = [("direct", {"isa": "avx2"}, 1e-3), ("im2col", {}, 2e-3), ("im2col", {}, 3e-3)]
+    *known, new = _model.correct(LAYER, machine, [*found, ("new", {}, 1e-3)], _model.trees())
+    factors = sorted(seconds / cost for (*_, cost), seconds in zip(found, known))
+    assert factors[0] <= new / 1e-3 <= factors[-1]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"version": 0}, {"features": ["flops"]}, {"solvers": {"direct": [[[999], [0.0], [0, 0]]]}},

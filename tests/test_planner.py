@@ -25,7 +25,7 @@ from fastconv._plan import Plan
 from fastconv._planner import Candidate, autotune, choose
 from fastconv._planner import candidates as all_candidates
 from fastconv._problem import ACCURACIES, Problem
-from fastconv._solver import Config, Solver
+from fastconv._solver import Config, Solver, on_threads
 from fastconv.solvers import BY_NAME, SOLVERS
 
 LAYER = Problem.parse("conv2d f32 n1 c8 h14 w14 k8 r3 s3 p1")
@@ -90,9 +90,14 @@ def test_what_is_chosen_is_the_best_candidate(text: str, accuracy: str) -> None:
     problem = Problem.parse(text).replace(accuracy=accuracy)
     choice = choose(problem)
     best = all_candidates(problem)[0]
-    assert choice.candidate == best and choice.plan.problem == problem
-    assert choice.plan.solver is BY_NAME[best.method] and choice.plan.config == best.config
-    assert choice.reason.startswith("least estimated time: " + best.method)
+    assert choice.candidate == best
+    assert choice.plan.problem == on_threads(problem, best.config)[0]
+    assert (
+        choice.plan.solver is BY_NAME[best.method]
+        and choice.plan.config == on_threads(problem, best.config)[1]
+    )
+    on_one = " on one thread" if problem.deterministic else ""
+    assert choice.reason.startswith(f"least estimated time{on_one}: {best.method}")
 
 
 @pytest.mark.parametrize("problem", [LAYER, SIGNAL, EXACT], ids=str)

@@ -1,11 +1,11 @@
-"""Fourier methods on scipy.fft: transforms, spectra, and the plan of `fft`.
+"""Fourier methods on libraries of transforms: layouts, spectra, and the plan of `fft`.
 
 `overlap_save` has its own transforms, in C, and takes this plan for blocks that its guard leaves.
 
 Correlation with w is multiplication of spectra: ``y = F^-1(F(x) * F(h))`` with h the kernel
 reversed in a circle of n samples. The product is circular, so n need only be long enough that no
 kept output sees a sample twice; how the problem is laid on circles is a `Layout`. Transforms are
-scipy.fft's (pocketfft): real input has half the spectrum, float32 stays float32.
+those of `_transforms.py`: real input has half the spectrum, float32 stays float32.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers import _guard
 from fastconv.solvers._blas import single_threaded_blas
+from fastconv.solvers._transforms import Transforms, transforms
 
 PAPER = (
     "Stockham, High-speed convolution and correlation (1966);"
@@ -130,7 +131,7 @@ def cut_plain(problem: Problem, layout: Layout) -> Layout:
     return tuple(axes)
 
 
-def transformed(layout: Layout) -> tuple[int, ...]:
+def lengths(layout: Layout) -> tuple[int, ...]:
     """Length of the transform along each axis, 0 for none."""
     return tuple(0 if a.plain else a.n for a in layout)
 
@@ -183,7 +184,7 @@ def source_index(t: Array, size: int, boundary: str) -> Array:
 # ---- spectra ---------------------------------------------------------------------------------
 
 
-def forward(x: Array, n: tuple[int, ...], first: int, workers: int) -> Array:
+def forward(x: Array, n: tuple[int, ...], first: int, workers: int, by: Transforms) -> Array:
     """Transform of axes `first` on of x, zero-extended to `n`; 0 leaves an axis as it is.
 
     The last axis goes first, so that rows of zeros are added, not transformed.
@@ -193,15 +194,21 @@ def forward(x: Array, n: tuple[int, ...], first: int, workers: int) -> Array:
     for axis, m in reversed(list(enumerate(n, first))):
         if m:
             if real:
-                x = scipy.fft.rfft(x, m, axis=axis, workers=workers)
+                x = by.rfft(x, m, axis=axis, workers=workers)
             else:
-                x = scipy.fft.fft(x, m, axis=axis, overwrite_x=own, workers=workers)
+                x = by.fft(x, m, axis=axis, overwrite_x=own, workers=workers)
             real, own = False, True
     return x
 
 
 def inverse(
-    z: Array, n: tuple[int, ...], kept: tuple[slice, ...], first: int, real: bool, workers: int
+    z: Array,
+    n: tuple[int, ...],
+    kept: tuple[slice, ...],
+    first: int,
+    real: bool,
+    workers: int,
+    by: Transforms,
 ) -> Array:
     """The `kept` part of the inverse transform of z, which is overwritten.
 
@@ -210,9 +217,9 @@ def inverse(
     last = max(axis for axis, m in enumerate(n) if m)
     for i, m in enumerate(n):
         if m and real and i == last:
-            z = scipy.fft.irfft(z, m, axis=first + i, workers=workers)
+            z = by.irfft(z, m, axis=first + i, workers=workers)
         elif m:
-            z = scipy.fft.ifft(z, m, axis=first + i, overwrite_x=True, workers=workers)
+            z = by.ifft(z, m, axis=first + i, overwrite_x=True, workers=workers)
         z = z[(slice(None),) * (first + i) + (kept[i],)]
     return z
 
@@ -251,11 +258,11 @@ class Spectrum:
         taps: Array = self.extras["taps"][groups]
         return taps
 
-    def in_double(self, layout: Layout, problem: Problem) -> Spectrum:
+    def in_double(self, layout: Layout, problem: Problem, by: Transforms) -> Spectrum:
         """The spectrum of the same weights in double precision, made when first needed."""
         if "double" not in self.extras:
             w = self.w.astype(np.complex128 if problem.is_complex else np.float64)
-            self.extras["double"] = spectrum(w, layout, problem, 1)
+            self.extras["double"] = spectrum(w, layout, problem, 1, by)
         double: Spectrum = self.extras["double"]
         return double
 
@@ -293,7 +300,7 @@ def _peak(z: Array, matrix: bool) -> Array:
     return np.array(each, z.real.dtype)
 
 
-def spectrum(w: Array, layout: Layout, problem: Problem, workers: int) -> Spectrum:
+def spectrum(w: Array, layout: Layout, problem: Problem, workers: int, by: Transforms) -> Spectrum:
     """Transform of w (g, k, c, *kernel), reversed and laid so that y[o] is sample o of a circle."""
     each = tuple(range(2, w.ndim))
     largest = np.maximum(abs(w.real).max(axis=each), abs(w.imag).max(axis=each))
@@ -314,9 +321,9 @@ def spectrum(w: Array, layout: Layout, problem: Problem, workers: int) -> Spectr
         laid = np.zeros((*z.shape[:at], n, *z.shape[at + 1 :]), z.dtype)
         laid[(slice(None),) * at + (taps,)] = z
         if real:
-            z = scipy.fft.rfft(laid, axis=at, workers=workers)
+            z = by.rfft(laid, n, axis=at, workers=workers)
         else:
-            z = scipy.fft.fft(laid, axis=at, overwrite_x=True, workers=workers)
+            z = by.fft(laid, n, axis=at, overwrite_x=True, workers=workers)
         real = False
     peak = _peak(z, matrix)
     return Spectrum(z, matrix, peak, w, exponent, {})
@@ -414,11 +421,12 @@ class FourierPlan(Plan):
     ) -> None:
         super().__init__(problem, solver, config)
         self.layout = layout
-        self._n = transformed(layout)
+        self._n = lengths(layout)
         self._channels = problem.channels // problem.groups
         self._filters = problem.filters // problem.groups
         self._threads = min(problem.threads, machine.cores)
         self._together = filters_together(problem, layout)
+        self.transforms = transforms(str(config.get("library", "scipy")))
 
     def pack(self, w: Array) -> Any:
         if not np.isfinite(w).all():
@@ -426,7 +434,8 @@ class FourierPlan(Plan):
             return plan, plan.pack(w)
         p = self.problem
         w = w.copy().reshape(p.groups, self._filters, self._channels, *p.kernel)
-        return self, spectrum(w, self.layout, p, 1 if p.deterministic else self._threads)
+        workers = 1 if p.deterministic else self._threads
+        return self, spectrum(w, self.layout, p, workers, self.transforms)
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         plan, weights = packed
@@ -444,7 +453,7 @@ class FourierPlan(Plan):
         side_by_side = pool_threads(self.problem, self.layout, self._threads)
         flushes = core.flushes()
         if side_by_side == 1:
-            # threads of scipy's, which might round otherwise, and know of no flushing
+            # threads of a library's, which might round otherwise, and know of no flushing
             workers = 1 if flushes or self.problem.deterministic else self._threads
             for piece in work:
                 self._run(piece, x, weights, epilogue, y, workers)
@@ -493,12 +502,12 @@ class FourierPlan(Plan):
         real = not p.is_complex
         if s.by_matrix:
             rows = rows.transpose(1, *range(3, rows.ndim), 0, 2)
-            z = forward(rows, self._n, 1, workers) @ s.values[..., filters]
-            y = inverse(z, self._n, kept, 1, real, workers)
+            z = forward(rows, self._n, 1, workers, self.transforms) @ s.values[..., filters]
+            y = inverse(z, self._n, kept, 1, real, workers, self.transforms)
             y = y.transpose(-2, 0, -1, *range(1, y.ndim - 2))
         else:
-            z = multiply(forward(rows, self._n, 3, workers), s, filters)
-            y = inverse(z, self._n, kept, 3, real, workers)
+            z = multiply(forward(rows, self._n, 3, workers, self.transforms), s, filters)
+            y = inverse(z, self._n, kept, 3, real, workers, self.transforms)
         back = s.exponent[:, filters]
         if shift or back.any():
             with np.errstate(over="ignore", under="ignore"):
@@ -553,7 +562,7 @@ class FourierPlan(Plan):
 
 def half(problem: Problem, layout: Layout) -> int:
     """Frequencies kept of one transform."""
-    n = [m for m in transformed(layout) if m]
+    n = [m for m in lengths(layout) if m]
     return math.prod(n) if problem.is_complex else math.prod(n[:-1]) * (n[-1] // 2 + 1)
 
 

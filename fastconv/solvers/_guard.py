@@ -266,7 +266,7 @@ class Guard:
 
     def _again_in_double(self, rows: Array, x: Array, z: Array, todo: Array) -> None:
         plan, s = self._plan, self._spectrum
-        double = s.in_double(plan.layout, plan.problem)
+        double = s.in_double(plan.layout, plan.problem, plan.transforms)
         for i, g in zip(*np.nonzero(todo.any(axis=tuple(range(2, todo.ndim))))):
             one = (slice(i, i + 1), slice(g, g + 1))
             group = g + self._groups.start

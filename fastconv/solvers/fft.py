@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Problem, once
 from fastconv._solver import Config, Solver
-from fastconv.solvers import _fourier
+from fastconv.solvers import _fourier, _transforms
 from fastconv.solvers._fourier import FourierPlan, Layout
 
 #: Products of one core in direct tiles, of 4- and 8-byte elements.
@@ -35,8 +37,13 @@ class Fft(Solver):
     def why_not(self, problem: Problem) -> str | None:
         return _fourier.refuse(problem)
 
+    def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
+        single = problem.dtype in ("f32", "f64", "c64", "c128")  # no long double but SciPy's
+        return [{}, *({"library": name} for name in _transforms.installed() if single)]
+
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         seconds = _fourier.seconds(problem, layout(problem), machine)
+        # of SciPy's transforms: only timing tells its libraries apart
         return seconds + min(_ends(problem), seconds / 2)
 
     def floor(self, problem: Problem, machine: Machine) -> float:
