@@ -169,7 +169,9 @@ def this_machine() -> Machine:
     )
 
 
+@functools.cache
 def version(package: str) -> str | None:
+    """The version of an installed package; None where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

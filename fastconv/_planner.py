@@ -502,9 +502,14 @@ def tune(
         options["hopeless"] = _HOPELESS[mode]
     if _settings.current().cache == "cold":
         options["cold"] = True
-    race = _tuner.race(candidates(problem, limit), machine, budget, progress, **options)
+    held = _tuner.race
+    if mode == "thorough" and problem.device == "cpu":
+        from fastconv import _isolated
+
+        held = _isolated.race
+    race = held(candidates(problem, limit), machine, budget, progress, **options)
     for c in race:
-        if c.status == "wrong":
+        if c.status in ("wrong", "crashed"):
             _wisdom.quarantine(c, machine, c.refused or "", everywhere=True)
         elif c.status == "failed" and "MemoryError" not in (c.refused or ""):
             _wisdom.quarantine(c, machine, c.refused or "", everywhere=False)
@@ -614,7 +619,9 @@ class _Met:
         """Write the counts that `record` took since the last time."""
         with self._lock:
             unsaid, self._unsaid = self._unsaid, {}
-        _wisdom.want(unsaid, this_machine())
+        for device in {problem.device for problem in unsaid}:
+            some = {p: count for p, count in unsaid.items() if p.device == device}
+            _wisdom.want(some, _machine(next(iter(some))))
 
     def forget(self) -> None:
         """As if nothing had been met: for a process that has forked, and for tests."""

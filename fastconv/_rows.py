@@ -85,10 +85,15 @@ def _stored(value: Any) -> Any:
     return text_of(value) if isinstance(value, dict) else value
 
 
+_fields: dict[type[Row], dict[str, str]] = {}
+
+
 def fields(kind: type[Row]) -> dict[str, str]:
     """Names and types of the columns."""
-    every = dataclasses.fields(kind)  # type: ignore[arg-type]  # each subclass is one
-    return {f.name: str(f.type).partition("[")[0] for f in every}
+    if kind not in _fields:
+        every = dataclasses.fields(kind)  # type: ignore[arg-type]  # each subclass is one
+        _fields[kind] = {f.name: str(f.type).partition("[")[0] for f in every}
+    return _fields[kind]
 
 
 def make(kind: type[Row], found: dict[str, Any]) -> Any:

@@ -122,7 +122,9 @@ class Store:
             stored = self._stored[environment] = {values[problem]: values for values in rows or ()}
         return stored
 
-    def rows(self, kind: type[Row], condition: str = "", given: Sequence[Any] = ()) -> list[Any]:
+    def rows(
+        self, kind: type[Row], condition: str = "", given: Sequence[Any] = (), held: bool = True
+    ) -> list[Any]:
         """Rows of the file as it is now and those held here, by their keys; the damaged left out.
 
         A `condition` is SQL over the columns: names and ``=``, joined by ``AND``.
@@ -134,7 +136,8 @@ class Store:
                 row = make(kind, dict(zip(names, values)))
                 found[row.place] = row
         wanted = [part.split()[0] for part in condition.split(" AND ")] if condition else []
-        for (of, place), row in [*self._unwritten.items(), *self._held.items()]:
+        more = [*self._unwritten.items(), *self._held.items()] if held else []
+        for (of, place), row in more:
             if of is kind and all(getattr(row, n) == g for n, g in zip(wanted, given)):
                 found[place] = row.over(found[place]) if place in found else row
         return sorted(found.values(), key=lambda row: row.place)

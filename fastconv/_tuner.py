@@ -371,18 +371,23 @@ def _enter(
     memory = free_memory() // 2
     methods = len({c.method for c in legal})
     for number, c in enumerate(_by_turns(legal)):
+        # a machine that others use is slower than the model thinks by as much for all candidates
+        slowdown = min((e.first / e.candidate.seconds for e in field.entrants), default=1.0)
+        expected = c.seconds * max(1.0, slowdown)
         late = deadline.left < deadline.seconds / 2 and len(field.entrants) >= 2
-        if number < methods and c.seconds < deadline.left / 4:
+        if number < methods and expected < deadline.left / 4:
             late = False  # no method misses its turn for another's having been slow
+        # a guess may be wrong by a factor of 4 and end in time, once there is a race without it
+        late |= expected > deadline.left / (4 if len(field.entrants) >= 2 else 1)
         # where the model was too hopeful of the first, it may have been of this one's rivals too
         best = max(legal[0].seconds, min((e.first for e in field.entrants), default=0.0))
         slow = c.seconds > hopeless * best and number >= 2
-        if late or slow or c.seconds > deadline.left or c.workspace_bytes > memory:
+        if late or slow or c.workspace_bytes > memory:
             field.untimed.append(c)
-            field.short |= (late or c.seconds > deadline.left) and not slow
+            field.short |= late and not slow
             continue
         if progress is not None:
-            progress(0.5 * number / len(legal), f"checking {c.method}")
+            progress(0.5 * number / len(legal), checking(c))
         wrong: str | None
         status, first = "wrong", 0.0
         try:
@@ -403,6 +408,12 @@ def _enter(
             memory -= c.workspace_bytes  # packed weights of all entrants live side by side
     field.entrants.sort(key=lambda e: e.first)
     return field
+
+
+def checking(c: Candidate) -> str:
+    """What is told of a candidate that is about to be run for the first time."""
+    settings = " ".join(f"{name}={value}" for name, value in c.config.items())
+    return f"checking {c.method} {settings}".rstrip()
 
 
 def _by_turns(legal: Sequence[Candidate]) -> list[Candidate]:

@@ -383,9 +383,12 @@ def delete(rows: Iterable[Row]) -> bool:
     return done
 
 
-def rows(kind: type[Row] = Decision) -> list[Any]:
-    """Every row of the user's file as it is now, of all environments and revisions."""
-    return _store().rows(kind)
+def rows(kind: type[Row] = Decision, held: bool = True) -> list[Any]:
+    """Every row of the user's file as it is now, of all environments and revisions.
+
+    With those that this process only holds, unless `held` is False.
+    """
+    return _store().rows(kind, held=held)
 
 
 def clear() -> bool:

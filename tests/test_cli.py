@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import types
+from typing import Any
 
 import pytest
 
-from fastconv import _cli, _planner, _wisdom, _workloads
+from fastconv import (
+    _cli,
+    _cli_model,
+    _isolated,
+    _planner,
+    _settings,
+    _suites,
+    _timer,
+    _tuner,
+    _wisdom,
+    _workloads,
+)
+from fastconv._machine import this_machine
 from fastconv._problem import Problem
+from fastconv.solvers import BY_NAME
 
 TEXT = "conv2d f32 n1 c4 h12 w13 k4 r3 s3 p1"
 
@@ -55,6 +71,9 @@ def wisdom_file(
     monkeypatch.setenv("FASTCONV_WISDOM", str(path))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(_wisdom, "_stores", {})
+    monkeypatch.setattr(_wisdom, "_file_pins", {})
+    monkeypatch.setattr(_cli_model, "calibrate_once", lambda: None)
+    monkeypatch.setattr(_wisdom, "_file_quarantine", {})
     return path
 
 
@@ -94,10 +113,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.mark.parametrize(
     "argv",
-    [(), ("--help",), ("-h",), ("info", "-h"), ("demo", "-h"), ("plan", "-h"), ("tune", "-h"),
-     ("bench", "-h"), ("wisdom",), ("wisdom", "-h"), ("wisdom", "show", "-h"),
-     ("wisdom", "export", "-h"), ("wisdom", "import", "-h"), ("wisdom", "clear", "-h")],
-)  # fmt: skip
+    [(), ("--help",), ("-h",), *((name, "-h") for name in _cli.app.commands)],
+)
 def test_help(run: Run, argv: tuple[str, ...]) -> None:
     text = run(*argv)
     assert text.startswith("Usage: fastconv")
@@ -121,24 +138,24 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("argv", "what"),
     [
-        (("nonsense",), "nonsense"), (("--nonsense",), "--nonsense"), (("plan",), "PROBLEM"),
-        (("plan", ""), "conv1d to conv8d"), (("plan", "hello world"), "conv1d to conv8d"),
-        (("plan", "conv2d f32 n1 c4 h12 w13 k4 r3 s3 q9"), "'q9'"),
-        (("plan", "conv2d f32 n1 c4 h12 k4 r3 s3"), "lacks w"),
-        (("plan", "conv2d f33 n1 c4 h12 w12 k4 r3 s3"), "'f33'"),
-        (("plan", "conv2d f32 n1 c4 h2 w13 k4 r3 s3"), "kernel no larger"),
-        (("plan", "conv2d f32 n1 c3 h9 w13 k4 r3 s3 g2"), "divisible"),
-        (("plan", f"conv1d f32 n1 c1 w{10**30} k1 s3"), "padded sizes"),
-        (("plan", f"conv1d f32 n1 c1 w{'9' * 5000} k1 s3"), ""),
-        (("plan", TEXT, "extra"), "extra"), (("plan", TEXT, "--nope"), "--nope"),
+        (("nonsense",), "nonsense"), (("--nonsense",), "--nonsense"), (("explain",), "PROBLEM"),
+        (("explain", ""), "conv1d to conv8d"), (("explain", "hello world"), "conv1d to conv8d"),
+        (("explain", "conv2d f32 n1 c4 h12 w13 k4 r3 s3 q9"), "'q9'"),
+        (("explain", "conv2d f32 n1 c4 h12 k4 r3 s3"), "lacks w"),
+        (("explain", "conv2d f33 n1 c4 h12 w12 k4 r3 s3"), "'f33'"),
+        (("explain", "conv2d f32 n1 c4 h2 w13 k4 r3 s3"), "kernel no larger"),
+        (("explain", "conv2d f32 n1 c3 h9 w13 k4 r3 s3 g2"), "divisible"),
+        (("explain", f"conv1d f32 n1 c1 w{10**30} k1 s3"), "padded sizes"),
+        (("explain", f"conv1d f32 n1 c1 w{'9' * 5000} k1 s3"), ""),
+        (("explain", TEXT, "extra"), "extra"), (("explain", TEXT, "--nope"), "--nope"),
         (("tune", "conv0d"), "conv1d"), (("bench", "conv0d"), "conv1d"),
         (("tune", TEXT, "--budget", "0"), "--budget"), (("tune", TEXT, "--budget", "x"), "x"),
         (("tune", TEXT, "--budget", "nan"), "--budget"), (("bench", TEXT, "--budget", "-1"), "-1"),
-        (("plan", "/no/such/file.toml"), "/no/such/file.toml: No such file"),
-        (("wisdom", "import", "/no/such/file"), "/no/such/file: No such file"),
-        (("wisdom", "export", "/no/such/folder/file"), "No such file"),
-        (("wisdom", "export", "/"), "irectory"), (("wisdom", "import", "/"), "irectory"),
-        (("wisdom", "forget"), "forget"), (("demo", "--out", __file__), "--out"),
+        (("explain", "/no/such/file.toml"), "/no/such/file.toml: No such file"),
+        (("import", "/no/such/file"), "/no/such/file: No such file"),
+        (("export", "/no/such/folder/file"), "No such file"),
+        (("export", "/"), "irectory"), (("import", "/"), "irectory"),
+        (("forget",), "--all"), (("demo", "--out", __file__), "--out"),
         (("info", "--jsn"), "--jsn"),
     ],
 )  # fmt: skip
@@ -165,18 +182,18 @@ def test_bad_input_is_one_line(run: Run, argv: tuple[str, ...], what: str) -> No
 def test_a_bad_file_is_one_line(run: Run, tmp_path: pathlib.Path, text: str, what: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    line = run.refused("plan", str(path))
+    line = run.refused("explain", str(path))
     assert what in line and "bad.toml" in line
 
 
 def test_a_file_of_bytes_is_one_line(run: Run, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(bytes(range(256)))
-    run.refused("plan", str(path))
+    run.refused("explain", str(path))
 
 
 def test_an_unknown_name_in_a_file(run: Run, toml: str) -> None:
-    assert "no call named 'x'" in run.refused("plan", f"{toml}:x")
+    assert "no call named 'x'" in run.refused("explain", f"{toml}:x")
 
 
 # Commands
@@ -192,21 +209,21 @@ def test_info(run: Run) -> None:
     assert found["isa"]["in use"] in text and found["versions"]["numpy"] in text
 
 
-def test_plan(run: Run) -> None:
-    text = run("plan", TEXT)
+def test_explain(run: Run) -> None:
+    text = run("explain", TEXT)
     choice = _planner.choose(Problem.parse(TEXT))
     assert TEXT in text and choice.reason in text and choice.plan.solver.paper in text
     for c in _planner.candidates(Problem.parse(TEXT)):
         assert c.method in text
-    ((found,)) = json.loads(run("plan", TEXT, "--json"))
+    ((found,)) = json.loads(run("explain", TEXT, "--json"))
     assert found["problem"] == TEXT
     assert found["chosen"]["method"] == choice.candidate.method
     assert {c["method"] for c in found["candidates"]} >= {"naive", "direct"}
     assert all("seconds" in c and "error_bound" in c for c in found["candidates"])
 
 
-def test_plan_gives_the_reason_of_each_refusal(run: Run) -> None:
-    text = run("plan", "conv1d i64 n1 c1 w50 k1 s3")
+def test_explain_gives_the_reason_of_each_refusal(run: Run) -> None:
+    text = run("explain", "conv1d i64 n1 c1 w50 k1 s3")
     refused = [c for c in _planner.candidates(Problem.parse("conv1d i64 n1 c1 w50 k1 s3"))
                if c.refused is not None]  # fmt: skip
     assert refused
@@ -214,15 +231,15 @@ def test_plan_gives_the_reason_of_each_refusal(run: Run) -> None:
         assert f"refused  {c.method}" in text and str(c.refused) in text
 
 
-def test_plan_of_a_file(run: Run, toml: str) -> None:
-    lines = run("plan", toml).splitlines()
+def test_explain_of_a_file(run: Run, toml: str) -> None:
+    lines = run("explain", toml).splitlines()
     assert [line.split()[0] for line in lines] == [
         "name", "layer", "up", "layer.grad_input", "layer.grad_weight",
     ]  # fmt: skip
-    assert len(json.loads(run("plan", toml, "--json"))) == 4
-    (one,) = json.loads(run("plan", f"{toml}:up", "--json"))
+    assert len(json.loads(run("explain", toml, "--json"))) == 4
+    (one,) = json.loads(run("explain", f"{toml}:up", "--json"))
     assert one["name"] == "up" and one["problem"].startswith("conv2d f64 n2 c4")
-    assert run("plan", f"{toml}:up").startswith("up\n")
+    assert run("explain", f"{toml}:up").startswith("up\n")
 
 
 def test_tune_is_remembered(run: Run, wisdom_file: pathlib.Path) -> None:
@@ -230,7 +247,7 @@ def test_tune_is_remembered(run: Run, wisdom_file: pathlib.Path) -> None:
     assert f"remembered in {wisdom_file}" in text
     (row,) = _wisdom.rows()
     assert row.problem == TEXT and row.solver in text
-    assert "wisdom: " in run("plan", TEXT)
+    assert "wisdom: " in run("explain", TEXT)
     (found,) = json.loads(run("tune", TEXT, "--budget", "10", "--json"))
     seconds = [c["seconds"] for c in found["timed"]]
     assert len(seconds) >= 2 and all(s > 0 for s in seconds)
@@ -242,15 +259,288 @@ def test_tune_of_a_file_tunes_plain_and_prepared(run: Run, toml: str) -> None:
     assert sorted("prepared" in row.problem for row in _wisdom.rows()) == [False, True]
 
 
-def test_tune_without_time(run: Run) -> None:
+def ended(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    """Exit code, standard output and error of a command."""
+    code = _cli.main(argv)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_tune_without_time(capsys: pytest.CaptureFixture[str]) -> None:
     huge = "conv2d f32 n64 c512 h512 w512 k512 r3 s3"
-    assert "raise --budget" in run("tune", huge, "--budget", "0.1")
+    code, out, err = ended(capsys, "tune", huge, "--budget", "0.1")
+    assert code == 3 and "raise --budget" in out and "raise --budget" in err
     assert _wisdom.rows() == []
 
 
-def test_tune_when_nothing_can_be_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tune_when_nothing_can_be_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FASTCONV_WISDOM", ":memory:")
-    assert "not kept" in run("tune", TEXT, "--budget", "10")
+    code, _, err = ended(capsys, "tune", TEXT, "--budget", "10")
+    assert code == 1 and "not kept: :memory:" in err
+
+
+# Tuning, on a tuner that takes no time
+
+SMALL = [TEXT, "conv1d f32 n1 c1 w40 k1 s3", "conv1d f64 n1 c1 w50 k1 s5"]
+
+
+class Tuner:
+    """Takes the last candidate of the model for the fastest; may be noisy, wrong, interrupted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.problems: list[str] = []
+        self.pressure = 0.0
+        self.stop_at = 99
+        self.spoil: dict[str, str] = {}
+        self.factor = 1.0
+        monkeypatch.setattr(_tuner, "race", self)
+        monkeypatch.setattr(_isolated, "race", self)
+
+    def __call__(
+        self, found: Any, machine: Any, budget: float, progress: Any, **options: Any
+    ) -> _tuner.Race:
+        if len(self.problems) == self.stop_at:
+            raise KeyboardInterrupt
+        self.problems.append(str(found[0].problem))
+        progress(0.5, "timing")
+        legal = [c for c in found if c.refused is None]
+        timed = []
+        for i, c in enumerate(reversed(legal)):
+            seconds = 1e-3 * (1 + i) * (self.factor if i else 1.0)
+            timing = _timer.Timing(seconds, seconds, seconds, seconds, 9, 1)
+            fields: dict[str, Any] = {"source": "timed", "seconds": seconds, "timing": timing}
+            if c.method in self.spoil:
+                fields = {"refused": "it was", "status": self.spoil[c.method]}
+            timed.append(dataclasses.replace(c, **{"status": "timed", **fields}))
+        timed.sort(key=lambda c: (c.refused is not None, c.seconds))
+        return _tuner.Race(tuple(timed), pressure=self.pressure, complete=True)
+
+
+@pytest.fixture
+def tuner(monkeypatch: pytest.MonkeyPatch) -> Tuner:
+    return Tuner(monkeypatch)
+
+
+def kept() -> set[str]:
+    return {row.problem for row in _wisdom.rows(held=False)}
+
+
+def test_tune_many(tuner: Tuner, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = ended(capsys, "tune", *SMALL, *SMALL)
+    assert code == 0 and tuner.problems == SMALL and kept() == set(SMALL)
+    lines = err.splitlines()
+    assert [line.split()[0] for line in lines] == ["1/3", "2/3", "3/3"], "no terminal: lines"
+    assert all(text in out for text in SMALL)
+    code, out, err = ended(capsys, "tune", *SMALL, "--missing", "--json")
+    assert (code, json.loads(out), err) == (0, [], "")
+    code, _, _ = ended(capsys, "tune", *SMALL, "--missing", "--thorough")
+    assert code == 0 and len(tuner.problems) == 6
+
+
+def test_tune_interrupted_keeps_what_was_finished(
+    tuner: Tuner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuner.stop_at = 2
+    code, out, err = ended(capsys, "tune", *SMALL)
+    assert code == 3 and "interrupted: 2 of 3 problems are done, and kept" in err
+    assert kept() == set(SMALL[:2]) and SMALL[1] in out
+
+
+def test_tune_out_of_time(
+    tuner: Tuner, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(0, 10**12, 10**9))
+    monkeypatch.setattr(_timer.Deadline.__init__, "__defaults__", (lambda: next(ticks),))
+    code, out, err = ended(capsys, "tune", *SMALL, "--total", "4", "--json")
+    assert code == 3 and "the 4 s are over" in err
+    assert len(json.loads(out)) == len(kept()) == 2
+
+
+def test_tune_says_what_it_does_not_keep(tuner: Tuner, capsys: pytest.CaptureFixture[str]) -> None:
+    tuner.pressure = 0.9
+    code, _, err = ended(capsys, "tune", TEXT)
+    assert code == 1 and "not kept: 1, for others wanted the machine" in err and not kept()
+    code, _, err = ended(capsys, "tune", TEXT, "--force-noisy")
+    assert code == 0 and kept() == {TEXT}
+
+
+def test_tune_says_what_was_wrong(tuner: Tuner, capsys: pytest.CaptureFixture[str]) -> None:
+    tuner.spoil = {"fft": "wrong"}
+    code, _, err = ended(capsys, "tune", TEXT)
+    assert code == 1 and "wrong: fft" in err
+    assert "in quarantine" in ended(capsys, "explain", TEXT)[1]
+    assert "candidates: 1" in ended(capsys, "doctor")[1]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet", "unet", "signals", "images"])
+def test_suites(tuner: Tuner, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    code, _, _ = ended(capsys, "tune", "--suite", name, "--threads", "3")
+    assert code == 0 and len(tuner.problems) > 10
+    assert all("threads3" in text for text in tuner.problems)
+    assert tuner.problems == [str(p) for p in _suites.suite(name, 3)]
+
+
+def test_a_suite_is_the_network() -> None:
+    """Ends of the networks as their papers have them."""
+    resnet = _suites.suite("resnet50", 1)
+    assert str(resnet[0]) == "conv2d f32 n1 c3 h224 w224 k64 r7 s7 p3 u2 prepared"
+    wide = {p.filters: p.out for p in resnet if p.kernel == (1, 1) and p.filters >= 1024}
+    assert wide == {1024: (14, 14), 2048: (7, 7)}
+    unet = _suites.suite("unet", 1)
+    assert unet[-1].out == (256, 256) and unet[-1].filters == 2
+    depthwise = [p for p in _suites.suite("mobilenet", 1) if p.groups > 1]
+    assert {p.out for p in depthwise} == {(112, 112), (56, 56), (28, 28), (14, 14), (7, 7)}
+
+
+def test_from_log(tuner: Tuner, capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path) -> None:
+    """The costliest first; other lines are told and passed over."""
+    _wisdom.want({Problem.parse(SMALL[0]): (9, 0.1), Problem.parse(SMALL[1]): (1, 5.0)},
+                 this_machine())  # fmt: skip
+    log = tmp_path / "log.jsonl"
+    _wisdom.export(log)
+    with open(log, "a") as stream:
+        stream.write(f"# by hand\n\n{SMALL[2]}\nnonsense\n")
+    code, _, err = ended(capsys, "tune", "--from-log", str(log))
+    assert code == 0 and tuner.problems == [SMALL[1], SMALL[0], SMALL[2]]
+    assert "line 7: expected a problem" in err
+    tuner.problems.clear()
+    assert ended(capsys, "tune", "--wanted")[0] == 0
+    assert tuner.problems == [SMALL[1], SMALL[0]]
+
+
+def test_tune_needs_a_problem(run: Run) -> None:
+    assert "--wanted" in run.refused("tune")
+
+
+def test_db_names_the_file(
+    run: Run, tuner: Tuner, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTCONV_WISDOM", ":memory:")
+    other = tmp_path / "other.db"
+    run("tune", TEXT, "--db", str(other))
+    assert other.is_file()
+
+
+def test_explain_shows_the_trials(run: Run, tuner: Tuner, wisdom_file: pathlib.Path) -> None:
+    tuner.spoil = {"fft": "failed"}
+    _cli.main(["tune", TEXT])
+    run_text = run("explain", TEXT)
+    assert f"said by  {wisdom_file}" in run_text and "failed   fft" in run_text
+    assert "strict" in run_text and "effort   2 of 3, complete" in run_text
+    (found,) = json.loads(run("explain", TEXT, "--json"))
+    assert found["layer"] == str(wisdom_file) and found["decision"]["complete"] == 1
+    assert {t["status"] for t in found["trials"]} == {"timed", "failed"}
+    assert set(found["by accuracy"]) == {"strict", "balanced", "fast"}
+
+
+def test_verify(tuner: Tuner, capsys: pytest.CaptureFixture[str]) -> None:
+    ended(capsys, "tune", *SMALL)
+    code, out, _ = ended(capsys, "verify")
+    assert code == 0 and "regret: mean" in out
+    code, out, _ = ended(capsys, "verify", "--sample", "2", "--json")
+    found = json.loads(out)
+    assert code == 0 and len(found) == 2 and all(f["regret"] == 1.0 for f in found)
+
+    def reversed_race(found: Any, *given: Any, **options: Any) -> _tuner.Race:
+        return Tuner.__call__(tuner, found[::-1], *given, **options)
+
+    tuner.problems.clear()
+    _tuner.race = reversed_race  # type: ignore[assignment]
+    code, out, _ = ended(capsys, "verify", "--json")
+    assert code == 1 and any(f["regret"] > 1.1 for f in json.loads(out))
+    assert ended(capsys, "verify", "--tolerance", "100")[0] == 0
+
+
+def test_compare(tuner: Tuner, run: Run, capsys: pytest.CaptureFixture[str],
+                 tmp_path: pathlib.Path) -> None:  # fmt: skip
+    a, b = str(tmp_path / "a.jsonl"), str(tmp_path / "b.db")
+    ended(capsys, "tune", *SMALL[:2])
+    run("export", a)
+    ended(capsys, "forget", SMALL[0])
+    ended(capsys, "tune", SMALL[2])
+    run("export", b)
+    code, out, _ = ended(capsys, "compare", a, b)
+    assert code == 0 and f"only in a  {SMALL[0]}" in out and f"only in b  {SMALL[2]}" in out
+    assert "same winner: 1, changed: 0" in out
+    best = _planner.candidates(Problem.parse(SMALL[1]))[0]
+    timed = dataclasses.replace(best, source="timed", seconds=5.0)
+    _wisdom.remember([timed], this_machine())
+    run("export", b)
+    code, out, _ = ended(capsys, "compare", a, b, "--json")
+    assert code == 1 and json.loads(out)["changed"][0]["problem"] == SMALL[1]
+
+
+def test_merge(tuner: Tuner, run: Run, tmp_path: pathlib.Path) -> None:
+    a, b = str(tmp_path / "a.jsonl"), str(tmp_path / "b.db")
+    run("tune", SMALL[0])
+    run("export", a)
+    run("forget", "--all")
+    run("tune", SMALL[1])
+    run("export", b)
+    run("forget", "--all")
+    run("merge", a, b)
+    assert kept() == set(SMALL[:2])
+    assert {row.how for row in _wisdom.rows()} == {"timed"}
+    run("forget", "--all")
+    run("import", b)
+    assert {row.how for row in _wisdom.rows()} == {"imported"}
+
+
+def test_pins(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "pinned 'conv1d *' to naive" in run("pin", "conv1d *=naive", "--reason", "for a test")
+    assert "pinned by 'conv1d *'" in run("explain", SMALL[1])
+    assert "for a pin" in run.refused("pin", "conv1d *")
+    assert run("unpin", "conv1d *") == "pins undone: 1\n"
+    assert ended(capsys, "unpin", "conv1d *")[0] == 1
+    assert "pinned" not in run("explain", SMALL[1])
+
+
+def test_forget_and_gc(run: Run, tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("tune", *SMALL)
+    assert "rows forgotten" in run("forget", "conv2d *")
+    assert kept() == set(SMALL[1:])
+    assert json.loads(run("gc", "--json"))["rows forgotten"] == 0
+    winner = _wisdom.rows()[0].solver
+    monkeypatch.setattr(type(BY_NAME[winner]), "revision", 99)
+    assert json.loads(run("gc", "--json"))["rows forgotten"] >= 2
+    assert "unused" not in run("wisdom")
+
+
+def test_wisdom_of_a_pattern(run: Run, tuner: Tuner) -> None:
+    run("tune", *SMALL)
+    assert len(json.loads(run("wisdom", "conv1d *", "--json"))["rows"]) == 2
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = ended(capsys, "doctor")
+    assert code == 0 and "noise floor" in out and "file system" in out and "BLAS" in out
+    found = {f["what"]: f for f in json.loads(ended(capsys, "doctor", "--json")[1])}
+    assert found["wisdom"]["result"] == "pass" and {f["result"] for f in found.values()} <= {
+        "pass", "warn"
+    }  # fmt: skip
+    monkeypatch.setenv("FASTCONV_TUNE_RO", "/no/such.db")
+    _settings.reload()
+    try:
+        code, out, _ = ended(capsys, "doctor")
+        assert code == 1 and "/no/such.db is missing" in out
+    finally:
+        monkeypatch.undo()
+        _settings.reload()
+
+
+def test_completion() -> None:
+    """Click's own: ``eval "$(_FASTCONV_COMPLETE=bash_source fastconv)"``."""
+    given = {
+        **os.environ, "_FASTCONV_COMPLETE": "bash_complete", "COMP_CWORD": "2",
+        "COMP_WORDS": "fastconv tune --su",
+    }  # fmt: skip
+    code = "from fastconv._cli import main; main([])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False
+    )
+    assert "--suite" in done.stdout
 
 
 def test_bench(run: Run) -> None:
@@ -264,22 +554,22 @@ def test_bench(run: Run) -> None:
 
 
 def test_wisdom(run: Run, tmp_path: pathlib.Path) -> None:
-    assert "rows: 0" in run("wisdom", "show")
+    assert "rows: 0" in run("wisdom")
     run("tune", TEXT, "--budget", "10")
-    assert TEXT in run("wisdom", "show")
-    shown = json.loads(run("wisdom", "show", "--json"))
+    assert TEXT in run("wisdom")
+    shown = json.loads(run("wisdom", "--json"))
     assert shown["rows"][0]["problem"] == TEXT and shown["rows"][0]["stale"] is None
     file = str(tmp_path / "rows.jsonl")
-    run("wisdom", "export", file)
-    lines = [json.loads(line) for line in run("wisdom", "export", "-").splitlines()]
+    run("export", file)
+    lines = [json.loads(line) for line in run("export", "-").splitlines()]
     assert [line["problem"] for line in lines if line["row"] == "decisions"] == [TEXT]
-    assert run("wisdom", "clear") == "rows forgotten: 1\n"
+    assert run("forget", "--all") == "rows forgotten: 1\n"
     with open(file, "a") as stream:
         stream.write("nonsense\n")
-    text = run("wisdom", "import", file)
+    text = run("import", file)
     bad = len(lines) + 1
     assert f"rows taken: {len(lines)}, lines skipped: 1" in text and f"line {bad}: not JSON" in text
-    found = json.loads(run("wisdom", "import", file, "--json"))
+    found = json.loads(run("import", file, "--json"))
     assert (found["accepted"], len(found["skipped"])) == (len(lines), 1)
 
 
@@ -287,13 +577,13 @@ def test_wisdom_that_cannot_be_cleared(
     run: Run, wisdom_file: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wisdom_file.mkdir()
-    assert _cli.main(["wisdom", "clear"]) == 1
+    assert _cli.main(["forget", "--all"]) == 1
     assert "could not be emptied" in capsys.readouterr().err
 
 
 def test_damaged_wisdom_does_not_stop_a_command(run: Run, wisdom_file: pathlib.Path) -> None:
     wisdom_file.write_bytes(b"x" * 5000)
-    run("plan", TEXT)
+    run("explain", TEXT)
     run("info")
 
 
@@ -378,7 +668,7 @@ def test_unknown_functions_of_a_file(run: Run, tmp_path: pathlib.Path) -> None:
     pytest.importorskip("fastconv.ndimage")
     path = tmp_path / "calls.toml"
     path.write_text("[[image]]\nop = 'os'\na = [3, 3]")
-    assert "no function 'os'" in run.refused("plan", str(path))
+    assert "no function 'os'" in run.refused("explain", str(path))
 
 
 # The process
@@ -389,13 +679,13 @@ def fastconv(*argv: str) -> list[str]:
 
 
 def test_the_module_runs() -> None:
-    done = subprocess.run(fastconv("plan", "x"), capture_output=True, text=True, check=False)
+    done = subprocess.run(fastconv("explain", "x"), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stdout == ""
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:
     command = subprocess.Popen(
-        fastconv("wisdom", "-h"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        fastconv("tune", "-h"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert command.stdout is not None and command.stderr is not None
     command.stdout.close()
@@ -412,7 +702,7 @@ def test_interrupting_in_process(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_planner, "choose", interrupt)
-    assert _cli.main(["plan", TEXT]) == 130
+    assert _cli.main(["explain", TEXT]) == 130
     assert capsys.readouterr().err.strip() == ""
 
 

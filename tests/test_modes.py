@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv import _engine, _planner, _settings, _timer, _tuner, _wisdom
+from fastconv import _engine, _isolated, _planner, _settings, _timer, _tuner, _wisdom
 from fastconv._machine import this_machine
 from fastconv._planner import TuningMissError, autotune, choose
 from fastconv._problem import Problem
@@ -56,6 +56,7 @@ class Races:
 def races(monkeypatch: pytest.MonkeyPatch, fresh_plans: None) -> Iterator[Races]:
     made = Races()
     monkeypatch.setattr(_tuner, "race", made)
+    monkeypatch.setattr(_isolated, "race", made)
     monkeypatch.setattr(_planner, "_spent", _planner._Spent())
     monkeypatch.setattr(_wisdom, "_stores", {})
     monkeypatch.setattr(_wisdom, "_file_quarantine", {})

@@ -250,6 +250,36 @@ def test_rank_does_not_call_what_was_seen_to_be_hopeless() -> None:
     assert works[1].calls == 0 and seconds(result.timings[1]) == 0.5
 
 
+def test_a_disturbed_machine_gets_as_many_passes_again() -> None:
+    def calls(disturbed: bool, noise: float) -> int:
+        clock = FakeClock()
+        works = [Work(clock, 1e6, noise, seed=i) for i in range(2)]
+        result = _timer.rank(works, clock=clock, disturbed=lambda: disturbed)
+        assert result.complete and result.finalists == {0, 1}
+        return works[0].calls + works[1].calls
+
+    quiet = calls(False, 0.0)
+    assert calls(True, 0.0) > 1.8 * quiet
+    asked: list[bool] = []
+    clock = FakeClock()
+    noisy = [Work(clock, 1e6, 2.0, seed=i) for i in range(2)]
+    result = _timer.rank(noisy, clock=clock, disturbed=lambda: asked.append(True) or False)
+    assert result.noise > _timer.NOISY and not asked, "noise alone is reason enough"
+
+
+def test_what_was_left_behind_is_no_finalist() -> None:
+    result, _, _ = ranked([1e6, 1.005e6, 5e6])
+    assert result.finalists == {0, 1} and result.complete
+    result, _, _ = ranked([1e9] * 10, budget=3.5)
+    assert not result.complete
+
+
+def test_no_sample_ends_further_from_the_deadline_than_it_began() -> None:
+    for budget in (4.1, 4.6, 5.0, 7.3, 12.9):
+        _, _, clock = ranked([1e9, 1.01e9], budget=budget)
+        assert abs(clock.now * 1e-9 - budget) <= 0.51
+
+
 def test_rank_of_one_and_of_none() -> None:
     assert ranked([1e6])[0].order == (0,)
     assert ranked([])[0] == _timer.Ranking((), (), 0.0)

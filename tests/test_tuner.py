@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv import _planner, _tuner
+from fastconv import _environment, _machine, _planner, _tuner
 from fastconv._machine import Machine, this_machine
 from fastconv._planner import Candidate
 from fastconv._problem import Problem, numpy_dtype
@@ -118,6 +119,101 @@ def test_ties_in_all_go_to_the_smaller_estimate(stage: Stage) -> None:
     assert names(stage.race()) == "abc"
 
 
+def test_the_incumbent_wins_ties_but_no_race(stage: Stage) -> None:
+    for incumbent, ns, expected in (("b", 1.001e6, "b"), ("b", 1.2e6, "a"), ("x", 1.001e6, "a")):
+        stage.found.clear()
+        stage.add("a", 1.000e6, bound=1e-7)
+        stage.add("b", ns, bound=1e-6)
+        found = _tuner.race(
+            stage.found, this_machine(), 10.0, incumbent=(incumbent, {}), clock=stage.clock
+        )
+        assert found[0].method == expected
+
+
+def test_each_candidate_says_how_it_ended(stage: Stage) -> None:
+    stage.add("a", 1e6)
+    stage.add("b", 1.001e6)
+    stage.add("c", 2e6)
+    stage.add("d", 90e6)
+    stage.add("w", 1e5, spoil=lambda y: y.fill(0))
+    stage.race()
+    assert {c.method: c.status for c in stage.held} == {
+        "a": "timed", "b": "timed", "c": "dropped", "d": "untried", "w": "wrong"
+    }  # fmt: skip
+    for c in stage.held[:3]:
+        assert c.timing is not None and c.timing.seconds == c.seconds
+        assert c.first > 0 and c.estimate == pytest.approx(c.seconds)
+    assert stage.held.complete
+
+
+def test_a_race_cut_short_says_so(stage: Stage) -> None:
+    stage.add("a", 0.3e9)
+    stage.add("b", 0.31e9)
+    stage.race(budget=2.0)
+    assert not stage.held.complete and stage.held[0].source == "timed"
+
+
+def test_hopeless_is_whatever_is_said(stage: Stage) -> None:
+    for hopeless, calls in ((3.0, 0), (float("inf"), 1)):
+        stage.found.clear()
+        stage.add("a", 1e6)
+        stage.add("b", 2e6)
+        third = stage.add("c", 9e6)
+        _tuner.race(stage.found, this_machine(), 10.0, hopeless=hopeless, clock=stage.clock)
+        assert (third.calls > 0) == (calls > 0)
+
+
+def test_pressure_is_that_of_the_race(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time in which tasks waited, over the time that the race took."""
+    monkeypatch.setattr(_environment, "stalled", lambda: 1000.0 + 0.3e-9 * stage.clock.now)
+    stage.add("a", 1e6)
+    stage.add("b", 2e6)
+    stage.race()
+    assert stage.held.pressure == pytest.approx(0.3)
+    assert "30% of the time" in str(stage.held.why_doubted)
+    monkeypatch.setattr(_environment, "stalled", lambda: None)
+    stage.race()
+    assert stage.held.pressure == 0.0 and stage.held.why_doubted is None
+
+
+def test_what_the_system_says_about_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"/proc/pressure/cpu": "some avg10=1.00 avg60=0 avg300=0 total=2500000\nfull total=1"}
+    monkeypatch.setattr(_machine, "read", lambda path: files.get(path, ""))
+    assert _environment.stalled() == 2.5
+    files["/proc/self/cgroup"] = "0::/a"
+    files["/sys/fs/cgroup/a/cpu.pressure"] = "some avg10=0.00 avg60=0 avg300=0 total=1000000"
+    assert _environment.stalled() == 1.0, "the group's own account"
+    files.clear()
+    assert _environment.stalled() is None
+
+
+def test_a_file_system_and_whether_it_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = "d / ext4 rw 0 0\nh:/x /home nfs4 rw 0 0\nt /home/a\\040b tmpfs rw 0 0\n"
+    monkeypatch.setattr(_machine, "read", lambda path: mounts)
+    for path, expected in (
+        ("/var/x", ("ext4", True)), ("/home/u", ("nfs4", False)), ("/homes", ("ext4", True)),
+        ("/home/a b/c", ("tmpfs", True)),
+    ):  # fmt: skip
+        assert _environment.filesystem(path) == expected
+    monkeypatch.setattr(_machine, "read", lambda path: "")
+    assert _environment.filesystem("/x") == ("unknown", False)
+
+
+def test_cold_calls_go_round_copies() -> None:
+    """So many that a round leaves nothing of one in the last level of cache."""
+    machine = dataclasses.replace(this_machine(), l3=20 * _tuner.scratch_bytes(PROBLEM))
+    scratch = _tuner.Scratch(PROBLEM)
+    rotation = scratch.rotation(machine)
+    assert len(rotation) >= 40 and scratch.rotation(machine) is rotation
+    assert len({x.ctypes.data for x, _, _ in rotation}) == len(rotation)
+    for x, w, y in rotation[1:3]:
+        np.testing.assert_array_equal(x, scratch.x)
+        np.testing.assert_array_equal(w, scratch.w)
+        assert x.strides == scratch.x.strides and y.shape == scratch.y.shape
+    found = [c for c in _planner.candidates(PROBLEM) if c.refused is None][:2]
+    assert _tuner.race(found, machine, 10.0, cold=True)[0].source == "timed"
+
+
 def test_packing_counts_unless_prepared(stage: Stage) -> None:
     prepared = PROBLEM.replace(prepared=True)
     for problem, expected in ((PROBLEM, "ba"), (prepared, "ab")):
@@ -221,6 +317,16 @@ def test_budget_is_kept(stage: Stage) -> None:
     assert stage.clock.now <= 2.5e9
     timed = [c for c in found if c.source == "timed"]
     assert len(timed) >= 2 and found[: len(timed)] == timed
+
+
+def test_a_machine_slower_than_the_model_thinks_does_not_break_the_budget(stage: Stage) -> None:
+    """The last of them would take ten times what is left, as those before took ten times theirs."""
+    stage.add("a", 10e6, estimate=1e-3)
+    stage.add("b", 20e6, estimate=2e-3)
+    last = stage.add("c", 400e6, estimate=25e-3)
+    stage.race(budget=0.5)
+    assert last.calls == 0 and stage.clock.now <= 0.55e9
+    assert stage.held[0].source == "timed"
 
 
 def test_one_of_several_is_no_comparison(stage: Stage) -> None:

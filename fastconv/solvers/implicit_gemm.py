@@ -38,9 +38,8 @@ _PIECE, _ONE = {1: 0.35e-9, 2: 0.6e-9}, 0.4e-9
 _FAR = {6: 0.6e-9, 14: 0.4e-9}
 _PAGE = 4096
 
-#: What waiting adds to a vector of filters' products where channels lie whole pages apart and so
-#: share the sets of a cache (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands), and seconds that a
-#: sample takes to a band, with half as many again that bands have in common.
+#: What waiting adds to products where channels lie whole pages apart, in the same sets of a cache
+#: (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands), and seconds that a sample takes to a band.
 _ALIASED, _BAND = 0.6, 0.4e-9
 
 
@@ -87,7 +86,6 @@ class ImplicitGemm(Polyphase):
         vectors = -(-filters // lanes)
         kernel, taps, most = math.prod(problem.kernel), parts * problem.taps, int(config["taps"])
         t, tile = tiles(problem, isa, across, copy), PIXELS.get(isa, 6)
-        # less than _LATENCY a tap of a tile does not take, however few its products
         vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
         far = 0.0
         if not across and problem.layout != "N*C":
@@ -103,6 +101,7 @@ class ImplicitGemm(Polyphase):
             t.live
             * taps
             * sum(
+                # less than _LATENCY a tap of a tile does not take, however few its products
                 count * max((t.pixels + _LOADS[tile]) * many * vector + far, _LATENCY)
                 for many, count in ((2, pairs), (1, odd))
             )
@@ -120,8 +119,7 @@ class ImplicitGemm(Polyphase):
             work += problem.batch * problem.channels * math.prod(problem.padded) * 0.5e-9
         if copy == 2:
             work += problem.batch * problem.taps / kernel * math.prod(problem.padded) * _BAND
-        # stores are transposed by whole vectors of filters, else one by one
-        # and so are parts, and images, each of which lies elsewhere
+        # stores are transposed by whole vectors of filters, else, as parts and images, one by one
         apart = across or parts > 1
         whole = 0 if apart else filters // lanes * lanes
         one = 2e-9 if apart else 0.8e-9
@@ -136,8 +134,7 @@ class ImplicitGemm(Polyphase):
             kept = (vectors * lanes + samples) * size * t.pixels
             work += weights / 90e9 * max(1.0, t.tiles * kept / int(config["block_bytes"]))
         threads = min(useful_threads(problem), machine.cores)
-        # weights are packed by whole vectors of filters and taps, or one by one
-        pack = 0.0
+        pack = 0.0  # by whole vectors of filters and taps, or one by one
         if not problem.prepared:
             by_ones = problem.flip or parts > 1 or filters < lanes
             each = 3e-9 if by_ones else 0.25e-9 if size == 4 else 0.8e-9
@@ -192,8 +189,7 @@ class ImplicitGemm(Polyphase):
 
 
 def _values(config: Config) -> tuple[int, ...]:
-    names = ("block_bytes", "taps", "across", "copy")
-    return tuple(int(config[name]) for name in names)
+    return tuple(int(config[name]) for name in ("block_bytes", "taps", "across", "copy"))
 
 
 def _block_taps(isa: str, machine: Machine) -> int:

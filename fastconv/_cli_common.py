@@ -1,0 +1,131 @@
+"""What the commands share: reading problems, and showing candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from fastconv._planner import Candidate
+from fastconv._problem import Problem
+
+#: What `bench` may take when not told, in seconds.
+_BUDGET = 2.0
+
+
+def out() -> Console:
+    """Standard output; tables are not squeezed when no terminal is there to be narrow."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 160)
+    return console
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"expected a finite number, got {value}", context, parameter)
+    return value
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+budget_option = click.option(
+    "--budget", type=click.FloatRange(min=0, min_open=True), default=_BUDGET, show_default=True,
+    callback=finite, metavar="SECONDS", help="Time to spend on each problem, about.",
+)  # fmt: skip
+
+
+# Reading problems
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    name: str
+    problem: Problem
+
+
+def read(text: str) -> list[Target]:
+    """The problems that an argument means: one line of text, or the calls of a file."""
+    match = re.fullmatch(r"(.*\.toml)(?::(.*))?", text)
+    if match is None:
+        return [Target("", Problem.parse(text))]
+    from fastconv import _workloads
+
+    path, name = match.groups()
+    workloads = _workloads.load(path)
+    if name is not None:
+        workloads = [w for w in workloads if w.name == name]
+        if not workloads:
+            raise ValueError(f"{path} has no call named {name!r}")
+    found = []
+    for workload in workloads:
+        try:
+            problems = workload.problems()
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {workload.name}: {error}") from None
+        found += [
+            Target(workload.name if i == 1 else f"{workload.name}#{i}", problem)
+            for i, problem in enumerate(problems, 1)
+        ]
+    return found
+
+
+# Showing candidates
+
+
+def time_text(seconds: float) -> str:
+    for scale, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"
+
+
+def memory(size: int) -> str:
+    for scale, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size} B"
+
+
+def words(config: Any) -> str:
+    return " ".join(f"{k}={v}" for k, v in config.items())
+
+
+def as_dict(c: Candidate) -> dict[str, Any]:
+    found: dict[str, Any] = {"method": c.method, "config": dict(c.config)}
+    if c.refused is not None:
+        return {**found, "refused": c.refused}
+    return {
+        **found,
+        "seconds": c.seconds,
+        "source": c.source,
+        "workspace_bytes": c.workspace_bytes,
+        "error_bound": c.error_bound,
+    }
+
+
+def new_table(*headers: str) -> Table:
+    """Words to the left, numbers (headers that end in ":") to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(
+            header.rstrip(":"), justify="right" if header.endswith(":") else "left",
+            overflow="fold", no_wrap=header.endswith(":"),
+        )  # fmt: skip
+    return table
+
+
+def print_refused(console: Console, refused: Sequence[Candidate]) -> None:
+    for c in refused:
+        name = f"{c.method} {words(c.config)}".rstrip()
+        console.print(f"refused  {name}: {c.refused}", soft_wrap=True)
