@@ -92,10 +92,9 @@ class ImplicitGemm(Polyphase):
             # of a line of x that several taps of the kernel read, one waits
             plane = math.prod(problem.size) * problem.itemsize
             far = _FAR[tile] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied)
-            if copy == 2:
-                far = 0.0
-            elif kernel > 1 and plane % _PAGE == 0 and problem.channels // problem.groups >= 16:
-                far = _ALIASED * (t.pixels * vector)
+            far *= copy != 2
+            if copy != 2 and kernel > 1 and plane % _PAGE == 0 and problem.taps // kernel >= 16:
+                far = _ALIASED * t.pixels * vector
         pairs, odd = divmod(vectors, 2)
         work = (
             t.live
