@@ -641,7 +641,7 @@ def candidates(fn: Callable[..., Any], x: Any, w: Any = None, **options: Any) ->
     >>> import fastconv, numpy as np
     >>> found = fastconv.candidates(fastconv.convolve, np.arange(9), np.arange(3))
     >>> sorted({c.method for c in found if c.refused is None})
-    ['depthwise', 'direct', 'naive']
+    ['depthwise', 'direct', 'limbs', 'naive']
     >>> next(c for c in found if c.method == "im2col").refused
     'BLAS multiplies no i64'
     """

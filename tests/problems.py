@@ -382,10 +382,9 @@ def arrays(problem: Problem, seed: int = 0) -> tuple[Array, Array, Array]:
     x = in_layout(values(rng, problem.x_dtype, problem.x_shape), problem.layout)
     w = values(rng, problem.w_dtype, problem.w_shape)
     if problem.rank:
-        w = outer_product(w)
+        w = low_rank(w, problem)
     if problem.nonnegative:
         x, w = abs(x), abs(w)
-        w = low_rank(w, problem)
     bias = values(rng, problem.dtype, (problem.filters,))
     for a in (x, w, bias):
         a.flags.writeable = False

@@ -175,14 +175,15 @@ def test_every_solver(solver: Any, activation: Any) -> None:
         "conv2d f32 n2 c4 h9 w8 k6 r3 s3 g2 p2 u2 l2", "conv2d f32 n1 c5 h7 w6 k4 r3 s3 p2 e2 flip",
         "conv1d f32 n1 c2 w9 k3 s2 p1 e5", "conv2d c64 n1 c2 h8 w9 k3 r3 s3 p1",
         "conv1d i16 n2 c3 w50 k4 s7 p3", "conv1d bool n1 c3 w30 k2 s5",
-        "conv1d f80 n1 c2 w20 k2 s3",
+        "conv1d f80 n1 c2 w20 k2 s3", "conv1d i32 n1 c1 w3000 k1 s1000 p30",
+        "conv1d f64 n1 c1 w3000 k1 s2000 p1999 flip strict nonnegative",
         "conv3d f64 n1 c2 d4 h5 w6 k3 t3 r3 s3 p1 wrap", "conv2d f32 n1 c16 h30 w31 k8 r9 s9 p4",
     ):  # fmt: skip
         problem = Problem.parse(text)
         if solver.why_not(problem) is None and applies(problem, activation):
             try_solver(solver, problem, *arrays(problem), activation)
             tried += 1
-    assert tried
+    assert tried or (solver.name == "limbs" and activation not in (None, "relu", "relu6"))
 
 
 @given(

@@ -926,9 +926,13 @@ def test_plan_equals_call(name: str, dtype: str) -> None:
         expected = function(x, **options) if kernel is None else function(x, kernel, **options)
         plan = _engine.plan(function, (x.shape, dtype), kernel, **options)
         out = np.empty_like(x)
-        assert np.array_equal(plan(x), expected)
+        got = plan(x)
         assert plan(x, out=out) is out
-    assert np.array_equal(out, expected)
+    assert np.array_equal(out, got)
+    # what is prepared may be solved by another method: a rounding or two of inputs up to 30, summed
+    assert np.allclose(
+        got, expected, rtol=0, atol=0 if x.dtype.kind in "iu" else 400 * np.finfo(dtype).eps
+    )
     assert plan.problems
 
 
@@ -941,7 +945,9 @@ def test_planning_leaves_the_output_alone(name: str, dtype: str) -> None:
     plan = _engine.plan(getattr(ndimage, name), x, kernel, output=x, **options)
     assert np.array_equal(x, before)
     plan(x)
-    assert np.array_equal(x, call(ndimage, name, before))
+    # another method may have solved what is prepared
+    expected = call(ndimage, name, before)
+    assert np.allclose(x, expected, rtol=0, atol=0 if dtype == "u1" else 1e-13)
 
 
 @pytest.mark.parametrize("name", [n for n in FUNCTIONS if not n.startswith("generic")])

@@ -152,7 +152,9 @@ def test_plan() -> None:
     prepared = fastconv.plan(fastconv.convolve_power, p, n=6, nonnegative=True)
     assert len(prepared.problems) == 3
     for _ in range(2):
-        np.testing.assert_array_equal(prepared(p), fastconv.convolve_power(p, 6, nonnegative=True))
+        # what is prepared may be solved by another method: within the bounds of balanced
+        expected = fastconv.convolve_power(p, 6, nonnegative=True)
+        np.testing.assert_allclose(prepared(p), expected, rtol=0, atol=1e-13 * expected.max())
         with pytest.raises(ValueError, match="negative"):
             prepared(-p)
 

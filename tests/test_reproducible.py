@@ -35,7 +35,11 @@ TEXTS = (
     "conv2d f32 n1 c24 h14 w15 k24 r3 s3 g24 p1", "conv2d f32 n1 c640 h3 w3 k24 r1 s1",
     "conv2d f32 n2 c33 h24 w25 k20 r5 s5 p2", "conv2d c64 n1 c5 h20 w11 k7 r3 s3 p1",
     "conv2d f32 n2 c5 h9 w8 k6 r3 s3 p2 e2 flip", "conv2d f32 n1 c4 h60 w61 k4 r13 s13 p6 reflect",
+    "conv1d f64 n1 c1 w3000 k1 s2000 p1999 flip strict nonnegative",
 )  # fmt: skip
+
+#: Of a solver that takes integers alone.
+INTEGERS = ("conv1d i32 n1 c1 w3000 k1 s1000 p30",)
 
 
 def execute(
@@ -63,7 +67,8 @@ def same_on_any_threads(solver: Solver, problem: Problem, x: Array, w: Array) ->
 
 @pytest.mark.parametrize("solver", CPU, ids=lambda s: s.name)
 def test_deterministic(solver: Solver) -> None:
-    tried = [same_on_any_threads(solver, p, *arrays(p)[:2]) for p in map(Problem.parse, TEXTS)]
+    problems = map(Problem.parse, TEXTS + INTEGERS)
+    tried = [same_on_any_threads(solver, p, *arrays(p)[:2]) for p in problems]
     assert any(tried)
 
 

@@ -74,26 +74,6 @@ static void plan_phases(const fc_problem *p, geometry *s)
     }
 }
 
-/* 1x1 on dense planes of x and of y is a problem of one axis. */
-static int plan_flat(geometry *s)
-{
-    const fc_problem *p = s->p;
-    int64_t size = 1;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
-        if (p->ker[d] != 1 || p->stride[d] != 1 || p->pad[d] || p->in[d] != p->out[d] ||
-            p->x_s[d] != size * p->x_s[p->dims - 1] || p->y_s[d] != size * p->y_s[p->dims - 1])
-            return 0;
-        size *= p->in[d];
-    }
-    s->dense = *p;
-    s->dense.in[0] = s->dense.out[0] = size;
-    s->dense.x_s[0] = p->x_s[p->dims - 1];
-    s->dense.y_s[0] = p->y_s[p->dims - 1];
-    s->dense.dims = 1;
-    s->p = &s->dense;
-    return 1;
-}
-
 /* Tiles of at most `most` pixels: along rows where these divide well, else across their ends, which costs a
  * copy. Copied ones always, but where a tile within a row can lie wholly on padding. */
 static void plan_tiles(geometry *s, int64_t most)
@@ -173,7 +153,7 @@ static void plan_geometry(const fc_problem *problem, const fc_config *config, co
     s->across = config->v[2] && s->phases == 1;
     s->copy = config->v[3] == PANELS && !s->across;
     s->band = config->v[3] == BANDS && !s->across && s->parts == 1 && s->kernel <= config->v[1];
-    s->flat = s->copy && s->parts == 1 && s->phases == 1 && plan_flat(s);
+    s->flat = s->copy && s->parts == 1 && s->phases == 1 && fc_pixels_plan_flat(s);
     p = s->p;
     s->outputs = fc_volume(p->out, p->dims);
     for (int64_t d = 0; d < p->dims; d++)

@@ -95,6 +95,9 @@ int64_t fc_pixels_unravel(const fc_problem *p, int64_t pixel, int64_t *o);
 /* Makes the offsets and places of a unit's tiles for a block of taps, copying what must be. */
 void fc_pixels_prepare(const job *j, const unit *u, const tap_block *b);
 
+/* Makes 1x1 on dense planes of x and of y a problem of one axis, and says whether it is. */
+int fc_pixels_plan_flat(geometry *s);
+
 /* Lays out the bands of blocks of about `target` bytes, on `threads`. */
 void fc_pixels_plan_bands(geometry *s, int64_t target, int64_t threads);
 

@@ -274,6 +274,25 @@ static place place_across(const geometry *s, tile t, const int64_t *offset, cons
     return (place){t, planes + at * s->panel_row * s->bytes, offset, 1, 1};
 }
 
+int fc_pixels_plan_flat(geometry *s)
+{
+    const fc_problem *p = s->p;
+    int64_t size = 1;
+    for (int64_t d = p->dims - 1; d >= 0; d--) {
+        if (p->ker[d] != 1 || p->stride[d] != 1 || p->pad[d] || p->in[d] != p->out[d] ||
+            p->x_s[d] != size * p->x_s[p->dims - 1] || p->y_s[d] != size * p->y_s[p->dims - 1])
+            return 0;
+        size *= p->in[d];
+    }
+    s->dense = *p;
+    s->dense.in[0] = s->dense.out[0] = size;
+    s->dense.x_s[0] = p->x_s[p->dims - 1];
+    s->dense.y_s[0] = p->y_s[p->dims - 1];
+    s->dense.dims = 1;
+    s->p = &s->dense;
+    return 1;
+}
+
 /* Panels of runs: a channel of all tiles of an image at a time, so that a cache line is read once. */
 static void prepare_flat(const job *j, const unit *u, const tap_block *b)
 {
