@@ -96,9 +96,11 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
             fc_factorize(p, from, factors);
         else
             fc_low_rank(p, from, s.terms, (int)config->v[2], factors + s.first[s.a], factors + s.first[s.h]);
-        for (int64_t i = 0; i < p->ker[s.a] * p->ker[s.h] && s.terms > 1; i++)
-            fc_separable_put(to + s.dense_at, i, p->dtype,
-                             fc_separable_get(from, i / p->ker[s.h] * p->w_s[s.a] + i % p->ker[s.h] * p->w_s[s.h], p->dtype));
+        const int64_t dense = s.terms > 1 ? p->ker[s.a] * p->ker[s.h] : 0;
+        for (int64_t i = 0; i < dense; i++) {
+            const int64_t at = i / p->ker[s.h] * p->w_s[s.a] + i % p->ker[s.h] * p->w_s[s.h];
+            fc_separable_put(to + s.dense_at, i, p->dtype, fc_separable_get(from, at, p->dtype));
+        }
         for (int64_t i = 0; i < s.weights; i++) fc_separable_put(to, i, s.dtype, factors[i]);
         factors[s.weights] = doubt(&s, p, factors, to);
     }
