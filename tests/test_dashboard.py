@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     done = subprocess.run(
         [str(asv), "--config", str(folder / "asv.conf.json"), "publish"],
         cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},  # asv looks for plugins beside its configuration
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # of its plugin: asv changes its folder
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     if "Couldn't find" in done.stdout:
