@@ -345,7 +345,8 @@ def test_auto_spends_a_share_of_what_convolutions_take(
     races: Races, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note = _planner.met.note
-    monkeypatch.setattr(_planner.met, "note", lambda choice, seconds: note(choice, 2.0))
+    monkeypatch.setattr(_planner.met, "note", lambda choice, seconds: note(choice, 0.85))
+    # each problem earns 0.17 s, and would take 0.25: there is not enough for all
     add = _planner._spent.add
     monkeypatch.setattr(
         _planner._spent, "add", lambda seconds: add(0.25)
@@ -357,7 +358,7 @@ def test_auto_spends_a_share_of_what_convolutions_take(
                 fastconv.conv2d(x, W, padding=1, threads=1)
             allowed = 0.5 + 0.05 * _planner._spent.convolving
             assert _planner._spent.seconds <= allowed
-    assert len(races.held) >= 10
+    assert 10 <= len(races.held) < 20
 
 
 def test_the_wrong_are_not_offered_again(races: Races) -> None:
