@@ -20,9 +20,9 @@ from fastconv.solvers._polyphase import Polyphase
 #: Measured GFLOP/s of one core in scipy's OpenBLAS (EPYC 9004): only ratios matter to the planner.
 _GFLOPS = {"f32": 95, "f64": 46, "c64": 95, "c128": 48}
 
-#: The share of these that it reaches with AVX2, and the s that makes it side / (side + s) of a product
-#: of few rows: 1x1 layers of 103 MFLOP at 56x56 take 1.45 ms (64 to 256) on one thread of a Zen 3, 32
-#: to 16 @ 112x112 0.42, of 0.13 at the peak.
+#: The share of these that it reaches with AVX2, and the s that makes it side / (side + s) of a
+#: product of few rows: 1x1 layers of 103 MFLOP at 56x56 take 1.45 ms (64 to 256) on one thread of a
+#: Zen 3, 32 to 16 @ 112x112 0.42, of 0.13 at the peak.
 _SHARE = {"avx2": (0.9, 16)}
 
 

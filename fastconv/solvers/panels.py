@@ -29,6 +29,9 @@ _LATENCY, _CALL, _WHOLE, _BROKEN = 1.2e-9, 11e-9, 15e-9, 35e-9
 #: its pixels; for each pixel at other strides.
 _SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9}, 0.5e-9
 
+#: Seconds that a sample takes to a band.
+_SAMPLE = 0.4e-9
+
 #: Bytes a second, of x and of y, that do not hide behind products.
 _MOVED = 40e9
 
@@ -62,8 +65,10 @@ class Panels(Solver):
                 "panel_bytes": machine.l2 // 4,
                 "taps": _block_taps(isa, machine),
                 "weight_bytes": machine.l2 // 2,
+                "band": band,
             }
             for isa in core.offered_isas()
+            for band in ((1, 0) if _has_bands(problem, isa, _block_taps(isa, machine)) else (0,))
         ]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
@@ -75,7 +80,10 @@ class Panels(Solver):
         outputs, row, kernel = math.prod(problem.out), problem.out[-1], math.prod(problem.kernel)
         register_tiles = max(1, -(-filters // rows))
         blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
+        band = bool(config["band"])
         whole, left = divmod(outputs, most * lanes)
+        if band:  # tiles of rows, of which the last overlaps the one before
+            whole, left = outputs // row * -(-row // (most * lanes)), 0
         # products: no tap takes less than its latency, however few they are
         work = problem.taps * register_tiles * sum(
             count * max(filters / register_tiles * wide * vector, _LATENCY)
@@ -86,7 +94,9 @@ class Panels(Solver):
         if left % lanes:  # through a buffer, one by one
             work += left * filters * 1e-9
         flat = kernel == 1 and set(problem.stride) == {1} and not any(map(any, problem.padding))
-        if flat:
+        if band:
+            work += channels * math.prod(problem.padded) * _SAMPLE
+        elif flat:
             work += tiles * channels * most * _SPREAD
         else:
             nr, u = most * lanes, problem.stride[-1]
@@ -124,10 +134,18 @@ class Panels(Solver):
 
 
 def _values(config: Config) -> tuple[int, ...]:
-    return tuple(int(config[name]) for name in ("panel_bytes", "taps", "weight_bytes"))
+    return tuple(int(config[name]) for name in ("panel_bytes", "taps", "weight_bytes", "band"))
 
 
 def _block_taps(isa: str, machine: Machine) -> int:
     """Taps of a block: the panel of a tile of floats stays in three quarters of L1."""
     wide = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16)
     return min(SUM_BLOCK, machine.l1 * 3 // 4 // wide)
+
+
+def _has_bands(problem: Problem, isa: str, taps: int) -> bool:
+    """Whether all taps are one block, and rows at least a tile long: the driver's plan_geometry."""
+    most = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16) // problem.itemsize
+    return problem.ndim <= 2 and 1 < math.prod(problem.kernel) and (
+        problem.taps <= taps and problem.out[-1] >= most
+    )  # fmt: skip

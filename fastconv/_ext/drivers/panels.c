@@ -6,12 +6,16 @@
  * Tiles store whole vectors into y. Only the last of an image, and those of a y whose rows do not follow each
  * other, go through a buffer. Taps of which a tile reads nothing but padding are left out.
  *
+ * Bands (v[3]), for windows of few channels, where filling panels tap by tap takes longer than the products: rows of
+ * x under some rows of outputs are copied once, with their padding, each taken apart by stride. A tap is then an
+ * offset, and tiles, within a row, read the band in place; the last of a row overlaps the one before.
+ *
  * One unit of work is (image, group, block of tiles, part of the filters), on one thread:
  *     for block of taps: whole channels
  *         for tile of the block: its panel
  *         for block of filters, for tile, for mr of the filters: y (+)= tile
  * Settings: v[0] bytes of the panels of a block, v[1] most taps of a block, v[2] bytes of weights of a block
- * of filters.
+ * of filters, v[3] whether bands are read instead of panels.
  * Packed: per group, block of taps and mr filters, weights [tap of the kernel][channel][filter].
  *
  * Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008; Van Zee
@@ -20,44 +24,7 @@
  */
 #include <string.h>
 
-#include "../fc.h"
-
-/* Taps on padding that are multiplied rather than left out: a call of the tile takes as long. */
-enum { BRIDGE = 16 };
-
-typedef struct {
-    const fc_problem *p;
-    const fc_panels *kernels;
-    int64_t bytes, nr;
-    int64_t kernel, row_taps;             /* taps of a channel; of those along the last axis */
-    int64_t channel_block, tap_blocks;    /* channels of a block of taps */
-    int64_t outputs, tile_block, blocks;  /* of an image */
-    int64_t register_tiles, filter_parts; /* of a group's filters */
-    int64_t tiles_a_part, tiles_at_once;
-    int64_t panel, most_spans;            /* elements of a panel */
-    int64_t panel_bytes, span_bytes, slot_bytes, bias_bytes;
-} geometry;
-
-/* Taps [first, first + count) of a block. */
-typedef struct {
-    int64_t first, count;
-} span;
-
-/* Outputs [at, at + count) of a tile that lie in a row, the first of them o. */
-typedef struct {
-    int64_t at, count, o[FC_DIMS];
-} run_of_pixels;
-
-typedef struct {
-    const geometry *s;
-    const fc_kernels *kernels;
-    const char *x;
-    const fc_epilogue *epilogue;
-    const char *packed, *bias;
-    char *y;
-    char *workspace;
-    int64_t flat, even; /* 1x1 whose pixels lie side by side in x; all outputs of an image do in y */
-} job;
+#include "panels.h"
 
 static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           int64_t threads, geometry *s)
@@ -72,8 +39,7 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->channel_block = fc_ceil_div(p->c, fc_ceil_div(p->c, most));
     s->tap_blocks = fc_ceil_div(p->c, s->channel_block);
     const int64_t taps = s->channel_block * s->kernel;
-    /* an odd number of cache lines: panels start in all sets of a cache */
-    s->panel = fc_round_up(taps * s->nr, FC_ALIGN / s->bytes) | FC_ALIGN / s->bytes;
+    s->panel = fc_panels_spread_out(s, taps * s->nr);
     s->register_tiles = fc_ceil_div(p->k, s->kernels->rows);
 
     s->outputs = fc_volume(p->out, p->dims);
@@ -93,8 +59,10 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->filter_parts = fc_ceil_div(s->register_tiles, s->tiles_a_part);
     s->tiles_at_once = fc_max(1, config->v[2] / (taps * s->kernels->rows * s->bytes));
 
-    s->most_spans = taps / (BRIDGE + 2) + 2;
-    s->panel_bytes = s->tile_block * s->panel * s->bytes;
+    s->band = config->v[3] && s->tap_blocks == 1 && p->dims <= 2 && p->out[p->dims - 1] >= s->nr;
+    if (s->band) fc_panels_plan_bands(p, config->v[0], threads, s);
+    s->most_spans = fc_panels_most_spans(taps);
+    s->panel_bytes = s->band ? fc_round_up(p->c * s->plane * s->bytes, FC_ALIGN) : s->tile_block * s->panel * s->bytes;
     s->span_bytes = s->tile_block * (s->most_spans * (int64_t)sizeof(span) + 8);
     s->slot_bytes = fc_round_up(s->panel_bytes + s->span_bytes, FC_ALIGN);
     s->bias_bytes = fc_round_up(p->g * p->k * s->bytes, FC_ALIGN);
@@ -105,7 +73,7 @@ static int64_t workspace_bytes(const fc_problem *p, const fc_config *config, con
 {
     geometry s;
     plan_geometry(p, config, kernels, threads, &s);
-    return threads * s.slot_bytes + s.bias_bytes;
+    return threads * s.slot_bytes + s.bias_bytes + s.channel_block * s.kernel * 8;
 }
 
 static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
@@ -117,11 +85,6 @@ static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const 
 
 /* Filters of register tile i begin here: tiles are as even as can be. */
 static int64_t filter_of(const geometry *s, int64_t i) { return s->p->k * i / s->register_tiles; }
-
-static int64_t channels_of(const geometry *s, int64_t block)
-{
-    return fc_min(s->channel_block, s->p->c - block * s->channel_block);
-}
 
 typedef struct {
     const geometry *s;
@@ -163,134 +126,6 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
     fc_parallel(p->g * s.register_tiles, fc_pack_threads(bytes, threads), pack_unit, &a);
 }
 
-/* Runs of the outputs [first, first + count) of an image. */
-static int64_t find_runs(const fc_problem *p, int64_t first, int64_t count, run_of_pixels *runs)
-{
-    const int64_t last = p->dims - 1;
-    run_of_pixels next = {0};
-    int64_t found = 0;
-    for (int64_t d = last; d >= 0; first /= p->out[d], d--) next.o[d] = first % p->out[d];
-    while (next.at < count) {
-        next.count = fc_min(count - next.at, p->out[last] - next.o[last]);
-        runs[found++] = next;
-        next.at += next.count;
-        next.o[last] = 0;
-        for (int64_t d = last - 1; d >= 0 && ++next.o[d] == p->out[d]; d--) next.o[d] = 0;
-    }
-    return found;
-}
-
-/* What stands for the element of a row that is padding: strides may be negative. */
-#define NO_ROW INT64_MIN
-
-/* Element of a channel that a run's row begins with under a tap of the axes before the last, or NO_ROW. */
-static int64_t row_at(const fc_problem *p, const int64_t *o, int64_t tap)
-{
-    int64_t at = 0;
-    for (int64_t d = p->dims - 2; d >= 0; tap /= p->ker[d], d--) {
-        const int64_t place = o[d] * p->stride[d] + tap % p->ker[d] * p->dilation[d] - p->pad[d];
-        if (place < 0 || place >= p->in[d]) return NO_ROW;
-        at += place * p->x_s[d];
-    }
-    return at;
-}
-
-/* The pieces of a tile's panel under tap r of the last axis. */
-static int64_t find_pieces(const geometry *s, const run_of_pixels *runs, const int64_t *rows, int64_t count,
-                           int64_t r, fc_panel_piece *pieces)
-{
-    const fc_problem *p = s->p;
-    const int64_t last = p->dims - 1, u = p->stride[last], lanes = s->kernels->lanes;
-    int64_t found = 0;
-    for (int64_t i = 0; i < count; i++) {
-        if (rows[i] == NO_ROW) continue;
-        const run_of_pixels *const run = &runs[i];
-        const int64_t origin = run->o[last] * u + r * p->dilation[last] - p->pad[last];
-        const int64_t end = p->in[last] - origin;
-        const int64_t low = run->at + (origin >= 0 ? 0 : u == 1 ? -origin : fc_ceil_div(-origin, u));
-        const int64_t reach = end <= 0 ? 0 : u == 1 ? end : fc_ceil_div(end, u);
-        const int64_t high = run->at + fc_min(run->count, reach);
-        for (int64_t at = low; at < high;) {
-            const int64_t vector = at / lanes, begin = vector * lanes, stop = fc_min(high, begin + lanes);
-            pieces[found++] = (fc_panel_piece){
-                vector, at - begin, stop - begin,
-                rows[i] + (origin + (begin - run->at) * u) * p->x_s[last],
-            };
-            at = stop;
-        }
-    }
-    return found;
-}
-
-/* Fills the panel of a tile for channels of x, and finds its spans; returns how many these are. */
-static int64_t fill_panel(const geometry *s, const char *x, int64_t channels, int64_t first, int64_t count,
-                          char *panel, span *spans)
-{
-    const fc_problem *p = s->p;
-    const int64_t step = p->stride[p->dims - 1] * p->x_s[p->dims - 1], row = channels * s->nr * s->bytes;
-    run_of_pixels runs[FC_PANEL_PIXELS];
-    int64_t rows[FC_PANEL_PIXELS], found = 0, end = 0; /* of the last span */
-    const int64_t of_tile = find_runs(p, first, count, runs), last = p->dims - 1;
-    const int64_t in_row = of_tile == 1 && count == s->nr, reach = (count - 1) * p->stride[last];
-    for (int64_t tap = 0; tap < s->kernel; tap++) {
-        fc_panel_piece pieces[FC_PANEL_PIXELS + FC_PANEL_VECTORS];
-        const int64_t r = tap % s->row_taps;
-        if (r == 0)
-            for (int64_t i = 0; i < of_tile; i++) rows[i] = row_at(p, runs[i].o, tap / s->row_taps);
-        const int64_t origin = runs->o[last] * p->stride[last] + r * p->dilation[last] - p->pad[last];
-        const int whole = in_row && rows[0] != NO_ROW && origin >= 0 && origin + reach < p->in[last];
-        const int64_t some = whole ? 0 : find_pieces(s, runs, rows, of_tile, r, pieces);
-        if (!whole && !some) continue;
-        if (!found || (tap - end) * channels > BRIDGE) {
-            spans[found++] = (span){tap * channels, 0};
-            end = tap;
-        }
-        for (; end < tap; end++) s->kernels->gather(x, 0, 1, pieces, 0, channels, panel + end * row);
-        if (whole)
-            s->kernels->copy(x + (rows[0] + origin * p->x_s[last]) * s->bytes, p->x_c, step, channels, panel + tap * row);
-        else
-            s->kernels->gather(x, p->x_c, step, pieces, some, channels, panel + tap * row);
-        end = tap + 1;
-        spans[found - 1].count = end * channels - spans[found - 1].first;
-    }
-    return found;
-}
-
-/* A unit's tiles: outputs [first, end) of an image. */
-typedef struct {
-    int64_t n, g, first, end;
-    char *panels;
-    span *spans;
-    int64_t *found;
-} unit;
-
-static int64_t tiles_of(const geometry *s, const unit *u) { return fc_ceil_div(u->end - u->first, s->nr); }
-
-static void fill(const job *j, const unit *u, int64_t block)
-{
-    const geometry *s = j->s;
-    const fc_problem *p = s->p;
-    const int64_t channels = channels_of(s, block), c = u->g * p->c + block * s->channel_block;
-    const char *x = j->x + (u->n * p->x_n + c * p->x_c) * s->bytes;
-    const int64_t tiles = tiles_of(s, u);
-    if (j->flat) {
-        /* a channel of all tiles at a time, so that a cache line is read once */
-        for (int64_t i = 0; i < channels; i++)
-            s->kernels->spread(x + (i * p->x_c + u->first) * s->bytes, u->end - u->first,
-                               u->panels + i * s->nr * s->bytes, s->panel);
-        for (int64_t t = 0; t < tiles; t++) {
-            u->found[t] = 1;
-            u->spans[t * s->most_spans] = (span){0, channels};
-        }
-        return;
-    }
-    for (int64_t t = 0; t < tiles; t++) {
-        const int64_t first = u->first + t * s->nr;
-        u->found[t] = fill_panel(s, x, channels, first, fc_min(s->nr, u->end - first),
-                                 u->panels + t * s->panel * s->bytes, u->spans + t * s->most_spans);
-    }
-}
-
 /* Elements from the first output of a filter to those of a tile. */
 static void find_places(const fc_problem *p, int64_t first, int64_t count, int64_t *places)
 {
@@ -312,33 +147,41 @@ static void move(const geometry *s, char *y, const int64_t *places, int64_t coun
         }
 }
 
-/* y of filters from register tile `from` to `to` and tile t, of a block of taps. */
-static void multiply(const job *j, const unit *u, int64_t t, int64_t from, int64_t to, int64_t taps, int64_t block,
-                     const char *w)
+/* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps. */
+typedef struct {
+    int64_t first, count;
+    const char *x;
+    const span *spans;
+    int64_t found;
+} tile;
+
+/* y of filters from register tile `from` to `to` and a tile, of a block of taps. */
+static void multiply(const job *j, const unit *u, const tile *t, int64_t from, int64_t to, int64_t taps,
+                     int64_t block, const char *w)
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t first = u->first + t * s->nr, count = fc_min(s->nr, u->end - first);
-    const int64_t vectors = fc_ceil_div(count, s->kernels->lanes);
-    const int whole = j->even && count == vectors * s->kernels->lanes;
+    const int64_t vectors = fc_ceil_div(t->count, s->kernels->lanes);
+    /* tiles of bands lie in a row */
+    const int whole = (j->even || (s->band && p->y_s[p->dims - 1] == 1)) && t->count == vectors * s->kernels->lanes;
     char buffer[FC_PANEL_ROWS * FC_PANEL_PIXELS * sizeof(double)] __attribute__((aligned(FC_ALIGN)));
     int64_t places[FC_PANEL_PIXELS];
-    if (!whole) find_places(p, first, count, places);
-    const char *const panel = u->panels + t * s->panel * s->bytes;
-    const span *const spans = u->spans + t * s->most_spans;
+    find_places(p, t->first, whole ? 1 : t->count, places);
     for (int64_t i = from; i < to; i++) {
         const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
         fc_panel_fn *const run = s->kernels->tile[vectors - 1][rows - 1];
-        char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k + (whole ? first : 0)) * s->bytes;
-        char *const sums = whole ? y : buffer;
+        char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
+        char *const sums = whole ? y + places[0] * s->bytes : buffer;
         const int64_t ld = whole ? p->y_k : s->nr;
-        if (!whole && block) move(s, y, places, count, rows, buffer, 0);
+        if (!whole && block) move(s, y, places, t->count, rows, buffer, 0);
         const char *const bias = j->bias + (u->g * p->k + k) * s->bytes, *const own = w + k * taps * s->bytes;
-        for (int64_t n = 0; n < u->found[t]; n++)
-            run(spans[n].count, panel + spans[n].first * s->nr * s->bytes, own + spans[n].first * rows * s->bytes,
-                bias, block || n, sums, ld);
-        if (!u->found[t] && !block) run(0, panel, own, bias, 0, sums, ld); /* sets the sums */
-        if (!whole) move(s, y, places, count, rows, buffer, 1);
+        for (int64_t n = 0; n < t->found; n++) {
+            const span *const next = &t->spans[n];
+            run(next->count, t->x, j->offset + next->first, own + next->first * rows * s->bytes, bias, block || n,
+                sums, ld);
+        }
+        if (!t->found && !block) run(0, t->x, j->offset, own, bias, 0, sums, ld); /* sets the sums */
+        if (!whole) move(s, y, places, t->count, rows, buffer, 1);
     }
 }
 
@@ -364,6 +207,31 @@ static void finish(const job *j, const unit *u, int64_t k, int64_t end)
     }
 }
 
+/* A block of rows of outputs, from a band. */
+static void run_band(const job *j, unit *u, int64_t block)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1, down = last - 1, width = p->out[last], taps = p->c * s->kernel;
+    const int64_t first = block * s->rows, rows = fc_min(s->rows, (down < 0 ? 1 : p->out[down]) - first);
+    const char *const w = j->packed + u->g * p->k * taps * s->bytes;
+    const span all = {0, taps};
+    fc_panels_fill_band(j, u, first, rows);
+    for (int64_t at = 0, next; at < s->register_tiles; at = next) {
+        next = fc_min(s->register_tiles, at + s->tiles_at_once);
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t q = 0; q < width; q += s->nr) {
+                const int64_t begin = fc_min(q, width - s->nr);
+                const int64_t from = (down < 0 ? 0 : i * p->stride[down] * s->row) + begin;
+                const tile t = {(first + i) * width + begin, s->nr, u->panels + from * s->bytes, &all, 1};
+                multiply(j, u, &t, at, next, taps, 0, w);
+            }
+    }
+    u->first = first * width;
+    u->end = (first + rows) * width;
+    finish(j, u, 0, p->k);
+}
+
 static void run_unit(void *context, int64_t index, int64_t slot)
 {
     const job *const j = context;
@@ -373,18 +241,27 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     const int64_t image = index / s->filter_parts / s->blocks;
     char *const workspace = j->workspace + slot * s->slot_bytes;
     int64_t *const found = (int64_t *)(workspace + s->panel_bytes);
-    const unit u = {image / p->g, image % p->g, block * s->tile_block * s->nr,
+    unit u = {image / p->g, image % p->g, block * s->tile_block * s->nr,
                     fc_min(s->outputs, (block + 1) * s->tile_block * s->nr), workspace,
                     (span *)(found + s->tile_block), found};
+    if (s->band) {
+        run_band(j, &u, block);
+        return;
+    }
     const int64_t from = part * s->tiles_a_part, end = fc_min(s->register_tiles, from + s->tiles_a_part);
     for (int64_t b = 0; b < s->tap_blocks; b++) {
         const int64_t taps = channels_of(s, b) * s->kernel;
         const char *const w =
             j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->kernel * s->bytes;
-        fill(j, &u, b);
+        fc_panels_fill(j, &u, b);
         for (int64_t at = from, next; at < end; at = next) {
             next = fc_min(end, at + s->tiles_at_once);
-            for (int64_t t = 0; t < tiles_of(s, &u); t++) multiply(j, &u, t, at, next, taps, b, w);
+            for (int64_t i = 0; i < tiles_of(s, &u); i++) {
+                const int64_t first = u.first + i * s->nr;
+                const tile t = {first, fc_min(s->nr, u.end - first), u.panels + i * s->panel * s->bytes,
+                                u.spans + i * s->most_spans, u.found[i]};
+                multiply(j, &u, &t, at, next, taps, b, w);
+            }
         }
     }
     finish(j, &u, filter_of(s, from), filter_of(s, end));
@@ -413,7 +290,9 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
         memset(bias, 0, (size_t)s.bias_bytes);
     int flat = s.kernel == 1 && is_even(p, p->x_s);
     for (int64_t d = 0; d < p->dims; d++) flat &= p->in[d] == p->out[d] && p->pad[d] == 0;
-    job j = {&s, kernels, x, epilogue, packed, bias, y, workspace, flat, is_even(p, p->y_s)};
+    int64_t *const offset = (int64_t *)(bias + s.bias_bytes);
+    fc_panels_offsets(&s, offset);
+    job j = {&s, kernels, x, epilogue, packed, bias, offset, y, workspace, flat, is_even(p, p->y_s)};
     fc_parallel(p->n * p->g * s.blocks * s.filter_parts, threads, run_unit, &j);
 }
 
