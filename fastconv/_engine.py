@@ -130,8 +130,8 @@ def run(
     out_dtype : dtype, optional
         What is stored; by default `dtype`.
     kernel_repeats : bool
-        Later calls will likely bring the same kernel, whose packed form is kept then (`_kept.py`):
-        the choice does not weigh the time that packing takes.
+        Later calls will likely bring the same kernel, whose packed form is kept when they do
+        (`_kept.py`): the choice does not weigh the time that packing takes.
     nonnegative : bool
         Refuse x and w with a negative in them, and clamp sums at 0; without an `activation`.
 
@@ -208,7 +208,7 @@ def run(
         )
     watch = Deadline(None) if counted else None
     if packed is None and not step.is_empty:
-        if kernel_repeats and place is None and w.flags.c_contiguous:
+        if place is None and w.flags.c_contiguous:
             packed = _shortcut.kept.packed(step, w, step.problem.threads, step.pack_stored, w)
         else:
             packed = step.pack_stored(w)
@@ -347,6 +347,9 @@ _WEIGHTS_WORTH_A_LOOK = 16
 _WORTH_A_LONG_LOOK = 1 << 24
 _WEIGHTS_WORTH_A_LONG_LOOK = 36
 
+#: Of a kernel, from which to compare it with the last takes less time than to look again.
+_BYTES_WORTH_KEEPING = 1 << 10
+
 
 def _rank(
     x: Array, w: Array, dtype: Any, method: str | tuple[str, ...], accuracy: str
@@ -369,12 +372,20 @@ def _rank(
     compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
     if compute != w.dtype or not w.flags.aligned:
         return _UNKNOWN
+    small = weights < _WEIGHTS_WORTH_A_LONG_LOOK or products < _WORTH_A_LONG_LOOK
+    long = (not small or "separable" in method) and axes < 3 and accuracy != "strict"
+    looks = long, accuracy == "fast"
+    if w.nbytes < _BYTES_WORTH_KEEPING or not w.flags.c_contiguous:
+        return _look(w, *looks)
+    kind = _look, looks, w.shape, w.dtype
+    seen: _Rank = _shortcut.kept.packed(kind, w, 1, _look, w, *looks)
+    return seen
+
+
+def _look(w: Array, long: bool, dropping: bool) -> _Rank:
     if core.is_rank_one(w):
         return _Rank(1, bool(w.size and (w == w.flat[0]).all()))
-    small = weights < _WEIGHTS_WORTH_A_LONG_LOOK or products < _WORTH_A_LONG_LOOK
-    if (small and "separable" not in method) or axes > 2 or accuracy == "strict":
-        return _UNKNOWN
-    return _Rank(core.low_rank(w, accuracy == "fast"))
+    return _Rank(core.low_rank(w, dropping)) if long else _UNKNOWN
 
 
 # ---- preparing calls -----------------------------------------------------------------------------
