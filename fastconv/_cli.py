@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 from rich.table import Table
 
-from fastconv import _cli_model, _cli_tuning, _machine, _planner, _timer, _tuner
+from fastconv import _cli_model, _cli_report, _cli_tuning, _machine, _planner, _timer, _tuner
 from fastconv._cli_common import (
     as_dict,
     budget_option,
@@ -153,5 +153,6 @@ def _bench_table(
 
 
 _cli_model.register(app)
+app.add_command(_cli_report.report)
 for _command in _cli_tuning.COMMANDS:
     app.add_command(_command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,15 @@ def finite(context: click.Context, parameter: click.Parameter, value: float | No
     return value
 
 
+def _to_db(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        os.environ["FASTCONV_WISDOM"] = value
+
+
+db_option = click.option(
+    "--db", metavar="FILE", callback=_to_db, expose_value=False, is_eager=True,
+    help="The file of wisdom, in place of FASTCONV_WISDOM.",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 budget_option = click.option(
     "--budget", type=click.FloatRange(min=0, min_open=True), default=_BUDGET, show_default=True,

@@ -40,6 +40,7 @@ from fastconv import (
 from fastconv._cli_common import (
     Target,
     as_dict,
+    db_option,
     finite,
     json_option,
     memory,
@@ -61,17 +62,6 @@ OK, FOUND, USAGE, PARTIAL = 0, 1, 2, 3
 
 #: Regret above which `verify` says that a decision does not hold any more.
 _TOLERANCE = 0.10
-
-
-def _to_db(_: click.Context, __: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        os.environ["FASTCONV_WISDOM"] = value
-
-
-db_option = click.option(
-    "--db", metavar="FILE", callback=_to_db, expose_value=False, is_eager=True,
-    help="The file of wisdom, in place of FASTCONV_WISDOM.",
-)  # fmt: skip
 
 
 def _say(text: str) -> None:
