@@ -1,4 +1,4 @@
-"""The ``fastconv`` command; what has to do with tuning is in `_cli_tuning.py`."""
+"""The ``fastconv`` command; its groups of commands are in files of their own, `_cli_*.py`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,21 @@ from collections.abc import Sequence
 import click
 from rich.table import Table
 
-from fastconv import _cli_model, _cli_report, _cli_tuning, _machine, _planner, _timer, _tuner
+from fastconv import (
+    _cli_explain,
+    _cli_info,
+    _cli_model,
+    _cli_report,
+    _cli_tune,
+    _cli_wisdom,
+    _machine,
+    _planner,
+    _timer,
+    _tuner,
+)
 from fastconv._cli_common import (
+    USAGE,
+    Shown,
     as_dict,
     budget_option,
     json_option,
@@ -23,7 +36,6 @@ from fastconv._cli_common import (
     time_text,
     words,
 )  # fmt: skip
-from fastconv._cli_tuning import Shown
 from fastconv._planner import Candidate
 from fastconv._problem import Problem
 
@@ -50,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refuse(message: str) -> int:
     print("fastconv:", " ".join(message.split()), file=sys.stderr)
-    return 2
+    return USAGE
 
 
 @click.group(context_settings=_SETTINGS, invoke_without_command=True)
@@ -152,7 +164,10 @@ def _bench_table(
     return table
 
 
-_cli_model.register(app)
-app.add_command(_cli_report.report)
-for _command in _cli_tuning.COMMANDS:
+for _command in (
+    _cli_info.info, _cli_tune.tune, _cli_tune.record, _cli_explain.explain, _cli_explain.verify,
+    _cli_report.report, _cli_explain.compare, _cli_wisdom.wisdom, _cli_wisdom.export,
+    _cli_wisdom.import_, _cli_wisdom.merge, _cli_wisdom.pin, _cli_wisdom.unpin, _cli_wisdom.forget,
+    _cli_wisdom.gc, _cli_info.doctor, _cli_model.calibrate, _cli_model.train,
+):  # fmt: skip
     app.add_command(_command)

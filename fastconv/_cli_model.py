@@ -23,12 +23,6 @@ _FOLDS = 4
 _FEWEST = 300
 
 
-def register(app: click.Group) -> None:
-    """Add the commands."""
-    app.add_command(calibrate)
-    app.add_command(train)
-
-
 def calibrate_once() -> None:
     """Probe the machine if that has not been done, and if what is found can be kept."""
     if _calibration.known() is None and _calibration.path() is not None:
