@@ -27,6 +27,8 @@ from fastconv._cli_common import (
     Shown,
     as_dict,
     budget_option,
+    db_option,
+    files,
     json_option,
     new_table,
     out,
@@ -97,19 +99,22 @@ def app(context: click.Context) -> None:
     default=pathlib.Path("fastconv-demo"), show_default=True,
     help="Folder to write the pictures to.",
 )  # fmt: skip
-def demo(folder: pathlib.Path) -> int:
+@db_option
+@json_option
+def demo(folder: pathlib.Path, as_json: bool) -> int:
     """Filter a photograph, reverberate a minute of sound, run two networks, add a thousand dice.
 
     Every result is checked against SciPy and timed beside it.
     """
     from fastconv import _demo
 
-    return _demo.main(folder)
+    return _demo.main(folder, as_json=as_json)
 
 
 @app.command(short_help="Time every candidate and show a table.")
-@click.argument("problem", metavar="PROBLEM|FILE.toml:NAME")
+@click.argument("problem", metavar="PROBLEM|FILE.toml:NAME", shell_complete=files)
 @budget_option
+@db_option
 @json_option
 def bench(problem: str, budget: float, as_json: bool) -> None:
     """Time every candidate, interleaved, and show them all; nothing is remembered."""

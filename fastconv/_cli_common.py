@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -64,8 +65,14 @@ def _to_db(_: click.Context, __: click.Parameter, value: str | None) -> None:
         os.environ["FASTCONV_WISDOM"] = value
 
 
+def files(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Lets the shell complete names of files, of an argument that may be something else, too."""
+    return [CompletionItem(begun, type="file")]
+
+
 db_option = click.option(
     "--db", metavar="FILE", callback=_to_db, expose_value=False, is_eager=True,
+    shell_complete=files,
     help="The file of wisdom, in place of FASTCONV_WISDOM.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")

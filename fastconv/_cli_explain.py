@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from fastconv._cli_common import (
     Target,
     as_dict,
     db_option,
+    files,
     finite,
     json_option,
     memory,
@@ -40,7 +42,7 @@ _TOLERANCE = 0.10
 
 
 @click.command(short_help="Show what would be chosen and why, and all that was tried.")
-@click.argument("problem", metavar="PROBLEM|FILE.toml[:NAME]")
+@click.argument("problem", metavar="PROBLEM|FILE.toml[:NAME]", shell_complete=files)
 @db_option
 @json_option
 def explain(problem: str, as_json: bool) -> None:
@@ -240,16 +242,25 @@ def _decisions_of(path: str) -> dict[tuple[str, str], Decision]:
                     continue
                 if isinstance(row, Decision):
                     rows.append(row)
+    return _by_key(rows)
+
+
+def _by_key(rows: Sequence[Decision]) -> dict[tuple[str, str], Decision]:
     return {(row.environment, row.problem): row for row in rows}
 
 
-@click.command(short_help="Compare the winners of two files.")
+@click.command(short_help="Compare the winners of two files, or of one and wisdom's own.")
 @click.argument("a", type=click.Path(exists=True, dir_okay=False))
-@click.argument("b", type=click.Path(exists=True, dir_okay=False))
+@click.argument("b", type=click.Path(exists=True, dir_okay=False), required=False)
+@db_option
 @json_option
-def compare(a: str, b: str, as_json: bool) -> int:
-    """Compare the decisions of two files, databases or exports; 1 where a winner changed."""
-    one, two = _decisions_of(a), _decisions_of(b)
+def compare(a: str, b: str | None, as_json: bool) -> int:
+    """Compare the decisions of files A and B, databases or exports; 1 where a winner changed.
+
+    Without B, those of A and of wisdom's own file.
+    """
+    one = _decisions_of(a)
+    two = _by_key(_wisdom.rows()) if b is None else _decisions_of(b)
     both = sorted(one.keys() & two.keys())
 
     def name(row: Decision) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -28,6 +29,7 @@ from fastconv._cli_common import (
     Target,
     as_dict,
     db_option,
+    files,
     finite,
     json_option,
     new_table,
@@ -107,8 +109,9 @@ def _collect(
 
 
 @click.command(short_help="Time the candidates and remember the fastest.")
-@click.argument("problems", nargs=-1, metavar="[PROBLEM|FILE.toml[:NAME]]...")
-@click.option("--from-log", multiple=True, metavar="FILE",
+@click.argument("problems", nargs=-1, metavar="[PROBLEM|FILE.toml[:NAME]]...",
+                shell_complete=files)  # fmt: skip
+@click.option("--from-log", multiple=True, metavar="FILE", shell_complete=files,
               help="Problems that `record --log` or a spool wrote, or one a line.")  # fmt: skip
 @click.option("--wanted", is_flag=True, help="What was recorded here, the costliest first.")
 @click.option("--suite", multiple=True, type=click.Choice(list(_suites.SUITES)))
@@ -223,7 +226,7 @@ def _report_tuned(
     for c in harmful:
         say(f"{c.status}: {c.method} {words(c.config)}: {c.refused}, in {c.problem}")
     if ended:
-        say(f"{ended}: {len(results)} of {total} problems are done, and kept")
+        say(f"{ended}: {len(results)} of {total} problems are done{', and kept' * (not unkept)}")
         return PARTIAL
     if harmful or unkept:
         return FOUND
@@ -233,23 +236,37 @@ def _report_tuned(
 # ---- record --------------------------------------------------------------------------------------
 
 
+def _run(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Its exit code. Ctrl-C is the command's, and ends this one no sooner: it has rows to take."""
+    with subprocess.Popen(command, env=environment) as process:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
+
+
 @click.command(
     short_help="Run a command and note the problems that it solves.",
     context_settings={"ignore_unknown_options": True},
 )
-@click.option("--log", metavar="FILE", help="Write them there too, for `tune --from-log`.")
+@click.option(
+    "--log",
+    metavar="FILE",
+    shell_complete=files,
+    help="Write them there too, for `tune --from-log`.",
+)
 @db_option
 @json_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def record(command: Sequence[str], log: str | None, as_json: bool) -> int:
     """Run COMMAND in mode `record`, and list the problems that it solved, costliest first.
 
-    Its own processes count, too. They are noted as wanted, for `tune --wanted`.
+    Its own processes count, too. They are noted as wanted, for `tune --wanted`. Ctrl-C is left to
+    the command; what it had solved until then counts.
     """
     with tempfile.TemporaryDirectory(prefix="fastconv-") as folder:
         given = {**os.environ, "FASTCONV_TUNE": "record", "FASTCONV_TUNE_SPOOL": folder}
         try:
-            code = subprocess.run(command, env=given, check=False).returncode
+            code = _run(command, given)
         except OSError as error:
             raise click.UsageError(f"{command[0]}: {error.strerror}") from None
         spooled = sorted(pathlib.Path(folder).glob("*.jsonl"))
