@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from fastconv import (
+    _calibration,
     _cli,
     _cli_model,
     _isolated,
@@ -27,6 +28,7 @@ from fastconv import (
     _wisdom,
     _workloads,
 )
+from fastconv._environment import environment
 from fastconv._machine import this_machine
 from fastconv._problem import Problem
 from fastconv._rows import Wanted
@@ -738,7 +740,9 @@ def interrupted(*argv: str, wisdom: pathlib.Path, after: str) -> tuple[int, str,
 
 
 def test_ctrl_c_keeps_what_was_tuned(tmp_path: pathlib.Path, wisdom_file: pathlib.Path) -> None:
-    (tmp_path / "calibration.json").write_text("{}")
+    measured = _calibration.Calibration({}, {}, 1e10, 0.0, {})  # else `tune` would begin with it
+    entries = {environment(this_machine()): measured.as_json()}
+    (tmp_path / "calibration.json").write_text(json.dumps(entries))
     long = "conv2d f32 n8 c256 h56 w56 k256 r3 s3 p1"
     code, out, err = interrupted(
         "tune", SMALL[1], long, "--budget", "20", "--force-noisy", wisdom=wisdom_file, after="1/2"
