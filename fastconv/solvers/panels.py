@@ -12,6 +12,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+from fastconv.solvers._pixel_tiles import band_rows
 
 #: Measured GFLOP/s of one core in full tiles of float32 (avx2: 1x1 layers reach 80 to 92 in all on
 #: a Zen 3); float64 has half. Filters and vectors of a register tile (kernels/panels.c), and the
@@ -99,7 +100,8 @@ class Panels(Solver):
             work += left * filters * 1e-9
         flat = kernel == 1 and set(problem.stride) == {1} and not any(map(any, problem.padding))
         if band:
-            work += channels * math.prod(problem.padded) * _SAMPLE
+            overlap = band_rows(problem, channels, int(config["panel_bytes"]))
+            work += channels * math.prod(problem.padded) * overlap * _SAMPLE
         elif flat:
             work += tiles * channels * most * _SPREAD
         else:
