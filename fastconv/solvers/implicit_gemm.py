@@ -39,8 +39,8 @@ _FAR = {6: 0.6e-9, 14: 0.4e-9}
 _PAGE = 4096
 
 #: What waiting adds to products where channels lie whole pages apart, in the same sets of a cache
-#: (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands); seconds that a sample takes to a band, and one
-#: of padding (3x3 dilation 12, 256 @ 33x33: 54 to 84 ms).
+#: (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands); seconds that a sample takes to a band, and
+#: one of padding (3x3 dilation 12, 256 @ 33x33: 54 to 84 ms).
 _ALIASED, _BAND, _PADDING = 0.6, 0.4e-9, 5e-9
 
 
