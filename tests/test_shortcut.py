@@ -104,6 +104,25 @@ def test_the_short_way_gives_what_the_long_one_gives(
         np.testing.assert_array_equal(out, right)
 
 
+def test_a_kernel_that_is_looked_at_takes_the_short_way_while_it_is_of_one_kind() -> None:
+    """A plan made for an outer product is not taken for other kernels, nor the other way round."""
+    x = RNG.standard_normal((120, 130))
+    full, column = RNG.standard_normal((31, 41)), RNG.standard_normal((31, 1))
+    kernels = [full, column * full[3], full + 1, np.ones_like(full), full]
+    expected = []
+    for w in kernels:
+        _engine.forget_plans()
+        expected.append(fastconv.convolve(x, w, mode="same"))
+    for first, alike in ((0, [0, 2, 4]), (1, [1])):
+        _engine.forget_plans()
+        fastconv.convolve(x, kernels[first], mode="same")
+        (shortcut,) = known()
+        assert shortcut is not None
+        assert [i for i, w in enumerate(kernels) if shortcut((x, w)) is not None] == alike
+        for w, right in zip(kernels, expected):
+            np.testing.assert_array_equal(fastconv.convolve(x, w, mode="same"), right)
+
+
 def test_a_residual_of_each_call(no_front_end: Callable[[], None]) -> None:
     r = RNG.standard_normal((2, 6, 7, 8)).astype("f4")
     sums = fastconv.conv2d(X, W, B)
