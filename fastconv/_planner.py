@@ -381,7 +381,26 @@ def _again(
         return False
     if not decision.serves(EFFORTS[settings.mode], settings.key_seconds):
         return True
-    return decision.candidates != _wisdom.set_hash(candidates(problem, limit))
+    found = candidates(problem, limit)
+    if decision.candidates != _wisdom.set_hash(found):
+        return True
+    return known.foreign and not _holds(known, found, settings)
+
+
+def _holds(
+    known: _wisdom.Known, found: Sequence[Candidate], settings: _settings.Settings
+) -> bool:  # fmt: skip
+    """Whether a row that was timed elsewhere holds here, at a small part of a search's time."""
+    from fastconv import _trust
+
+    with _timing:
+        watch = _timer.Deadline(None)
+        budget = min(_trust.SHARE * settings.key_seconds, _spent.left(settings))
+        cold = settings.cache == "cold"
+        try:
+            return _trust.holds(known, found, _machine(found[0].problem), budget, cold)
+        finally:
+            _spent.add(watch.spent)
 
 
 def _is_empty(problem: Problem) -> bool:
