@@ -126,6 +126,7 @@ def _chosen_isa():
 
 
 _isa = _chosen_isa()
+_offered = isas()[isas().index(_isa):]
 
 
 def isa():
@@ -135,7 +136,7 @@ def isa():
 
 def offered_isas():
     """Those that plans may use, best first: the one in use and what is below it."""
-    return isas()[isas().index(_isa):]
+    return _offered
 
 
 cdef const fc_kernels *_kernels(str name) except NULL:
@@ -182,6 +183,8 @@ include "rank.pxi"
 include "spectra.pxi"
 include "scores.pxi"
 include "fft.pxi"
+include "trees.pxi"
+include "blocks.pxi"
 
 
 cdef class Call:

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -55,7 +55,7 @@ def refuse(problem: Problem) -> str | None:
         return f"{problem.dtype} must be exact, and Fourier transforms round"
     if problem.accuracy == "strict":
         return "its error grows with the largest input, not with each window's, as strict asks"
-    if max(problem.input_dilation) > 1:
+    if not problem.is_dense:
         return "input dilation would have it transform the zeros between samples"
     return None
 
@@ -81,8 +81,7 @@ def good_length(n: int, problem: Problem) -> int:
 # ---- layout ----------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """How one axis is cut into circles of `n` samples, each giving up to `kept` outputs.
 
     A `circular` axis is one circle that holds x itself: what lies beyond the ends of x is the
@@ -572,8 +571,11 @@ def half(problem: Problem, layout: Layout) -> int:
 _WITH_HOLES = 1.25
 
 
-def workspace(problem: Problem, layout: Layout) -> int:
-    """Bytes of the weights' spectra and of what each thread's piece holds at once."""
+def workspace(problem: Problem, layout: Layout, alone: bool = False) -> int:
+    """Bytes of the weights' spectra and of what each thread's piece holds at once.
+
+    `alone`: one image at a time, in one thread.
+    """
     item = problem.itemsize
     wide = item if problem.is_complex else 2 * item
     channels = problem.channels // problem.groups
@@ -583,13 +585,13 @@ def workspace(problem: Problem, layout: Layout) -> int:
         * (half(problem, layout) * wide + math.prod(problem.kernel) * item)
     )
     cut = Cut.of(problem, layout)
-    rows = cut.images * cut.groups
+    rows = (1 if alone else cut.images) * cut.groups
+    threads = 1 if alone else pool_threads(problem, layout, problem.threads)
     samples = math.prod(a.n for a in layout)
     frequencies = samples // circle(layout) * half(problem, layout)
     data = channels * (samples * item + 2 * frequencies * wide)
     result = filters_together(problem, layout) * (2 * frequencies * wide + samples * (item + 1))
-    pieces = rows * (data + result) * pool_threads(problem, layout, problem.threads)
-    return weights + int(_WITH_HOLES * pieces)
+    return weights + int(_WITH_HOLES * (rows * (data + result) * threads))
 
 
 #: ns a sample and factor of log2(length) of one scipy.fft transform of real data along one axis, by
