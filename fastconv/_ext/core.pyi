@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,21 @@ class Forest:
         found: Sequence[tuple[str, Mapping[str, int | str], float]],
         solvers: dict[str, int],
     ) -> list[float | None]: ...
+
+class Recent:
+    def __init__(self, size: int) -> None: ...
+    def clear(self) -> None: ...
+    def keep(
+        self,
+        owner: Any,
+        mode: str | None,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        act: Callable[[list[npt.NDArray[Any]]], npt.NDArray[Any]],
+    ) -> None: ...
+    def call(
+        self, owner: Any, mode: str | None, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> npt.NDArray[Any] | None: ...
 
 class View:
     def __init__(self, part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> None: ...

@@ -2,6 +2,8 @@
 
 from libc.math cimport log2
 
+include "blocks.pxi"
+
 #: Of a candidate, in this order; a setting that its config lacks is 0.
 CANDIDATE_FEATURES = (
     "cost", "threads", "vector", "m", "across", "copy", "tile_bytes", "plane_bytes", "row_bytes",
