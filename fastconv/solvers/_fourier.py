@@ -362,8 +362,7 @@ class Piece:
         return tuple(stop - start for start, stop in self.kept)
 
 
-@dataclasses.dataclass(frozen=True)
-class Cut:
+class Cut(NamedTuple):
     """How many images and groups make a piece of about CHUNK_BYTES."""
 
     images: int
@@ -629,7 +628,7 @@ _SECONDS_A_CALL = 90e-6
 def floor(problem: Problem, machine: Machine) -> float:
     """Seconds that `seconds` is not below, whatever the layout.
 
-    Transforms of the outputs or of x, whichever is smaller, in cache, and the products of half as
+    One piece: transforms of x, in cache, along the axes of the kernel, and the products of half as
     many frequencies.
     """
     if problem.is_exact:
@@ -637,14 +636,15 @@ def floor(problem: Problem, machine: Machine) -> float:
     real = problem.itemsize // (2 if problem.is_complex else 1)
     samples, length = problem.batch, 1
     for size, out, span in zip(problem.size, problem.out, problem.span):
-        samples *= min(size, out)
+        samples *= size if span > 1 else min(size, out)
         length *= size if span > 1 else 1
     transform = _NS_A_BUTTERFLY[real][0] * math.log2(max(2, length)) + 2 * real * _NS_A_BYTE[0]
     products = problem.filters * (problem.channels // problem.groups)
     each = (problem.channels + problem.filters) * (transform + _NS_A_SAMPLE[real])
     each += products * min(_NS_A_PRODUCT[real]) / 4
     threads = max(1, min(problem.threads, machine.cores))
-    return _SECONDS_A_CALL + samples * each * 1e-9 / (1 + 0.45 * (threads - 1))
+    total = samples * each * 1e-9 + _SECONDS_A_PIECE
+    return _SECONDS_A_CALL + total / (1 + 0.45 * (threads - 1))
 
 
 def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
