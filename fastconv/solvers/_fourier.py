@@ -376,7 +376,7 @@ class Cut(NamedTuple):
         groups = max(1, min(problem.groups, together))
         return cls(max(1, min(problem.batch, together // groups)), groups)
 
-    def count(self, problem: Problem, layout: Layout) -> int:
+    def pieces(self, problem: Problem, layout: Layout) -> int:
         """Pieces of a problem."""
         blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
         return -(-problem.batch // self.images) * -(-problem.groups // self.groups) * blocks
@@ -402,7 +402,7 @@ def pool_threads(problem: Problem, layout: Layout, threads: int) -> int:
     blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
     samples = problem.batch * problem.channels * blocks * math.prod(a.n for a in layout)
     chunks = samples * problem.itemsize // CHUNK_BYTES
-    return max(1, min(threads, chunks, Cut.of(problem, layout).count(problem, layout)))
+    return max(1, min(threads, chunks, Cut.of(problem, layout).pieces(problem, layout)))
 
 
 def filters_together(problem: Problem, layout: Layout) -> int:
@@ -673,7 +673,7 @@ def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
         transform + samples * parts * _NS_A_SAMPLE[real]
     ) + problem.filters * channels * product  # fmt: skip
     blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
-    count = cut.count(problem, layout)
+    count = cut.pieces(problem, layout)
     total = problem.batch * blocks * one * 1e-9 + count * _SECONDS_A_PIECE
     if not problem.prepared:
         # the weights' circle is mostly zeros, which inner axes skip

@@ -82,13 +82,15 @@ def tiles(problem: Problem, most: int, across: bool, copy: int) -> Tiles:
 def _live(problem: Problem, pixels: float) -> float:
     """The share of taps and tiles of `pixels` that are not all padding."""
     share = 1.0
-    for axis in range(problem.ndim):
+    for axis, padding in enumerate(problem.padding):
+        if padding == (0, 0):
+            continue
         out, u, size = problem.out[axis], problem.stride[axis], problem.size[axis]
         wide = pixels if axis == problem.ndim - 1 else 1.0
-        kernel, found = problem.kernel[axis], 0.0
+        kernel, l, found = problem.kernel[axis], problem.dilation[axis], 0.0
         taps = range(0, kernel, max(1, kernel // 32))
         for r in taps:
-            at = r * problem.dilation[axis] - problem.padding[axis][0]  # of the first output
+            at = r * l - padding[0]  # of the first output
             low, high = max(0, -(at // u)), min(out, -((at - size) // u))
             found += min(out, high - low + wide - 1) / out if high > low else 0.0
         share *= found / len(taps)
