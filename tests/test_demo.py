@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import json
 import pathlib
 import runpy
 import sys
@@ -59,9 +60,14 @@ def test_pictures_and_sound_are_written(tiny: tuple[int, _demo.Demo]) -> None:
     assert np.abs(wet[1].astype(int)).max() > 1000
 
 
-def test_the_whole_demo_through_main(extras: None, tmp_path: pathlib.Path) -> None:
+def test_the_whole_demo_through_main(
+    extras: None, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scale = dataclasses.replace(_demo.TINY, height=54, width=96, dice=7)
-    assert _demo.main(tmp_path / "new" / "folder", scale) == 0
+    assert _demo.main(tmp_path / "new" / "folder", scale, as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["results"]) == _demo.Demo.WORKS
+    assert all(row["checked"] and row["ratio"] > 0 for row in found["results"])
     assert (tmp_path / "new" / "folder" / "speed.png").exists()
 
 

@@ -98,11 +98,11 @@ class Recent:
         mode: str | None,
         args: tuple[Any, ...],
         options: dict[str, Any],
-        act: Callable[[list[npt.NDArray[Any]]], npt.NDArray[Any]],
+        act: Callable[[list[npt.NDArray[Any]]], Any],
     ) -> None: ...
     def call(
         self, owner: Any, mode: str | None, args: tuple[Any, ...], options: dict[str, Any]
-    ) -> npt.NDArray[Any] | None: ...
+    ) -> Any: ...
 
 class View:
     def __init__(self, part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> None: ...

@@ -141,18 +141,18 @@ cdef class Recent:
         self.met[_hash(met.words, met.count)] = met
 
     def call(self, owner, mode, tuple args, dict options):
-        """What `act` gives for the arrays of a call; None when it was not met, or is not plain."""
+        """What `act` gives for the arrays of a call; NotImplemented when it was not met."""
         cdef uintptr_t words[WORDS]
         cdef list arrays = []
         cdef Py_ssize_t count = _put_call(words, arrays, None, owner, mode, args, options)
         if count < 0:
-            return None
+            return NotImplemented
         found = self.met.get(_hash(words, count))
         if found is None:
-            return None
+            return NotImplemented
         cdef _Met met = found
         if met.count != count or memcmp(words, met.words, count * sizeof(uintptr_t)) != 0:
-            return None
+            return NotImplemented
         return met.act(arrays)
 
 
