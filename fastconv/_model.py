@@ -7,7 +7,7 @@ solvers' constants were measured on, and is 1 until `fastconv calibrate` has run
 (`_calibration.py`). The trees are fitted to log(time / estimate) of recorded trials
 (`_training.py`); they are symmetric: all nodes of a level ask the same question, so that the
 answers are the bits of a leaf's number (Prokhorenkova et al., CatBoost, NeurIPS 2018);
-`_ext/trees.pxi` walks them, 0.5 us a candidate. Machines whose instruction set no
+`_ext/trees.pxi` walks them, 1.4 us a candidate. Machines whose instruction set no
 trial was recorded with are not corrected at all: there every candidate has the solver's estimate,
 and no choice is made worse by trees that never saw its like.
 """

@@ -77,12 +77,16 @@ cdef class Forest:
         `of_problem` are the problem's features, `solvers` the place of each method's trees.
         """
         cdef double x[64]
-        cdef Py_ssize_t count = len(of_problem), s, t, level, leaf, i
+        cdef Py_ssize_t count = len(of_problem), trees, levels, s, t, level, leaf, i
+        cdef const int64_t *feature
+        cdef const double *threshold
+        cdef const double *leaves
         cdef double total
         if count + 11 > 64:
             raise ValueError(f"expected at most 53 features of a problem, got {count}")
         for i in range(count):
             x[i] = of_problem[i]
+        trees, levels = self.feature.shape[1], self.feature.shape[2]
         logs = []
         for method, config, cost in found:
             place = solvers.get(method)
@@ -92,10 +96,16 @@ cdef class Forest:
             _candidate_features(x + count, problem, config, cost)
             s = place
             total = 0
-            for t in range(self.feature.shape[1]):
-                leaf = 0
-                for level in range(self.feature.shape[2]):
-                    leaf = 2 * leaf + (x[self.feature[s, t, level]] > self.threshold[s, t, level])
-                total += self.leaves[s, t, leaf]
+            if trees:
+                feature, threshold = &self.feature[s, 0, 0], &self.threshold[s, 0, 0]
+                leaves = &self.leaves[s, 0, 0]
+                for t in range(trees):
+                    leaf = 0
+                    for level in range(levels):
+                        leaf = 2 * leaf + (x[feature[level]] > threshold[level])
+                    total += leaves[leaf]
+                    feature += levels
+                    threshold += levels
+                    leaves += 1 << levels
             logs.append(total)
         return logs
