@@ -330,7 +330,7 @@ def met_before(function: _F) -> _F:
         mode = _planner.mode()
         if mode in COUNTED:
             return anywhere(*args, **options)
-        return _shortcuts.call(anywhere, (function, mode), args, options)
+        return _shortcuts.call(anywhere, function, mode, args, options)
 
     def anywhere(*args: Any, **options: Any) -> Any:
         return interop.call(function, args, options)
@@ -470,7 +470,7 @@ class Plan:
         if _planner.mode() in COUNTED:
             return self._long_way(x, out=out, residual=residual)
         options = {"residual": residual, "out": out}
-        return self._shortcuts.call(self._long_way, None, (x, *self._constants), options)
+        return self._shortcuts.call(self._long_way, None, None, (x, *self._constants), options)
 
     def _long_way(
         self, x: Any, *_: Array, out: Array | None, residual: npt.ArrayLike | None

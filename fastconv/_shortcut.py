@@ -79,9 +79,9 @@ class Part(NamedTuple):
 class Shortcut:
     """What a call does with its arrays, `out` the last of them where it was given."""
 
-    __slots__ = ("_activation", "_bias", "_dtype", "_execute", "_has_out", "_kernel", "_look",
-                 "_pack", "_packed", "_residual", "_seen", "_shape", "_threads", "_w", "_x",
-                 "_y")  # fmt: skip
+    __slots__ = ("_activation", "_bias", "_dtype", "_execute", "_finishes", "_has_out", "_kernel",
+                 "_look", "_pack", "_packed", "_residual", "_seen", "_shape", "_threads", "_w",
+                 "_x", "_y")  # fmt: skip
 
     def __init__(self, run: Run, arrays: Sequence[Array], has_out: bool, result: Array) -> None:
         """LookupError when the call was more than its one run."""
@@ -106,12 +106,14 @@ class Shortcut:
         need(run.residual is None or run.residual.dtype == y.dtype)
         need(run.residual is None or same_strides(run.residual, y))
         self._execute, self._pack, self._packed = run.plan.execute, run.plan.pack, run.packed
-        self._x, self._y = Part.of(run.x, inputs), Part.of(y, (result,))
+        self._x, self._y = Part.of(run.x, inputs), Part.of(y, (result,)).view
         self._w = part(run.plan.flipped(run.w)) if run.packed is None else None
         self._look, self._seen = run.look, run.seen
         self._kernel = None if run.look is None else part(run.w)
         self._bias, self._residual = part(run.bias), part(run.residual)
         self._activation = run.activation
+        given = run.bias, run.residual, run.activation
+        self._finishes = any(part is not None for part in given)
         self._threads = plan.problem.threads
         self._has_out, self._shape, self._dtype = has_out, result.shape, result.dtype
 
@@ -123,19 +125,20 @@ class Shortcut:
                 return None
         result = arrays[-1] if self._has_out else np.empty(self._shape, self._dtype)
         epilogue = None
-        if self._bias is not None or self._residual is not None or self._activation is not None:
+        if self._finishes:
             epilogue = Epilogue(
                 None if self._bias is None else self._bias(arrays),
                 None if self._residual is None else self._residual(arrays),
                 self._activation,
             )
-        if self._w is None:
-            packed = self._packed
-        else:
+        packed = self._packed
+        if self._w is not None:
             packed = kept.packed(
                 self, arrays[self._w.place], self._threads, self._pack_part, arrays
             )
-        self._execute(self._x(arrays), packed, epilogue, self._y((result,)))
+        place, view = self._x
+        x = arrays[place] if view is None else view.of(arrays[place])
+        self._execute(x, packed, epilogue, result if self._y is None else self._y.of(result))
         return result
 
     def _pack_part(self, arrays: Sequence[Array]) -> Any:
@@ -152,21 +155,26 @@ class Shortcuts:
 
     def __init__(self) -> None:
         self._known: dict[Any, Shortcut | None] = {}
+        self._recent = core.Recent(SIZE)
         self._lock = threading.Lock()
 
     def clear(self) -> None:
         with self._lock:
             self._known.clear()
+            self._recent.clear()
 
     def call(
-        self, function: Callable[..., Any], owner: Any, args: tuple[Any, ...],
+        self, function: Callable[..., Any], owner: Any, mode: str | None, args: tuple[Any, ...],
         options: dict[str, Any],
     ) -> Any:  # fmt: skip
         """`function(*args, **options)`, the short way if there is one.
 
-        `owner` stands for the function and whatever else the result depends on.
+        `owner` stands for the function, and it and `mode` for whatever else the result depends on.
         """
-        found = core.signature(owner, args, options)
+        result = self._recent.call(owner, mode, args, options)
+        if result is not NotImplemented:
+            return function(*args, **options) if result is None else result
+        found = core.signature((owner, mode), args, options)
         if found is None:
             return function(*args, **options)
         key, arrays = found
@@ -174,7 +182,10 @@ class Shortcuts:
             known = self._known[key]
         except KeyError:
             return self._watch(key, arrays, function, args, options)
-        result = None if known is None else known(arrays)
+        result = None
+        if known is not None:
+            self._recent.keep(owner, mode, args, options, known)
+            result = known(arrays)
         return function(*args, **options) if result is None else result
 
     def _watch(

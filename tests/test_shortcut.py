@@ -270,7 +270,7 @@ def test_from_many_threads() -> None:
 def test_signatures_differ(a: st.DataObject) -> None:
     """Equal keys mean equal types, values and kinds of arrays."""
     simple = st.one_of(
-        st.none(), st.booleans(), st.integers(-2, 2), st.sampled_from([0.0, 1.0, 2.0, "1", ""]),
+        st.none(), st.booleans(), st.integers(-2, 2), st.sampled_from([0.0, 1.0, 2.0, "1", "p"]),
         st.builds(np.zeros, st.lists(st.integers(0, 2), max_size=2).map(tuple),
                   st.sampled_from(["f4", "f8", "i4"])),
     )  # fmt: skip
@@ -289,11 +289,53 @@ def test_signatures_differ(a: st.DataObject) -> None:
     keys = [core.signature(None, args, options) for args, options in calls]
     assert None not in keys
     assert (keys[0][0] == keys[1][0]) == (texts[0] == texts[1])  # type: ignore[index]
+    recent = core.Recent(2)
+    recent.keep(None, "off", *calls[0], len)
+    assert (recent.call(None, "off", *calls[1]) is not NotImplemented) == (texts[0] == texts[1])
+    if texts[0] == texts[1]:
+        assert recent.call(None, "off", *calls[1]) == len(keys[1][1])  # type: ignore[index]
+    for owner, mode in ((None, "cached"), (len, "off")):
+        assert recent.call(owner, mode, *calls[0]) is NotImplemented
 
 
 def test_signatures_that_are_none() -> None:
     for value in ([1], {}, np.float64(1), np.zeros(4)[::2], np.zeros(2, ">f4"), {1}, 1j):
         assert core.signature(None, (value,), {}) is None
+        recent = core.Recent(1)
+        recent.keep(None, None, (value,), {}, len)
+        assert recent.call(None, None, (value,), {}) is NotImplemented
+
+
+def test_what_is_found_by_its_words() -> None:
+    """Strings that are equal, an `out`, numbers too large for a word, arguments without end."""
+    recent = core.Recent(2)
+    name = "".join(["va", "lid"])
+    recent.keep(known, None, (X, name), {"out": None}, list)
+    found = recent.call(known, None, (X, name), {"out": None})
+    assert len(found) == 1 and found[0] is X
+    assert recent.call(known, None, (X, "".join(["va", "lid"])), {"out": None}) is NotImplemented
+    y, read_only = np.empty(3), np.empty(3)
+    read_only.setflags(write=False)
+    recent.keep(known, None, (B,), {"out": y}, lambda arrays: arrays[-1])
+    assert recent.call(known, None, (B,), {"out": y}) is y
+    assert recent.call(known, None, (B,), {"out": read_only}) is NotImplemented
+    other = np.empty(9)
+    recent.keep(known, None, (other[:3],), {"out": y}, lambda arrays: arrays[-1])
+    assert recent.call(known, None, (other[:3],), {"out": other[2:5]}) is NotImplemented, (
+        "they overlap"
+    )
+    assert recent.call(known, None, (other[:3],), {"out": other[3:6]}) is not NotImplemented
+    for arguments in ((2**80,), tuple(range(200)), ((X,) * 40,)):
+        recent.keep(known, None, arguments, {}, len)
+        assert recent.call(known, None, arguments, {}) is NotImplemented
+    recent.clear()
+    assert recent.call(known, None, (B,), {"out": y}) is NotImplemented
+    for n in range(9):
+        recent.keep(known, None, (n,), {}, lambda arrays: X)
+    assert (
+        recent.call(known, None, (8,), {}) is X
+        and recent.call(known, None, (5,), {}) is NotImplemented
+    )
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "c8", "c16", "G"])

@@ -38,6 +38,7 @@ LAYERS = (
     ("_engine",),
     ("_isolated",),
     ("_planner", "_shortcut"),
+    ("_trust",),
     ("_tuner", "_wisdom", "_model"),
     ("_store", "_calibration"),
     ("_rows",),
