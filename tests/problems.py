@@ -266,6 +266,13 @@ EDGES = (
 DEPTHWISE = (
     *(f"conv2d f32 n2 c3 h9 w{w} k3 r3 s3 g3 p1" for w in (1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 63)),
     *(f"conv2d f64 n1 c2 h{h} w21 k4 r3 s3 g2 p1{u}" for h in (1, 2, 3, 6, 7) for u in ("", " u2")),
+    # tiles of 1 to 10 rows, kernels of 1 to 5 rows at a time and of more, halves of vectors
+    *(f"conv2d f32 n1 c3 h{h} w{14 - h} k3 r{h} s5 g3 p2" for h in range(2, 12)),
+    "conv2d f32 n1 c3 h1 w14 k3 r2 s5 g3 p2",
+    "conv2d f64 n2 c3 h10 w14 k3 r5 s5 g3 p2",
+    "conv2d f32 n1 c3 h23 w14 k6 r7 s5 g3 p3,2 u2",  # even and odd kernel rows
+    "conv2d f32 n1 c2 h33 w14 k2 r4 s5 g2 p3,4 l3,2",  # phases of rows
+    "conv2d f32 n1 c2 h33 w14 k2 r4 s5 g2 p3,4 u2,1 l3,2 threads2",
     "conv2d f32 n1 c3 h20 w400 k3 r3 s3 g3 p1",  # rows read in place between strips
     "conv2d f32 n1 c1 h12 w600 k1 r5 s7 p9,20 reflect",  # edges of more than a vector
     "conv2d f64 n1 c1 h11 w300 k2 r3 s4 p1:0,2:3 wrap threads3",

@@ -288,6 +288,7 @@ typedef struct {
  * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
 typedef struct {
     int64_t lanes, least, edges; /* the last: most column taps of a block with edges, 0 for none */
+    int64_t edge_columns;        /* fewest columns for which such a block is worth it */
     int64_t wide_rows;           /* most rows of a block of more than 2 * lanes columns */
     void (*rows)(const fc_depthwise_block *);
     void (*line)(const fc_depthwise_block *, int64_t step);
@@ -295,6 +296,25 @@ typedef struct {
                 int64_t ldto);
     void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
 } fc_depthwise;
+
+/* y[j][o] = bias + sum over r, s of w[r][s] * x[(j*u + r*l)*ldx + offset[s] + o] for j < rows, o < columns;
+ * a vector of x beyond those may be read. */
+typedef struct {
+    int64_t r, s, u, l;     /* kernel rows, columns; stride and dilation of rows */
+    int64_t rows, columns;  /* of outputs */
+    const void *x;
+    int64_t ldx;
+    const int64_t *offset;  /* of the column taps */
+    const void *w, *bias;   /* bias may be NULL */
+    void *y;
+    int64_t ldy;
+} fc_picture;
+
+/* copy: to[i*ldto + t] = x[i*ldx + t] for i < rows, t < count, and touches nothing else. */
+typedef struct {
+    void (*run)(const fc_picture *);
+    void (*copy)(int64_t rows, int64_t count, const void *x, int64_t ldx, void *to, int64_t ldto);
+} fc_pictures;
 
 #define FC_TILE_PIXELS 14
 

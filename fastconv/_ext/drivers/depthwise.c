@@ -15,7 +15,8 @@
  *     FC_PADDED    [ zeros  | copy ...................  | zeros  ]  zeros beyond, other short rows
  *     FC_STRIPS    [ strip  | strip ...                 | strip  ]  all else
  *
- * Strips of a band of rows take v[0] bytes.
+ * Strips of a band of rows take v[0] bytes. A channel that is copied amid zeros is one call
+ * (kernels/picture.c), where sums are floats and y is dense.
  *
  * One unit of work is (image, channel, position along the axes before, band of rows, and, where there
  * are few of these, piece of the columns), on one thread. With dilated rows, every l-th row of a
@@ -53,130 +54,6 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
     fc_driver_naive.pack(p, config, kernels, w, packed, threads);
 }
 
-typedef struct {
-    const fc_depthwise_cut *s;
-    const fc_kernels *kernels;
-    const char *x, *packed;
-    const fc_epilogue *epilogue;
-    char *y, *workspace;
-    const int64_t *offset, *source; /* of column taps; row of x at each padded position, or -1 */
-    const char *constant;
-    uint64_t value;                 /* beyond the ends */
-    int64_t y_step;                 /* of columns */
-} job;
-
-/* What one unit works on. */
-typedef struct {
-    int64_t n, c, outer[FC_DIMS], row, rows; /* output rows [row, row + rows) */
-    int64_t in_rows;
-    const char **pointers;                   /* [tap][input row] */
-    int64_t *border;
-    char *strips, *scratch;
-} band;
-
-static void put(char *to, int64_t count, uint64_t value, int64_t bytes)
-{
-    if (bytes == 4)
-        for (int64_t i = 0; i < count; i++) ((uint32_t *)to)[i] = (uint32_t)value;
-    else
-        for (int64_t i = 0; i < count; i++) ((uint64_t *)to)[i] = value;
-}
-
-/* Positions of the strip of column phase f for outputs from `first` that are x's: [*from, *to). */
-static void inside(const fc_depthwise_cut *s, int64_t f, int64_t first, int64_t count, int64_t *from,
-                   int64_t *to)
-{
-    const int64_t origin = first * s->v + f - s->pad; /* of position 0, in x */
-    *from = fc_min(count, origin >= 0 ? 0 : fc_ceil_div(-origin, s->v));
-    *to = fc_max(*from, origin >= s->in ? 0 : fc_min(count, fc_ceil_div(s->in - origin, s->v)));
-}
-
-/* The strip of one row of x, all phases, for outputs [first, first + count) of a row. */
-static void fill_strip(const job *j, const int64_t *border, const char *x, int64_t first,
-                       int64_t count, char *to)
-{
-    const fc_depthwise_cut *s = j->s;
-    const fc_dtype dtype = s->p->x_dtype;
-    const int64_t step = s->column < 0 ? 1 : s->p->x_s[s->column];
-    const int64_t length = count + s->extra, unit = s->unit, bytes = s->bytes;
-    for (int64_t f = 0; f < s->planes; f++, to += s->plane * bytes, border += s->plane) {
-        if (!x) {
-            put(to, length * unit, j->value, bytes);
-            continue;
-        }
-        int64_t a, b;
-        inside(s, f, first, length, &a, &b);
-        const char *const from = x + ((first + a) * s->v + f - s->pad) * step * s->x_bytes;
-        if (unit == 1)
-            s->kernel->copy(dtype, b - a, from, step * s->v, to + a * bytes);
-        else if (step * s->v == unit)
-            s->kernel->copy(dtype, (b - a) * unit, from, 1, to + a * unit * bytes);
-        else
-            for (int64_t i = 0; i < b - a; i++)
-                s->kernel->copy(dtype, unit, from + i * step * s->v * s->x_bytes, 1,
-                                to + (a + i) * unit * bytes);
-        for (int64_t i = a ? 0 : b; i < length; i = i + 1 == a ? b : i + 1) {
-            char *const at = to + i * unit * bytes;
-            if (border[i] < 0)
-                put(at, unit, j->value, bytes);
-            else
-                s->kernel->copy(dtype, unit, x + border[i] * step * s->x_bytes, 1, at);
-        }
-    }
-}
-
-static void fill_border(const job *j, int64_t first, int64_t count, int64_t *border)
-{
-    const fc_depthwise_cut *s = j->s;
-    const int64_t length = count + s->extra;
-    for (int64_t f = 0; f < s->planes; f++, border += s->plane) {
-        int64_t a, b;
-        inside(s, f, first, length, &a, &b);
-        for (int64_t i = a ? 0 : b; i < length; i = i + 1 == a ? b : i + 1)
-            border[i] = fc_source(s->p, s->column, (first + i) * s->v + f);
-    }
-}
-
-/* Where input row i (of the band) of tap t begins in x, or NULL when it is beyond the ends. */
-static const char *row_of(const job *j, const band *b, int64_t t, int64_t i)
-{
-    const fc_depthwise_cut *s = j->s;
-    const fc_problem *p = s->p;
-    int64_t at = b->n * p->x_n + b->c * p->x_c;
-    for (int64_t d = s->outer - 1; d >= 0; t /= p->ker[d], d--) {
-        const int64_t source =
-            fc_source(p, d, b->outer[d] * p->stride[d] + t % p->ker[d] * p->dilation[d]);
-        if (source < 0) return NULL;
-        at += source * p->x_s[d];
-    }
-    if (s->row >= 0) {
-        const int64_t source = j->source[b->row * s->u + i];
-        if (source < 0) return NULL;
-        at += source * p->x_s[s->row];
-    }
-    return j->x + at * s->x_bytes;
-}
-
-/* Pointers to the input rows of a band, to where outputs from `first` begin. */
-static void point(const job *j, band *b, int64_t first, int64_t count, int in_place)
-{
-    const fc_depthwise_cut *s = j->s;
-    if (!in_place && s->column >= 0) fill_border(j, first, count, b->border);
-    char *strip = b->strips;
-    for (int64_t t = 0; t < s->taps; t++)
-        for (int64_t i = 0; i < b->in_rows; i++) {
-            const char *const x = row_of(j, b, t, i);
-            const char **const to = &b->pointers[t * b->in_rows + i];
-            if (in_place) {
-                *to = x ? x + (first - s->pad) * s->unit * s->bytes : j->constant;
-            } else {
-                fill_strip(j, b->border, x, first, count, strip);
-                *to = strip;
-                strip += s->strip * s->bytes;
-            }
-        }
-}
-
 /* Copies rows of sums to a y that is strided, or too narrow for a vector. */
 static void spread(const fc_depthwise_cut *s, const fc_depthwise_block *b, char *y, int64_t count,
                    int64_t ldy, int64_t step)
@@ -196,7 +73,7 @@ static void spread(const fc_depthwise_cut *s, const fc_depthwise_block *b, char 
 }
 
 /* fc_finish for `count` units, `step` apart. */
-static void finish(const job *j, int64_t at, int64_t count, int64_t step)
+static void finish(const fc_depthwise_job *j, int64_t at, int64_t count, int64_t step)
 {
     const int64_t unit = j->s->unit;
     if (unit == 1)
@@ -209,7 +86,7 @@ static void finish(const job *j, int64_t at, int64_t count, int64_t step)
 }
 
 /* Rows of one filter's outputs, block after block: `rows` of them with `count` units from y[at]. */
-static void sweep(const job *j, fc_depthwise_block *block, const char *const *x, int64_t at,
+static void sweep(const fc_depthwise_job *j, fc_depthwise_block *block, const char *const *x, int64_t at,
                   int64_t rows, int64_t count, char *scratch)
 {
     const fc_depthwise_cut *s = j->s;
@@ -238,7 +115,7 @@ static void sweep(const job *j, fc_depthwise_block *block, const char *const *x,
         }
 }
 
-static void set_filter(const job *j, int64_t k, fc_depthwise_block *block)
+static void set_filter(const fc_depthwise_job *j, int64_t k, fc_depthwise_block *block)
 {
     const fc_depthwise_cut *s = j->s;
     const char *const bias = j->epilogue->bias;
@@ -247,7 +124,7 @@ static void set_filter(const job *j, int64_t k, fc_depthwise_block *block)
 }
 
 /* Outputs [first, first + count) of each row of a band, of one filter. */
-static void compute(const job *j, const band *b, int64_t k, int64_t first, int64_t count)
+static void compute(const fc_depthwise_job *j, const fc_depthwise_band *b, int64_t k, int64_t first, int64_t count)
 {
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
@@ -265,7 +142,8 @@ static void compute(const job *j, const band *b, int64_t k, int64_t first, int64
 }
 
 /* Input rows [from, to) of a band are x's; those of channel c are copied between zeros that are there. */
-static void copy_rows(const job *j, const band *b, int64_t c, int64_t from, int64_t to)
+static void copy_rows(const fc_depthwise_job *j, const fc_depthwise_band *b, int64_t c, int64_t from, int64_t to,
+                      char *copy)
 {
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
@@ -276,18 +154,64 @@ static void copy_rows(const job *j, const band *b, int64_t c, int64_t from, int6
     void *rows[2];
     for (int64_t h = 0; h < s->v; h++) {
         const int64_t f = (h + s->pad) % s->v, at = (h + s->pad) / s->v;
-        rows[h] = b->strips + (from * s->strip + f * s->plane + at * s->unit) * s->bytes;
+        rows[h] = copy + (from * s->strip + f * s->plane + at * s->unit) * s->bytes;
     }
-    s->kernel->pad(to - from, fc_max(0, count) * s->unit, s->v, x, p->x_s[s->row], rows, s->strip);
+    if (count <= 0) return;
+    if (s->picture && s->v == 1)
+        s->picture->copy(to - from, count * s->unit, x, p->x_s[s->row], rows[0], s->strip);
+    else
+        s->kernel->pad(to - from, count * s->unit, s->v, x, p->x_s[s->row], rows, s->strip);
+}
+
+/* Rows of x in a band: [*from, *to). */
+static void own_rows(const fc_depthwise_job *j, const fc_depthwise_band *b, int64_t *from, int64_t *to)
+{
+    *from = b->in_rows, *to = 0;
+    for (int64_t i = 0; i < b->in_rows; i++)
+        if (j->source[b->row * j->s->u + i] >= 0) *from = fc_min(*from, i), *to = i + 1;
+}
+
+/* A band of some channels, whose rows lie amid zeros in a copy. */
+static void run_pictures(const fc_depthwise_job *j, const fc_depthwise_band *b, int64_t channels)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t y_row = p->y_s[s->row];
+    const int finished = !j->epilogue->residual && !j->epilogue->activation;
+    fc_picture picture = {
+        .r = s->r, .s = s->s, .u = s->u, .l = s->l, .rows = b->rows, .columns = s->out * s->unit,
+        .ldx = s->strip, .offset = j->offset, .ldy = y_row,
+    };
+    int64_t from, to;
+    own_rows(j, b, &from, &to);
+    memset(b->strips, 0, (size_t)s->strip_bytes);
+    int64_t at = b->n * p->y_n + b->c * p->k * p->y_k + b->row * y_row, copied = b->c;
+    const int64_t end = b->c + channels;
+    for (int64_t c = b->c; c < end; c++) {
+        for (; from < to && copied < fc_min(end, c + s->copies); copied++)
+            copy_rows(j, b, copied, from, to, b->strips + copied % s->copies * s->copy_bytes);
+        picture.x = b->strips + c % s->copies * s->copy_bytes;
+        for (int64_t k = c * p->k; k < (c + 1) * p->k; k++, at += p->y_k) {
+            picture.w = j->packed + k * s->r * s->s * s->bytes;
+            picture.bias = j->epilogue->bias ? (const char *)j->epilogue->bias + k * s->bytes : NULL;
+            picture.y = j->y + at * s->bytes;
+            s->picture->run(&picture);
+            for (int64_t o = 0; o < b->rows && !finished; o++) finish(j, at + o * y_row, s->out, j->y_step);
+        }
+    }
 }
 
 /* A band of some channels, whose rows are read in place and cut off at their edges, or from a copy. */
-static void run_channels(const job *j, band *b, int64_t channels)
+static void run_channels(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t channels)
 {
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
     const int padded = s->source == FC_PADDED;
     const int64_t columns = s->out * s->unit;
+    if (padded && s->picture && (j->y_step == s->unit || s->out == 1)) {
+        run_pictures(j, b, channels);
+        return;
+    }
     fc_depthwise_block block = {
         .taps = 1, .r = s->r, .s = s->s, .u = s->u, .step = s->l, .columns = columns,
         .offset = j->offset, .edges = !padded, .stride = s->v, .low = s->pad * s->unit,
@@ -298,19 +222,19 @@ static void run_channels(const job *j, band *b, int64_t channels)
         block.columns = fc_max(columns, s->kernel->least);
         memset(b->strips, 0, (size_t)s->strip_bytes);
     }
-    int64_t from = b->in_rows, to = 0; /* those that are x's */
+    int64_t from, to;
+    own_rows(j, b, &from, &to);
     for (int64_t i = 0; i < b->in_rows; i++) {
         const int64_t source = j->source[b->row * s->u + i];
         b->pointers[i] = NULL;
         if (source < 0) continue;
-        from = fc_min(from, i), to = i + 1;
         b->pointers[i] = padded ? b->strips + i * s->strip * s->bytes
                                 : j->x + (b->n * p->x_n + b->c * p->x_c + source * p->x_s[s->row] -
                                           s->pad * s->unit) * s->bytes;
     }
     int64_t at = b->n * p->y_n + b->c * p->k * p->y_k + b->row * p->y_s[s->row];
     for (int64_t c = b->c; c < b->c + channels; c++) {
-        if (padded && from < to) copy_rows(j, b, c, from, to);
+        if (padded && from < to) copy_rows(j, b, c, from, to, b->strips);
         for (int64_t k = 0; k < p->k; k++, at += p->y_k) {
             set_filter(j, c * p->k + k, &block);
             sweep(j, &block, b->pointers, at, b->rows, s->out, direct ? NULL : b->scratch);
@@ -322,12 +246,12 @@ static void run_channels(const job *j, band *b, int64_t channels)
 
 static void run_unit(void *context, int64_t index, int64_t slot)
 {
-    const job *j = context;
+    const fc_depthwise_job *j = context;
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
     int64_t unit = index % s->piece_units, rest = index / s->piece_units;
     char *const workspace = j->workspace + slot * s->slot_bytes;
-    band b = {.row = rest % s->bands * s->band};
+    fc_depthwise_band b = {.row = rest % s->bands * s->band};
     b.rows = fc_min(s->band, s->rows - b.row);
     b.in_rows = (b.rows - 1) * s->u + (s->r - 1) * s->l + 1;
     b.strips = workspace;
@@ -356,7 +280,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
             stop = unit + 1 == last ? s->out - s->right : first + s->width;
         }
         const int in_place = s->source == FC_BETWEEN && piece >= 0 && unit < last;
-        point(j, &b, first, stop - first, in_place);
+        fc_depthwise_point(j, &b, first, stop - first, in_place);
         for (int64_t k = 0; k < p->k; k++) compute(j, &b, b.c * p->k + k, first, stop - first);
     }
 }
@@ -376,7 +300,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
         fc_depthwise_plan(p, config, kernels, threads, merged, FC_BETWEEN, &s);
 
     char *const shared = (char *)workspace + threads * s.slot_bytes;
-    job j = {.s = &s, .kernels = kernels, .x = x, .packed = packed, .epilogue = epilogue, .y = y,
+    fc_depthwise_job j = {.s = &s, .kernels = kernels, .x = x, .packed = packed, .epilogue = epilogue, .y = y,
              .workspace = workspace, .y_step = y_step};
     int64_t *const offset = (int64_t *)shared, *const source = offset + s.s;
     fc_phase_value(p, 0, s.bytes, &j.value);
@@ -386,7 +310,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
                         : i * s.step % s.v * s.plane + i * s.step / s.v * s.unit;
     for (int64_t i = 0; s.row >= 0 && i < (s.rows - 1) * s.u + (s.r - 1) * s.l + 1; i++)
         source[i] = fc_source(p, s.row, i);
-    put(shared + s.table_bytes, s.constant_bytes / s.bytes, j.value, s.bytes);
+    fc_depthwise_put(shared + s.table_bytes, s.constant_bytes / s.bytes, j.value, s.bytes);
     j.offset = offset;
     j.source = source;
     j.constant = shared + s.table_bytes;

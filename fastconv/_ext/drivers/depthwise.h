@@ -11,6 +11,7 @@ typedef enum { FC_STRIPS, FC_BETWEEN, FC_PADDED, FC_EDGES } fc_depthwise_source;
 typedef struct {
     const fc_problem *p;
     const fc_depthwise *kernel;
+    const fc_pictures *picture; /* NULL for integers */
     int64_t bytes, x_bytes;
     int64_t column, row, outer; /* axes, or -1; number of those before */
     int64_t unit;
@@ -21,6 +22,7 @@ typedef struct {
     int64_t planes, extra;   /* strips of a row; positions of one beyond its outputs */
     fc_depthwise_source source;
     int64_t channels;        /* of a unit */
+    int64_t copies, copy_bytes; /* of channels amid zeros at a time */
     int64_t left, right;     /* positions of edges that are strips */
     int64_t width, pieces;   /* positions of a piece (between the edges), number of all */
     int64_t plane, strip;    /* elements of a column phase of a strip, and of all */
@@ -38,5 +40,34 @@ int64_t fc_depthwise_dense(const fc_problem *p);
 void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                        int64_t threads, int64_t merged, fc_depthwise_source source,
                        fc_depthwise_cut *s);
+
+/* A call. */
+typedef struct {
+    const fc_depthwise_cut *s;
+    const fc_kernels *kernels;
+    const char *x, *packed;
+    const fc_epilogue *epilogue;
+    char *y, *workspace;
+    const int64_t *offset, *source; /* of column taps; row of x at each padded position, or -1 */
+    const char *constant;
+    uint64_t value;                 /* beyond the ends */
+    int64_t y_step;                 /* of columns */
+} fc_depthwise_job;
+
+/* What one unit works on. */
+typedef struct {
+    int64_t n, c, outer[FC_DIMS], row, rows; /* output rows [row, row + rows) */
+    int64_t in_rows;
+    const char **pointers;                   /* [tap][input row] */
+    int64_t *border;
+    char *strips, *scratch;
+} fc_depthwise_band;
+
+/* Writes `count` elements of `bytes` bytes, 4 or 8. */
+void fc_depthwise_put(char *to, int64_t count, uint64_t value, int64_t bytes);
+
+/* Sets b->pointers to the input rows of a band, to where outputs from `first` begin; those not in place are
+ * copied to strips for `count` outputs. */
+void fc_depthwise_point(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t first, int64_t count, int in_place);
 
 #endif

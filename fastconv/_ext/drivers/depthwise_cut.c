@@ -93,7 +93,7 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
         const int columns = s->v == 1 || (s->v == 2 && s->step == 1 && s->unit == 1);
         const int both = zeros && columns && s->r > 1 && s->outers * s->taps == 1 &&
                          s->out * s->unit <= PIECE;
-        if (s->source == FC_EDGES && both && s->s <= s->kernel->edges &&
+        if (s->source == FC_EDGES && both && s->s <= s->kernel->edges && s->out * s->unit >= s->kernel->edge_columns &&
             fc_max(s->pad, beyond) * s->unit <= lanes)
             return;
         s->source = FC_PADDED;
@@ -127,6 +127,7 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     memset(s, 0, sizeof *s);
     s->p = p;
     s->kernel = kernel_of(p->dtype, kernels);
+    s->picture = p->dtype == FC_F32 ? kernels->picture_f32 : p->dtype == FC_F64 ? kernels->picture_f64 : NULL;
     s->bytes = fc_dtype_bytes(p->dtype);
     s->x_bytes = fc_dtype_bytes(p->x_dtype);
     choose_axes(p, merged, s);
@@ -156,6 +157,10 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
 
     s->channels = s->source >= FC_PADDED ? fc_max(1, p->g / (threads == 1 ? 1 : 8 * threads)) : 1;
     s->strip_bytes = fc_round_up(s->taps * s->in_rows * s->strip * s->bytes, FC_ALIGN);
+    /* the next channel is copied before one is read: what was just written in other pieces is read late */
+    s->copy_bytes = s->strip_bytes;
+    s->copies = s->source == FC_PADDED && s->picture && 2 * s->copy_bytes <= config->v[0] ? 2 : 1;
+    s->strip_bytes *= s->copies;
     s->pointer_bytes = fc_round_up(s->taps * s->in_rows * (int64_t)sizeof(void *), FC_ALIGN);
     s->border_bytes = fc_round_up(s->strip * (int64_t)sizeof(int64_t), FC_ALIGN);
     const int64_t most = fc_max(widest, longest) * s->unit + lanes;

@@ -30,9 +30,10 @@
 /* Most rows of blocks wider than two vectors. */
 #define WIDE_ROWS (VEC_REGISTERS >= 32 ? FC_DEPTHWISE_ROWS : 3)
 
-/* Most column taps of blocks with edges. Where a masked load takes the time of two and its mask is a
- * third (AVX2: 7x7, 96@56: 0.88 ms), more taps than those of 3 x 3 kernels are left to padded copies. */
+/* Most column taps of blocks with edges, and fewest columns: where a masked load takes the time of two, a mask is a
+ * third (AVX2: 7x7, 96@56: 0.88 ms), and where all vectors of a row are masked (3x3, 960@7: 0.118), copies are less (0.049). */
 #define EDGE_TAPS (VEC_REGISTERS >= 32 ? 16 : 3)
+#define EDGE_COLUMNS (VEC_REGISTERS >= 32 ? 0 : 33)
 
 #define T float
 #define LARGEST_SQUARE 5

@@ -1,0 +1,27 @@
+/* picture: y[j][o] = bias + sum over r, s of w[r][s] * x[j*u + r*l][offset[s] + o], in registers.
+ *
+ * Pictures that were copied amid zeros, so that nothing has to be cut off and one call does all of them. A tile is a column of up to 10 output rows, one vector wide. For each
+ * column tap the weights of up to 5 kernel rows are held in registers (10 sums, 5 weights and a vector of x
+ * are the 16 that there are) and each vector of x is loaded once for all the sums it belongs to: 19 loads
+ * for 50 multiply-adds, where 3 rows by 4 vectors and 5 rows of weights take 43 for 60. A sum takes as many
+ * products in a row as there are such weights, four cycles each, while two a cycle are begun: of 8 sums
+ * and 7 weights none may wait (56x56, GFLOP/s: 7x7 71, 15x15 86; 10 and 5: 88, 82; peak 98).
+ *
+ * Kernel rows come in runs whose samples are as far apart as those of neighbouring outputs: with stride 2
+ * rows 0 2 4 .. and 1 3 5 ..; with dilation l outputs of l phases are by themselves; with both, each row is.
+ *
+ * Tails: the last tile of a column and the last column overlap those before; rows shorter than a vector are
+ * stored as two overlapping halves. x is read up to a vector beyond the columns.
+ */
+#include <string.h>
+
+#include "vec.h"
+
+#define T float
+#define INDEX int32_t
+#define NAME(x) x##_f32
+#include "picture.inc"
+#define T double
+#define INDEX int64_t
+#define NAME(x) x##_f64
+#include "picture.inc"
