@@ -12,6 +12,7 @@ from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.cuda import gemm
 from fastconv.cuda.interop import DeviceArray
+from fastconv.cuda.kernel import Kernel
 from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._cuda import (
     LAUNCH,
@@ -61,13 +62,12 @@ class CudaGemm(CudaSolver):
         return [{"tile": name} for name in gemm.TILES[problem.x_dtype]]
 
     def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
-        tile = _tile(problem, config)
+        tile = self.tile_of(problem, config)
         pixels, filters = _pixels(problem), problem.filters // problem.groups
         blocks = -(-pixels // tile.n) * -(-filters // tile.m) * problem.groups
         channels = -(-problem.channels // problem.groups // tile.k) * tile.k
         products = 2 * tile.m * tile.n * channels * math.prod(problem.kernel)
-        rate = gpu.flops / gpu.multiprocessors * _SHARE[str(tile)]
-        rate /= 2 if problem.dtype == "f64" else 1
+        rate = self.rate(problem, config, gpu) / gpu.multiprocessors
         # a multiprocessor that has one block of 256 threads reaches about half of what two do
         waves = max(1.0, blocks / gpu.multiprocessors)
         idle = 2.0 if blocks <= gpu.multiprocessors else 1.0
@@ -80,68 +80,91 @@ class CudaGemm(CudaSolver):
         return LAUNCH + seconds + packing
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
-        taps, channels, filters = _packed(problem, _tile(problem, config))
-        return problem.groups * taps * channels * filters * problem.itemsize
+        tile = self.tile_of(problem, config)
+        return (
+            tile.parts * problem.groups * math.prod(self.packed(problem, tile)) * problem.itemsize
+        )
 
     def bound_dense(self, problem: Problem, config: Config) -> float:
         # runs of FOLD products, then their totals: Higham, section 4.2; padding adds exact zeros
         inner = min(problem.taps, gemm.FOLD)
-        return (inner + _folds(problem, _tile(problem, config)) + 1) * epsilon(problem) / 2
+        folds = self.folds(problem, self.tile_of(problem, config))
+        return (inner + folds + 1) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config) -> CudaPlan:
         return GemmPlan(problem, self, config)
 
+    def tile_of(self, problem: Problem, config: Config) -> Any:
+        """The tile of a config, or the largest."""
+        tiles = gemm.TILES[problem.x_dtype]
+        return tiles.get(str(config["tile"])) or next(iter(tiles.values()))
 
-def _tile(problem: Problem, config: Config) -> gemm.Tile:
-    tiles = gemm.TILES[problem.x_dtype]
-    return tiles.get(str(config["tile"])) or next(iter(tiles.values()))
+    def rate(self, problem: Problem, config: Config, gpu: Gpu) -> float:
+        """Floating-point operations a second that full tiles reach."""
+        rate = gpu.flops * _SHARE[str(self.tile_of(problem, config))]
+        return rate / 2 if problem.dtype == "f64" else rate
+
+    def packed(self, problem: Problem, tile: Any) -> tuple[int, int, int]:
+        """(taps, channels, filters) of a group: channels by whole steps, filters by copies."""
+        channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
+        whole = -(-channels // tile.k) * tile.k
+        return math.prod(problem.kernel), whole, -(-filters // tile.together) * tile.together
+
+    def folds(self, problem: Problem, tile: Any) -> int:
+        """Times that sums join their totals."""
+        taps, channels, _ = self.packed(problem, tile)
+        return taps * channels // (gemm.FOLD // tile.k * tile.k)
 
 
 def _pixels(problem: Problem) -> int:
     return problem.batch * math.prod(problem.out)
 
 
-def _packed(problem: Problem, tile: gemm.Tile) -> tuple[int, int, int]:
-    """(taps, channels, filters) of a group, channels by whole steps, filters by 4 elements."""
-    channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
-    whole = -(-channels // tile.k) * tile.k
-    return math.prod(problem.kernel), whole, -(-filters // 4) * 4
-
-
-def _folds(problem: Problem, tile: gemm.Tile) -> int:
-    """Times that sums join their totals."""
-    taps, channels, _ = _packed(problem, tile)
-    return taps * channels // (gemm.FOLD // tile.k * tile.k)
-
-
 class GemmPlan(CudaPlan):
     """The launches of one problem, one for each way that arrays lie."""
 
+    solver: CudaGemm
+
     def __init__(self, problem: Problem, solver: CudaGemm, config: Config) -> None:
         super().__init__(problem, solver, config)
-        self._tile = _tile(problem, config)
+        self._tile = solver.tile_of(problem, config)
         self._launches: dict[Any, Launch] = {}
 
     def pack(self, w: Any) -> Any:
         p = self.problem
-        taps, channels, filters = _packed(p, self._tile)
-        packed = w.new((p.groups * taps * channels * filters,), numpy_dtype(p.x_dtype))
+        count = math.prod(self.solver.packed(p, self._tile)) * p.groups * self._tile.parts
+        packed = w.new((count,), numpy_dtype(p.x_dtype))
         launch = self._launches.get(w.steps) or self._packing(w)
         launch(w.ordinal, w.stream, w.pointer, packed.pointer)
         return packed
 
+    def pack_kernel(self) -> Kernel:
+        return gemm.pack_kernel(self.problem.x_dtype)
+
+    def pack_counts(self) -> dict[str, int]:
+        """What filters are packed into, and divided by."""
+        p = self.problem
+        taps, channels, filters = self.solver.packed(p, self._tile)
+        return {
+            "packed_k": filters, "packed_c": channels,
+            **divisors(k=filters, c=channels, t=taps, s=p.kernel[-1]),
+        }  # fmt: skip
+
+    def kernel(self, folds: bool, activation: Activation | None) -> Kernel:
+        v = gemm.Variant(self.problem.x_dtype, self._tile, folds, activation_name(activation))
+        return gemm.kernel(v)
+
     def _packing(self, w: DeviceArray) -> Launch:
         p = self.problem
-        taps, channels, filters = _packed(p, self._tile)
-        items = p.groups * taps * channels * filters
+        items = p.groups * math.prod(self.solver.packed(p, self._tile))
         steps = planes(w)
         given = {
             "items": items, "filters": p.filters // p.groups, "channels": p.channels // p.groups,
-            "packed_k": filters, "packed_c": channels, "taps": taps, "taps_s": p.kernel[-1],
-            "w_k": steps[0], "w_c": steps[1], "w_r": steps[2], "w_s": steps[3],
-            **divisors(k=filters, c=channels, t=taps, s=p.kernel[-1]),
+            "taps": math.prod(p.kernel), "taps_s": p.kernel[-1],
+            "w_k": steps[0], "w_c": steps[1], "w_r": steps[2], "w_s": steps[3], "w_part": items,
+            **self.pack_counts(),
         }  # fmt: skip
-        kernel = gemm.pack_kernel(p.x_dtype)
+        kernel = self.pack_kernel()
         grid = (-(-items // kernel.threads), 1, 1)
         constants = [given[name] for name, _ in gemm.PACK_CONSTANTS]
         made = self._launches[w.steps] = Launch(kernel, grid, constants)
@@ -167,7 +190,7 @@ class GemmPlan(CudaPlan):
         p, tile = self.problem, self._tile
         for a in (x, y, residual):
             check_reach(p, a)
-        taps, channels, filters = _packed(p, tile)
+        taps, channels, filters = self.solver.packed(p, tile)
         xs, ys, rs = planes(x), planes(y), planes(residual)
 
         def pair(values: Any, first: Any) -> Any:
@@ -184,14 +207,13 @@ class GemmPlan(CudaPlan):
             "pad_w": pads[1][0], "step_u": u, "step_v": v, "step_l": l, "step_m": m,
             "packed_k": filters, "plane": plane, "q_count": out_w,
             "x_n": xs[0], "x_g": own_c * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
-            "w_g": taps * channels * filters,
+            "w_g": taps * channels * filters, "w_part": p.groups * taps * channels * filters,
             "y_n": ys[0], "y_g": own_k * ys[1], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
             "r_n": rs[0], "r_g": own_k * rs[1], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
             "b_k": bias.steps[0] if bias is not None else 0, "low": low, "high": high,
             **divisors(plane=plane, q=out_w),
         }  # fmt: skip
-        folds = _folds(p, tile) > 0
-        kernel = gemm.kernel(gemm.Variant(p.x_dtype, tile, folds, activation_name(activation)))
+        kernel = self.kernel(self.solver.folds(p, tile) > 0, activation)
         constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
         grid = (-(-_pixels(p) // tile.n), -(-own_k // tile.m), p.groups)
         return Launch(kernel, grid, constants)
