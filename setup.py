@@ -1,9 +1,11 @@
 """Build of the one extension module: kernels compiled once per instruction set, the rest once."""
 
+import os
 import pathlib
 import platform
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from Cython.Build import cythonize
@@ -48,31 +50,55 @@ class BuildExt(build_ext):
     def build_extension(self, ext: Extension) -> None:
         flags = FLAGS if self.compiler.compiler_type != "msvc" else ["/O2", "/std:c11"]
         kernels = sorted(str(path) for path in (EXT / "kernels").glob("*.c"))
-        for isa, isa_flags in ISAS.get(platform.machine(), {"baseline": []}).items():
-            try:
-                # warnings of a flag that the compiler does not know must count as a refusal
-                objects = self.compiler.compile(
+        # A file at a time, on all cores: a build is minutes of compiling.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+            def compiled(sources, output_dir, macros, extra):  # futures of the objects
+                return [
+                    pool.submit(
+                        self.compiler.compile,
+                        [source],
+                        output_dir=str(output_dir),
+                        macros=macros,
+                        include_dirs=ext.include_dirs,
+                        extra_postargs=[*flags, *extra],
+                        depends=ext.depends,
+                    )
+                    for source in sources
+                ]
+
+            rest = compiled(ext.sources, self.build_temp, ext.define_macros, [])
+            isas = ISAS.get(platform.machine(), {"baseline": []})
+            of_isa = {
+                isa: compiled(
                     kernels,
-                    output_dir=str(pathlib.Path(self.build_temp) / isa),
-                    macros=[("FC_ISA", isa), (f"FC_ISA_{isa}", None)],
-                    include_dirs=[str(EXT)],
-                    extra_postargs=[*flags, *isa_flags],
-                    depends=ext.depends,
+                    pathlib.Path(self.build_temp) / isa,
+                    [("FC_ISA", isa), (f"FC_ISA_{isa}", None)],
+                    extra,
                 )
-            except Exception as error:
-                if isa == "baseline":
-                    raise
-                print(f"fastconv: built without {isa} kernels: {error}", file=sys.stderr)
-                continue
-            ext.extra_objects.extend(objects)
-            ext.define_macros.append((f"FC_HAVE_{isa}", None))
-        ext.extra_compile_args = flags
-        super().build_extension(ext)
+                for isa, extra in isas.items()
+            }
+            for isa, futures in of_isa.items():
+                try:
+                    # warnings of a flag that the compiler does not know must count as a refusal
+                    objects = [name for future in futures for name in future.result()]
+                except Exception as error:
+                    if isa == "baseline":
+                        raise
+                    print(f"fastconv: built without {isa} kernels: {error}", file=sys.stderr)
+                    continue
+                ext.extra_objects.extend(objects)
+                ext.define_macros.append((f"FC_HAVE_{isa}", None))
+            # The table of what there is, which has to know it.
+            rest += compiled([str(EXT / "isa.c")], self.build_temp, ext.define_macros, [])
+            ext.extra_objects.extend(name for future in rest for name in future.result())
+        ext.sources = []
+        super().build_extension(ext)  # links
 
 
 extension = Extension(
     "fastconv._ext.core",
-    [str(EXT / "core.pyx"), str(EXT / "isa.c"), *sorted(map(str, (EXT / "drivers").glob("*.c")))],
+    [str(EXT / "core.pyx"), *sorted(map(str, (EXT / "drivers").glob("*.c")))],
     include_dirs=[np.get_include(), str(EXT)],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     extra_link_args=["-pthread"] if sys.platform != "win32" else [],

@@ -3,7 +3,7 @@
 ``python -m bench.bench_planner [FILE.toml ...]`` prints it for the problems of workloads files, by
 default workloads.toml and others.toml here: what the cost model chooses, cold, and what was fastest
 of all candidates that it thinks at most ten times slower, with their milliseconds; then what
-choosing took, of a problem that is new and of one met before.
+choosing took, of a problem that is new and of one met before. With ``--budget 0`` the latter alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import common, shapes
@@ -70,11 +70,12 @@ class Regret:
 
 
 class Choosing:
-    """Microseconds that the planner takes for a problem; of tuning, seconds."""
+    """Microseconds that the planner takes for a problem, new or known, and that a plain call takes
+    beside its plan; of tuning, seconds."""
 
     params = (CASES,)
     param_names = ("problem",)
-    version = "1"
+    version = "2"
     timeout = 300
 
     def setup(self, text: str) -> None:
@@ -82,10 +83,13 @@ class Choosing:
         self.problem = problem_of(text)
 
     def track_miss(self, text: str) -> float:
-        return 1e6 * miss([self.problem] * 20)[10]
+        return 1e6 * median([sum(took) for took in miss([self.problem] * 20)])
 
     def track_hit(self, text: str) -> float:
         return 1e6 * hit()
+
+    def track_plain(self, text: str) -> float:
+        return 1e6 * plain()
 
     def track_tuning(self, text: str) -> float:
         from fastconv import _timer
@@ -94,42 +98,87 @@ class Choosing:
         race(self.problem, min(2.0, BUDGET))
         return watch.spent
 
-    track_miss.unit = track_hit.unit = "us"  # type: ignore[attr-defined]
+    track_miss.unit = track_hit.unit = track_plain.unit = "us"  # type: ignore[attr-defined]
     track_tuning.unit = "s"  # type: ignore[attr-defined]
 
 
-def miss(found: list[Any]) -> list[float]:
-    """Sorted seconds that choosing took, plan included, as if no problem had been met before."""
-    from fastconv import _planner, _timer
-    from fastconv.solvers import _polyphase
+def miss(found: list[Any]) -> list[tuple[float, float, float]]:
+    """Seconds that choosing took, by problem: estimates, trees, and the rest with the plan.
 
-    seconds = []
+    As if no problem had been met before.
+    """
+    from fastconv import _planner, _timer
+    from fastconv._machine import this_machine
+    from fastconv.solvers import SOLVERS, _polyphase
+
+    def fresh(problem: Any) -> Any:
+        _polyphase.phases.cache_clear()
+        return problem.replace()  # nothing derived yet
+
+    took = []
     for problem in found:
-        fresh = problem.replace()  # nothing derived yet
+        one, two = fresh(problem), fresh(problem)
+        watch = _timer.Deadline(None)
+        leading = _planner._leading(one, this_machine(), SOLVERS)
+        estimates = watch.spent
+        _planner._expected(one, this_machine(), leading)
+        trees = watch.spent - estimates
         _polyphase.phases.cache_clear()
         watch = _timer.Deadline(None)
-        _planner.choose(fresh)
-        seconds.append(watch.spent)
-    return sorted(seconds)
+        _planner.choose(two)
+        took.append((estimates, trees, watch.spent - estimates - trees))
+    return took
+
+
+def median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def per_call(*functions: Callable[[], Any]) -> list[float]:
+    """Seconds of one call of each, many in a row."""
+    from fastconv import _timer
+
+    def often(function: Callable[[], Any]) -> Callable[[], None]:
+        def calls() -> None:
+            for _ in range(100):
+                function()
+
+        return calls
+
+    timings = _timer.compare([often(f) for f in functions], rounds=15)
+    return [timing.lowest / 100 for timing in timings]
 
 
 def hit() -> float:
-    """Seconds that finding a plan known takes, as `_shortcut.Shortcuts.call` does it."""
+    """Seconds that finding what a known call is done by takes."""
     import numpy as np
 
-    from fastconv import _timer
     from fastconv._ext import core
 
     arrays = np.ones((1, 2, 9)), np.ones((2, 2, 3))
     options = {"stride": 2, "padding": 1}
-    known = {core.signature(hit, arrays, options)[0]: None}
+    known = core.Recent(1)
+    known.keep(hit, "off", arrays, options, lambda given: given[0])
+    return per_call(lambda: known.call(hit, "off", arrays, options))[0]
 
-    def find() -> None:
-        for _ in range(100):
-            known[core.signature(hit, arrays, options)[0]]
 
-    (timing,) = _timer.compare([find], rounds=15)
-    return timing.lowest / 100
+def plain() -> float:
+    """Seconds that a plain call of conv2d, met before, takes longer than what its plan executes."""
+    import numpy as np
+
+    import fastconv
+    from fastconv import _planner
+
+    x, w = np.ones((1, 8, 16, 16), np.float32), np.ones((8, 8, 3, 3), np.float32)
+    for _ in range(8):  # watched, then its packed weights kept
+        y = fastconv.conv2d(x, w, padding=1)
+    (problem,) = {c.problem for c in fastconv.candidates(fastconv.conv2d, x, w, padding=1)}
+    plan = _planner.choose(problem).plan
+    packed = plan.pack_stored(w)
+    call, own = per_call(
+        lambda: fastconv.conv2d(x, w, padding=1), lambda: plan.execute(x, packed, None, y)
+    )
+    return call - own
 
 
 def problems(paths: list[pathlib.Path], threads: int, prepared: bool) -> Iterator[tuple[str, Any]]:
@@ -160,6 +209,8 @@ def main() -> None:
         if not any(part in name for part in arguments.only):
             continue
         met.append(problem)
+        if not arguments.budget:
+            continue
         both = race(problem, arguments.budget)
         if both is None:
             print(f"     -  {name:32} too little time to tell")
@@ -174,9 +225,14 @@ def main() -> None:
     if regrets:
         mean = math.exp(sum(map(math.log, regrets)) / len(regrets))
         print(f"{mean:6.2f}  geometric mean of {len(regrets)}; worst {max(regrets):.2f}")
-        took = [1e6 * seconds for seconds in miss(met)]
-        print(f"choosing: {took[len(took) // 2]:.0f} us in the median, {took[-1]:.0f} at most;"
-              f" of what was met before {1e6 * hit():.2f} us")  # fmt: skip
+    if met:
+        took = miss(met)
+        estimates, trees, rest = (1e6 * median(list(part)) for part in zip(*took))
+        every = sorted(1e6 * sum(t) for t in took)
+        print(f"choosing: {every[len(every) // 2]:.0f} us in the median, {every[-1]:.0f} at most"
+              f" (estimates {estimates:.0f}, trees {trees:.0f}, checks and plan {rest:.0f});"
+              f" what was met before is found in {1e6 * hit():.2f} us,"
+              f" a plain conv2d takes {1e6 * plain():.1f} us beside its plan")  # fmt: skip
 
 
 if __name__ == "__main__":

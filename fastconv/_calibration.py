@@ -10,6 +10,7 @@ machine; any damage to it costs time, never correctness.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -146,6 +147,16 @@ def known() -> Calibration | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         _log.warning("calibration %s: %s; going on without it", path(), error)
         return None
+
+
+def everywhere() -> dict[str, Calibration]:
+    """What was measured on each machine whose entry is here and whole, by environment."""
+    found = {}
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        for name, entry in _entries().items():
+            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+                found[name] = Calibration.of(entry)
+    return found
 
 
 def remember(calibration: Calibration) -> bool:

@@ -1,4 +1,4 @@
-"""The ``fastconv`` command; what has to do with tuning is in `_cli_tuning.py`."""
+"""The ``fastconv`` command; its groups of commands are in files of their own, `_cli_*.py`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,25 @@ from collections.abc import Sequence
 import click
 from rich.table import Table
 
-from fastconv import _cli_model, _cli_tuning, _machine, _planner, _timer, _tuner
+from fastconv import (
+    _cli_explain,
+    _cli_info,
+    _cli_model,
+    _cli_report,
+    _cli_tune,
+    _cli_wisdom,
+    _machine,
+    _planner,
+    _timer,
+    _tuner,
+)
 from fastconv._cli_common import (
+    USAGE,
+    Shown,
     as_dict,
     budget_option,
+    db_option,
+    files,
     json_option,
     new_table,
     out,
@@ -23,7 +38,6 @@ from fastconv._cli_common import (
     time_text,
     words,
 )  # fmt: skip
-from fastconv._cli_tuning import Shown
 from fastconv._planner import Candidate
 from fastconv._problem import Problem
 
@@ -50,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refuse(message: str) -> int:
     print("fastconv:", " ".join(message.split()), file=sys.stderr)
-    return 2
+    return USAGE
 
 
 @click.group(context_settings=_SETTINGS, invoke_without_command=True)
@@ -85,19 +99,22 @@ def app(context: click.Context) -> None:
     default=pathlib.Path("fastconv-demo"), show_default=True,
     help="Folder to write the pictures to.",
 )  # fmt: skip
-def demo(folder: pathlib.Path) -> int:
+@db_option
+@json_option
+def demo(folder: pathlib.Path, as_json: bool) -> int:
     """Filter a photograph, reverberate a minute of sound, run two networks, add a thousand dice.
 
     Every result is checked against SciPy and timed beside it.
     """
     from fastconv import _demo
 
-    return _demo.main(folder)
+    return _demo.main(folder, as_json=as_json)
 
 
 @app.command(short_help="Time every candidate and show a table.")
-@click.argument("problem", metavar="PROBLEM|FILE.toml:NAME")
+@click.argument("problem", metavar="PROBLEM|FILE.toml:NAME", shell_complete=files)
 @budget_option
+@db_option
 @json_option
 def bench(problem: str, budget: float, as_json: bool) -> None:
     """Time every candidate, interleaved, and show them all; nothing is remembered."""
@@ -152,6 +169,10 @@ def _bench_table(
     return table
 
 
-_cli_model.register(app)
-for _command in _cli_tuning.COMMANDS:
+for _command in (
+    _cli_info.info, _cli_tune.tune, _cli_tune.record, _cli_explain.explain, _cli_explain.verify,
+    _cli_report.report, _cli_explain.compare, _cli_wisdom.wisdom, _cli_wisdom.export,
+    _cli_wisdom.import_, _cli_wisdom.merge, _cli_wisdom.pin, _cli_wisdom.unpin, _cli_wisdom.forget,
+    _cli_wisdom.gc, _cli_info.doctor, _cli_model.calibrate, _cli_model.train,
+):  # fmt: skip
     app.add_command(_command)

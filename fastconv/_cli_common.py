@@ -1,20 +1,37 @@
-"""What the commands share: reading problems, and showing candidates."""
+"""What the commands share: options, exit codes, reading problems, progress, showing candidates.
+
+Exit codes of all: 0 ok, 1 a problem was found, 2 usage, 3 time was over with a part of it done.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import os
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)  # fmt: skip
 from rich.table import Table
 
+from fastconv import _wisdom
 from fastconv._planner import Candidate
 from fastconv._problem import Problem
+
+OK, FOUND, USAGE, PARTIAL = 0, 1, 2, 3
 
 #: What `bench` may take when not told, in seconds.
 _BUDGET = 2.0
@@ -28,6 +45,11 @@ def out() -> Console:
     return console
 
 
+def say(text: str) -> None:
+    """A line for people, beside what standard output is for."""
+    print(text, file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
@@ -38,6 +60,21 @@ def finite(context: click.Context, parameter: click.Parameter, value: float | No
     return value
 
 
+def _to_db(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        os.environ["FASTCONV_WISDOM"] = value
+
+
+def files(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Lets the shell complete names of files, of an argument that may be something else, too."""
+    return [CompletionItem(begun, type="file")]
+
+
+db_option = click.option(
+    "--db", metavar="FILE", callback=_to_db, expose_value=False, is_eager=True,
+    shell_complete=files,
+    help="The file of wisdom, in place of FASTCONV_WISDOM.",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 budget_option = click.option(
     "--budget", type=click.FloatRange(min=0, min_open=True), default=_BUDGET, show_default=True,
@@ -78,6 +115,45 @@ def read(text: str) -> list[Target]:
             for i, problem in enumerate(problems, 1)
         ]
     return found
+
+
+# Progress
+
+
+class Shown:
+    """Progress on standard error: a bar with the time left, or a line a problem if no terminal."""
+
+    def __init__(self, total: int, lines: bool = False) -> None:
+        self._console = Console(stderr=True)
+        self._total = total
+        self._lines = lines and not self._console.is_terminal
+        self._bar = Progress(
+            BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+            TimeRemainingColumn(), TextColumn("{task.description}", markup=False),
+            console=self._console, transient=True, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> Shown:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def part(self, index: int, name: str) -> _wisdom.Progress:
+        """What a task tells its progress to."""
+
+        def report(done: float, text: str) -> None:
+            self._bar.update(self._task, completed=index + done, description=f"{name}: {text}")
+
+        return report
+
+    def done(self, index: int, text: str) -> None:
+        """A problem is finished."""
+        self._bar.update(self._task, completed=index + 1)
+        if self._lines:
+            say(f"{index + 1}/{self._total} {text}")
 
 
 # Showing candidates

@@ -13,6 +13,7 @@ import click
 
 from fastconv import _calibration, _model, _timer, _training, _trials
 from fastconv._calibration import Calibration
+from fastconv._cli_common import db_option, json_option
 from fastconv._model import Trees
 from fastconv._trials import Trial
 
@@ -21,12 +22,6 @@ _FOLDS = 4
 
 #: Fitted to 160 problems, trees made the choices of others worse; fitted to 600, better.
 _FEWEST = 300
-
-
-def register(app: click.Group) -> None:
-    """Add the commands."""
-    app.add_command(calibrate)
-    app.add_command(train)
 
 
 def calibrate_once() -> None:
@@ -48,7 +43,8 @@ def _lines(c: Calibration) -> list[str]:
 
 
 @click.command(short_help="Measure what this machine does in a second.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+@db_option
+@json_option
 def calibrate(as_json: bool) -> int:
     """Measure, in 1 to 2 s, what this machine does in a second; estimates are scaled by it.
 
@@ -112,7 +108,8 @@ def left_out(trials: Sequence[Trial]) -> list[float]:
     type=click.Path(path_type=pathlib.Path),
     help="Where the model is written; by default beside wisdom, for this user.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+@db_option
+@json_option
 def train(
     files: tuple[pathlib.Path, ...], wisdom: bool, record: int | None, seed: int, budget: float,
     out: pathlib.Path | None, as_json: bool,

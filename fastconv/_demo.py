@@ -9,6 +9,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import json
 import math
 import pathlib
 import sys
@@ -73,8 +74,10 @@ class Row:
         return self.error <= 1  # a NaN is not
 
 
-def main(out: pathlib.Path, scale: Scale = FULL) -> int:
+def main(out: pathlib.Path, scale: Scale = FULL, as_json: bool = False) -> int:
     """Run every task and write pictures, sound and a table to folder `out`.
+
+    Asked for JSON, standard output is that, and all else goes to standard error.
 
     Returns 0 when every result was checked and right, 1 when one was not, 2 when the demo cannot
     run here.
@@ -92,7 +95,7 @@ def main(out: pathlib.Path, scale: Scale = FULL) -> int:
     except OSError as error:
         print(f"fastconv demo: cannot write to {out}: {error.strerror}", file=sys.stderr)
         return 2
-    return Demo(out, scale).run()
+    return Demo(out, scale, as_json).run()
 
 
 class Demo:
@@ -101,12 +104,13 @@ class Demo:
     #: Calls of `work`: blur, sharpen, edges, template, reverb, 13 + 5 layers, dice.
     WORKS = 24
 
-    def __init__(self, out: pathlib.Path, scale: Scale) -> None:
+    def __init__(self, out: pathlib.Path, scale: Scale, as_json: bool = False) -> None:
         from rich.console import Console
 
         self.out = out
         self.scale = scale
-        self.console = Console(width=None if sys.stdout.isatty() else 110)
+        self.as_json = as_json
+        self.console = Console(width=None if sys.stdout.isatty() else 110, stderr=as_json)
         self.rows: list[Row] = []
         self.notes: list[str] = []
         self.random = np.random.default_rng(2024)
@@ -123,6 +127,10 @@ class Demo:
                 task()
                 advance()
         self._report(since.spent)
+        if self.as_json:
+            rows = [{**vars(r), "ratio": r.ratio, "checked": r.checked} for r in self.rows]
+            folder = str(self.out.resolve())
+            print(json.dumps({"folder": folder, "results": rows, "notes": self.notes}, indent=2))
         return 0 if all(row.checked for row in self.rows) else 1
 
     @contextlib.contextmanager

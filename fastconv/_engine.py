@@ -130,8 +130,8 @@ def run(
     out_dtype : dtype, optional
         What is stored; by default `dtype`.
     kernel_repeats : bool
-        Later calls will likely bring the same kernel, whose packed form is kept then (`_kept.py`):
-        the choice does not weigh the time that packing takes.
+        Later calls will likely bring the same kernel, whose packed form is kept when they do
+        (`_kept.py`): the choice does not weigh the time that packing takes.
     nonnegative : bool
         Refuse x and w with a negative in them, and clamp sums at 0; without an `activation`.
 
@@ -162,19 +162,20 @@ def run(
         deterministic, nonnegative, place is not None,
     )  # fmt: skip
     # a step of a plan that finds other arrays than it was made for (strides can differ) plans anew
-    rank = None
+    look, rank = None, _UNKNOWN
     replay = _replay.get()
     planned = next(replay, None) if replay is not None else None
     if planned is not None and planned.key == key:
         choice, packed = planned.choice, planned.packed
     else:
         packed = None
-        rank = _rank(x, w, dtype, method, accuracy)
+        look = _look(x, w, dtype, method, accuracy)
+        rank = look(w) if look is not None else _UNKNOWN
         choice = _choice(
             key, x, w, stride, dilation, input_dilation, padding, groups, boundary, cval, flip,
             dtype, out.dtype if out is not None else out_dtype, accuracy, threads,
             deterministic, recorder is not None or kernel_repeats, method, config, workspace_limit,
-            rank or _UNKNOWN, nonnegative,
+            rank, nonnegative,
         )  # fmt: skip
     step = choice.plan
     if out is None:
@@ -202,13 +203,13 @@ def run(
     counted = _planner.mode() in COUNTED and method == "auto"
     runs = _shortcut.watched.get()
     if runs is not None:
-        by_values, flush = rank is not None or nonnegative, bool(flush_denormals)
+        plain = not (nonnegative or flush_denormals)
         runs.append(
-            _shortcut.Run(step, packed, x, w, bias, residual, activation, y, by_values, flush)
+            _shortcut.Run(step, packed, x, w, bias, residual, activation, y, look, rank, plain)
         )
     watch = Deadline(None) if counted else None
     if packed is None and not step.is_empty:
-        if kernel_repeats and place is None and w.flags.c_contiguous:
+        if place is None and w.flags.c_contiguous:
             packed = _shortcut.kept.packed(step, w, step.problem.threads, step.pack_stored, w)
         else:
             packed = step.pack_stored(w)
@@ -329,7 +330,7 @@ def met_before(function: _F) -> _F:
         mode = _planner.mode()
         if mode in COUNTED:
             return anywhere(*args, **options)
-        return _shortcuts.call(anywhere, (function, mode), args, options)
+        return _shortcuts.call(anywhere, function, mode, args, options)
 
     def anywhere(*args: Any, **options: Any) -> Any:
         return interop.call(function, args, options)
@@ -347,14 +348,17 @@ _WEIGHTS_WORTH_A_LOOK = 16
 _WORTH_A_LONG_LOOK = 1 << 24
 _WEIGHTS_WORTH_A_LONG_LOOK = 36
 
+#: Of a kernel, from which to compare it with the last takes less time than to look again.
+_BYTES_WORTH_KEEPING = 1 << 10
 
-def _rank(
+
+def _look(
     x: Array, w: Array, dtype: Any, method: str | tuple[str, ...], accuracy: str
-) -> _Rank | None:
-    """What w is seen to be in the dtype computed in: an outer product of vectors, one an axis, or a
-    sum of a few.
+) -> Callable[[Array], _Rank] | None:
+    """What says of kernels like w what they are in the dtype computed in: an outer product of
+    vectors, one an axis, or a sum of a few.
 
-    None where nobody looked: then the choice does not depend on w's values.
+    None where nobody looks: then the choice does not depend on w's values.
     """
     if interop.on_gpu(w):
         return None  # to look would be to copy
@@ -368,13 +372,24 @@ def _rank(
         return None
     compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
     if compute != w.dtype or not w.flags.aligned:
-        return _UNKNOWN
+        return None
+    small = weights < _WEIGHTS_WORTH_A_LONG_LOOK or products < _WORTH_A_LONG_LOOK
+    several = (not small or "separable" in method) and axes < 3 and accuracy != "strict"
+    return functools.partial(_seen, several=several, dropping=accuracy == "fast")
+
+
+def _seen(w: Array, several: bool, dropping: bool) -> _Rank:
+    if w.nbytes < _BYTES_WORTH_KEEPING or not w.flags.c_contiguous:
+        return _rank(w, several, dropping)
+    kind = _rank, several, dropping, w.shape, w.dtype
+    rank: _Rank = _shortcut.kept.packed(kind, w, 1, _rank, w, several, dropping)
+    return rank
+
+
+def _rank(w: Array, several: bool, dropping: bool) -> _Rank:
     if core.is_rank_one(w):
         return _Rank(1, bool(w.size and (w == w.flat[0]).all()))
-    small = weights < _WEIGHTS_WORTH_A_LONG_LOOK or products < _WORTH_A_LONG_LOOK
-    if (small and "separable" not in method) or axes > 2 or accuracy == "strict":
-        return _UNKNOWN
-    return _Rank(core.low_rank(w, accuracy == "fast"))
+    return _Rank(core.low_rank(w, dropping)) if several else _UNKNOWN
 
 
 # ---- preparing calls -----------------------------------------------------------------------------
@@ -455,7 +470,7 @@ class Plan:
         if _planner.mode() in COUNTED:
             return self._long_way(x, out=out, residual=residual)
         options = {"residual": residual, "out": out}
-        return self._shortcuts.call(self._long_way, None, (x, *self._constants), options)
+        return self._shortcuts.call(self._long_way, None, None, (x, *self._constants), options)
 
     def _long_way(
         self, x: Any, *_: Array, out: Array | None, residual: npt.ArrayLike | None

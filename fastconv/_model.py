@@ -6,8 +6,8 @@ The estimate is the solver's own. The scale says how this machine differs from t
 solvers' constants were measured on, and is 1 until `fastconv calibrate` has run
 (`_calibration.py`). The trees are fitted to log(time / estimate) of recorded trials
 (`_training.py`); they are symmetric: all nodes of a level ask the same question, so that the
-answers are the bits of a leaf's number, and all trees of all candidates are evaluated by a dozen
-NumPy operations (Prokhorenkova et al., CatBoost, NeurIPS 2018). Machines whose instruction set no
+answers are the bits of a leaf's number (Prokhorenkova et al., CatBoost, NeurIPS 2018);
+`_ext/trees.pxi` walks them, 1.4 us a candidate. Machines whose instruction set no
 trial was recorded with are not corrected at all: there every candidate has the solver's estimate,
 and no choice is made worse by trees that never saw its like.
 """
@@ -20,7 +20,7 @@ import logging
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from fastconv import _calibration
 from fastconv._calibration import Calibration
+from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._problem import BOUNDARIES, LAYOUTS, Problem, numpy_dtype
 from fastconv._solver import Config
@@ -39,9 +40,6 @@ Floats = npt.NDArray[np.float64]
 #: "version" of the file: what features mean.
 VERSION = 1
 
-#: Bytes of a vector, as a number that orders instruction sets.
-_VECTOR_BYTES = {"avx512": 64, "avx2": 32}
-
 PROBLEM_FEATURES = (
     "flops", "taps", "channels", "filters", "groups", "batch", "columns", "rows", "kernel",
     "last kernel", "axes", "stride", "last stride", "dilation", "input dilation", "padding",
@@ -49,12 +47,7 @@ PROBLEM_FEATURES = (
     "prepared", "x", "w", "y", "size",
 )  # fmt: skip
 
-CANDIDATE_FEATURES = (
-    "cost", "threads", "vector", "m", "across", "copy", "tile_bytes", "plane_bytes", "row_bytes",
-    "block", "rate",
-)  # fmt: skip
-
-FEATURES = PROBLEM_FEATURES + CANDIDATE_FEATURES
+FEATURES = PROBLEM_FEATURES + core.CANDIDATE_FEATURES
 
 
 def _log2(value: float) -> float:
@@ -81,34 +74,13 @@ def problem_features(p: Problem) -> list[float]:
     ]  # fmt: skip
 
 
-@functools.lru_cache(256)
-def _block(name: str) -> float:
-    """Samples of a block like 16x32."""
-    return sum(_log2(int(n)) for n in name.split("x") if n.isdecimal())
-
-
-def candidate_features(p: Problem, config: Config, cost: float) -> list[float]:
-    """Of a candidate, in the order of CANDIDATE_FEATURES; a setting that it lacks is 0."""
-    get: Any = config.get
-    return [
-        math.log2(max(cost, 1e-9)), get("threads", p.threads),
-        _VECTOR_BYTES.get(get("isa"), 16) if "isa" in config else 0,
-        get("m", 0), get("across", 0), get("copy", 0), _log2(get("tile_bytes", 0)),
-        _log2(get("plane_bytes", 0)), _log2(get("row_bytes", 0)), _block(get("block", "")),
-        math.log2(max(1, p.flops) / max(cost, 1e-9)),
-    ]  # fmt: skip
-
-
 class Trees(NamedTuple):
     """The trees of all solvers, of one shape; leaves of those that a solver lacks are 0."""
 
-    solvers: Mapping[str, int]
+    solvers: dict[str, int]
     isas: frozenset[str]
     levels: int
-    feature: npt.NDArray[np.intp]  # (solvers, levels * trees)
-    threshold: Floats  # (solvers, levels * trees)
-    leaves: Floats  # (solvers * trees * 2**levels,)
-    first_leaf: npt.NDArray[np.intp]  # (solvers, trees)
+    forest: core.Forest
     trained: str
     #: Of the machine that the trials were recorded on.
     calibration: Calibration | None
@@ -121,7 +93,7 @@ class Trees(NamedTuple):
         names = sorted(found["solvers"])
         levels = int(found["levels"])
         most = max((len(found["solvers"][name]) for name in names), default=0)
-        feature = np.zeros((len(names), most, levels), np.intp)
+        feature = np.zeros((len(names), most, levels), np.int64)
         threshold = np.zeros((len(names), most, levels))
         leaves = np.zeros((len(names), most, 2**levels))
         for s, name in enumerate(names):
@@ -131,27 +103,11 @@ class Trees(NamedTuple):
             raise ValueError("a leaf is not finite, or a feature unknown")
         if feature.max(initial=0) >= len(FEATURES):
             raise ValueError("a feature is unknown")
-        by_level = (len(names), levels * most)
         return cls(
             {name: s for s, name in enumerate(names)}, frozenset(map(str, found["isas"])), levels,
-            feature.swapaxes(1, 2).reshape(by_level), threshold.swapaxes(1, 2).reshape(by_level),
-            leaves.ravel(), np.arange(len(names) * most).reshape(len(names), most) * 2**levels,
-            str(found.get("trained", "")),
+            core.Forest(feature, threshold, leaves), str(found.get("trained", "")),
             Calibration.of(found["calibration"]) if found.get("calibration") else None,
         )  # fmt: skip
-
-    def log_corrections(self, x: Floats, solvers: Sequence[int]) -> Floats:
-        """Sum of the trees of each row of x, (candidates, features), by the row's solver."""
-        s = np.array(solvers)
-        at = self.feature.take(s, 0) + np.arange(0, x.size, x.shape[1])[:, None]
-        asked = (x.take(at) > self.threshold.take(s, 0)).reshape(len(s), self.levels, -1)
-        leaf = asked[:, 0].astype(np.intp)
-        for level in range(1, self.levels):
-            leaf += leaf
-            leaf += asked[:, level]
-        leaf += self.first_leaf.take(s, 0)
-        total: Floats = self.leaves.take(leaf).sum(1)
-        return total
 
 
 def own_path() -> pathlib.Path | None:
@@ -190,16 +146,10 @@ def correct(
     trees: Trees,
 ) -> Sequence[float]:  # fmt: skip
     """`expected`, by the trees given."""
-    known = [i for i, (method, _, _) in enumerate(found) if method in trees.solvers]
-    costs = [cost for _, _, cost in found]
-    if machine.isa not in trees.isas or not known:
-        return costs
-    of_problem = problem_features(problem)
-    x = np.empty((len(known), len(FEATURES)))
-    x[:, : len(of_problem)] = of_problem
-    x[:, len(of_problem) :] = [candidate_features(problem, found[i][1], found[i][2]) for i in known]
-    logs = trees.log_corrections(x, [trees.solvers[found[i][0]] for i in known])
-    factors = dict(zip(known, np.exp(logs).tolist()))
+    if machine.isa not in trees.isas:
+        return [cost for *_, cost in found]
+    logs = trees.forest.log_corrections(problem, problem_features(problem), found, trees.solvers)
+    known = sorted(log for log in logs if log is not None)
     # what no trial is of is as far off as the others: else it would win by that alone
-    others = sorted(factors.values())[len(factors) // 2]
-    return [cost * factors.get(i, others) for i, cost in enumerate(costs)]
+    others = known[len(known) // 2] if known else 0.0
+    return [cost * math.exp(others if log is None else log) for (*_, cost), log in zip(found, logs)]

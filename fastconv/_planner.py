@@ -107,8 +107,13 @@ class Choice:
     """A plan and why it was chosen."""
 
     plan: Plan
-    reason: str
+    why: str
     candidate: Candidate
+
+    @property
+    def reason(self) -> str:
+        """`why`, and the candidate in words."""
+        return f"{self.why}: {self.candidate}"
 
 
 def default_workspace_limit() -> int:
@@ -317,9 +322,7 @@ def choose(
         best = _best(problem.on(1), workspace_limit)
         if best.refused is None:
             best = dataclasses.replace(best, problem=problem)
-            return Choice(
-                _plan_of(best, machine), f"least estimated time on one thread: {best}", best
-            )
+            return Choice(_plan_of(best, machine), "least estimated time on one thread", best)
     settings = _settings.current()
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
     why_miss = "wisdom does not know it"
@@ -328,14 +331,14 @@ def choose(
         if pin is not None:
             c = _legal(problem, pin.solver, pin.config, machine, limit)
             if c is not None:
-                return Choice(_plan_of(c, machine), f"pinned by {pin.pattern!r}: {c}", c)
+                return Choice(_plan_of(c, machine), f"pinned by {pin.pattern!r}", c)
         known = _wisdom.lookup(problem, machine)
         if known is not None:
             # wisdom is only a hint: what it names must still be legal here and now
             c = _legal(problem, known.method, known.config, machine, limit)
             if c is not None and not _again(known, problem, limit, settings):
                 c = dataclasses.replace(c, seconds=known.seconds, source="wisdom")
-                return Choice(_plan_of(c, machine), f"wisdom: {c}", c)
+                return Choice(_plan_of(c, machine), "wisdom", c)
             why_miss = f"{known.method}, which wisdom names, is not legal here and now"
     if settings.mode == "replay" and not _is_empty(problem):
         raise TuningMissError(
@@ -350,8 +353,8 @@ def choose(
     if found.refused is not None:
         every = "; ".join(str(c) for c in candidates(problem, limit))
         raise ValueError(f"no method can solve {problem} within its limits: {every}")
-    reason = {"model": "least estimated time", "timed": "fastest when timed"}[found.source]
-    return Choice(_plan_of(found, machine), f"{reason}: {found}", found)
+    why = {"model": "least estimated time", "timed": "fastest when timed"}[found.source]
+    return Choice(_plan_of(found, machine), why, found)
 
 
 def _legal(
@@ -381,7 +384,26 @@ def _again(
         return False
     if not decision.serves(EFFORTS[settings.mode], settings.key_seconds):
         return True
-    return decision.candidates != _wisdom.set_hash(candidates(problem, limit))
+    found = candidates(problem, limit)
+    if decision.candidates != _wisdom.set_hash(found):
+        return True
+    return known.foreign and not _holds(known, found, settings)
+
+
+def _holds(
+    known: _wisdom.Known, found: Sequence[Candidate], settings: _settings.Settings
+) -> bool:  # fmt: skip
+    """Whether a row that was timed elsewhere holds here, at a small part of a search's time."""
+    from fastconv import _trust
+
+    with _timing:
+        watch = _timer.Deadline(None)
+        budget = min(_trust.SHARE * settings.key_seconds, _spent.left(settings))
+        cold = settings.cache == "cold"
+        try:
+            return _trust.holds(known, found, _machine(found[0].problem), budget, cold)
+        finally:
+            _spent.add(watch.spent)
 
 
 def _is_empty(problem: Problem) -> bool:
@@ -469,7 +491,7 @@ def _forced(
             fitting = [c for c in checked if c.refused is None]
             if fitting:
                 best = dataclasses.replace(min(fitting, key=lambda c: c.seconds), problem=problem)
-                return Choice(_plan_of(best, machine), f"forced: {best}", best)
+                return Choice(_plan_of(best, machine), "forced", best)
             reason = checked[0].refused
         reasons.append(f"{name}: {reason}")
     raise ValueError(f"cannot solve {problem} with {'; '.join(reasons)}")

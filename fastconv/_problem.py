@@ -18,7 +18,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +117,27 @@ def _number(value: Any) -> complex:
 
 def _sizes(values: tuple[int, ...]) -> str:
     return ",".join(map(str, values if len(set(values)) > 1 else values[:1]))
+
+
+_Value = TypeVar("_Value")
+
+
+class derived(Generic[_Value]):
+    """Decorator: a property worked out once a problem.
+
+    `functools.cached_property` takes a lock in Python 3.11: 1 us for each that is met first, and
+    choosing meets a dozen.
+    """
+
+    def __init__(self, function: Callable[[Any], _Value]) -> None:
+        self._function, self._name = function, function.__name__
+        self.__doc__ = function.__doc__
+
+    def __get__(self, problem: Any, owner: Any = None) -> _Value:
+        if problem is None:
+            return self  # type: ignore[return-value]
+        value = problem.__dict__[self._name] = self._function(problem)
+        return value
 
 
 _AXES = {1: ("w",), 2: ("h", "w"), 3: ("d", "h", "w")}
@@ -230,17 +251,17 @@ class Problem:
             need(math.prod(shape) <= MAX_SIZE, f"{what} of at most {MAX_SIZE} elements", shape)
 
     # ---- shapes ------------------------------------------------------------------------------
-    @functools.cached_property
+    @derived
     def ndim(self) -> int:
         """Number of spatial dimensions."""
         return len(self.size)
 
-    @functools.cached_property
+    @derived
     def span(self) -> tuple[int, ...]:
         """Extent of the dilated kernel."""
         return tuple((r - 1) * d + 1 for r, d in zip(self.kernel, self.dilation))
 
-    @functools.cached_property
+    @derived
     def padded(self) -> tuple[int, ...]:
         """Extent of the dilated and padded input."""
         return tuple(
@@ -248,48 +269,53 @@ class Problem:
             for i, e, (lo, hi) in zip(self.size, self.input_dilation, self.padding)
         )
 
-    @functools.cached_property
+    @derived
     def out(self) -> tuple[int, ...]:
         """Output sizes."""
         return tuple((p - s) // u + 1 for p, s, u in zip(self.padded, self.span, self.stride))
 
-    @functools.cached_property
+    @derived
     def x_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.size)
 
-    @functools.cached_property
+    @derived
     def w_shape(self) -> tuple[int, ...]:
         return (self.filters, self.channels // self.groups, *self.kernel)
 
-    @functools.cached_property
+    @derived
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.filters, *self.out)
 
-    @functools.cached_property
+    @derived
     def taps(self) -> int:
         """Products summed for one output."""
         return self.channels // self.groups * math.prod(self.kernel)
 
-    @functools.cached_property
+    @derived
     def flops(self) -> int:
         """Floating-point operations of the definition: a multiply and an add a tap (x4 complex)."""
         return (8 if self.is_complex else 2) * math.prod(self.y_shape) * self.taps
 
-    @functools.cached_property
+    @derived
     def itemsize(self) -> int:
         """Bytes of one element of the compute dtype."""
         return numpy_dtype(self.dtype).itemsize
 
-    @functools.cached_property
+    @derived
     def accumulator(self) -> str:
         """Dtype that solvers see: bools are counted in uint32, then tested against zero."""
         return "u32" if self.dtype == "bool" else self.dtype
 
-    @functools.cached_property
+    @derived
+    def is_dense(self) -> bool:
+        """Whether no zeros are between the input's samples."""
+        return max(self.input_dilation) <= 1
+
+    @derived
     def is_complex(self) -> bool:
         return self.dtype[0] == "c"
 
-    @functools.cached_property
+    @derived
     def is_exact(self) -> bool:
         """Whether sums are of integers or bools, which every solver must give exactly."""
         return self.dtype == "bool" or self.dtype[0] in "iu"
@@ -424,15 +450,15 @@ def once(function: _Function) -> _Function:
 
     @functools.wraps(function)
     def known(problem: Problem, *others: Any) -> Any:
-        kept = problem.__dict__.get("_known")
-        if kept is None:
-            kept = problem.__dict__["_known"] = {}
         key = (function, others) if others else function
         try:
-            return kept[key]
+            return problem._known[key]  # type: ignore[attr-defined]
+        except AttributeError:
+            kept = problem.__dict__["_known"] = {}
         except KeyError:
-            result = kept[key] = function(problem, *others)
-            return result
+            kept = problem.__dict__["_known"]
+        result = kept[key] = function(problem, *others)
+        return result
 
     return known  # type: ignore[return-value]
 

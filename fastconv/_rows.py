@@ -157,7 +157,8 @@ class Decision(_OfSolver):
         Hash of all candidates with their revisions: another set may have another winner.
     error_bound, workspace
         The winner's.
-    how : {"timed", "imported"}
+    how : {"timed", "imported", "confirmed"}
+        Here; elsewhere, as a file says; elsewhere, and here beside the model's choice.
     version : str
         Of fastconv, for the record.
     created : str
@@ -196,7 +197,8 @@ class Decision(_OfSolver):
     def check(self) -> None:
         _check_problem(self.problem)
         _need(self.seconds > 0, "seconds above 0", self.seconds)
-        _need(self.how in ("timed", "imported"), "timed or imported for how", self.how)
+        hows = ("timed", "imported", "confirmed")
+        _need(self.how in hows, f"one of {hows} for how", self.how)
         efforts = (BY_THE_WAY, MEASURED, THOROUGH)
         _need(self.effort in efforts, f"an effort out of {efforts}", self.effort)
 
@@ -208,7 +210,7 @@ class Decision(_OfSolver):
         """What is of use and was timed here, or with more effort, stays."""
         if old.stale or self == old:
             return self
-        foreign = self.how == "imported" and old.how == "timed"
+        foreign = self.how == "imported" and old.how != "imported"
         return old if foreign or self.effort < old.effort else self
 
 

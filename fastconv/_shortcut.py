@@ -1,11 +1,13 @@
 """The short way of a call that was met before: arrays to the driver, no front end between them.
 
-A front end turns shapes, dtypes and options into numbers, and looks at no value. So two calls that
-`core.signature` cannot tell apart (plain arrays: C order, aligned, native bytes) differ in the data
-alone. The first of them is watched: when it was one `run`, on nothing but views of the caller's
-arrays, into nothing but the result, then what it did is written down as a `Shortcut` (plan, and the
-view of each array) and done again. All else takes the long way: lists, strided arrays, arrays
-that `out` overlaps, calls of several steps, calls that are being planned.
+A front end turns shapes, dtypes and options into numbers, and looks at no value but the kernel's,
+to see whether it is an outer product. So two calls that `core.signature` cannot tell apart (plain
+arrays: C order, aligned, native bytes) differ in the data alone. The first of them is watched: when
+it was one `run`, on nothing but views of the caller's arrays, into nothing but the result, then
+what it did is written down as a `Shortcut` (plan, and the view of each array) and done again,
+unless a kernel that was looked at is another kind of kernel now. All else takes the long way:
+lists, strided arrays, arrays that `out` overlaps, calls of several steps, calls that are being
+planned.
 """
 
 from __future__ import annotations
@@ -41,8 +43,9 @@ class Run(NamedTuple):
     residual: Array | None
     activation: Activation | None
     y: Array
-    by_values: bool  # whether the choice of the plan looked at the kernel's values
-    flush: bool
+    look: Callable[[Array], Any] | None  # at w's values, where the choice of the plan depends on
+    seen: Any  # what it saw
+    plain: bool  # no values are checked and no mode of the processor is set
 
 
 #: Where `run` notes what it does, while a call is watched.
@@ -76,8 +79,9 @@ class Part(NamedTuple):
 class Shortcut:
     """What a call does with its arrays, `out` the last of them where it was given."""
 
-    __slots__ = ("_activation", "_bias", "_dtype", "_execute", "_has_out", "_pack", "_packed",
-                 "_residual", "_shape", "_threads", "_w", "_x", "_y")  # fmt: skip
+    __slots__ = ("_activation", "_bias", "_dtype", "_execute", "_finishes", "_has_out", "_kernel",
+                 "_look", "_pack", "_packed", "_residual", "_seen", "_shape", "_threads", "_w",
+                 "_x", "_y")  # fmt: skip
 
     def __init__(self, run: Run, arrays: Sequence[Array], has_out: bool, result: Array) -> None:
         """LookupError when the call was more than its one run."""
@@ -91,7 +95,7 @@ class Shortcut:
             return None if a is None else Part.of(a, inputs)
 
         plan = run.plan
-        need(plan.is_plain and not (plan.is_empty or run.by_values or run.flush))
+        need(plan.is_plain and run.plain and not plan.is_empty)
         need(type(result) is np.ndarray and has_out == (bool(arrays) and result is arrays[-1]))
         # of arrays that share memory, `Part.of` could not tell which was meant
         pairs = itertools.combinations([result, *inputs], 2)
@@ -102,29 +106,39 @@ class Shortcut:
         need(run.residual is None or run.residual.dtype == y.dtype)
         need(run.residual is None or same_strides(run.residual, y))
         self._execute, self._pack, self._packed = run.plan.execute, run.plan.pack, run.packed
-        self._x, self._y = Part.of(run.x, inputs), Part.of(y, (result,))
+        self._x, self._y = Part.of(run.x, inputs), Part.of(y, (result,)).view
         self._w = part(run.plan.flipped(run.w)) if run.packed is None else None
+        self._look, self._seen = run.look, run.seen
+        self._kernel = None if run.look is None else part(run.w)
         self._bias, self._residual = part(run.bias), part(run.residual)
         self._activation = run.activation
+        given = run.bias, run.residual, run.activation
+        self._finishes = any(part is not None for part in given)
         self._threads = plan.problem.threads
         self._has_out, self._shape, self._dtype = has_out, result.shape, result.dtype
 
-    def __call__(self, arrays: Sequence[Array]) -> Array:
+    def __call__(self, arrays: Sequence[Array]) -> Array | None:
+        """The result, or None when the kernel's values ask for another plan."""
+        if self._look is not None:
+            assert self._kernel is not None
+            if self._look(self._kernel(arrays)) != self._seen:
+                return None
         result = arrays[-1] if self._has_out else np.empty(self._shape, self._dtype)
         epilogue = None
-        if self._bias is not None or self._residual is not None or self._activation is not None:
+        if self._finishes:
             epilogue = Epilogue(
                 None if self._bias is None else self._bias(arrays),
                 None if self._residual is None else self._residual(arrays),
                 self._activation,
             )
-        if self._w is None:
-            packed = self._packed
-        else:
+        packed = self._packed
+        if self._w is not None:
             packed = kept.packed(
                 self, arrays[self._w.place], self._threads, self._pack_part, arrays
             )
-        self._execute(self._x(arrays), packed, epilogue, self._y((result,)))
+        place, view = self._x
+        x = arrays[place] if view is None else view.of(arrays[place])
+        self._execute(x, packed, epilogue, result if self._y is None else self._y.of(result))
         return result
 
     def _pack_part(self, arrays: Sequence[Array]) -> Any:
@@ -141,21 +155,26 @@ class Shortcuts:
 
     def __init__(self) -> None:
         self._known: dict[Any, Shortcut | None] = {}
+        self._recent = core.Recent(SIZE)
         self._lock = threading.Lock()
 
     def clear(self) -> None:
         with self._lock:
             self._known.clear()
+            self._recent.clear()
 
     def call(
-        self, function: Callable[..., Any], owner: Any, args: tuple[Any, ...],
+        self, function: Callable[..., Any], owner: Any, mode: str | None, args: tuple[Any, ...],
         options: dict[str, Any],
     ) -> Any:  # fmt: skip
         """`function(*args, **options)`, the short way if there is one.
 
-        `owner` stands for the function and whatever else the result depends on.
+        `owner` stands for the function, and it and `mode` for whatever else the result depends on.
         """
-        found = core.signature(owner, args, options)
+        result = self._recent.call(owner, mode, args, options)
+        if result is not NotImplemented:
+            return function(*args, **options) if result is None else result
+        found = core.signature((owner, mode), args, options)
         if found is None:
             return function(*args, **options)
         key, arrays = found
@@ -163,7 +182,11 @@ class Shortcuts:
             known = self._known[key]
         except KeyError:
             return self._watch(key, arrays, function, args, options)
-        return function(*args, **options) if known is None else known(arrays)
+        result = None
+        if known is not None:
+            self._recent.keep(owner, mode, args, options, known)
+            result = known(arrays)
+        return function(*args, **options) if result is None else result
 
     def _watch(
         self, key: Any, arrays: Sequence[Array], function: Callable[..., Any],

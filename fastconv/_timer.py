@@ -1,9 +1,9 @@
 """The only clock of the package: interleaved timing of functions that do the same work.
 
 A function timed in a block of its own measures the machine's drift as much as itself, and one
-interruption ruins a mean. So samples of all functions interleave in shuffled passes, what is
-reported of each is its lower quartile, and the leader runs twice a pass: how far it is from itself
-is the noise floor, below which no difference is believed.
+interruption ruins a mean. So samples of all functions interleave in shuffled passes, and functions
+are compared within passes: what slows a whole pass slows all of them. The leader runs twice a pass:
+how far it is from itself is the noise floor, below which no difference is believed.
 """
 
 from __future__ import annotations
@@ -35,16 +35,25 @@ CHANCE_SECONDS = 0.1
 #: After two samples each, those this many times slower than the leader leave.
 SCREEN = 3.0
 
-#: Passes before each decision on who leaves; they add up.
-STAGES = (3, 5, 9, 17)
+#: Passes before each decision on who leaves, beside the two of the screening; they add up. Of 8
+#: passes 7 must speak against a function: of 5, 4 did by chance.
+STAGES = (6, 9, 17)
 
-#: Differences below this are ties even where the noise is lower.
+#: As long as it is open who is within MARGIN of the leader, there are more, up to so many in all.
+MOST_PASSES = 2 * sum(STAGES)
+
+#: Passes from which the spread of differences is known well enough to go by.
+_KNOWN = 16
+
+#: Differences below this are ties; and those that are sure to be there, but do not matter.
 TIE = 0.02
+_SURELY_SLOWER = 0.01
 
-#: A function leaves when it is slower by more than this and by more than twice the noise.
+#: A function leaves when it is slower by more than this in three quarters of the passes, and by
+#: more than twice what the leader is from its twin.
 MARGIN = 0.03
 
-#: Where the leader is further than this from itself, passes are made once more, and when that does
+#: Where the noise is above this, passes are made once more, and when that does
 #: not help the result is not believed. Also the share of time that tasks may wait for a core.
 NOISY = 0.05
 PRESSED = 0.20
@@ -59,7 +68,8 @@ class Timing:
     Attributes
     ----------
     seconds : float
-        Lower quartile over the samples: the time of an undisturbed call.
+        Lower quartile over the samples: the time of an undisturbed call. `rank` has that of the
+        fastest, and of others what they took in the same passes in proportion.
     median, upper, lowest : float
         Median, upper quartile and minimum.
     samples, calls : int
@@ -85,7 +95,8 @@ class Ranking:
     timings : tuple of Timing or None
         Of every function; None when the budget ended before its turn.
     noise : float
-        How far the leader was from itself, relative; 0 when it was never tried.
+        How well two equal functions can be told from each other, relative: twice the standard error
+        of the leader's distance from itself; 0 when it was never tried.
     finalists : frozenset of int
         Those that were timed to the end, not left behind as slower.
     complete : bool
@@ -223,6 +234,44 @@ class _Runner:
         ]
 
 
+def uncertainty(values: Sequence[float]) -> float:
+    """Twice the standard error of the median of values, by their median distance from it.
+
+    1.4826 times that is the deviation of normal ones, and the error of their median 1.2533 times
+    that of their mean (Huber and Ronchetti, Robust Statistics, 2nd ed., 2009). 0 for less than 3.
+    """
+    if len(values) < 3:
+        return 0.0
+    middle = quartile(values, 2)
+    spread = 1.4826 * quartile([abs(v - middle) for v in values], 2)
+    return 2 * 1.2533 * spread / math.sqrt(len(values))
+
+
+def _levels(runners: Sequence[_Runner]) -> dict[_Runner, float]:
+    """Logarithm of the seconds of each that was sampled, less what slowed whole passes.
+
+    Passes and functions are told apart by medians in turn (Tukey, Exploratory Data Analysis, 1977,
+    chapter 11), so that functions compare that were in different passes.
+    """
+    logs = {
+        r: {n: math.log(max(s, 1e-9)) for n, s in r.passes.items()} for r in runners if r.samples
+    }
+    levels = {
+        r: quartile(list(log.values()), 2) if log else math.log(max(r.seconds, 1e-9))
+        for r, log in logs.items()
+    }
+    for _ in range(3):
+        by_pass: dict[int, list[float]] = {}
+        for r, log in logs.items():
+            for n, value in log.items():
+                by_pass.setdefault(n, []).append(value - levels[r])
+        slower = {n: quartile(values, 2) for n, values in by_pass.items()}
+        for r, log in logs.items():
+            if log:
+                levels[r] = quartile([value - slower[n] for n, value in log.items()], 2)
+    return levels
+
+
 def _sample_ns(clock: Clock) -> int:
     return max(SAMPLE_NS, SAMPLE_TICKS * tick(clock))
 
@@ -353,7 +402,7 @@ def rank(
             runner.sample(number)
         number += 1
         if progress is not None:
-            total = 2 + sum(STAGES)
+            total = 2 + MOST_PASSES
             progress(min(1.0, max(number / total, deadline.spent / deadline.seconds)))
         return True
 
@@ -361,42 +410,58 @@ def rank(
     leader_seconds = min((r.seconds for r in live), default=math.inf)
     live = [r for r in live if r.seconds <= SCREEN * leader_seconds]
     noise = 0.0
+    is_open = len(live) > 1
 
     def stage(passes: int) -> None:
         """Some passes with the leader's twin among them; then the slower leave."""
-        nonlocal live, noise, in_time
-        leader = min(live, key=lambda r: r.seconds)
+        nonlocal live, noise, in_time, is_open
+        levels = _levels(live)
+        leader = min(live, key=levels.__getitem__)
         twin = _Runner(leader._function, clock)
         twin.calls = leader.calls
         in_time = all(one_pass(twin) for _ in range(passes))
-        twins.extend(map(abs, twin.log_ratios(leader)))
-        noise = quartile(twins, 2) if twins else 0.0
-        leader = min(live, key=lambda r: r.seconds)
-        live = [
-            r
-            for r in live
-            if r is leader
-            or quartile(r.log_ratios(leader) or [0.0], 1) <= max(math.log1p(MARGIN), 2 * noise)
-        ]
+        twins.extend(twin.log_ratios(leader))
+        noise = uncertainty(twins)
+        spread = quartile([abs(d) for d in twins], 2) if twins else 0.0
+        for n in twin.passes.keys() & leader.passes.keys():  # of its two samples the mean
+            leader.passes[n] = math.sqrt(leader.passes[n] * twin.passes[n])
+        levels = _levels(live)
+        leader = min(live, key=levels.__getitem__)
+        left, is_open = [leader], False
+        for r in live:
+            behind = r.log_ratios(leader) or [0.0]
+            sure, known = uncertainty(behind), len(behind) >= _KNOWN
+            middle = quartile(behind, 2)
+            slow = quartile(behind, 1) > max(math.log1p(MARGIN), 2 * spread)
+            if r is leader or slow or (known and middle - sure > _SURELY_SLOWER):
+                continue
+            left.append(r)
+            is_open |= not known or middle + sure > math.log1p(MARGIN)
+        live = [r for r in live if r in left]
 
     for passes in STAGES:
-        if not in_time or len(live) < 2:
-            break
-        stage(passes)
-        leader_seconds = min(r.seconds for r in live)
-        if all(r.seconds <= leader_seconds * (1 + max(TIE, noise)) for r in live):
-            break
+        if in_time and is_open:
+            stage(passes)
+    while in_time and is_open and number < MOST_PASSES:
+        stage(STAGES[-1])
     if in_time and len(live) > 1 and (noise > NOISY or disturbed()):
         twins.clear()
-        stage(number)
+        stage(min(number, sum(STAGES)))
+    levels = _levels(runners)
+    timings = [r.timing() for r in runners]
     timed = [i for i, r in enumerate(runners) if r.samples]
-    timed.sort(key=lambda i: (runners[i].seconds, i))
+    # who was left behind was so beside the others: its own seconds may be of a faster minute
+    timed.sort(key=lambda i: (runners[i] not in live, levels[runners[i]], i))
     if timed:
+        best = runners[timed[0]]
+        for i in timed:
+            if runners[i].passes and (timing := timings[i]) is not None:
+                seconds = best.seconds * math.exp(levels[runners[i]] - levels[best])
+                timings[i] = dataclasses.replace(timing, seconds=seconds)
         # those still running that cannot be told from the fastest
-        limit = runners[timed[0]].seconds * (1 + max(TIE, noise))
-        tied = [i for i in timed if runners[i] in live and runners[i].seconds <= limit]
+        limit = levels[best] + math.log1p(TIE)
+        tied = [i for i in timed if runners[i] in live and levels[runners[i]] <= limit]
         tied.sort(key=lambda i: (prefer(i), i))
         timed = tied + [i for i in timed if i not in tied]
     finalists = frozenset(i for i in timed if runners[i] in live)
-    timings = tuple(r.timing() for r in runners)
-    return Ranking(tuple(timed), timings, noise, finalists, in_time and None not in timings)
+    return Ranking(tuple(timed), tuple(timings), noise, finalists, in_time and None not in timings)

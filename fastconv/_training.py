@@ -18,6 +18,7 @@ import numpy as np
 
 from fastconv import _model, _timer
 from fastconv._calibration import Calibration
+from fastconv._ext import core
 from fastconv._model import FEATURES, Floats, Trees
 from fastconv._planner import estimates
 from fastconv._trials import Trial
@@ -60,7 +61,7 @@ class Rows(NamedTuple):
             for method, config, cost, seconds in found:
                 number.append(n)
                 solvers.append(method)
-                x.append(features + _model.candidate_features(trial.problem, config, cost))
+                x.append(features + core.candidate_features(trial.problem, config, cost))
                 estimate.append(math.log(cost / best))
                 regret.append(math.log(seconds / best))
         return cls(

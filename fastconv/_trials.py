@@ -37,7 +37,7 @@ _LARGEST = 256 << 20
 _HOPELESS = 12.0
 
 
-#: How far the fastest candidate may be from itself: 0.5 to 3 % on an idle machine.
+#: How well candidates must be told apart (`Ranking.noise`): 0.5 to 3 % on an idle machine.
 _NOISE = 0.08
 
 

@@ -480,12 +480,12 @@ class Race(Sequence["Candidate"]):
     Attributes
     ----------
     candidates : tuple of Candidate
-        Those timed (`source` is ``"timed"``, `seconds` the lower quartile), fastest first, ties by
+        Those timed (`source` is ``"timed"``, `seconds` as in `_timer.rank`), fastest first, ties by
         the incumbent, the smaller error bound, workspace and estimate; then those not timed, as
         they came; then those refused, among them any that gave a wrong result or failed here. When
         the budget was too small to tell, all that could have been timed are given as not timed.
     noise : float
-        How far the leader was from its own twin, relative.
+        How well two equal candidates could be told from each other, relative (`_timer.Ranking`).
     pressure : float
         Share of the time in which tasks waited for a core.
     complete : bool

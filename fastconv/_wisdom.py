@@ -54,13 +54,15 @@ class Progress(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What wisdom knows of a problem on this machine; `layer` is the file that says so."""
+    """What wisdom knows of a problem on this machine; `layer` is the file that says so, `foreign`
+    that it was timed elsewhere, for all that is known."""
 
     method: str
     config: dict[str, int | str]
     seconds: float
     layer: str = dataclasses.field(default="", compare=False)
     decision: Decision | None = dataclasses.field(default=None, compare=False)
+    foreign: bool = dataclasses.field(default=False, compare=False)
 
 
 # ---- files ---------------------------------------------------------------------------------------
@@ -133,7 +135,8 @@ def lookup(problem: Problem, machine: Machine) -> Known | None:
         row = store.decision(*key)
         if row is not None and row.stale is None:
             where = str(store.path or ":memory:")
-            return Known(row.solver, dict(row.config), row.seconds, where, row)
+            foreign = row.how == "imported" or store.read_only
+            return Known(row.solver, dict(row.config), row.seconds, where, row, foreign)
     return None
 
 
@@ -282,6 +285,24 @@ def remember(
         store.hold(decision)
         return False
     return _put(store, [decision, *rows, _environment_row(problem, machine, now)])
+
+
+def confirm(known: Known, timed: Candidate, machine: Machine, keep: bool = True) -> bool:
+    """Keep a foreign row as this machine's own: its winner has held here, and took `timed`.
+
+    False where the file does not have it, as when `keep` says that it is for this process only.
+    """
+    t, row = timed.timing, known.decision
+    assert t is not None and row is not None
+    now = _timer.date()
+    own = dataclasses.replace(
+        row, how="confirmed", seconds=timed.seconds, median=t.median, upper=t.upper,
+        lowest=t.lowest, first=timed.first, samples=t.samples, created=now,
+    )  # fmt: skip
+    if not keep:
+        _store().hold(own)
+        return False
+    return _put(_store(), [own, _environment_row(timed.problem, machine, now)])
 
 
 def _revision(method: str) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import types
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from fastconv import (
+    _calibration,
     _cli,
     _cli_model,
     _isolated,
@@ -25,8 +28,10 @@ from fastconv import (
     _wisdom,
     _workloads,
 )
+from fastconv._environment import environment
 from fastconv._machine import this_machine
 from fastconv._problem import Problem
+from fastconv._rows import Wanted
 from fastconv.solvers import BY_NAME
 
 TEXT = "conv2d f32 n1 c4 h12 w13 k4 r3 s3 p1"
@@ -318,6 +323,12 @@ class Tuner:
         return _tuner.Race(tuple(timed), pressure=self.pressure, complete=True)
 
 
+def test_every_command_takes_json_and_db() -> None:
+    for name, command in _cli.app.commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {"--json", "--db"} <= options, name
+
+
 @pytest.fixture
 def tuner(monkeypatch: pytest.MonkeyPatch) -> Tuner:
     return Tuner(monkeypatch)
@@ -470,6 +481,12 @@ def test_compare(tuner: Tuner, run: Run, capsys: pytest.CaptureFixture[str],
     run("export", b)
     code, out, _ = ended(capsys, "compare", a, b, "--json")
     assert code == 1 and json.loads(out)["changed"][0]["problem"] == SMALL[1]
+    # without a second file: wisdom's own
+    assert ended(capsys, "compare", a)[:2] == ended(capsys, "compare", a, b)[:2]
+    other = str(tmp_path / "other.db")
+    assert (
+        len(json.loads(ended(capsys, "compare", a, "--db", other, "--json")[1])["only in a"]) == 2
+    )
 
 
 def test_merge(tuner: Tuner, run: Run, tmp_path: pathlib.Path) -> None:
@@ -543,6 +560,27 @@ def test_completion() -> None:
     assert "--suite" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("ver", ["plain,verify"]), ("tune --suite m", ["plain,mobilenet"]),
+        ("tune ca", ["file,ca"]), ("tune --from-log x", ["file,x"]), ("tune --db x", ["file,x"]),
+        ("explain ca", ["file,ca"]), ("bench ca", ["file,ca"]), ("import x", ["file,x"]),
+        ("compare x", ["file,x"]), ("merge x y", ["file,y"]), ("record --log x", ["file,x"]),
+        ("report --html x", ["file,x"]), ("train x", ["file,x"]), ("demo --out x", ["dir,x"]),
+    ],
+)  # fmt: skip
+def test_what_is_completed(
+    line: str, found: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_FASTCONV_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"fastconv {line}")
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split())))
+    with contextlib.suppress(SystemExit):
+        _cli.main([])
+    assert capsys.readouterr().out.split() == found
+
+
 def test_bench(run: Run) -> None:
     text = run("bench", TEXT, "--budget", "10")
     assert "GFLOP/s" in text and "1.00x" in text and "naive" in text
@@ -590,7 +628,7 @@ def test_damaged_wisdom_does_not_stop_a_command(run: Run, wisdom_file: pathlib.P
 def test_demo(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     seen: list[pathlib.Path] = []
     stub = types.ModuleType("fastconv._demo")
-    stub.main = lambda out: seen.append(out) or 7  # type: ignore[attr-defined]
+    stub.main = lambda out, as_json: seen.append(out) or 7  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fastconv._demo", stub)
     monkeypatch.setattr("fastconv._demo", stub, raising=False)
     assert _cli.main(["demo", "--out", str(tmp_path)]) == 7
@@ -681,6 +719,51 @@ def fastconv(*argv: str) -> list[str]:
 def test_the_module_runs() -> None:
     done = subprocess.run(fastconv("explain", "x"), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def interrupted(*argv: str, wisdom: pathlib.Path, after: str) -> tuple[int, str, str]:
+    """Exit code and outputs of a command that Ctrl-C is typed to once it has said `after`."""
+    given = {**os.environ, "FASTCONV_WISDOM": str(wisdom)}
+    with subprocess.Popen(
+        fastconv(*argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=given,
+        start_new_session=True,
+    ) as command:  # fmt: skip
+        assert command.stderr is not None
+        said = ""
+        while after not in said:
+            line = command.stderr.readline()
+            assert line, said
+            said += line
+        os.killpg(command.pid, signal.SIGINT)  # a terminal tells all processes of the group
+        out, more = command.communicate(timeout=60)
+        return command.returncode, out, said + more
+
+
+def test_ctrl_c_keeps_what_was_tuned(tmp_path: pathlib.Path, wisdom_file: pathlib.Path) -> None:
+    measured = _calibration.Calibration({}, {}, 1e10, 0.0, {})  # else `tune` would begin with it
+    entries = {environment(this_machine()): measured.as_json()}
+    (tmp_path / "calibration.json").write_text(json.dumps(entries))
+    long = "conv2d f32 n8 c256 h56 w56 k256 r3 s3 p1"
+    code, out, err = interrupted(
+        "tune", SMALL[1], long, "--budget", "20", "--force-noisy", wisdom=wisdom_file, after="1/2"
+    )
+    assert code == 3 and "interrupted: 1 of 2 problems are done, and kept" in err
+    assert "Traceback" not in err and SMALL[1] in out
+    assert kept() == {SMALL[1]}
+
+
+def test_ctrl_c_of_what_is_recorded_keeps_what_it_solved(wisdom_file: pathlib.Path) -> None:
+    program = (
+        "import fastconv, numpy, sys, time; fastconv.convolve(numpy.ones(50), numpy.ones(5));"
+        "print('ready', file=sys.stderr, flush=True); time.sleep(60)"
+    )
+    code, out, err = interrupted(
+        "record", "--json", "--", sys.executable, "-c", program, wisdom=wisdom_file, after="ready"
+    )
+    assert code == 1 and "ended with" in err
+    (row,) = json.loads(out)
+    assert row["problem"].startswith("conv1d f64") and row["hits"] == 1
+    assert [w.problem for w in _wisdom.rows(Wanted)] == [row["problem"]]
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:

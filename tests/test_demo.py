@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dataclasses
+import io
+import json
 import pathlib
 import runpy
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,16 +30,19 @@ def extras() -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, _demo.Demo]]:
-    """One whole run, and its exit code."""
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, _demo.Demo, str]:
+    """One whole run on a picture smaller still: exit code, what it did, what it printed."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("skimage")
-    demo = _demo.Demo(tmp_path_factory.mktemp("demo"), _demo.TINY)
-    yield demo.run(), demo
+    scale = dataclasses.replace(_demo.TINY, height=54, width=96, dice=7)
+    demo = _demo.Demo(tmp_path_factory.mktemp("demo"), scale, as_json=True)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        return demo.run(), demo, printed.getvalue()
 
 
-def test_every_result_is_checked_and_right(tiny: tuple[int, _demo.Demo]) -> None:
-    code, demo = tiny
+def test_every_result_is_checked_and_right(tiny: tuple[int, _demo.Demo, str]) -> None:
+    code, demo, _ = tiny
     assert [row for row in demo.rows if not row.checked] == []
     assert code == 0
     assert len(demo.rows) == _demo.Demo.WORKS
@@ -45,10 +50,10 @@ def test_every_result_is_checked_and_right(tiny: tuple[int, _demo.Demo]) -> None
     assert all(row.methods and row.seconds > 0 and row.peer_seconds > 0 for row in demo.rows)
 
 
-def test_pictures_and_sound_are_written(tiny: tuple[int, _demo.Demo]) -> None:
+def test_pictures_and_sound_are_written(tiny: tuple[int, _demo.Demo, str]) -> None:
     from PIL import Image
 
-    _, demo = tiny
+    _, demo, _ = tiny
     for name in PICTURES:
         with Image.open(demo.out / f"{name}.png") as picture:
             assert min(picture.size) > 200
@@ -59,10 +64,19 @@ def test_pictures_and_sound_are_written(tiny: tuple[int, _demo.Demo]) -> None:
     assert np.abs(wet[1].astype(int)).max() > 1000
 
 
-def test_the_whole_demo_through_main(extras: None, tmp_path: pathlib.Path) -> None:
-    scale = dataclasses.replace(_demo.TINY, height=54, width=96, dice=7)
-    assert _demo.main(tmp_path / "new" / "folder", scale) == 0
-    assert (tmp_path / "new" / "folder" / "speed.png").exists()
+def test_the_table_as_json(tiny: tuple[int, _demo.Demo, str]) -> None:
+    _, demo, printed = tiny
+    found = json.loads(printed)
+    assert found["folder"] == str(demo.out) and len(found["results"]) == _demo.Demo.WORKS
+    assert all(row["checked"] and row["ratio"] > 0 for row in found["results"])
+
+
+def test_main_makes_the_folder(
+    extras: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_demo.Demo, "run", lambda demo: 10 + demo.as_json)
+    assert _demo.main(tmp_path / "new" / "folder", _demo.TINY, as_json=True) == 11
+    assert (tmp_path / "new" / "folder").is_dir()
 
 
 def test_a_wrong_result_fails_the_demo(

@@ -139,6 +139,26 @@ def test_a_plain_call_sees_weights_written_in_place() -> None:
 
 
 @pytest.mark.usefixtures("fresh_plans")
+def test_a_filter_whose_values_are_looked_at_is_kept_and_seen_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether it is a sum of outer products chooses the method: looked at again when it changed."""
+    looked: list[int] = []
+    look = _kept.core.low_rank
+    monkeypatch.setattr(_kept.core, "low_rank", lambda *a: looked.append(0) or look(*a))
+    x, w = RNG.standard_normal((200, 220)), RNG.standard_normal((33, 41))
+    for _ in range(5):
+        y = fastconv.signal.convolve(x, w, mode="valid")
+        assert len(looked) <= 2
+    whole = fastconv.signal.convolve(x, w, mode="valid", method="direct")
+    np.testing.assert_allclose(y, whole, rtol=0, atol=1e-9)
+    w[:] = np.outer(w[:, 0], w[0])
+    y = fastconv.signal.convolve(x, w, mode="valid")
+    whole = fastconv.signal.convolve(x, w, mode="valid", method="direct")
+    np.testing.assert_allclose(y, whole, rtol=0, atol=1e-9)
+
+
+@pytest.mark.usefixtures("fresh_plans")
 def test_threads_that_share_weights() -> None:
     x = RNG.standard_normal((1, 8, 12, 13)).astype("f4")
     w = RNG.standard_normal((16, 8, 3, 3)).astype("f4")

@@ -16,6 +16,7 @@ import pytest
 import fastconv
 from fastconv import _calibration, _cli, _model, _planner, _timer, _training, _trials
 from fastconv._calibration import Calibration
+from fastconv._ext import core
 from fastconv._machine import Machine, this_machine
 from fastconv._model import FEATURES, Trees
 from fastconv._problem import Problem
@@ -32,6 +33,9 @@ SIGNALS = [
     "conv2d c64 n2 c3 h64 w80 k2 r1 s9",
     "conv3d f32 n1 c2 d40 h30 w50 k2 t5 r7 s9 p1",
     "conv2d f64 n1 c1 h120 w90 k1 r9 s1 wrap p4,0",
+    "conv3d f64 n1 c1 d9 h20 w24 k1 t2 r3 s3",
+    "conv2d f32 n1 c2 h90 w90 k2 r5 s5 u3 prepared",
+    "conv1d i32 n1 c1 w9000 k1 s70 u2 prepared",
 ]
 
 
@@ -54,6 +58,8 @@ def test_a_floor_is_below_every_estimate(text: str, threads: int) -> None:
 def test_offered_blocks_are_the_best_of_all(text: str) -> None:
     """The arrays agree with the blocks that they stand for, one by one."""
     problem = Problem.parse(text)
+    if problem.is_exact:  # its blocks are those of its digits
+        problem = problem.replace(dtype="f64", x_dtype="", w_dtype="", y_dtype="")
     every = {}
     for shape, n in _blocks.shapes(problem):
         layout = tuple(_blocks._axis(problem, d, n.get(d, 1)) for d in range(problem.ndim))
@@ -112,7 +118,7 @@ def test_trees_are_walked_all_at_once() -> None:
     of_problem = _model.problem_features(LAYER)
     assert len(of_problem) == len(_model.PROBLEM_FEATURES)
     for (method, config, cost), seconds in zip(found, _model.correct(LAYER, machine, found, trees)):
-        features = of_problem + _model.candidate_features(LAYER, config, cost)
+        features = of_problem + core.candidate_features(LAYER, config, cost)
         assert len(features) == len(FEATURES)
         assert seconds == pytest.approx(cost * math.exp(walked(model, method, features)))
     assert any(seconds != cost for (*_, cost), seconds in
@@ -328,8 +334,9 @@ def test_what_is_deterministic_depends_on_no_measurement(place: pathlib.Path) ->
 
 
 def test_the_machine_is_probed_by_command_only(
-    place: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    place: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    calm: None,
+) -> None:  # fmt: skip
     calls = []
 
     def measure() -> Calibration:

@@ -434,3 +434,128 @@ def test_plans_not_used_for_longest_go_first(monkeypatch: pytest.MonkeyPatch) ->
     for n in (5, 6, 7, 5, 8):
         _engine.run(ones[n], np.ones((1, 1, 3)))
     assert sizes() == [7, 5, 8]
+
+
+# Rows from elsewhere
+
+
+class Slow(Races):
+    """Times candidates as told, by method; else as long as its rank by the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = {}
+
+    def __call__(
+        self, found: Any, machine: Any, budget: float, progress: Any, **options: Any
+    ) -> _tuner.Race:
+        self.held.append({"problem": found[0].problem, "budget": budget, "entrants": len(found)})
+        timed = []
+        for i, c in enumerate(found):
+            if c.refused is None and c.method not in self.spoil:
+                s = self.seconds.get(c.method, 1e-3 * (i + 1))
+                timing = _timer.Timing(s, s, s, s, 9, 1)
+                timed.append(dataclasses.replace(c, source="timed", seconds=s, status="timed",
+                                                 timing=timing))  # fmt: skip
+        bad = [
+            dataclasses.replace(c, **self.spoil[c.method]) for c in found if c.method in self.spoil
+        ]
+        timed.sort(key=lambda c: c.seconds)
+        return _tuner.Race((*timed, *bad), self.noise, self.pressure, self.complete)
+
+
+@pytest.fixture
+def elsewhere(
+    races: Races, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> tuple[Slow, pathlib.Path, str]:
+    """A file of a machine like this one, where the second method of the model has won."""
+    slow = Slow()
+    monkeypatch.setattr(_tuner, "race", slow)
+    monkeypatch.setenv("FASTCONV_WISDOM", str(tmp_path / "there.db"))
+    first, *others = (c.method for c in _planner.candidates(LAYER) if c.refused is None)
+    winner = next(name for name in others if name != first)
+    slow.seconds = {winner: 1e-4}
+    with autotune("measure"):
+        assert choose(LAYER).candidate.method == winner
+    _wisdom.export(tmp_path / "site.db")
+    monkeypatch.setenv("FASTCONV_WISDOM", str(tmp_path / "wisdom.db"))
+    slow.held.clear()
+    slow.seconds = {winner: 2e-3, first: 1.7e-3}
+    return slow, tmp_path / "site.db", winner
+
+
+def again() -> Any:
+    """What a process that begins now would choose."""
+    _wisdom._stores.clear()
+    _engine.forget_plans()
+    with autotune("measure"):
+        return choose(LAYER)
+
+
+def test_an_imported_row_is_timed_once_beside_the_models_choice(elsewhere: Any) -> None:
+    slow, file, winner = elsewhere
+    _wisdom.import_(file)
+    assert _wisdom.rows()[0].how == "imported"
+    assert again().candidate.method == winner
+    assert [h["entrants"] for h in slow.held] == [2] and slow.held[0]["budget"] == 0.2
+    (row,) = _wisdom.rows()
+    assert (row.how, row.seconds, row.effort) == ("confirmed", 2e-3, 2)
+    assert again().candidate.method == winner and len(slow.held) == 1
+    # importing it once more changes nothing
+    assert _wisdom.import_(file).skipped
+    assert again().reason.startswith("wisdom") and len(slow.held) == 1
+
+
+def test_an_imported_row_that_is_slower_here_is_tuned(elsewhere: Any) -> None:
+    slow, file, winner = elsewhere
+    _wisdom.import_(file)
+    slow.seconds[winner] = 2.2e-3  # 1.29 times the model's choice
+    assert again().candidate.method != winner
+    assert slow.held[0]["entrants"] == 2 and len(slow.held) == 2
+    assert slow.held[1]["entrants"] > 2 and slow.held[1]["budget"] == 2.0
+    assert {row.how for row in _wisdom.rows()} == {"timed"}
+    again()
+    assert len(slow.held) == 2
+
+
+@pytest.mark.parametrize("status", ["wrong", "failed"])
+def test_an_imported_row_that_does_not_work_here_is_tuned(elsewhere: Any, status: str) -> None:
+    slow, file, winner = elsewhere
+    _wisdom.import_(file)
+    slow.spoil = {winner: {"refused": "it was", "status": status}}
+    assert again().candidate.method != winner and len(slow.held) == 2
+
+
+def test_a_row_of_the_site_is_timed_once_for_the_users_file(
+    elsewhere: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, file, winner = elsewhere
+    monkeypatch.setenv("FASTCONV_TUNE_RO", str(file))
+    _settings.reload()
+    try:
+        assert _wisdom.rows() == []
+        assert again().candidate.method == winner and again().candidate.method == winner
+        assert len(slow.held) == 1 and [row.how for row in _wisdom.rows()] == ["confirmed"]
+    finally:
+        monkeypatch.undo()
+        _settings.reload()
+
+
+def test_what_was_confirmed_while_others_wanted_the_machine_is_not_written(elsewhere: Any) -> None:
+    slow, file, winner = elsewhere
+    _wisdom.import_(file)
+    slow.pressure = 0.9
+    assert again().candidate.method == winner
+    assert [row.how for row in _wisdom.rows(held=False)] == ["imported"]
+    with autotune("measure"):
+        assert choose(LAYER).candidate.method == winner
+    assert len(slow.held) == 1, "but this process does not ask again"
+
+
+@pytest.mark.parametrize("mode", ["cached", "auto", "replay", "record"])
+def test_other_modes_take_rows_from_elsewhere_at_their_word(elsewhere: Any, mode: str) -> None:
+    slow, file, winner = elsewhere
+    _wisdom.import_(file)
+    with autotune(mode):
+        assert choose(LAYER).candidate.method == winner
+    assert slow.held == []

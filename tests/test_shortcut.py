@@ -104,6 +104,25 @@ def test_the_short_way_gives_what_the_long_one_gives(
         np.testing.assert_array_equal(out, right)
 
 
+def test_a_kernel_that_is_looked_at_takes_the_short_way_while_it_is_of_one_kind() -> None:
+    """A plan made for an outer product is not taken for other kernels, nor the other way round."""
+    x = RNG.standard_normal((120, 130))
+    full, column = RNG.standard_normal((31, 41)), RNG.standard_normal((31, 1))
+    kernels = [full, column * full[3], full + 1, np.ones_like(full), full]
+    expected = []
+    for w in kernels:
+        _engine.forget_plans()
+        expected.append(fastconv.convolve(x, w, mode="same"))
+    for first, alike in ((0, [0, 2, 4]), (1, [1])):
+        _engine.forget_plans()
+        fastconv.convolve(x, kernels[first], mode="same")
+        (shortcut,) = known()
+        assert shortcut is not None
+        assert [i for i, w in enumerate(kernels) if shortcut((x, w)) is not None] == alike
+        for w, right in zip(kernels, expected):
+            np.testing.assert_array_equal(fastconv.convolve(x, w, mode="same"), right)
+
+
 def test_a_residual_of_each_call(no_front_end: Callable[[], None]) -> None:
     r = RNG.standard_normal((2, 6, 7, 8)).astype("f4")
     sums = fastconv.conv2d(X, W, B)
@@ -251,7 +270,7 @@ def test_from_many_threads() -> None:
 def test_signatures_differ(a: st.DataObject) -> None:
     """Equal keys mean equal types, values and kinds of arrays."""
     simple = st.one_of(
-        st.none(), st.booleans(), st.integers(-2, 2), st.sampled_from([0.0, 1.0, 2.0, "1", ""]),
+        st.none(), st.booleans(), st.integers(-2, 2), st.sampled_from([0.0, 1.0, 2.0, "1", "p"]),
         st.builds(np.zeros, st.lists(st.integers(0, 2), max_size=2).map(tuple),
                   st.sampled_from(["f4", "f8", "i4"])),
     )  # fmt: skip
@@ -270,11 +289,53 @@ def test_signatures_differ(a: st.DataObject) -> None:
     keys = [core.signature(None, args, options) for args, options in calls]
     assert None not in keys
     assert (keys[0][0] == keys[1][0]) == (texts[0] == texts[1])  # type: ignore[index]
+    recent = core.Recent(2)
+    recent.keep(None, "off", *calls[0], len)
+    assert (recent.call(None, "off", *calls[1]) is not NotImplemented) == (texts[0] == texts[1])
+    if texts[0] == texts[1]:
+        assert recent.call(None, "off", *calls[1]) == len(keys[1][1])  # type: ignore[index]
+    for owner, mode in ((None, "cached"), (len, "off")):
+        assert recent.call(owner, mode, *calls[0]) is NotImplemented
 
 
 def test_signatures_that_are_none() -> None:
     for value in ([1], {}, np.float64(1), np.zeros(4)[::2], np.zeros(2, ">f4"), {1}, 1j):
         assert core.signature(None, (value,), {}) is None
+        recent = core.Recent(1)
+        recent.keep(None, None, (value,), {}, len)
+        assert recent.call(None, None, (value,), {}) is NotImplemented
+
+
+def test_what_is_found_by_its_words() -> None:
+    """Strings that are equal, an `out`, numbers too large for a word, arguments without end."""
+    recent = core.Recent(2)
+    name = "".join(["va", "lid"])
+    recent.keep(known, None, (X, name), {"out": None}, list)
+    found = recent.call(known, None, (X, name), {"out": None})
+    assert len(found) == 1 and found[0] is X
+    assert recent.call(known, None, (X, "".join(["va", "lid"])), {"out": None}) is NotImplemented
+    y, read_only = np.empty(3), np.empty(3)
+    read_only.setflags(write=False)
+    recent.keep(known, None, (B,), {"out": y}, lambda arrays: arrays[-1])
+    assert recent.call(known, None, (B,), {"out": y}) is y
+    assert recent.call(known, None, (B,), {"out": read_only}) is NotImplemented
+    other = np.empty(9)
+    recent.keep(known, None, (other[:3],), {"out": y}, lambda arrays: arrays[-1])
+    assert recent.call(known, None, (other[:3],), {"out": other[2:5]}) is NotImplemented, (
+        "they overlap"
+    )
+    assert recent.call(known, None, (other[:3],), {"out": other[3:6]}) is not NotImplemented
+    for arguments in ((2**80,), tuple(range(200)), ((X,) * 40,)):
+        recent.keep(known, None, arguments, {}, len)
+        assert recent.call(known, None, arguments, {}) is NotImplemented
+    recent.clear()
+    assert recent.call(known, None, (B,), {"out": y}) is NotImplemented
+    for n in range(9):
+        recent.keep(known, None, (n,), {}, lambda arrays: X)
+    assert (
+        recent.call(known, None, (8,), {}) is X
+        and recent.call(known, None, (5,), {}) is NotImplemented
+    )
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "c8", "c16", "G"])

@@ -27,9 +27,9 @@ MODULES = sorted(p for p in ROOT.rglob("*.py") if "_ext" not in p.parts)
 #: above: a solver knows no planner, the planner no front end.
 LAYERS = (
     ("_cli", "__main__"),
-    ("_cli_tuning",),
+    ("_cli_tune", "_cli_explain", "_cli_report", "_cli_wisdom", "_cli_info"),
     ("_cli_model", "_cli_common"),
-    ("_training", "_suites"),
+    ("_training", "_suites", "_report"),
     ("_trials",),
     ("_demo", "_demo_pictures", "_workloads"),
     ("__init__",),
@@ -38,6 +38,7 @@ LAYERS = (
     ("_engine",),
     ("_isolated",),
     ("_planner", "_shortcut"),
+    ("_trust",),
     ("_tuner", "_wisdom", "_model"),
     ("_store", "_calibration"),
     ("_rows",),

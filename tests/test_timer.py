@@ -209,6 +209,36 @@ def test_an_interruption_does_not_cost_the_fastest_its_place() -> None:
     assert _timer.rank([slow, fast], seen=[30e-6, 5e-3], clock=clock).order == (1, 0)
 
 
+@pytest.mark.parametrize("factor", [0.6, 1.6])
+def test_who_was_left_behind_does_not_win_when_the_machine_changes_pace(factor: float) -> None:
+    """Those who stay are timed at another pace than those who left."""
+
+    class Changing(FakeClock):
+        def spend(self, nanoseconds: float) -> None:
+            self.now += nanoseconds * (1 if self.now < 40e6 else factor)
+
+    clock = Changing()
+    works = [Work(clock, ns, 0.01, seed=i) for i, ns in enumerate((1.1e6, 1.014e6, 1e6))]
+    result = _timer.rank(works, clock=clock, prefer=lambda i: -i)
+    assert clock.now > 45e6, "the pace has changed"
+    assert result.order == (2, 1, 0) and result.finalists <= {1, 2}
+    fast, slow = seconds(result.timings[2]), seconds(result.timings[0])
+    assert slow / fast == pytest.approx(1.1, rel=0.02)
+
+
+def test_uncertainty_is_twice_the_error_of_a_median() -> None:
+    rng = random.Random(0)
+    medians = []
+    told = []
+    for _ in range(400):
+        values = [rng.gauss(0, 1) for _ in range(64)]
+        medians.append(_timer.quartile(values, 2))
+        told.append(_timer.uncertainty(values))
+    actual = 2 * (sum(m * m for m in medians) / len(medians)) ** 0.5
+    assert sum(told) / len(told) == pytest.approx(actual, rel=0.1)
+    assert _timer.uncertainty([1.0, 2.0]) == 0 == _timer.uncertainty([1.0] * 9)
+
+
 def test_a_slow_first_function_does_not_hide_a_fast_one() -> None:
     result, _, _ = ranked([50e6, 1e6])
     assert result.order == (1, 0)

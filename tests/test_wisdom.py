@@ -845,7 +845,7 @@ def line(**changes: Any) -> str:
         (line(config={"a": 1.5}), "settings"), (line(config=[]), "settings"),
         (line(config={"a": {"b": 1}}), "settings"), (line(version=2), "text for version"),
         (line(seconds=0), "above 0"), (line(seconds=float("nan")), "finite"),
-        (line(seconds="1"), "number for seconds"), (line(how="x"), "timed or imported"),
+        (line(seconds="1"), "number for seconds"), (line(how="x"), "for how"),
         (line(samples=2**70), "whole number"), (line(effort=0), "an effort out of"),
         (line(environment=""), "environment"), (line(created=...), "created is missing"),
         (line(code="import os"), "unknown field 'code'"),

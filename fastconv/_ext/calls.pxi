@@ -3,6 +3,8 @@
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memcmp
 
+include "recent.pxi"
+
 cdef extern from "fc.h":
     int fc_flushes()
     void fc_flush(int)
@@ -11,6 +13,7 @@ cdef extern from "fc.h":
 
 cdef bint _sign(list key, list arrays, value) except -1:
     """Append what tells `value` from others; False when only looking closer could."""
+    cdef int d
     if value is None or type(value) is str or type(value) is int:
         key.append(value)
     elif type(value) is np.ndarray:
@@ -42,8 +45,7 @@ def signature(owner, tuple args, dict options):
     None for arguments that are no plain arrays, numbers, strings or tuples of such, and when `out`
     is not writeable or overlaps another array.
     """
-    cdef list key = [owner], arrays = []
-    cdef cnp.ndarray array
+    cdef list key = [owner, len(args)], arrays = []
     for value in args:
         if not _sign(key, arrays, value):
             return None
@@ -54,14 +56,8 @@ def signature(owner, tuple args, dict options):
                 return None
     out = options.get("out")
     if out is not None:
-        if type(out) is not np.ndarray or not cnp.PyArray_ISCARRAY(<cnp.ndarray>out):
+        if type(out) is not np.ndarray or not _is_apart(out, arrays):  # recent.pxi
             return None
-        first = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>out)
-        end = first + cnp.PyArray_NBYTES(<cnp.ndarray>out)
-        for array in arrays:
-            start = <uintptr_t>cnp.PyArray_DATA(array)
-            if start < end and start + cnp.PyArray_NBYTES(array) > first:
-                return None
         key.append("out")
         _sign(key, arrays, out)
     return tuple(key), arrays

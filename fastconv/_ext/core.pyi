@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from fastconv._problem import Problem
 DTYPES: tuple[str, ...]
 BOUNDARIES: tuple[str, ...]
 ACTIVATIONS: tuple[str, ...]
+CANDIDATE_FEATURES: tuple[str, ...]
 
 def isas() -> tuple[str, ...]: ...
 def compiled_isas() -> tuple[str, ...]: ...
@@ -53,9 +54,55 @@ def signature(
 ) -> tuple[Any, list[npt.NDArray[Any]]] | None: ...
 def address(a: npt.NDArray[Any]) -> int: ...
 def same_bytes(a: npt.NDArray[Any], b: npt.NDArray[Any], threads: int = 1) -> bool: ...
+def best_blocks(
+    axes: list[tuple[list[int], int, int, int, int]],
+    rows: list[int] | None,
+    blocks: int,
+    paired: bool,
+    c: int,
+    k: int,
+    real: int,
+    rates: tuple[tuple[int, float], ...],
+    ns: tuple[float, float, float],
+    longest: int,
+    most: int,
+) -> list[tuple[float, list[int]]]: ...
+def candidate_features(
+    problem: Problem, config: dict[str, int | str], cost: float
+) -> list[float]: ...
 def flushes() -> int: ...
 def flush(mode: int) -> None: ...
 def is_finite(a: npt.NDArray[Any]) -> bool: ...
+
+class Forest:
+    def __init__(
+        self,
+        feature: npt.NDArray[np.int64],
+        threshold: npt.NDArray[np.float64],
+        leaves: npt.NDArray[np.float64],
+    ) -> None: ...
+    def log_corrections(
+        self,
+        problem: Problem,
+        of_problem: list[float],
+        found: Sequence[tuple[str, Mapping[str, int | str], float]],
+        solvers: dict[str, int],
+    ) -> list[float | None]: ...
+
+class Recent:
+    def __init__(self, size: int) -> None: ...
+    def clear(self) -> None: ...
+    def keep(
+        self,
+        owner: Any,
+        mode: str | None,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        act: Callable[[list[npt.NDArray[Any]]], Any],
+    ) -> None: ...
+    def call(
+        self, owner: Any, mode: str | None, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any: ...
 
 class View:
     def __init__(self, part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> None: ...

@@ -126,6 +126,7 @@ def _chosen_isa():
 
 
 _isa = _chosen_isa()
+_offered = isas()[isas().index(_isa):]
 
 
 def isa():
@@ -135,7 +136,7 @@ def isa():
 
 def offered_isas():
     """Those that plans may use, best first: the one in use and what is below it."""
-    return isas()[isas().index(_isa):]
+    return _offered
 
 
 cdef const fc_kernels *_kernels(str name) except NULL:
@@ -182,6 +183,7 @@ include "rank.pxi"
 include "spectra.pxi"
 include "scores.pxi"
 include "fft.pxi"
+include "trees.pxi"
 
 
 cdef class Call:
@@ -207,6 +209,7 @@ cdef class Call:
             raise ValueError(f"no driver is called {driver!r}")
         self.kernels = _kernels(isa)
         cdef fc_problem *p = &self.problem
+        cdef int64_t d
         memset(p, 0, sizeof(fc_problem))
         p.dims = problem.ndim
         p.n = problem.batch
@@ -230,8 +233,7 @@ cdef class Call:
         if y_dtype is not None and y_dtype != dtype:
             p.y_dtype = <fc_dtype><int>STORED.index(y_dtype)
         self.itemsize = fc_dtype_bytes(p.dtype)
-        self.y_itemsize = fc_dtype_bytes(p.y_dtype)
-        self.x_itemsize = fc_dtype_bytes(p.x_dtype)
+        self.x_itemsize, self.y_itemsize = fc_dtype_bytes(p.x_dtype), fc_dtype_bytes(p.y_dtype)
         p.boundary = <fc_boundary><int>BOUNDARIES.index(problem.boundary)
         if problem.boundary == "constant":
             value = complex(problem.cval)
@@ -274,6 +276,7 @@ cdef class Call:
         y's strides. `left` are bytes of 0 that become 1 where the driver leaves work to its caller.
         """
         cdef fc_problem p = self.problem
+        cdef int64_t d  # else a Python object, 0.1 us each
         p.x_n = cnp.PyArray_STRIDES(x)[0] // self.x_itemsize
         p.x_c = cnp.PyArray_STRIDES(x)[1] // self.x_itemsize
         p.y_n = cnp.PyArray_STRIDES(y)[0] // self.y_itemsize

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import functools
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from fastconv._ext import core
 from fastconv._problem import Array, Problem, once
 from fastconv.solvers._fourier import Axis, Layout, Piece
 
@@ -38,7 +38,7 @@ def _smooth(multiple: int, most: int) -> list[int]:
 
 
 @functools.cache
-def _factored(lanes: int) -> tuple[Array, Array]:
+def _factored(lanes: int) -> tuple[list[int], list[int]]:
     """Lengths of a block of a signal, ascending, and the rows of each."""
     sides = _smooth(lanes, 4096)
     found: dict[int, int] = {}
@@ -47,11 +47,10 @@ def _factored(lanes: int) -> tuple[Array, Array]:
             if n1 <= n2 <= 3 * n1:
                 found.setdefault(n1 * n2, n1)
     lengths = sorted(found)
-    return np.array(lengths), np.array([found[n] for n in lengths])
+    return lengths, [found[n] for n in lengths]
 
 
-@dataclasses.dataclass(frozen=True)
-class Blocks:
+class Blocks(NamedTuple):
     """How a problem is cut: samples of a block's planes, rows and columns, and the layout."""
 
     shape: tuple[int, int, int]
@@ -116,7 +115,7 @@ def _enough(problem: Problem, axis: int) -> int:
     return problem.padded[axis]
 
 
-def _lengths(problem: Problem) -> dict[int, Array]:
+def _lengths(problem: Problem) -> dict[int, list[int]]:
     """Lengths that may be worth it along each axis that is transformed, of several axes."""
     axes = [d for d, r in enumerate(problem.kernel) if r > 1]
     real = problem.itemsize // (2 if problem.is_complex else 1)
@@ -128,19 +127,18 @@ def _lengths(problem: Problem) -> dict[int, Array]:
         start = bisect.bisect_left(lengths, problem.span[d] + problem.stride[d] - 1)
         end = min(bisect.bisect_left(lengths, _enough(problem, d), start), len(lengths) - 1) + 1
         step = max(1, -(-(end - start) // _LENGTHS))
-        found[d] = np.array(lengths[start:end][::-1][::step], np.int64)  # the whole axis among them
+        found[d] = lengths[start:end][::-1][::step]  # the whole axis among them
     return found
 
 
-def _of_signal(problem: Problem, axis: int) -> tuple[Array, Array]:
+def _of_signal(problem: Problem, axis: int) -> tuple[list[int], list[int]]:
     """Lengths that may be worth it where one axis is transformed, and the rows of each."""
     real = problem.itemsize // (2 if problem.is_complex else 1)
     lengths, rows = _factored(64 // real)
     least = problem.span[axis] + problem.stride[axis] - 1
-    start, end, long = np.searchsorted(
-        lengths, (least, _enough(problem, axis), 1 + max(64 * least, 1 << 13))
-    )
-    end = min(end + 1, long)
+    start = bisect.bisect_left(lengths, least)
+    end = bisect.bisect_left(lengths, _enough(problem, axis)) + 1
+    end = min(end, bisect.bisect_left(lengths, 1 + max(64 * least, 1 << 13)))
     return lengths[start:end], rows[start:end]
 
 
@@ -148,22 +146,14 @@ def shapes(problem: Problem) -> Iterator[tuple[tuple[int, int, int], dict[int, i
     """Blocks that may be worth it: their samples, and the length along each axis transformed."""
     axes = [d for d, r in enumerate(problem.kernel) if r > 1]
     if len(axes) == 1:
-        for n, rows in zip(*(a.tolist() for a in _of_signal(problem, axes[0]))):
+        for n, rows in zip(*_of_signal(problem, axes[0])):
             if n <= _LONGEST:
                 yield (1, rows, n // rows), {axes[0]: n}
         return
-    for chosen in itertools.product(*(a.tolist() for a in _lengths(problem).values())):
+    for chosen in itertools.product(*_lengths(problem).values()):
         if math.prod(chosen) <= _LONGEST:
-            yield (1,) * (3 - len(axes)) + chosen, dict(zip(axes, chosen))
-
-
-def _counts(problem: Problem, axis: int, n: Array) -> Array:
-    """Blocks along an axis, by their length: `_axis` of each."""
-    out = problem.out[axis]
-    kept = np.minimum((n - problem.span[axis]) // problem.stride[axis] + 1, out)
-    if problem.boundary == "zeros":
-        kept[n >= _enough(problem, axis)] = out
-    return -(-out // kept)
+            shape = (1,) * (3 - len(axes)) + chosen
+            yield shape, dict(zip(axes, chosen))  # type: ignore[misc]
 
 
 @once
@@ -172,37 +162,35 @@ def offered(problem: Problem) -> dict[str, Blocks]:
 
     What is offered depends on the shape alone, so that a plan's config is legal for a plain call.
     """
-    axes = [d for d, r in enumerate(problem.kernel) if r > 1]
-    blocks: Any = problem.batch * math.prod(
-        out for out, r in zip(problem.out, problem.kernel) if r == 1
-    )
+    p = problem
+    axes = [d for d, r in enumerate(p.kernel) if r > 1]
+    real = p.itemsize // (2 if p.is_complex else 1)
+    rows = None
     if len(axes) == 1:
-        n, rows = _of_signal(problem, axes[0])
-        sides = [rows, n // rows]
-        blocks = blocks * _counts(problem, axes[0], n)
-        along = [n]
+        lengths, rows = _of_signal(p, axes[0])
+        along = {axes[0]: lengths}
     else:
-        each = _lengths(problem)
-        along = sides = [a.ravel() for a in np.meshgrid(*each.values(), indexing="ij")]
-        counts = np.meshgrid(*(_counts(problem, d, a) for d, a in each.items()), indexing="ij")
-        blocks = blocks * np.multiply.reduce(counts).ravel()
-        n, rows = np.multiply.reduce(sides), np.multiply.reduce(sides[:-1])
-    pairs = -(-blocks // (1 if problem.is_complex else 2))
-    real = problem.itemsize // (2 if problem.is_complex else 1)
-    rate = np.full(len(n), _RATE[real])
-    for size, share in _OUT_OF_CACHE:
-        rate[n * 2 * real > size] = _RATE[real] * share
-    total = _nanoseconds(problem, n, np.log2(n), rate, rows, pairs)
-    total[n > _LONGEST] = np.inf
+        along = _lengths(p)
+    zeros = p.boundary == "zeros"
+    best = core.best_blocks(
+        [(n, p.span[d], p.stride[d], p.out[d], _enough(p, d) if zeros else 0)
+         for d, n in along.items()],
+        rows, p.batch * math.prod(out for out, r in zip(p.out, p.kernel) if r == 1),
+        not p.is_complex, p.channels // p.groups, p.filters // p.groups, real,
+        ((0, _RATE[real]), *((size, _RATE[real] * share) for size, share in _OUT_OF_CACHE)),
+        (_NS_A_PAIR, _NS_A_ROW, _NS_A_PRODUCT_BYTE), _LONGEST, _OFFERED,
+    )  # fmt: skip
     found = {}
-    for i in np.argsort(total, kind="stable")[:_OFFERED]:
-        if total[i] < np.inf:
-            sizes = [int(side[i]) for side in sides]
-            of = {d: int(a[i]) for d, a in zip(axes, along)}
-            layout = tuple(_axis(problem, d, of.get(d, 1)) for d in range(problem.ndim))
-            shape = (*(1,) * (3 - len(sizes)), *sizes)
-            name = "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
-            found[name] = Blocks(shape, layout, problem)  # type: ignore[arg-type]
+    for _, places in best:
+        of = {d: n[i] for (d, n), i in zip(along.items(), places)}
+        if rows is not None:
+            side = rows[places[0]]
+            shape = 1, side, of[axes[0]] // side
+        else:
+            shape = (*(1,) * (3 - len(of)), *of.values())  # type: ignore[assignment]
+        layout = tuple([_axis(p, d, of.get(d, 1)) for d in range(p.ndim)])
+        name = "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
+        found[name] = Blocks(shape, layout, p)
     return found
 
 
@@ -230,22 +218,41 @@ _SECONDS_A_CALL = 12e-6
 def floor(problem: Problem) -> float:
     """Seconds that `seconds` is not below, whatever the blocks.
 
-    Each output is in one, and a block is no shorter than a window.
+    Each output is in one, which is no shorter than a window, nor than the least number of lanes
+    that are transformed side by side, and moves by the stride.
     """
     p = problem
     c, k = p.channels // p.groups, p.filters // p.groups
     real = p.itemsize // (2 if p.is_complex else 1)
-    samples = p.batch * math.prod(p.out) / (1 if p.is_complex else 2)
-    transforms = (c + k) * 5 * math.log2(max(2, math.prod(p.span))) / _RATE.get(real, _RATE[8])
+    # digits of whole numbers are doubles
+    lanes = 8 if p.is_exact else 64 // real
+    multiples = [1, 8, lanes]  # of the lengths, the last axis' last
+    least, samples = 1, p.batch / (1 if p.is_complex else 2)
+    for r, span, u, out in zip(p.kernel[::-1], p.span[::-1], p.stride[::-1], p.out[::-1]):
+        if r == 1 or not multiples:
+            samples *= out
+            continue
+        multiple = multiples.pop()
+        shortest = -(-(span + u - 1) // multiple) * multiple
+        least *= shortest
+        moved = 1 if p.is_exact else u  # whole numbers are cut before, into chunks
+        samples *= max(shortest, min(out * min(moved, span), (out - 1) * moved + 1))
+    if len(multiples) == 2:  # one axis: rows and columns are whole lanes
+        least = max(least, lanes * lanes)
+    transforms = (c + k) * 5 * math.log2(max(2, least)) / _RATE.get(real, _RATE[8])
     products = c * k * 2 * real * _NS_A_PRODUCT_BYTE
-    return _SECONDS_A_CALL + p.groups * samples * (transforms + products) * 1e-9
+    total = p.groups * samples * (transforms + products)
+    if not p.prepared:
+        total += least * (p.filters * c * _NS_A_WEIGHT + _NS_A_FACTOR)
+    return _SECONDS_A_CALL + total * 1e-9
 
 
-def _nanoseconds(p: Problem, n: Any, log2: Any, rate: Any, rows: Any, pairs: Any) -> Any:
-    """Of pairs of blocks of n samples in so many rows, packing left out; numbers, or arrays."""
+def _nanoseconds(p: Problem, n: int, rate: float, rows: int, pairs: int) -> float:
+    """Of pairs of blocks of n samples in so many rows, packing left out; `core.best_blocks` goes by
+    the same formula."""
     c, k = p.channels // p.groups, p.filters // p.groups
     real = p.itemsize // (2 if p.is_complex else 1)
-    transforms = (c + k) * (5 * n * log2 / rate + rows * _NS_A_ROW)
+    transforms = (c + k) * (5 * n * math.log2(n) / rate + rows * _NS_A_ROW)
     products = c * k * n * 2 * real * _NS_A_PRODUCT_BYTE
     return p.groups * pairs * (_NS_A_PAIR + transforms + products)
 
@@ -259,7 +266,7 @@ def seconds(b: Blocks) -> float:
     for size, share in _OUT_OF_CACHE:
         if n * 2 * real > size:
             rate = _RATE[real] * share
-    total = _nanoseconds(p, n, math.log2(n), rate, b.shape[0] * b.shape[1], b.pairs)
+    total = _nanoseconds(p, n, rate, b.shape[0] * b.shape[1], b.pairs)
     if not p.prepared:
         total += p.filters * (p.channels // p.groups) * n * _NS_A_WEIGHT + n * _NS_A_FACTOR
     return float(_SECONDS_A_CALL + total * 1e-9)

@@ -177,6 +177,8 @@ _SECONDS_A_CALL = 80e-6
 
 def floor(problem: Problem, machine: Machine) -> float:
     """Seconds that `seconds` is not below: there is a digit of x, and one of w."""
+    if not problem.is_exact:
+        return 0.0
     threads = min(useful_threads(problem), machine.cores)
     return _SECONDS_A_CALL + _blocks.floor(problem) / (1 + 0.8 * (threads - 1))
 
@@ -187,9 +189,9 @@ def seconds(problem: Problem, d: Digits, chunks: Chunks, machine: Machine) -> fl
     x, y = math.prod(problem.x_shape), math.prod(problem.y_shape)
     passes = (x + y) * _NS_AN_ELEMENT[size] + (x * d.x + y * d.powers) * _NS_A_DIGIT[size]
     one, with_packing = (
-        _blocks.seconds(dataclasses.replace(chunks.blocks, problem=chunks.problem.replace(
-            prepared=prepared
-        )))
+        _blocks.seconds(
+            chunks.blocks._replace(problem=chunks.problem.replace(prepared=prepared))
+        )
         for prepared in (True, False)
     )  # fmt: skip
     total = len(chunks.corners(problem)) * (one + _SECONDS_A_CHUNK) + passes * 1e-9

@@ -9,7 +9,7 @@ import numpy as np
 from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._plan import Plan, store
-from fastconv._problem import Array, Problem
+from fastconv._problem import Array, Problem, once
 from fastconv._solver import Config, Solver
 
 #: Floating-point operations a thread must find before it is worth waking: about 20 us of work at
@@ -19,6 +19,8 @@ FLOPS_A_THREAD = 1_000_000
 
 def useful_threads(problem: Problem) -> int:
     """Threads that have enough to do, at most what the problem grants."""
+    if problem.threads == 1:
+        return 1
     return max(1, min(problem.threads, problem.flops // FLOPS_A_THREAD))
 
 
@@ -34,8 +36,7 @@ class DriverPlan(Plan):
     ) -> None:
         super().__init__(problem, solver, config)
         isa = str(config.get("isa", core.isa()))
-        threads = useful_threads(problem)
-        self._call = core.Call(driver, isa, problem, values, threads, *_stored(problem, solver))
+        self._call = call_of(problem, solver, driver, isa, values)
         blocked = driver != "naive" and not problem.is_exact
         self._naive = core.Call("naive", isa, problem) if blocked else None
 
@@ -65,11 +66,24 @@ def _stored(problem: Problem, solver: Solver) -> tuple[str, str]:
     )
 
 
+def call_of(
+    problem: Problem, solver: Solver, driver: str, isa: str, values: tuple[int, ...]
+) -> core.Call:
+    """A driver's call for a problem: that of the candidate whose memory was asked for, and then the
+    plan's."""
+    return _call(problem, driver, isa, values, useful_threads(problem), *_stored(problem, solver))
+
+
+@once
+def _call(
+    problem: Problem, driver: str, isa: str, values: tuple[int, ...], threads: int, x: str, y: str
+) -> core.Call:
+    return core.Call(driver, isa, problem, values, threads, x, y)
+
+
 def driver_bytes(
     problem: Problem, solver: Solver, driver: str, isa: str, values: tuple[int, ...]
 ) -> int:
     """Workspace and packed weights of a driver's call."""
-    call = core.Call(
-        driver, isa, problem, values, useful_threads(problem), *_stored(problem, solver)
-    )
+    call = call_of(problem, solver, driver, isa, values)
     return int(call.workspace_bytes + call.packed_bytes)

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -55,7 +55,7 @@ def refuse(problem: Problem) -> str | None:
         return f"{problem.dtype} must be exact, and Fourier transforms round"
     if problem.accuracy == "strict":
         return "its error grows with the largest input, not with each window's, as strict asks"
-    if max(problem.input_dilation) > 1:
+    if not problem.is_dense:
         return "input dilation would have it transform the zeros between samples"
     return None
 
@@ -81,8 +81,7 @@ def good_length(n: int, problem: Problem) -> int:
 # ---- layout ----------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """How one axis is cut into circles of `n` samples, each giving up to `kept` outputs.
 
     A `circular` axis is one circle that holds x itself: what lies beyond the ends of x is the
@@ -363,8 +362,7 @@ class Piece:
         return tuple(stop - start for start, stop in self.kept)
 
 
-@dataclasses.dataclass(frozen=True)
-class Cut:
+class Cut(NamedTuple):
     """How many images and groups make a piece of about CHUNK_BYTES."""
 
     images: int
@@ -378,7 +376,7 @@ class Cut:
         groups = max(1, min(problem.groups, together))
         return cls(max(1, min(problem.batch, together // groups)), groups)
 
-    def count(self, problem: Problem, layout: Layout) -> int:
+    def pieces(self, problem: Problem, layout: Layout) -> int:
         """Pieces of a problem."""
         blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
         return -(-problem.batch // self.images) * -(-problem.groups // self.groups) * blocks
@@ -404,7 +402,7 @@ def pool_threads(problem: Problem, layout: Layout, threads: int) -> int:
     blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
     samples = problem.batch * problem.channels * blocks * math.prod(a.n for a in layout)
     chunks = samples * problem.itemsize // CHUNK_BYTES
-    return max(1, min(threads, chunks, Cut.of(problem, layout).count(problem, layout)))
+    return max(1, min(threads, chunks, Cut.of(problem, layout).pieces(problem, layout)))
 
 
 def filters_together(problem: Problem, layout: Layout) -> int:
@@ -572,8 +570,11 @@ def half(problem: Problem, layout: Layout) -> int:
 _WITH_HOLES = 1.25
 
 
-def workspace(problem: Problem, layout: Layout) -> int:
-    """Bytes of the weights' spectra and of what each thread's piece holds at once."""
+def workspace(problem: Problem, layout: Layout, alone: bool = False) -> int:
+    """Bytes of the weights' spectra and of what each thread's piece holds at once.
+
+    `alone`: one image at a time, in one thread.
+    """
     item = problem.itemsize
     wide = item if problem.is_complex else 2 * item
     channels = problem.channels // problem.groups
@@ -583,13 +584,13 @@ def workspace(problem: Problem, layout: Layout) -> int:
         * (half(problem, layout) * wide + math.prod(problem.kernel) * item)
     )
     cut = Cut.of(problem, layout)
-    rows = cut.images * cut.groups
+    rows = (1 if alone else cut.images) * cut.groups
+    threads = 1 if alone else pool_threads(problem, layout, problem.threads)
     samples = math.prod(a.n for a in layout)
     frequencies = samples // circle(layout) * half(problem, layout)
     data = channels * (samples * item + 2 * frequencies * wide)
     result = filters_together(problem, layout) * (2 * frequencies * wide + samples * (item + 1))
-    pieces = rows * (data + result) * pool_threads(problem, layout, problem.threads)
-    return weights + int(_WITH_HOLES * pieces)
+    return weights + int(_WITH_HOLES * (rows * (data + result) * threads))
 
 
 #: ns a sample and factor of log2(length) of one scipy.fft transform of real data along one axis, by
@@ -627,7 +628,7 @@ _SECONDS_A_CALL = 90e-6
 def floor(problem: Problem, machine: Machine) -> float:
     """Seconds that `seconds` is not below, whatever the layout.
 
-    Transforms of the outputs or of x, whichever is smaller, in cache, and the products of half as
+    One piece: transforms of x, in cache, along the axes of the kernel, and the products of half as
     many frequencies.
     """
     if problem.is_exact:
@@ -635,14 +636,15 @@ def floor(problem: Problem, machine: Machine) -> float:
     real = problem.itemsize // (2 if problem.is_complex else 1)
     samples, length = problem.batch, 1
     for size, out, span in zip(problem.size, problem.out, problem.span):
-        samples *= min(size, out)
+        samples *= size if span > 1 else min(size, out)
         length *= size if span > 1 else 1
     transform = _NS_A_BUTTERFLY[real][0] * math.log2(max(2, length)) + 2 * real * _NS_A_BYTE[0]
     products = problem.filters * (problem.channels // problem.groups)
     each = (problem.channels + problem.filters) * (transform + _NS_A_SAMPLE[real])
     each += products * min(_NS_A_PRODUCT[real]) / 4
     threads = max(1, min(problem.threads, machine.cores))
-    return _SECONDS_A_CALL + samples * each * 1e-9 / (1 + 0.45 * (threads - 1))
+    total = samples * each * 1e-9 + _SECONDS_A_PIECE
+    return _SECONDS_A_CALL + total / (1 + 0.45 * (threads - 1))
 
 
 def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
@@ -671,7 +673,7 @@ def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
         transform + samples * parts * _NS_A_SAMPLE[real]
     ) + problem.filters * channels * product  # fmt: skip
     blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
-    count = cut.count(problem, layout)
+    count = cut.pieces(problem, layout)
     total = problem.batch * blocks * one * 1e-9 + count * _SECONDS_A_PIECE
     if not problem.prepared:
         # the weights' circle is mostly zeros, which inner axes skip

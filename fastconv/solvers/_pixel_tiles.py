@@ -11,12 +11,16 @@ from fastconv._problem import Problem, once
 PIXELS = {"avx512": 14, "neon": 14}
 
 
-@once
 def one_tap(problem: Problem) -> Problem | None:
     """The dense problem whose filters are the phases of the outputs, of as many pixels, where each
     output has one tap along every dilated axis; None where not."""
+    return None if problem.is_dense else _one_tap(problem)
+
+
+@once
+def _one_tap(problem: Problem) -> Problem | None:
     axes = list(zip(problem.input_dilation, problem.kernel, problem.stride, problem.dilation))
-    if max(problem.input_dilation) == 1 or problem.is_complex:
+    if problem.is_complex:
         return None
     if any(e > 1 and (r, u, l) != (e, 1, 1) for e, r, u, l in axes):
         return None
@@ -44,8 +48,9 @@ class Tiles(NamedTuple):
 
 
 @once
-def tiles(problem: Problem, isa: str, across: bool, copy: int) -> Tiles:
-    most, outputs, row = PIXELS.get(isa, 6), math.prod(problem.out), problem.out[-1]
+def tiles(problem: Problem, most: int, across: bool, copy: int) -> Tiles:
+    """Of up to `most` pixels."""
+    outputs, row = math.prod(problem.out), problem.out[-1]
     if across:
         sets = -(-problem.batch // most)
         return Tiles(sets * outputs, problem.batch / sets, 1.0, 0.0, 1.0)
@@ -77,13 +82,15 @@ def tiles(problem: Problem, isa: str, across: bool, copy: int) -> Tiles:
 def _live(problem: Problem, pixels: float) -> float:
     """The share of taps and tiles of `pixels` that are not all padding."""
     share = 1.0
-    for axis in range(problem.ndim):
+    for axis, padding in enumerate(problem.padding):
+        if padding == (0, 0):
+            continue
         out, u, size = problem.out[axis], problem.stride[axis], problem.size[axis]
         wide = pixels if axis == problem.ndim - 1 else 1.0
-        kernel, found = problem.kernel[axis], 0.0
+        kernel, l, found = problem.kernel[axis], problem.dilation[axis], 0.0
         taps = range(0, kernel, max(1, kernel // 32))
         for r in taps:
-            at = r * problem.dilation[axis] - problem.padding[axis][0]  # of the first output
+            at = r * l - padding[0]  # of the first output
             low, high = max(0, -(at // u)), min(out, -((at - size) // u))
             found += min(out, high - low + wide - 1) / out if high > low else 0.0
         share *= found / len(taps)

@@ -172,7 +172,7 @@ class Polyphase(Solver):
     def why_not(self, problem: Problem) -> str | None:
         if problem.flops == 0:
             return "there is nothing to multiply"
-        if max(problem.input_dilation) == 1:
+        if problem.is_dense:
             return self.why_not_dense(problem)
         count = math.prod(problem.input_dilation)
         if count > self.MAX_DENSE:
@@ -184,10 +184,10 @@ class Polyphase(Solver):
 
     def reads_stored(self, problem: Problem) -> bool:
         # the phases of x are views that have no name in a problem's text
-        return max(problem.input_dilation) == 1 and self.reads_stored_dense(problem)
+        return problem.is_dense and self.reads_stored_dense(problem)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        if max(problem.input_dilation) == 1:
+        if problem.is_dense:
             return self.cost_dense(problem, config, machine)
         parts = [p.problem for p in phases(problem) if p.problem]
         scattered = math.prod(problem.y_shape) * self.scatter / min(problem.threads, machine.cores)
@@ -196,12 +196,12 @@ class Polyphase(Solver):
         return 1e-6 + sum(self.cost_dense(p, config, machine) for p in parts) + scattered
 
     def workspace(self, problem: Problem, config: Config) -> int:
-        if max(problem.input_dilation) == 1:
+        if problem.is_dense:
             return self.workspace_dense(problem, config)
         # packed weights of every phase live at once; adding whole workspaces bounds that
         return sum(self.workspace_dense(p.problem, config) for p in phases(problem) if p.problem)
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
-        if max(problem.input_dilation) == 1:
+        if problem.is_dense:
             return self.plan_dense(problem, config, machine)
         return PolyphasePlan(problem, self, config, machine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import NamedTuple
 
 from fastconv._problem import Problem, once
 
@@ -34,27 +35,40 @@ def _taps(longest: int) -> int:
     return min((3, 4), key=lambda r: -(-longest // r) * (_OUTPUTS[r][4] + r - 1) / _OUTPUTS[r][4])
 
 
-@once
+class _Axes(NamedTuple):
+    """What kernel, stride and dilation say: of a network's layers few differ."""
+
+    taps: tuple[int, ...]
+    transformed: tuple[int, ...]
+    outputs: dict[int, tuple[int, ...]]
+
+
+@functools.lru_cache(maxsize=256)
+def _axes(kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> _Axes:
+    taps = tuple(
+        _taps(-(-k // u)) if u == 1 or l == 1 else 1 for k, u, l in zip(kernel, stride, dilation)
+    )
+    can = [d for d, r in enumerate(taps) if r > 1]
+    along = tuple(can[-2:] if len(kernel) - 1 in can else can[-1:])
+    outputs = {
+        m: tuple(_OUTPUTS[r][m] if d in along else 1 for d, r in enumerate(taps)) for m in (2, 4)
+    }
+    return _Axes(taps, along, outputs)
+
+
 def taps_of(problem: Problem) -> tuple[int, ...]:
     """Taps of the transform along each axis; 1 where there can be none."""
-    axes = zip(problem.kernel, problem.stride, problem.dilation)
-    return tuple(_taps(-(-k // u)) if u == 1 or l == 1 else 1 for k, u, l in axes)
+    return _axes(problem.kernel, problem.stride, problem.dilation).taps
 
 
-@once
 def transformed(problem: Problem) -> tuple[int, ...]:
     """The axes that are transformed: the innermost and the one before it, where they can be."""
-    can = [d for d, r in enumerate(taps_of(problem)) if r > 1]
-    return tuple(can[-2:] if problem.ndim - 1 in can else can[-1:])
+    return _axes(problem.kernel, problem.stride, problem.dilation).transformed
 
 
-@once
 def outputs(problem: Problem, m: int) -> tuple[int, ...]:
     """Outputs of a tile along each axis; 1 where it is not transformed."""
-    made = [1] * problem.ndim
-    for d in transformed(problem):
-        made[d] = _OUTPUTS[taps_of(problem)[d]][m]
-    return tuple(made)
+    return _axes(problem.kernel, problem.stride, problem.dilation).outputs[m]
 
 
 def _sections(k: int, u: int, r: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from fastconv._accuracy import SUM_BLOCK, blocked_sum_bound
 from fastconv._ext import core
@@ -65,50 +66,20 @@ class Direct(Polyphase):
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa = str(config["isa"])
-        parts = 2 if problem.is_complex else 1
-        size = problem.itemsize // parts
-        floating = problem.dtype[0] in "fc"
-        element = size if floating else problem.accumulator.replace("i", "u")
-        rate = _GFLOPS[isa][element] * 1e9
-        per_group = problem.channels // problem.groups
-        filters = parts * problem.filters // problem.groups
-        taps = parts * problem.taps
+        tiles, copied, weights = _tiled(problem, isa), _copied(problem), _weights(problem)
         images = problem.batch * problem.groups
-
-        rows, last, gap, padded_row = _flattened(problem)
-        seconds, left = 0.0, filters
-        for tile, vectors in _TILES[_REGISTERS.get(isa, 16)]:
-            columns = vectors * _VECTOR_BYTES.get(isa, 16) // size
-            blocks, left = divmod(left, tile)
-            if gap >= columns:
-                tiles = rows * -(-last // columns)
-            else:
-                tiles = -(-(rows * last + (rows - 1) * gap) // columns)
-            products = blocks * tile * tiles * columns * taps
-            # about 40 ns a tile to set up and store, and 7 ns a run of outputs
-            seconds += 2 * products / (rate * _SHARE[tile]) + blocks * tiles * 40e-9
-            seconds += blocks * tile * rows * 7e-9
-        # planes: a copy at 14 GB/s where rows are dense, 1 ns an element where they are strided;
-        # 20 ns a row either way
-        fit = math.prod(problem.padded) / math.prod(problem.stride)
-        cells = fit * math.prod(
-            min(r, u // math.gcd(u, l))
-            for r, u, l in zip(problem.kernel, problem.stride, problem.dilation)
-        )
-        dense = problem.stride[-1] == 1 and problem.layout != "N*C"
-        each = 1e-9 if not dense else size / 14e9 if parts == 1 else 0.3e-9
-        copy = cells * parts * per_group * each
-        copy += cells * parts * per_group / padded_row * 20e-9
-        bands = max(1.0, cells * parts * per_group * size / float(int(config["plane_bytes"])))
-        halo = (problem.span[0] - 1) / problem.padded[0]  # of each band but the first
-        copy *= 1 + (bands - 1) * halo
-        work = images * (seconds + copy)
+        # each band of planes but the first copies its halo again
+        bands = max(1.0, copied.bytes / float(int(config["plane_bytes"])))
+        halo = (problem.span[0] - 1) / problem.padded[0]
+        work = images * (tiles + copied.seconds * (1 + (bands - 1) * halo))
         stored = problem.itemsize * math.prod(problem.y_shape)
         work += stored / (40e9 if stored < machine.l3 // 4 else 12e9)
         # weights that L2 does not hold come from L3 at 30 GB/s, once for each set of columns
-        weights = filters * taps * size * problem.groups
         if weights > machine.l2 // 2:
+            rows, last, *_ = _flattened(problem)
             work += weights / 30e9 * math.ceil(rows * last / 48)
+        parts = 2 if problem.is_complex else 1
+        size, filters = problem.itemsize // parts, parts * problem.filters // problem.groups
         units = images * bands
         threads = min(useful_threads(problem), machine.cores)
         lanes = threads if units * filters >= threads else 1
@@ -130,6 +101,65 @@ class Direct(Polyphase):
 
 def _values(config: Config) -> tuple[int, ...]:
     return int(config["plane_bytes"]), int(config["taps"]), int(config["filters"])
+
+
+@once
+def _tiled(problem: Problem, isa: str) -> float:
+    """Seconds that one thread takes for the tiles of an image of a group."""
+    parts = 2 if problem.is_complex else 1
+    size = problem.itemsize // parts
+    floating = problem.dtype[0] in "fc"
+    rate = _GFLOPS[isa][size if floating else problem.accumulator.replace("i", "u")] * 1e9
+    left, taps = parts * problem.filters // problem.groups, parts * problem.taps
+    rows, last, gap, _ = _flattened(problem)
+    seconds = 0.0
+    for tile, vectors in _TILES[_REGISTERS.get(isa, 16)]:
+        blocks, left = divmod(left, tile)
+        if not blocks:
+            continue
+        columns = vectors * _VECTOR_BYTES.get(isa, 16) // size
+        if gap >= columns:
+            tiles = rows * -(-last // columns)
+        else:
+            tiles = -(-(rows * last + (rows - 1) * gap) // columns)
+        products = blocks * tile * tiles * columns * taps
+        # about 40 ns a tile to set up and store, and 7 ns a run of outputs
+        seconds += 2 * products / (rate * _SHARE[tile]) + blocks * tiles * 40e-9
+        seconds += blocks * tile * rows * 7e-9
+    return seconds
+
+
+class _Planes(NamedTuple):
+    """The planes of an image of a group."""
+
+    bytes: float
+    seconds: float
+
+
+@once
+def _copied(problem: Problem) -> _Planes:
+    """A copy at 14 GB/s where rows are dense, 1 ns an element where they are strided; 20 ns a row
+    either way."""
+    parts = 2 if problem.is_complex else 1
+    size, channels = problem.itemsize // parts, problem.channels // problem.groups
+    fit = math.prod(problem.padded) / math.prod(problem.stride)
+    cells = fit * math.prod(
+        [min(r, u // math.gcd(u, l))
+         for r, u, l in zip(problem.kernel, problem.stride, problem.dilation)]
+    )  # fmt: skip
+    dense = problem.stride[-1] == 1 and problem.layout != "N*C"
+    each = 1e-9 if not dense else size / 14e9 if parts == 1 else 0.3e-9
+    copy = cells * parts * channels * each
+    copy += cells * parts * channels / _flattened(problem)[3] * 20e-9
+    return _Planes(cells * parts * channels * size, copy)
+
+
+@once
+def _weights(problem: Problem) -> int:
+    """Bytes of the packed weights."""
+    parts = 2 if problem.is_complex else 1
+    filters = parts * problem.filters // problem.groups
+    return filters * parts * problem.taps * (problem.itemsize // parts) * problem.groups
 
 
 @once

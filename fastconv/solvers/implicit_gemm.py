@@ -61,7 +61,7 @@ class ImplicitGemm(Polyphase):
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         kernel = 1 if problem.is_complex else math.prod(problem.kernel)
         ways = [(0, 1), (0, 0), (0, 2)]
-        if problem.batch >= 8 and max(problem.input_dilation) == 1:
+        if problem.batch >= 8 and problem.is_dense:
             ways.insert(0, (1, 0))
         return [
             {
@@ -85,7 +85,7 @@ class ImplicitGemm(Polyphase):
         filters = parts * problem.filters // problem.groups
         vectors = -(-filters // lanes)
         kernel, taps, most = math.prod(problem.kernel), parts * problem.taps, int(config["taps"])
-        t, tile = tiles(problem, isa, across, copy), PIXELS.get(isa, 6)
+        t = tiles(problem, tile := PIXELS.get(isa, 6), across, copy)
         vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
         far = 0.0
         if not across and problem.layout != "N*C":

@@ -23,7 +23,7 @@ from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers import _blocks, _fourier
 from fastconv.solvers._blocks import Blocks, offered
-from fastconv.solvers._driver import useful_threads
+from fastconv.solvers._driver import call_of, useful_threads
 from fastconv.solvers._fourier import FourierPlan, Spectrum
 
 #: Largest exponent of weights that the driver takes: EXPONENT_F32 and _F64 of overlap_save.c.
@@ -48,8 +48,7 @@ class BlocksPlan(FourierPlan):
         super().__init__(problem, solver, config, blocks.layout, machine)
         self._blocks = blocks
         isa = str(config.get("isa", core.isa()))
-        threads = useful_threads(problem)
-        self._call = core.Call("overlap_save", isa, problem, blocks.values, threads)
+        self._call = call_of(problem, solver, "overlap_save", isa, blocks.values)
 
     def pack(self, w: Array) -> Any:
         size = self._dtype.itemsize // (2 if self.problem.is_complex else 1)
@@ -111,9 +110,9 @@ class OverlapSave(Solver):
     def workspace(self, problem: Problem, config: Config) -> int:
         blocks = offered(problem)[str(config["block"])]
         isa = str(config.get("isa", core.isa()))
-        call = core.Call("overlap_save", isa, problem, blocks.values, useful_threads(problem))
+        call = call_of(problem, self, "overlap_save", isa, blocks.values)
         left = problem.groups * blocks.pairs
-        again = _fourier.workspace(problem.replace(threads=1, batch=1), blocks.layout)
+        again = _fourier.workspace(problem, blocks.layout, alone=True)
         return int(call.workspace_bytes + call.packed_bytes) + left + again
 
     def error_bound(self, problem: Problem, config: Config) -> float:

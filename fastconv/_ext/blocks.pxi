@@ -1,0 +1,78 @@
+"""Part of core.pyx: which blocks of `fastconv/solvers/_blocks.py` cost least."""
+
+from libc.math cimport log2
+
+
+def best_blocks(list axes, list rows, int64_t blocks, bint paired, int64_t c, int64_t k,
+                int64_t real, tuple rates, tuple ns, int64_t longest, int64_t most):
+    """[(nanoseconds of a group, place of each axis' length)] of the `most` cheapest, best first.
+
+    `axes` are (lengths, span, stride, outputs, length that holds the whole axis or 0) of each axis
+    that is transformed; every combination of lengths is a block, of `longest` samples at most.
+    `rows` are those of each length where there is one axis, else None: all sides but the last.
+    `rates` are (bytes of a block, nominal operations a ns from there on), the smallest first; `ns`
+    those of a pair of blocks, of a row, and of a byte of a product: `_blocks._nanoseconds`. Of
+    equal ones the first comes first, the last axis' length moving fastest.
+    """
+    cdef int64_t lengths[3][512]
+    cdef int64_t counts[3][512]
+    cdef int64_t sizes[3]
+    cdef int64_t at[3]
+    cdef double found[8]
+    cdef int64_t places[8][3]
+    cdef Py_ssize_t dims = len(axes), d, i, j, held = 0
+    cdef int64_t span, stride, out, whole, n, kept, pairs, sides, total_blocks
+    cdef double pair_ns = ns[0], row_ns = ns[1], byte_ns = ns[2], rate, total, samples
+    if not 1 <= dims <= 3 or most > 8:
+        raise ValueError(f"expected one to three axes and at most 8 blocks, got {dims}, {most}")
+    for d in range(dims):
+        numbers, span, stride, out, whole = axes[d]
+        sizes[d], at[d] = len(numbers), 0
+        if not 1 <= sizes[d] <= 512:
+            if sizes[d]:
+                raise ValueError(f"expected at most 512 lengths, got {sizes[d]}")
+            return []
+        for i in range(sizes[d]):
+            n = lengths[d][i] = numbers[i]
+            kept = out if whole and n >= whole else min((n - span) // stride + 1, out)
+            counts[d][i] = (out + kept - 1) // kept
+    while True:
+        n, sides, total_blocks = 1, 1, blocks
+        for d in range(dims):
+            if d == dims - 1:
+                sides = n
+            n *= lengths[d][at[d]]
+            total_blocks *= counts[d][at[d]]
+        if n <= longest:
+            if rows is not None:
+                sides = rows[at[0]]
+            pairs = (total_blocks + 1) // 2 if paired else total_blocks
+            rate = 0
+            for size, value in rates:
+                if n * 2 * real > <int64_t>size:
+                    rate = value
+            samples = n
+            total = pairs * (pair_ns + (c + k) * (5 * samples * log2(samples) / rate + sides * row_ns)
+                             + c * k * samples * 2 * real * byte_ns)
+            i = held
+            while i > 0 and total < found[i - 1]:
+                i -= 1
+            if i < most:
+                held = min(held + 1, most)
+                for j in range(held - 1, i, -1):
+                    found[j] = found[j - 1]
+                    for d in range(dims):
+                        places[j][d] = places[j - 1][d]
+                found[i] = total
+                for d in range(dims):
+                    places[i][d] = at[d]
+        d = dims - 1
+        while d >= 0:
+            at[d] += 1
+            if at[d] < sizes[d]:
+                break
+            at[d] = 0
+            d -= 1
+        if d < 0:
+            break
+    return [(found[i], [places[i][d] for d in range(dims)]) for i in range(held)]

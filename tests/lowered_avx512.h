@@ -1,0 +1,95 @@
+/* The intrinsics of AVX-512 that kernels use, lane by lane: their code for it then runs where the
+ * hardware has none. Included before a kernel file that is compiled for AVX2. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define LANES_OF(type, count, v) type v##_[count]; __builtin_memcpy(v##_, &v, 64)
+#define FROM_LANES(result, lanes) result vector_; __builtin_memcpy(&vector_, lanes, 64); return vector_
+
+#define LOWERED(bits, mask, count) \
+    static inline __m512i lowered_maskz_loadu_epi##bits(mask m, const void *from) \
+    { \
+        int##bits##_t lanes[count] = {0}; \
+        for (int i = 0; i < count; i++) \
+            if (m >> i & 1) __builtin_memcpy(lanes + i, (const char *)from + i * bits / 8, bits / 8); \
+        FROM_LANES(__m512i, lanes); \
+    } \
+    static inline void lowered_mask_storeu_epi##bits(void *to, mask m, __m512i v) \
+    { \
+        LANES_OF(int##bits##_t, count, v); \
+        for (int i = 0; i < count; i++) \
+            if (m >> i & 1) __builtin_memcpy((char *)to + i * bits / 8, v_ + i, bits / 8); \
+    }
+LOWERED(32, __mmask16, 16)
+LOWERED(64, __mmask8, 8)
+
+#define COMPARED(suffix, vector, type, mask, count) \
+    static inline vector lowered_max_##suffix(vector a, vector b) \
+    { \
+        LANES_OF(type, count, a); \
+        LANES_OF(type, count, b); \
+        for (int i = 0; i < count; i++) a_[i] = a_[i] > b_[i] ? a_[i] : b_[i]; \
+        FROM_LANES(vector, a_); \
+    } \
+    static inline mask lowered_mask_cmp_##suffix##_mask(mask m, vector a, vector b, int how) \
+    { \
+        LANES_OF(type, count, a); \
+        LANES_OF(type, count, b); \
+        mask met = 0; \
+        for (int i = 0; i < count; i++) \
+            if (how == _CMP_GT_OQ ? a_[i] > b_[i] : how == _CMP_LE_OQ ? a_[i] <= b_[i] : (__builtin_trap(), 0)) \
+                met |= (mask)(1 << i); \
+        return m & met; \
+    }
+COMPARED(ps, __m512, float, __mmask16, 16)
+COMPARED(pd, __m512d, double, __mmask8, 8)
+
+static inline __m512i lowered_loadu_si512(const void *from) { FROM_LANES(__m512i, from); }
+static inline __m512i lowered_set1_epi64(long long x)
+{
+    const long long lanes[8] = {x, x, x, x, x, x, x, x};
+    FROM_LANES(__m512i, lanes);
+}
+static inline __mmask8 lowered_cmpneq_epi64_mask(__m512i a, __m512i b)
+{
+    LANES_OF(int64_t, 8, a);
+    LANES_OF(int64_t, 8, b);
+    __mmask8 met = 0;
+    for (int i = 0; i < 8; i++) met |= (__mmask8)((a_[i] != b_[i]) << i);
+    return met;
+}
+static inline __m512i lowered_cvtepu8_epi32(__m128i x)
+{
+    uint8_t bytes[16];
+    int32_t lanes[16];
+    __builtin_memcpy(bytes, &x, 16);
+    for (int i = 0; i < 16; i++) lanes[i] = bytes[i];
+    FROM_LANES(__m512i, lanes);
+}
+static inline __m512 lowered_cvtepi32_ps(__m512i a)
+{
+    LANES_OF(int32_t, 16, a);
+    float lanes[16];
+    for (int i = 0; i < 16; i++) lanes[i] = (float)a_[i];
+    FROM_LANES(__m512, lanes);
+}
+
+#define _mm512_maskz_loadu_epi32 lowered_maskz_loadu_epi32
+#define _mm512_maskz_loadu_epi64 lowered_maskz_loadu_epi64
+#define _mm512_mask_storeu_epi32 lowered_mask_storeu_epi32
+#define _mm512_mask_storeu_epi64 lowered_mask_storeu_epi64
+#define _mm512_max_ps lowered_max_ps
+#define _mm512_max_pd lowered_max_pd
+#undef _mm512_cmp_ps_mask
+#undef _mm512_cmp_pd_mask
+#undef _mm512_mask_cmp_ps_mask
+#undef _mm512_mask_cmp_pd_mask
+#define _mm512_cmp_ps_mask(a, b, how) lowered_mask_cmp_ps_mask(0xffff, a, b, how)
+#define _mm512_cmp_pd_mask(a, b, how) lowered_mask_cmp_pd_mask(0xff, a, b, how)
+#define _mm512_mask_cmp_ps_mask lowered_mask_cmp_ps_mask
+#define _mm512_mask_cmp_pd_mask lowered_mask_cmp_pd_mask
+#define _mm512_loadu_si512 lowered_loadu_si512
+#define _mm512_set1_epi64 lowered_set1_epi64
+#define _mm512_cmpneq_epi64_mask lowered_cmpneq_epi64_mask
+#define _mm512_cvtepu8_epi32 lowered_cvtepu8_epi32
+#define _mm512_cvtepi32_ps lowered_cvtepi32_ps
