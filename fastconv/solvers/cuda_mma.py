@@ -12,7 +12,7 @@ from fastconv.cuda import mma
 from fastconv.cuda.kernel import Kernel
 from fastconv.cuda.launch import Gpu
 from fastconv.solvers._cuda import activation_name, divisors
-from fastconv.solvers.cuda_gemm import CudaGemm, GemmPlan
+from fastconv.solvers._cuda_tiles import TilePlan, TileSolver
 
 #: Estimated share of a tensor core's products in TF32 that a full tile reaches; by mma.sync it was
 #: 40 to 56% on an H100 (NVIDIA/warp#1965).
@@ -22,7 +22,7 @@ _SHARE = {"128x128x16": 0.45, "128x64x16": 0.45, "64x64x16": 0.35}
 _PRODUCTS = {"tf32": 1, "3xtf32": 3}
 
 
-class CudaMma(CudaGemm):
+class CudaMma(TileSolver):
     name = "cuda_mma"
     paper = (
         "Ootomo and Yokota, Recovering single precision accuracy from Tensor Cores while surpassing"
@@ -68,8 +68,8 @@ class CudaMma(CudaGemm):
         return MmaPlan(problem, self, config)
 
 
-class MmaPlan(GemmPlan):
-    """`GemmPlan` with filters in fragments, in one part or two."""
+class MmaPlan(TilePlan):
+    """Filters in fragments, in one part or two."""
 
     solver: CudaMma
 
