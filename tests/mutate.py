@@ -105,6 +105,18 @@ FAULTS = (
     Fault("phase: the tail mask keeps a column too many", "_ext/drivers/phase.c",
           "run->count = fc_min(end - from, (row - run->o[last]) * l->unit - run->rest);",
           "run->count = fc_min(end - from, (row + 1 - run->o[last]) * l->unit - run->rest);"),
+    # ---- panels
+    Fault("panels: the sums of a block of taps are forgotten", "_ext/drivers/panels.c",
+          "bias, block || n,", "bias, n > 0,"),
+    Fault("panels: taps on padding are left out, not their weights", "_ext/drivers/panels.c",
+          "own + next->first * rows * s->bytes,", "own,"),
+    Fault("panels: a band's row ends a sample late", "_ext/drivers/panels_fill.c",
+          "const int64_t end = fc_max(0, p->in[last] - origin);",
+          "const int64_t end = fc_max(0, p->in[last] + v - origin);"),
+    Fault("panels: a tile beside padding counts as whole", "_ext/drivers/panels_fill.c",
+          "origin >= 0 && origin + reach < p->in[last];", "origin >= 0;"),
+    Fault("panels: a row's second piece overwrites the first", "_ext/kernels/panels.inc",
+          "if (!first) a |= *(const NAME(bits) *)y;", ""),
     # ---- implicit GEMM
     Fault("implicit_gemm: the sums of a block of taps are forgotten",
           "_ext/kernels/implicit_gemm.inc",

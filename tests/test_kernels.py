@@ -58,6 +58,12 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"block_bytes": 20000, "taps": 7, "across": 1},
     ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
+    "panels": (
+        {"panel_bytes": 1, "taps": 1, "weight_bytes": 1, "band": 0},
+        {"panel_bytes": 6000, "taps": 9, "weight_bytes": 1, "band": 0},
+        {"panel_bytes": 1, "taps": 400, "weight_bytes": 1, "band": 1},
+        {"panel_bytes": 6000, "taps": 40, "weight_bytes": 2000, "band": 0},
+    ),
     "separable": ({"row_bytes": 1}, {"row_bytes": 3000}),
     "winograd": ({"cache_bytes": 1}, {"cache_bytes": 30000}),
 }

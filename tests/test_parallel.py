@@ -107,7 +107,9 @@ def test_calls_from_many_threads(method: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("method", ["naive", "direct", "implicit_gemm", "im2col", "depthwise"])
+@pytest.mark.parametrize(
+    "method", ["naive", "direct", "implicit_gemm", "panels", "im2col", "depthwise"]
+)
 def test_the_gil_is_released(method: str) -> None:
     """Another Python thread runs during a call of a driver.
 

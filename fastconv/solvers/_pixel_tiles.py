@@ -95,3 +95,16 @@ def _live(problem: Problem, pixels: float) -> float:
             found += min(out, high - low + wide - 1) / out if high > low else 0.0
         share *= found / len(taps)
     return share
+
+
+def band_rows(problem: Problem, channels: int, target: int) -> float:
+    """Rows that bands of about `target` bytes copy, as a multiple of those there are: windows of
+    blocks of outputs overlap."""
+    if problem.ndim < 2:
+        return 1.0
+    out, u, span = problem.out[-2], problem.stride[-2], problem.span[-2]
+    row = channels * problem.padded[-1] * problem.itemsize
+    rows = out
+    while rows > 1 and ((rows - 1) * u + span) * row > target:
+        rows = -(-rows // 2)
+    return -(-out // max(1, rows)) * ((rows - 1) * u + span) / problem.padded[-2]

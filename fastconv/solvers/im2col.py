@@ -20,9 +20,10 @@ from fastconv.solvers._polyphase import Polyphase
 #: Measured GFLOP/s of one core in scipy's OpenBLAS (EPYC 9004): only ratios matter to the planner.
 _GFLOPS = {"f32": 95, "f64": 46, "c64": 95, "c128": 48}
 
-#: The share of these that it reaches with AVX2: 1x1 layers of 103 MFLOP at 56x56 take
-#: 1.37 ms (64 to 256) and 1.55 (256 to 64) on one thread of a Zen 3.
-_SHARE = {"avx2": 0.82}
+#: The share of these that it reaches with AVX2, and the s that makes it side / (side + s) of a
+#: product of few rows: 1x1 layers of 103 MFLOP at 56x56 take 1.45 ms (64 to 256) on one thread of a
+#: Zen 3, 32 to 16 @ 112x112 0.42, of 0.13 at the peak.
+_SHARE = {"avx2": (0.9, 16)}
 
 
 class _BlasPlan(DriverPlan):
@@ -58,8 +59,8 @@ class Im2col(Polyphase):
         # BLAS: its rate falls with the smallest side of the product, which one group's filters,
         # or few columns, can make
         side = min(filters, columns, problem.taps)
-        rate = _GFLOPS[problem.dtype] * 1e9 * _SHARE.get(machine.isa, 1.0)
-        flops = problem.flops / (rate * side / (side + 2))
+        share, lost = _SHARE.get(machine.isa, (1.0, 2))
+        flops = problem.flops / (_GFLOPS[problem.dtype] * 1e9 * share * side / (side + lost))
         in_place = set(problem.kernel) == {1} and set(problem.stride) == {1}
         in_place = in_place and not any(map(any, problem.padding)) and problem.layout == "NC*"
         cells = 0 if in_place else problem.taps * problem.groups * columns

@@ -12,7 +12,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
-from fastconv.solvers._pixel_tiles import PIXELS, one_tap, tiles
+from fastconv.solvers._pixel_tiles import PIXELS, band_rows, one_tap, tiles
 from fastconv.solvers._polyphase import Polyphase
 
 #: Measured GFLOP/s of one core (EPYC 9004) in full tiles of float32; float64 has half.
@@ -39,8 +39,9 @@ _FAR = {6: 0.6e-9, 14: 0.4e-9}
 _PAGE = 4096
 
 #: What waiting adds to products where channels lie whole pages apart, in the same sets of a cache
-#: (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands), and seconds that a sample takes to a band.
-_ALIASED, _BAND = 0.6, 0.4e-9
+#: (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands); seconds that a sample takes to a band, and
+#: one of padding (3x3 dilation 12, 256 @ 33x33: 54 to 84 ms).
+_ALIASED, _BAND, _PADDING = 0.6, 0.4e-9, 5e-9
 
 
 class ImplicitGemm(Polyphase):
@@ -91,8 +92,7 @@ class ImplicitGemm(Polyphase):
         if not across and problem.layout != "N*C":
             # of a line of x that several taps of the kernel read, one waits
             plane = math.prod(problem.size) * problem.itemsize
-            far = _FAR[tile] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied)
-            far *= copy != 2
+            far = _FAR[tile] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied) * (copy != 2)
             if copy != 2 and kernel > 1 and plane % _PAGE == 0 and problem.taps // kernel >= 16:
                 far = _ALIASED * t.pixels * vector
         pairs, odd = divmod(vectors, 2)
@@ -117,15 +117,17 @@ class ImplicitGemm(Polyphase):
         if across:
             work += problem.batch * problem.channels * math.prod(problem.padded) * 0.5e-9
         if copy == 2:
-            work += problem.batch * problem.taps / kernel * math.prod(problem.padded) * _BAND
+            rows = band_rows(problem, max(1, most // kernel), int(config["block_bytes"]))
+            cells = problem.batch * problem.taps / kernel * rows
+            work += cells * math.prod(problem.size) * (_BAND - _PADDING)
+            work += cells * math.prod(problem.padded) * _PADDING
         # stores are transposed by whole vectors of filters, else, as parts and images, one by one
         apart = across or parts > 1
         whole = 0 if apart else filters // lanes * lanes
         one = 2e-9 if apart else 0.8e-9
         work += t.tiles * t.pixels * (whole * 0.2e-9 + (filters - whole) * one)
-        # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = vectors * lanes * taps * size
-        if weights > machine.l2 // 2:
+        if weights > machine.l2 // 2:  # from L3 at 90 GB/s, once a block of tiles
             channels = max(1, min(taps // kernel, most // kernel))
             share = math.prod(problem.size) / math.prod(problem.out)
             own = math.prod(problem.stride) if copy != 1 else kernel
@@ -139,8 +141,6 @@ class ImplicitGemm(Polyphase):
             each = 3e-9 if by_ones else 0.25e-9 if size == 4 else 0.8e-9
             pack = 1e-6 + math.prod(problem.w_shape) * parts * each
         return 2.5e-6 + work * problem.groups / threads + pack + (4e-6 if threads > 1 else 0.0)
-
-    # ---- kernels as large as the input dilation: the driver takes them whole --------------------
 
     def why_not(self, problem: Problem) -> str | None:
         if problem.flops and one_tap(problem) is not None:

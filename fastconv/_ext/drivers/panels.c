@@ -1,0 +1,299 @@
+/* panels: y[k][pixel] = bias[k] + sum over taps of w[k][tap] * panel[tap][pixel].
+ *
+ * A matrix product whose rows are filters and whose columns are the outputs of an image, numbered across the
+ * ends of rows: as they lie in y. A tile is nr of them, as wide as a register tile (kernels/panels.c); its
+ * panel holds what each tap reads of x, 0 where that is padding, and stays in L1 while the filters pass by.
+ * Tiles store whole vectors into y. Only the last of an image, and those of a y whose rows do not follow each
+ * other, go through a buffer. Taps of which a tile reads nothing but padding are left out.
+ *
+ * Bands (v[3]), for windows of few channels, where filling panels tap by tap takes longer than the products: rows of
+ * x under some rows of outputs are copied once, with their padding, each taken apart by stride. A tap is then an
+ * offset, and tiles, within a row, read the band in place; the last of a row overlaps the one before.
+ *
+ * One unit of work is (image, group, block of tiles, part of the filters), on one thread:
+ *     for block of taps: whole channels
+ *         for tile of the block: its panel
+ *         for block of filters, for tile, for mr of the filters: y (+)= tile
+ * Settings: v[0] bytes of the panels of a block, v[1] most taps of a block, v[2] bytes of weights of a block
+ * of filters, v[3] whether bands are read instead of panels.
+ * Packed: per group, block of taps and mr filters, weights [tap of the kernel][channel][filter].
+ *
+ * Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008; Van Zee
+ * and van de Geijn, BLIS, ACM TOMS 41(3), 2015. Windows copied as panels are filled: Chetlur et al., cuDNN,
+ * 2014, section 3.
+ */
+#include <string.h>
+
+#include "panels.h"
+
+static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                          int64_t threads, geometry *s)
+{
+    s->p = p;
+    s->kernels = p->dtype == FC_F64 ? kernels->panels_f64 : kernels->panels_f32;
+    s->bytes = fc_dtype_bytes(p->dtype);
+    s->nr = s->kernels->lanes * s->kernels->vectors;
+    s->kernel = fc_volume(p->ker, p->dims);
+    s->row_taps = p->ker[p->dims - 1];
+    const int64_t most = fc_max(1, config->v[1] / s->kernel);
+    s->channel_block = fc_ceil_div(p->c, fc_ceil_div(p->c, most));
+    s->tap_blocks = fc_ceil_div(p->c, s->channel_block);
+    const int64_t taps = s->channel_block * s->kernel;
+    s->panel = fc_panels_spread_out(s, taps * s->nr);
+    s->register_tiles = fc_ceil_div(p->k, s->kernels->rows);
+
+    s->outputs = fc_volume(p->out, p->dims);
+    const int64_t tiles = fc_ceil_div(s->outputs, s->nr), images = p->n * p->g;
+    int64_t block = fc_max(1, fc_min(tiles, config->v[0] / (s->panel * s->bytes)));
+    s->filter_parts = 1;
+    if (threads > 1 && images * fc_ceil_div(tiles, block) < 4 * threads) {
+        /* weights that caches do not hold are read once if threads share them out */
+        if (p->k * p->c * s->kernel * s->bytes > tiles * 65536 && s->register_tiles >= threads)
+            s->filter_parts = fc_ceil_div(threads, images * fc_ceil_div(tiles, block));
+        else
+            block = fc_max(1, fc_min(block, images * tiles / (tiles > 16 * threads ? 4 * threads : threads)));
+    }
+    s->tile_block = fc_ceil_div(tiles, fc_ceil_div(tiles, block));
+    s->blocks = fc_ceil_div(tiles, s->tile_block);
+    s->tiles_a_part = fc_ceil_div(s->register_tiles, s->filter_parts);
+    s->filter_parts = fc_ceil_div(s->register_tiles, s->tiles_a_part);
+    s->tiles_at_once = fc_max(1, config->v[2] / (taps * s->kernels->rows * s->bytes));
+
+    s->band = config->v[3] && s->tap_blocks == 1 && p->dims <= 2 && p->out[p->dims - 1] >= s->nr;
+    if (s->band) fc_panels_plan_bands(p, config->v[0], threads, s);
+    s->most_spans = fc_panels_most_spans(taps);
+    s->panel_bytes = s->band ? fc_round_up(p->c * s->plane * s->bytes, FC_ALIGN) : s->tile_block * s->panel * s->bytes;
+    s->span_bytes = s->tile_block * (s->most_spans * (int64_t)sizeof(span) + 8);
+    s->slot_bytes = fc_round_up(s->panel_bytes + s->span_bytes, FC_ALIGN);
+    s->bias_bytes = fc_round_up(p->g * p->k * s->bytes, FC_ALIGN);
+}
+
+static int64_t workspace_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
+                               int64_t threads)
+{
+    geometry s;
+    plan_geometry(p, config, kernels, threads, &s);
+    return threads * s.slot_bytes + s.bias_bytes + s.channel_block * s.kernel * 8;
+}
+
+static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
+{
+    geometry s;
+    plan_geometry(p, config, kernels, 1, &s);
+    return p->g * p->k * p->c * s.kernel * s.bytes;
+}
+
+/* Filters of register tile i begin here: tiles are as even as can be. */
+static int64_t filter_of(const geometry *s, int64_t i) { return s->p->k * i / s->register_tiles; }
+
+typedef struct {
+    const geometry *s;
+    const char *w;
+    char *packed;
+} packing;
+
+static void pack_unit(void *context, int64_t index, int64_t slot)
+{
+    (void)slot;
+    const packing *const a = context;
+    const geometry *const s = a->s;
+    const fc_problem *const p = s->p;
+    const int64_t g = index / s->register_tiles, tile = index % s->register_tiles;
+    const int64_t k = filter_of(s, tile), rows = filter_of(s, tile + 1) - k;
+    for (int64_t b = 0; b < s->tap_blocks; b++) {
+        const int64_t first = b * s->channel_block, channels = channels_of(s, b);
+        char *to = a->packed + (g * p->k * p->c + p->k * first + k * channels) * s->kernel * s->bytes;
+        for (int64_t tap = 0; tap < s->kernel; tap++) {
+            int64_t at = (g * p->k + k) * p->w_k + first * p->w_c;
+            for (int64_t d = p->dims - 1, rest = tap; d >= 0; rest /= p->ker[d], d--) at += rest % p->ker[d] * p->w_s[d];
+            for (int64_t c = 0; c < channels; c++, at += p->w_c)
+                for (int64_t i = 0; i < rows; i++, to += s->bytes)
+                    if (s->bytes == 4)
+                        memcpy(to, a->w + (at + i * p->w_k) * 4, 4);
+                    else
+                        memcpy(to, a->w + (at + i * p->w_k) * 8, 8);
+        }
+    }
+}
+
+static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *w,
+                 void *packed, int64_t threads)
+{
+    geometry s;
+    plan_geometry(p, config, kernels, 1, &s);
+    packing a = {&s, w, packed};
+    const int64_t bytes = p->g * p->k * p->c * s.kernel * s.bytes;
+    fc_parallel(p->g * s.register_tiles, fc_pack_threads(bytes, threads), pack_unit, &a);
+}
+
+/* Elements from the first output of a filter to those of a tile. */
+static void find_places(const fc_problem *p, int64_t first, int64_t count, int64_t *places)
+{
+    for (int64_t i = 0; i < count; i++) {
+        places[i] = 0;
+        for (int64_t d = p->dims - 1, rest = first + i; d >= 0; rest /= p->out[d], d--)
+            places[i] += rest % p->out[d] * p->y_s[d];
+    }
+}
+
+/* Copies `rows` filters of a tile from y to a buffer, or back. */
+static void move(const geometry *s, char *y, const int64_t *places, int64_t count, int64_t rows, char *buffer,
+                 int back)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t t = 0; t < count; t++) {
+            char *const in_y = y + (i * s->p->y_k + places[t]) * s->bytes, *const own = buffer + (i * s->nr + t) * s->bytes;
+            memcpy(back ? in_y : own, back ? own : in_y, (size_t)s->bytes);
+        }
+}
+
+/* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps. */
+typedef struct {
+    int64_t first, count;
+    const char *x;
+    const span *spans;
+    int64_t found;
+} tile;
+
+/* y of filters from register tile `from` to `to` and a tile, of a block of taps. */
+static void multiply(const job *j, const unit *u, const tile *t, int64_t from, int64_t to, int64_t taps,
+                     int64_t block, const char *w)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t vectors = fc_ceil_div(t->count, s->kernels->lanes);
+    /* tiles of bands lie in a row */
+    const int whole = (j->even || (s->band && p->y_s[p->dims - 1] == 1)) && t->count == vectors * s->kernels->lanes;
+    char buffer[FC_PANEL_ROWS * FC_PANEL_PIXELS * sizeof(double)] __attribute__((aligned(FC_ALIGN)));
+    int64_t places[FC_PANEL_PIXELS];
+    find_places(p, t->first, whole ? 1 : t->count, places);
+    for (int64_t i = from; i < to; i++) {
+        const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
+        fc_panel_fn *const run = s->kernels->tile[vectors - 1][rows - 1];
+        char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
+        char *const sums = whole ? y + places[0] * s->bytes : buffer;
+        const int64_t ld = whole ? p->y_k : s->nr;
+        if (!whole && block) move(s, y, places, t->count, rows, buffer, 0);
+        const char *const bias = j->bias + (u->g * p->k + k) * s->bytes, *const own = w + k * taps * s->bytes;
+        for (int64_t n = 0; n < t->found; n++) {
+            const span *const next = &t->spans[n];
+            run(next->count, t->x, j->offset + next->first, own + next->first * rows * s->bytes, bias, block || n,
+                sums, ld);
+        }
+        if (!t->found && !block) run(0, t->x, j->offset, own, bias, 0, sums, ld); /* sets the sums */
+        if (!whole) move(s, y, places, t->count, rows, buffer, 1);
+    }
+}
+
+/* The rest of what becomes of finished sums of filters from k to `end`. */
+static void finish(const job *j, const unit *u, int64_t k, int64_t end)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1;
+    if (!j->epilogue->residual && !j->epilogue->activation) return;
+    for (; k < end; k++) {
+        const int64_t y = u->n * p->y_n + (u->g * p->k + k) * p->y_k;
+        if (j->even) {
+            fc_finish(p, j->kernels, j->epilogue, j->y, y + u->first, u->end - u->first, 1);
+            continue;
+        }
+        for (int64_t at = u->first, count; at < u->end; at += count) {
+            int64_t place;
+            find_places(p, at, 1, &place);
+            count = fc_min(u->end - at, p->out[last] - at % p->out[last]);
+            fc_finish(p, j->kernels, j->epilogue, j->y, y + place, count, p->y_s[last]);
+        }
+    }
+}
+
+/* A block of rows of outputs, from a band. */
+static void run_band(const job *j, unit *u, int64_t block)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1, down = last - 1, width = p->out[last], taps = p->c * s->kernel;
+    const int64_t first = block * s->rows, rows = fc_min(s->rows, (down < 0 ? 1 : p->out[down]) - first);
+    const char *const w = j->packed + u->g * p->k * taps * s->bytes;
+    const span all = {0, taps};
+    fc_panels_fill_band(j, u, first, rows);
+    for (int64_t at = 0, next; at < s->register_tiles; at = next) {
+        next = fc_min(s->register_tiles, at + s->tiles_at_once);
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t q = 0; q < width; q += s->nr) {
+                const int64_t begin = fc_min(q, width - s->nr);
+                const int64_t from = (down < 0 ? 0 : i * p->stride[down] * s->row) + begin;
+                const tile t = {(first + i) * width + begin, s->nr, u->panels + from * s->bytes, &all, 1};
+                multiply(j, u, &t, at, next, taps, 0, w);
+            }
+    }
+    u->first = first * width;
+    u->end = (first + rows) * width;
+    finish(j, u, 0, p->k);
+}
+
+static void run_unit(void *context, int64_t index, int64_t slot)
+{
+    const job *const j = context;
+    const geometry *const s = j->s;
+    const fc_problem *const p = s->p;
+    const int64_t part = index % s->filter_parts, block = index / s->filter_parts % s->blocks;
+    const int64_t image = index / s->filter_parts / s->blocks;
+    char *const workspace = j->workspace + slot * s->slot_bytes;
+    int64_t *const found = (int64_t *)(workspace + s->panel_bytes);
+    unit u = {image / p->g, image % p->g, block * s->tile_block * s->nr,
+                    fc_min(s->outputs, (block + 1) * s->tile_block * s->nr), workspace,
+                    (span *)(found + s->tile_block), found};
+    if (s->band) {
+        run_band(j, &u, block);
+        return;
+    }
+    const int64_t from = part * s->tiles_a_part, end = fc_min(s->register_tiles, from + s->tiles_a_part);
+    for (int64_t b = 0; b < s->tap_blocks; b++) {
+        const int64_t taps = channels_of(s, b) * s->kernel;
+        const char *const w =
+            j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->kernel * s->bytes;
+        fc_panels_fill(j, &u, b);
+        for (int64_t at = from, next; at < end; at = next) {
+            next = fc_min(end, at + s->tiles_at_once);
+            for (int64_t i = 0; i < tiles_of(s, &u); i++) {
+                const int64_t first = u.first + i * s->nr;
+                const tile t = {first, fc_min(s->nr, u.end - first), u.panels + i * s->panel * s->bytes,
+                                u.spans + i * s->most_spans, u.found[i]};
+                multiply(j, &u, &t, at, next, taps, b, w);
+            }
+        }
+    }
+    finish(j, &u, filter_of(s, from), filter_of(s, end));
+}
+
+/* Whether outputs of an image, or samples of x where `steps` are x_s, lie side by side. */
+static int is_even(const fc_problem *p, const int64_t *steps)
+{
+    int64_t expected = 1;
+    for (int64_t d = p->dims - 1; d >= 0; d--) {
+        if (p->out[d] > 1 && steps[d] != expected) return 0;
+        expected *= p->out[d];
+    }
+    return 1;
+}
+
+static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *x,
+                const void *packed, const fc_epilogue *epilogue, void *y, void *workspace, int64_t threads)
+{
+    geometry s;
+    plan_geometry(p, config, kernels, threads, &s);
+    char *const bias = (char *)workspace + threads * s.slot_bytes;
+    if (epilogue->bias)
+        memcpy(bias, epilogue->bias, (size_t)(p->g * p->k * s.bytes));
+    else
+        memset(bias, 0, (size_t)s.bias_bytes);
+    int flat = s.kernel == 1 && is_even(p, p->x_s);
+    for (int64_t d = 0; d < p->dims; d++) flat &= p->in[d] == p->out[d] && p->pad[d] == 0;
+    int64_t *const offset = (int64_t *)(bias + s.bias_bytes);
+    fc_panels_offsets(&s, offset);
+    job j = {&s, kernels, x, epilogue, packed, bias, offset, y, workspace, flat, is_even(p, p->y_s)};
+    fc_parallel(p->n * p->g * s.blocks * s.filter_parts, threads, run_unit, &j);
+}
+
+const fc_driver fc_driver_panels = {"panels", workspace_bytes, packed_bytes, pack, run};

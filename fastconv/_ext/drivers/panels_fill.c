@@ -1,0 +1,185 @@
+/* Where panels.c's tiles read: panels filled tap by tap, and bands. */
+#include "panels.h"
+
+/* Taps on padding that are multiplied rather than left out: a call of the tile takes as long. */
+enum { BRIDGE = 16 };
+
+/* Outputs [at, at + count) of a tile that lie in a row, the first of them o. */
+typedef struct {
+    int64_t at, count, o[FC_DIMS];
+} run_of_pixels;
+
+int64_t fc_panels_most_spans(int64_t taps) { return taps / (BRIDGE + 2) + 2; }
+
+/* Samples under the windows of `outputs` outputs along an axis. */
+static int64_t along(const fc_problem *p, int64_t d, int64_t outputs)
+{
+    return d < 0 ? 1 : (outputs - 1) * p->stride[d] + (p->ker[d] - 1) * p->dilation[d] + 1;
+}
+
+void fc_panels_plan_bands(const fc_problem *p, int64_t target, int64_t threads, geometry *s)
+{
+    const int64_t last = p->dims - 1, down = last - 1, u = p->stride[last], all = down < 0 ? 1 : p->out[down];
+    s->phase = p->out[last] + (p->ker[last] - 1) * p->dilation[last] / u;
+    s->row = u * s->phase;
+    s->rows = all;
+    while (s->rows > 1 && p->c * fc_panels_spread_out(s, along(p, down, s->rows) * s->row) * s->bytes > target)
+        s->rows = fc_ceil_div(s->rows, 2);
+    const int64_t units = threads > 1 ? 4 * threads : 1;
+    while (s->rows > 1 && p->n * p->g * fc_ceil_div(all, s->rows) < units) s->rows = fc_ceil_div(s->rows, 2);
+    s->plane = fc_panels_spread_out(s, along(p, down, s->rows) * s->row);
+    s->tile_block = 1;
+    s->blocks = fc_ceil_div(all, s->rows);
+    s->filter_parts = 1;
+    s->tiles_a_part = s->register_tiles;
+}
+
+/* Runs of the outputs [first, first + count) of an image. */
+static int64_t find_runs(const fc_problem *p, int64_t first, int64_t count, run_of_pixels *runs)
+{
+    const int64_t last = p->dims - 1;
+    run_of_pixels next = {0};
+    int64_t found = 0;
+    for (int64_t d = last; d >= 0; first /= p->out[d], d--) next.o[d] = first % p->out[d];
+    while (next.at < count) {
+        next.count = fc_min(count - next.at, p->out[last] - next.o[last]);
+        runs[found++] = next;
+        next.at += next.count;
+        next.o[last] = 0;
+        for (int64_t d = last - 1; d >= 0 && ++next.o[d] == p->out[d]; d--) next.o[d] = 0;
+    }
+    return found;
+}
+
+/* What stands for the element of a row that is padding: strides may be negative. */
+#define NO_ROW INT64_MIN
+
+/* Element of a channel that a run's row begins with under a tap of the axes before the last, or NO_ROW. */
+static int64_t row_at(const fc_problem *p, const int64_t *o, int64_t tap)
+{
+    int64_t at = 0;
+    for (int64_t d = p->dims - 2; d >= 0; tap /= p->ker[d], d--) {
+        const int64_t place = o[d] * p->stride[d] + tap % p->ker[d] * p->dilation[d] - p->pad[d];
+        if (place < 0 || place >= p->in[d]) return NO_ROW;
+        at += place * p->x_s[d];
+    }
+    return at;
+}
+
+/* The pieces of a tile's panel under tap r of the last axis. */
+static int64_t find_pieces(const geometry *s, const run_of_pixels *runs, const int64_t *rows, int64_t count,
+                           int64_t r, fc_panel_piece *pieces)
+{
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1, u = p->stride[last], lanes = s->kernels->lanes;
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (rows[i] == NO_ROW) continue;
+        const run_of_pixels *const run = &runs[i];
+        const int64_t origin = run->o[last] * u + r * p->dilation[last] - p->pad[last];
+        const int64_t end = p->in[last] - origin;
+        const int64_t low = run->at + (origin >= 0 ? 0 : u == 1 ? -origin : fc_ceil_div(-origin, u));
+        const int64_t reach = end <= 0 ? 0 : u == 1 ? end : fc_ceil_div(end, u);
+        const int64_t high = run->at + fc_min(run->count, reach);
+        for (int64_t at = low; at < high;) {
+            const int64_t vector = at / lanes, begin = vector * lanes, stop = fc_min(high, begin + lanes);
+            pieces[found++] = (fc_panel_piece){
+                vector, at - begin, stop - begin,
+                rows[i] + (origin + (begin - run->at) * u) * p->x_s[last],
+            };
+            at = stop;
+        }
+    }
+    return found;
+}
+
+/* Fills the panel of a tile for channels of x, and finds its spans; returns how many these are. */
+static int64_t fill_panel(const geometry *s, const char *x, int64_t channels, int64_t first, int64_t count,
+                          char *panel, span *spans)
+{
+    const fc_problem *p = s->p;
+    const int64_t step = p->stride[p->dims - 1] * p->x_s[p->dims - 1], row = channels * s->nr * s->bytes;
+    run_of_pixels runs[FC_PANEL_PIXELS];
+    int64_t rows[FC_PANEL_PIXELS], found = 0, end = 0; /* of the last span */
+    const int64_t of_tile = find_runs(p, first, count, runs), last = p->dims - 1;
+    const int64_t in_row = of_tile == 1 && count == s->nr, reach = (count - 1) * p->stride[last];
+    for (int64_t tap = 0; tap < s->kernel; tap++) {
+        fc_panel_piece pieces[FC_PANEL_PIXELS + FC_PANEL_VECTORS];
+        const int64_t r = tap % s->row_taps;
+        if (r == 0)
+            for (int64_t i = 0; i < of_tile; i++) rows[i] = row_at(p, runs[i].o, tap / s->row_taps);
+        const int64_t origin = runs->o[last] * p->stride[last] + r * p->dilation[last] - p->pad[last];
+        const int whole = in_row && rows[0] != NO_ROW && origin >= 0 && origin + reach < p->in[last];
+        const int64_t some = whole ? 0 : find_pieces(s, runs, rows, of_tile, r, pieces);
+        if (!whole && !some) continue;
+        if (!found || (tap - end) * channels > BRIDGE) {
+            spans[found++] = (span){tap * channels, 0};
+            end = tap;
+        }
+        for (; end < tap; end++) s->kernels->gather(x, 0, 1, pieces, 0, channels, panel + end * row);
+        if (whole)
+            s->kernels->copy(x + (rows[0] + origin * p->x_s[last]) * s->bytes, p->x_c, step, channels, panel + tap * row);
+        else
+            s->kernels->gather(x, p->x_c, step, pieces, some, channels, panel + tap * row);
+        end = tap + 1;
+        spans[found - 1].count = end * channels - spans[found - 1].first;
+    }
+    return found;
+}
+
+void fc_panels_fill(const job *j, const unit *u, int64_t block)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t channels = channels_of(s, block), c = u->g * p->c + block * s->channel_block;
+    const char *x = j->x + (u->n * p->x_n + c * p->x_c) * s->bytes;
+    const int64_t tiles = tiles_of(s, u);
+    if (j->flat) {
+        /* a channel of all tiles at a time, so that a cache line is read once */
+        for (int64_t i = 0; i < channels; i++)
+            s->kernels->spread(x + (i * p->x_c + u->first) * s->bytes, u->end - u->first,
+                               u->panels + i * s->nr * s->bytes, s->panel);
+        for (int64_t t = 0; t < tiles; t++) {
+            u->found[t] = 1;
+            u->spans[t * s->most_spans] = (span){0, channels};
+        }
+        return;
+    }
+    for (int64_t t = 0; t < tiles; t++) {
+        const int64_t first = u->first + t * s->nr;
+        u->found[t] = fill_panel(s, x, channels, first, fc_min(s->nr, u->end - first),
+                                 u->panels + t * s->panel * s->bytes, u->spans + t * s->most_spans);
+    }
+}
+
+void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t rows)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1, down = last - 1, v = p->stride[last];
+    const int64_t top = down < 0 ? 0 : first * p->stride[down] - p->pad[down];
+    for (int64_t c = 0; c < p->c; c++)
+        for (int64_t i = 0; i < along(p, down, rows); i++)
+            for (int64_t f = 0; f < v; f++) {
+                const int64_t at = top + i, origin = f - p->pad[last];
+                const int inside = down < 0 || (at >= 0 && at < p->in[down]);
+                const int64_t low = fc_min(s->phase, origin < 0 ? fc_ceil_div(-origin, v) : 0);
+                const int64_t end = fc_max(0, p->in[last] - origin);
+                const int64_t high = inside ? fc_max(low, fc_min(s->phase, fc_ceil_div(end, v))) : low;
+                const int64_t from = u->n * p->x_n + (u->g * p->c + c) * p->x_c + (down < 0 ? 0 : at * p->x_s[down]);
+                s->kernels->line(j->x + (from + origin * p->x_s[last]) * s->bytes, v * p->x_s[last], low, high,
+                                 s->phase, u->panels + (c * s->plane + i * s->row + f * s->phase) * s->bytes);
+            }
+}
+
+void fc_panels_offsets(const geometry *s, int64_t *offset)
+{
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1, u = p->stride[last];
+    for (int64_t t = 0; t < s->channel_block * s->kernel; t++) {
+        const int64_t tap = t / s->channel_block, c = t % s->channel_block;
+        const int64_t r = tap / s->row_taps * (last > 0 ? p->dilation[last - 1] : 1);
+        const int64_t at = tap % s->row_taps * p->dilation[last];
+        offset[t] = s->bytes * (s->band ? c * s->plane + r * s->row + at % u * s->phase + at / u : t * s->nr);
+    }
+}

@@ -1,0 +1,34 @@
+/* panels: register tiles of filters times vectors of pixels, and the panels that they read.
+ *
+ * tile     y[i][j] = add[i] + sum over t < taps of w[t][i] * x[offset[t] + j] for i < rows, j < vectors;
+ *          `more` adds y[i][j] instead of add[i]. w is packed [tap][row], offsets are in bytes.
+ * spread   panels of one tap: pixels t*nr ... of x, side by side, to to[t*ld ...]; zeros behind the last.
+ * copy     rows of a panel, one a channel: pixel t of channel c is x[c*x_c + t*step].
+ * gather   rows of a panel, one a channel: lanes [low, high) of vector v are x[from + lane*step] of each
+ *          piece, 0 those of none.
+ * line     to[j] = x[j*step] for low <= j < high, and 0 for other j < count.
+ *
+ * 6 x 2 sums of 16 registers, 8 x 3 of 32, as in tile.c: the rest are vectors of x and a broadcast. y is
+ * asked for when a tile begins: 1x1, 64 to 256 @ 56x56 stores three times what it reads.
+ *
+ * Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008; Van Zee
+ * and van de Geijn, BLIS, ACM TOMS 41(3), 2015.
+ */
+#include "vec.h"
+
+#if VEC_REGISTERS >= 32
+#define ROWS 8
+#define VECTORS 3
+#else
+#define ROWS 6
+#define VECTORS 2
+#endif
+
+#define T float
+#define BITS int32_t
+#define NAME(x) x##_f32
+#include "panels.inc"
+#define T double
+#define BITS int64_t
+#define NAME(x) x##_f64
+#include "panels.inc"

@@ -1,0 +1,158 @@
+"""panels: register tiles with vectors of pixels, copied to panels and stored as they lie in y."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fastconv._accuracy import SUM_BLOCK, epsilon
+from fastconv._ext import core
+from fastconv._machine import Machine
+from fastconv._plan import Plan
+from fastconv._problem import Problem
+from fastconv._solver import Config, Solver
+from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+from fastconv.solvers._pixel_tiles import band_rows
+
+#: Measured GFLOP/s of one core in full tiles of float32 (avx2: 1x1 layers reach 80 to 92 in all on
+#: a Zen 3); float64 has half. Filters and vectors of a register tile (kernels/panels.c), and the
+#: bytes of a vector.
+_GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}
+_TILE = {"avx512": (8, 3), "neon": (8, 3)}
+_VECTOR_BYTES = {"avx512": 64, "avx2": 32}
+
+#: Measured seconds (Zen 3, one thread): a multiply-add to the next that needs it; a call of a tile,
+#: in which its sums are stored; a tap of a panel that is looked for where the tile lies within a
+#: row of x, and where rows end in it or padding begins.
+_LATENCY, _CALL, _WHOLE, _BROKEN = 1.2e-9, 9e-9, 15e-9, 35e-9
+
+#: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
+#: its pixels; for each pixel at other strides.
+_SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9}, 0.5e-9
+
+#: Seconds that a sample takes to a band.
+_SAMPLE = 0.4e-9
+
+#: Bytes a second, of x and of y, that do not hide behind products: in L3, and in memory.
+_MOVED, _FROM_MEMORY = 40e9, 14e9
+
+
+class Panels(Solver):
+    name = "panels"
+    paper = (
+        "Goto, van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3),"
+        " 2008; Van Zee, van de Geijn, BLIS, ACM TOMS 41(3), 2015"
+    )
+
+    def why_not(self, problem: Problem) -> str | None:
+        if problem.device != "cpu":
+            return "it runs on the CPU only"
+        if problem.dtype not in ("f32", "f64"):
+            return f"it has no kernels for {problem.dtype}"
+        if max(problem.input_dilation) > 1:
+            return "it takes no input dilation: its outputs lie side by side"
+        if problem.boundary != "zeros" and any(map(any, problem.padding)):
+            return f"its panels are padded with zeros, not {problem.boundary}"
+        if problem.layout == "N*C":
+            return "it stores rows of pixels, not of channels"
+        if math.prod(problem.kernel) > SUM_BLOCK:
+            return f"a kernel of more than {SUM_BLOCK} taps a channel fills no panel in L1"
+        return None
+
+    def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
+        # y that no cache holds is written in long runs: a block of filters is one register tile
+        # (3x3, 1 to 64 @ 572x572: 12.0 ms instead of 18.7; where L3 holds y 8 to 15 % are lost)
+        y_bytes = math.prod(problem.y_shape) * problem.itemsize
+        weights = 1 if y_bytes > machine.l3 else machine.l2 // 2
+        return [
+            {
+                "isa": isa,
+                "panel_bytes": machine.l2 // 4,
+                "taps": _block_taps(isa, machine),
+                "weight_bytes": weights,
+                "band": band,
+            }
+            for isa in core.offered_isas()
+            for band in ((1, 0) if _has_bands(problem, isa, _block_taps(isa, machine)) else (0,))
+        ]
+
+    def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
+        isa, size = str(config["isa"]), problem.itemsize
+        rows, most = _TILE.get(isa, (6, 2))
+        lanes = _VECTOR_BYTES.get(isa, 16) // size
+        vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
+        filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
+        outputs, row, kernel = math.prod(problem.out), problem.out[-1], math.prod(problem.kernel)
+        register_tiles = max(1, -(-filters // rows))
+        blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
+        band = bool(config["band"])
+        whole, left = divmod(outputs, most * lanes)
+        if band:  # tiles of rows, of which the last overlaps the one before
+            whole, left = outputs // row * -(-row // (most * lanes)), 0
+        # products: no tap takes less than its latency, however few they are
+        work = problem.taps * register_tiles * sum(
+            count * max(filters / register_tiles * wide * vector, _LATENCY)
+            for wide, count in ((most, whole), (-(-left // lanes), left > 0))
+        )  # fmt: skip
+        tiles = whole + (left > 0)
+        work += tiles * register_tiles * blocks * _CALL
+        if left % lanes:  # through a buffer, one by one
+            work += left * filters * 1e-9
+        flat = kernel == 1 and set(problem.stride) == {1} and not any(map(any, problem.padding))
+        if band:
+            overlap = band_rows(problem, channels, int(config["panel_bytes"]))
+            work += channels * math.prod(problem.padded) * overlap * _SAMPLE
+        elif flat:
+            work += tiles * channels * most * _SPREAD
+        else:
+            nr, u = most * lanes, problem.stride[-1]
+            edges = sum(-(-side // u) for side in problem.padding[-1])
+            alone = 1.0 if row % nr == 0 else max(0.0, 1 - nr / row)
+            alone *= max(0.0, 1 - edges / row) if nr < row else 0.0
+            taps = kernel * blocks
+            each = most * _COPY[u] if u in _COPY else nr * _ONE
+            runs = 1 + nr / row
+            work += tiles * taps * (alone * _WHOLE + (1 - alone) * runs * _BROKEN)
+            work += tiles * problem.taps * each * (alone + (1 - alone) * runs)
+        work *= problem.batch * problem.groups
+        # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
+        weights = filters * problem.taps * size
+        if weights > machine.l2 // 2:
+            panel = problem.taps / blocks * most * lanes * size
+            passes = max(1.0, tiles * panel / int(config["panel_bytes"]))
+            work += problem.batch * problem.groups * passes * weights / 90e9
+        moved = size * (math.prod(problem.x_shape) + math.prod(problem.y_shape))
+        work += moved / (_MOVED if moved < machine.l3 else _FROM_MEMORY)
+        threads = min(useful_threads(problem), machine.cores)
+        pack = 0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * 1e-9
+        return 2.5e-6 + work / threads + pack + (4e-6 if threads > 1 else 0.0)
+
+    def workspace(self, problem: Problem, config: Config) -> int:
+        return driver_bytes(problem, self, "panels", str(config["isa"]), _values(config))
+
+    def error_bound(self, problem: Problem, config: Config) -> float:
+        kernel = math.prod(problem.kernel)
+        channels = problem.channels // problem.groups
+        blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
+        return (-(-channels // blocks) * kernel + blocks) * epsilon(problem) / 2
+
+    def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+        return DriverPlan(problem, self, config, "panels", _values(config))
+
+
+def _values(config: Config) -> tuple[int, ...]:
+    return tuple(int(config[name]) for name in ("panel_bytes", "taps", "weight_bytes", "band"))
+
+
+def _block_taps(isa: str, machine: Machine) -> int:
+    """Taps of a block: the panel of a tile of floats stays in three quarters of L1."""
+    wide = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16)
+    return min(SUM_BLOCK, machine.l1 * 3 // 4 // wide)
+
+
+def _has_bands(problem: Problem, isa: str, taps: int) -> bool:
+    """Whether all taps are one block, and rows at least a tile long: the driver's plan_geometry."""
+    most = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16) // problem.itemsize
+    return problem.ndim <= 2 and 1 < math.prod(problem.kernel) and (
+        problem.taps <= taps and problem.out[-1] >= most
+    )  # fmt: skip
