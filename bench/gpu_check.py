@@ -46,6 +46,9 @@ LAYERS = {
     "depthwise 31x31": "conv2d f32 n8 c128 h56 w56 k128 r31 s31 g128 p15",
     "depthwise 1-D 31": "conv1d f32 n16 c512 w4096 k512 s31 g512 p15",
     "3x3 256@56": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1",
+    # TF32 is among the candidates of these, as it is among PyTorch's modes
+    "3x3 256@56 fast": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 fast",
+    "3x3 256@14 fast": "conv2d f32 n32 c256 h14 w14 k256 r3 s3 p1 fast",
     "3x3 64@56": "conv2d f32 n32 c64 h56 w56 k64 r3 s3 p1",
     "3x3 256@14": "conv2d f32 n32 c256 h14 w14 k256 r3 s3 p1",
     "1x1 256to64@56": "conv2d f32 n32 c256 h56 w56 k64 r1 s1",
@@ -63,6 +66,7 @@ CHECKED = (
     "conv2d f32 n1 c2 h40 w35 k2 r13 s3 g2 p6,1 l2",
     "conv1d f32 n2 c3 w370 k3 s31 g3 p15",
     "conv2d f32 n3 c19 h17 w23 k70 r3 s3 p1",
+    "conv2d f32 n3 c19 h17 w23 k70 r3 s3 p1 u2,1 fast",
     "conv2d f32 n1 c130 h14 w15 k40 r3 s3 p2 l2 N*C",
     "conv2d f64 n2 c67 h9 w11 k33 r3 s2 p1,0 u1,2",
     "conv2d f32 n2 c24 h13 w12 k20 r3 s3 g2 p2 u2,1",

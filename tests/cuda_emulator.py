@@ -1,35 +1,37 @@
-"""A GPU in Python: it runs kernels of `fastconv.cuda` thread by thread, and finds their mistakes.
+"""A GPU in NumPy: it runs kernels of `fastconv.cuda` a block at a time, and finds their mistakes.
 
-A thread is a greenlet, blocks come one after the other, and everything is deterministic. Memory is
+The threads of a block go through the kernel side by side: a variable is an array with an element a
+thread, a branch goes both ways and each way is taken by a part of the threads (`_Lanes` rewrites
+the kernel's text so). Blocks come one after the other, and everything is deterministic. Memory is
 one arena of bytes with gaps between allocations. These are errors:
 
 - an access beyond an allocation, a misaligned one, and one of shared memory beyond its region;
 - two threads that meet at one element of shared memory, one of them writing, with no barrier
   between (`Race`); two threads that write one element of global memory in a launch, or one that
   reads what another wrote there;
-- threads of a block that wait at different barriers, or at a barrier that others never reach;
-- lanes of a warp that meet at different collectives;
+- a barrier that only some threads of a block come to, and a collective of a part of a warp;
 - a 32-bit integer that overflows, and a negative one that is divided.
 
 Memory begins as NaN, shared memory with each block. What `copy_async` copies is NaN until
 `wait_async` says that it is there. Arithmetic is that of IEEE 754 in the kernel's dtype; products
-of `mma` are summed in double and rounded once, where hardware truncates.
+of `mma` are as `mma_products` has them.
 """
 
 from __future__ import annotations
 
+import ast
 import ctypes
+import functools
+import linecache
 import math
 import struct
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import reference
-from greenlet import getcurrent, greenlet
+import scipy.special
 
-from fastconv.cuda import build
 from fastconv.cuda.kernel import SIZES, Kernel
 from fastconv.cuda.launch import Gpu
 
@@ -39,14 +41,12 @@ WARP = 32
 BASE = 0x7F_0000_0000_00
 GAP = 256
 
-#: Of the dtypes that NumPy has.
-NUMPY = {"f16": np.float16, "f32": np.float32, "f64": np.float64, "u32": np.uint32}
+#: How elements lie in memory, and what they are computed in.
+STORED = {"f16": np.float16, "bf16": np.uint16, "f32": np.float32, "f64": np.float64}
+COMPUTED = {"f16": np.float32, "bf16": np.float32, "f32": np.float32, "f64": np.float64}
 
-LETTERS = {"f16": "H", "bf16": "H", "f32": "f", "f64": "d", "u32": "I"}
-
-
-#: Several threads, where one could be named.
-MANY = -2
+#: Several threads, where one could be named; and none.
+MANY, NOBODY = -2, -1
 
 
 class Fault(RuntimeError):
@@ -57,32 +57,65 @@ class Race(Fault):
     """Two threads meet at one element, and which comes first is not said."""
 
 
-def f32(value: float) -> float:
-    return ctypes.c_float(value).value
+def widened(stored: Any, dtype: str) -> Any:
+    if dtype == "bf16":
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(COMPUTED[dtype])
 
 
-def bf16_bits(value: float) -> int:
-    """Of a float32, rounded to nearest, ties to even."""
-    bits = struct.unpack("I", struct.pack("f", f32(value)))[0]
-    if value != value:
-        return 0x7FFF
-    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+def cut(values: Any) -> Any:
+    """What a tensor core reads of float32 as TF32: the upper 19 bits."""
+    return (np.asarray(values, np.float32).view(np.uint32) & 0xFFFFE000).view(np.float32)
 
 
-def tf32(value: float) -> float:
-    """What a tensor core reads of a float32: its upper 19 bits."""
-    bits = struct.unpack("I", struct.pack("f", value))[0] & 0xFFFFE000
-    return struct.unpack("f", struct.pack("I", bits))[0]
+def mma_products(a: Any, b: Any, c: Any) -> Any:
+    """c + a @ b of TF32, (..., 16, 8) by (..., 8, 8), as badly as any hardware was seen to do it.
+
+    Four products at a time are added to c: exact ones, each cut to 24 bits of the largest, and the
+    sum cut to float32. Fasi, Higham, Mikaitis and Pranesh, Numerical behavior of NVIDIA tensor
+    cores, PeerJ Computer Science 7:e330, 2021; some have up to 3 bits more.
+    """
+    shape = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b, c = (np.broadcast_to(v, (*shape, *v.shape[-2:])) for v in (cut(a), cut(b), c))
+    # zeros by finite numbers change nothing: most of a small problem's tiles
+    counts = [np.any(v, (-2, -1)) for v in (a, b)]
+    lasting = [~np.isfinite(v).all((-2, -1)) for v in (a, b)]
+    some = (counts[0] | lasting[1]) & (counts[1] | lasting[0])
+    whole = c.copy()
+    whole[some] = _mma_products(*(v[some].astype(np.float64) for v in (a, b, c)))
+    return whole
+
+
+def _mma_products(a: Any, b: Any, c: Any) -> Any:
+    for first in (0, 4):
+        left, right = a[..., first : first + 4], b[..., first : first + 4, :]
+        products = left[..., :, None, :] * right[..., None, :, :].swapaxes(-1, -2)
+        addends = np.concatenate([products, c[..., None]], -1)
+        largest = abs(addends).max(-1, keepdims=True)
+        plain = np.isfinite(largest)
+        unit = np.ldexp(1.0, np.frexp(np.where(plain, largest, 0))[1] - 24)
+        sums = np.where(plain, np.trunc(addends / unit) * unit, addends).sum(-1)
+        near = sums.astype(np.float32)
+        beyond = (abs(near) > abs(sums)) & np.isfinite(near)
+        c = np.where(beyond, np.nextafter(near, np.float32(0)), near).astype(np.float64)
+    return c.astype(np.float32)
+
+
+def narrowed(values: Any, dtype: str) -> Any:
+    """Rounded to nearest, ties to even."""
+    if dtype != "bf16":
+        return np.asarray(values).astype(STORED[dtype])
+    bits = np.asarray(values, np.float32).view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return np.where(np.isnan(values), 0x7FFF, rounded).astype(np.uint16)
 
 
 class Memory:
     """A device's memory."""
 
     def __init__(self, size: int = 1 << 24) -> None:
-        self.bytes = bytearray(b"\xff") * size
-        self.alive = bytearray(size)
-        whole = memoryview(self.bytes)
-        self.views = {dtype: whole.cast("B").cast(letter) for dtype, letter in LETTERS.items()}
+        self.bytes = np.full(size, 0xFF, np.uint8)
+        self.alive = np.zeros(size, bool)
         self.end = GAP
         self.sizes: dict[int, int] = {}
 
@@ -91,29 +124,78 @@ class Memory:
         self.end += -(-max(1, nbytes) // GAP) * GAP + GAP
         if self.end > len(self.bytes):
             raise MemoryError("the emulated device is full")
-        self.alive[start : start + nbytes] = b"\x01" * nbytes
+        self.alive[start : start + nbytes] = True
         self.sizes[BASE + start] = nbytes
         return BASE + start
 
     def free(self, pointer: int) -> None:
         start, nbytes = pointer - BASE, self.sizes.pop(pointer)
-        self.alive[start : start + nbytes] = bytes(nbytes)
+        self.alive[start : start + nbytes] = False
 
-    def at(self, pointer: int, nbytes: int) -> int:
-        """Place in `bytes` of an access; every byte of it must be allocated."""
-        start = pointer - BASE
-        if start < 0 or b"\x00" in self.alive[start : start + nbytes] or start >= self.end:
-            raise Fault(f"access of {nbytes} bytes at {pointer:#x}, which is not allocated")
-        if start % nbytes:
-            raise Fault(f"access of {nbytes} bytes at {pointer:#x}, which is misaligned")
-        return start
+    def at(self, pointers: Any, nbytes: int) -> Any:
+        """Places in `bytes` of accesses; every byte of each must be allocated."""
+        starts = pointers - BASE
+        lost = (starts < 0) | (starts + nbytes > self.end)
+        within = np.where(lost, 0, starts)
+        lost |= ~(self.alive[within] & self.alive[within + nbytes - 1])
+        if lost.any():
+            first = int(pointers[lost][0])
+            raise Fault(f"access of {nbytes} bytes at {first:#x}, which is not allocated")
+        if (starts % nbytes).any():
+            first = int(pointers[starts % nbytes != 0][0])
+            raise Fault(f"access of {nbytes} bytes at {first:#x}, which is misaligned")
+        return starts
 
     def array(self, pointer: int, shape: tuple[int, ...], dtype: Any) -> Any:
         """A window of the host's on C-ordered elements."""
         dtype = np.dtype(dtype)
-        count = math.prod(shape)
-        start = pointer - BASE
-        return np.frombuffer(self.bytes, dtype, count, start).reshape(shape)
+        start, count = pointer - BASE, math.prod(shape)
+        return self.bytes[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
+
+
+class _Lanes(ast.NodeTransformer):
+    """A kernel's text for all threads at once: both ways of a branch, and what each keeps."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        given = {a.arg for a in node.args.args}
+        stores = (n for n in ast.walk(node) if isinstance(n, ast.Name))
+        named = {n.id for n in stores if isinstance(n.ctx, ast.Store)} - given
+        self.generic_visit(node)
+        node.body = [*ast.parse("".join(f"{name} = None\n" for name in sorted(named))).body,
+                     *node.body]  # fmt: skip
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        (target,) = node.targets
+        assert isinstance(target, ast.Name)
+        arguments = [node.value, ast.Name(target.id, ast.Load())]
+        node.value = ast.Call(ast.Name("kept", ast.Load()), arguments, [])
+        return node
+
+    def visit_If(self, node: ast.If) -> list[ast.stmt]:
+        self.generic_visit(node)
+        made = ast.parse(
+            "enter()\nif some():\n    pass\nother()\nif some():\n    pass\nleave()"
+        ).body
+        made[0].value.args = [node.test]  # type: ignore[attr-defined]
+        made[1].body = node.body  # type: ignore[attr-defined]
+        made[3].body = node.orelse or made[3].body  # type: ignore[attr-defined]
+        return made
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        raise SyntaxError("a kernel's branch is a statement")
+
+    visit_BoolOp = visit_While = visit_Return = visit_IfExp
+
+
+@functools.lru_cache(512)
+def code_of(kernel: Kernel) -> Any:
+    """The kernel for all threads of a block."""
+    tree = ast.fix_missing_locations(_Lanes().visit(ast.parse(kernel.source)))
+    source, file = ast.unparse(tree), f"<{kernel.name}, emulated, {hash(kernel) & 0xFFFFFFFF:08x}>"
+    # so that an error shows the line that it is in
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    return compile(source, file, "exec")
 
 
 class Emulator:
@@ -121,90 +203,92 @@ class Emulator:
 
     def __init__(self, kernel: Kernel, memory: Memory) -> None:
         self.kernel, self.memory = kernel, memory
-        self.current = 0
-        self.block = (0, 0, 0)
-        self.function = build.function(kernel, self)
-        waits = {"sync", "mma"} | {name for name in vars(type(self)) if name.startswith("warp_")}
-        self.waits = any(made[0] in waits for _, made in kernel.operations)
+        self.count = kernel.threads
+        self.lanes = np.arange(self.count)
+        space = {"enter": self._enter, "other": self._other, "leave": self._leave,
+                 "some": self._some, "kept": self._kept, "range": self._range}  # fmt: skip
+        for name, (operation, *constants) in kernel.operations:
+            space[name] = getattr(self, operation)(*constants)
+        exec(code_of(kernel), space)
+        self.function = space[kernel.name]
+        # bytes of an element of shared memory, of which no part is met by itself
+        sizes = [SIZES[made[1]] for _, made in kernel.operations if made[0] == "shared"]
+        self.grain = min(sizes, default=2)
 
     def launch(self, grid: tuple[int, int, int], shared_bytes: int, values: Any) -> None:
-        self.writers: dict[int, Any] = {}
-        for z in range(grid[2]):
-            for y in range(grid[1]):
-                for x in range(grid[0]):
-                    self.block = (x, y, z)
-                    self._begin(shared_bytes)
-                    self._run(values)
+        # by pairs of bytes, who wrote: number of the block times threads, and thread
+        self.writers = np.full(self.memory.end // 2, NOBODY)
+        with np.errstate(all="ignore"):
+            for number, (z, y, x) in enumerate(np.ndindex(grid[::-1])):
+                self.block, self.me = (x, y, z), number * self.count + self.lanes
+                self._begin(shared_bytes)
+                self.function(*values)
+                if self.copies:
+                    raise Fault("a block ends before its asynchronous copies are there")
 
     def _begin(self, shared_bytes: int) -> None:
         self.epoch = 0
         size = -(-shared_bytes // 16) * 16
-        self.shared_bytes = bytearray(b"\xff") * size
-        whole = memoryview(self.shared_bytes)
-        self.shared_views = {dtype: whole.cast("B").cast(a) for dtype, a in LETTERS.items()}
+        self.shared_bytes = np.full(size, 0xFF, np.uint8)
         self.regions: dict[int, int] = {}
-        # by pairs of bytes: the barrier interval of the last write and of the last read, and whose
-        self.written = np.full((size // 2, 2), -1)
-        self.read = np.full((size // 2, 2), -1)
-        self.open: dict[int, list[Any]] = {}
-        self.groups: dict[int, list[list[Any]]] = {}
-        self.answers: dict[int, Any] = {}
+        # by elements: the barrier interval of the last write and of the last read, and whose
+        count = size // self.grain
+        self.written, self.writer = np.full(count, -1), np.full(count, NOBODY)
+        self.read, self.reader = np.full(count, -1), np.full(count, NOBODY)
+        # asynchronous copies on their way: [lanes, to, from or -1, bytes, group of each lane's]
+        self.copies: list[list[Any]] = []
+        self.groups = np.zeros(self.count, np.int64)  # that each thread has committed
+        self.stack: list[tuple[Any, Any]] = []
+        self._set(np.ones(self.count, bool))
 
-    # ---- threads -----------------------------------------------------------------------------
+    # ---- threads side by side ----------------------------------------------------------------
 
-    def _run(self, values: Any) -> None:
-        count = self.kernel.threads
-        if not self.waits:
-            for self.current in range(count):
-                self.function(*values)
-            return
-        self.main = getcurrent()
-        threads = [greenlet(self.function) for _ in range(count)]
-        state: list[Any] = ["ready"] * count
-        while True:
-            moved = False
-            for t, thread in enumerate(threads):
-                if state[t] == "ready":
-                    self.current, moved = t, True
-                    why = thread.switch(*values) if not thread else thread.switch()
-                    state[t] = "done" if thread.dead else why
-            if all(s == "done" for s in state):
-                break
-            for first in range(0, count, WARP):
-                lanes = range(first, min(first + WARP, count))
-                if all(isinstance(state[t], tuple) and state[t][0] == "warp" for t in lanes):
-                    self._meet(lanes, state)
-                    moved = True
-            waiting = [s for s in state if isinstance(s, tuple) and s[0] == "barrier"]
-            if len(waiting) == count:
-                lines = sorted({s[1] for s in waiting})
-                if len(lines) > 1:
-                    raise Fault(f"threads of a block wait at different barriers, lines {lines}")
-                self.epoch += 1
-                state = ["ready"] * count
-            elif not moved:
-                done = state.count("done")
-                raise Fault(f"{len(waiting)} of {count} threads wait at a barrier, {done} are done")
-        if any(self.groups.values()) or any(self.open.values()):
-            late = [g for groups in self.groups.values() for g in groups if g]
-            if late or any(self.open.values()):
-                raise Fault("a block ends before its asynchronous copies are there")
+    def _set(self, mask: Any) -> None:
+        """Which threads are in the branch that is being taken."""
+        self.mask, self.full = mask, bool(mask.all())
+        self.active = self.lanes[mask]
 
-    def _meet(self, lanes: range, state: list[Any]) -> None:
-        kinds = {state[t][1] for t in lanes}
-        if len(kinds) > 1 or len(lanes) < WARP:
-            raise Fault(f"lanes of a warp meet at different collectives: {sorted(kinds)}")
-        results = state[lanes[0]][2]([state[t][3] for t in lanes])
-        for t, result in zip(lanes, results):
-            self.answers[t] = result
-            state[t] = "ready"
+    def _enter(self, test: Any) -> None:
+        outer = self.mask
+        inner = outer & test
+        self.stack.append((outer, outer & ~inner))
+        self._set(inner)
 
-    def collective(self, kind: str, together: Callable[[Any], Any], payload: Any) -> Any:
-        self.main.switch(("warp", kind, together, payload))
-        return self.answers[self.current]
+    def _other(self) -> None:
+        self._set(self.stack[-1][1])
+
+    def _leave(self) -> None:
+        self._set(self.stack.pop()[0])
+
+    def _some(self) -> bool:
+        return bool(len(self.active))
+
+    def _kept(self, new: Any, old: Any) -> Any:
+        """What a variable is after threads of the branch were given `new`."""
+        if self.full or old is None or new is old:
+            return new
+        return np.where(self.mask, new, old)
+
+    def _range(self, *bounds: Any) -> Any:
+        for bound in bounds:
+            if not isinstance(bound, int):
+                raise Fault("threads of a block go through a loop in different numbers")
+        return range(*bounds)
+
+    def _every(self, value: Any) -> Any:
+        """A value of each thread of the branch."""
+        return np.broadcast_to(value, self.count)[self.mask]
+
+    def _spread(self, values: Any, blank: Any = np.nan) -> Any:
+        """The converse; threads of other branches are given what they must not use."""
+        if self.full:
+            return values
+        spread = np.full(self.count, blank, values.dtype)
+        spread[self.mask] = values
+        return spread
 
     def thread(self) -> Any:
-        return lambda: self.current
+        return lambda: self.lanes
 
     def block_x(self) -> Any:
         return lambda: self.block[0]
@@ -216,28 +300,52 @@ class Emulator:
         return lambda: self.block[2]
 
     def sync(self) -> Any:
-        return lambda: self.main.switch(("barrier", sys._getframe(1).f_lineno))
+        def sync() -> None:
+            if not self.full:
+                come = len(self.active)
+                raise Fault(f"{come} of {self.count} threads come to a barrier")
+            self.epoch += 1
+
+        return sync
 
     # ---- integers ----------------------------------------------------------------------------
 
-    @staticmethod
-    def _checked(operate: Callable[..., int]) -> Any:
-        def checked(*values: int) -> int:
-            result = operate(*values)
-            if not -(1 << 31) <= result < 1 << 31:
-                raise Fault(f"{values} make {result}, which 32 bits do not hold")
-            return result
+    def _first(self, wrong: Any, values: Any) -> tuple[int, ...] | None:
+        """Of the values of the first thread, in the branch, that is wrong."""
+        if isinstance(wrong, bool | np.bool_):
+            if not wrong:
+                return None
+            wrong = np.full(self.count, wrong)
+        wrong = wrong & self.mask
+        if not wrong.any():
+            return None
+        lane = int(np.flatnonzero(wrong)[0])
+        return tuple(int(np.broadcast_to(v, self.count)[lane]) for v in values)
 
-        return lambda self: checked
+    def _checked(operate: Callable[..., Any]) -> Any:  # type: ignore[misc]
+        def make(self: Emulator) -> Any:
+            def checked(*values: Any) -> Any:
+                result = operate(*values)
+                bad = self._first((result < -(1 << 31)) | (result >= 1 << 31), values)
+                if bad is not None:
+                    raise Fault(f"{bad} make {operate(*bad)}, which 32 bits do not hold")
+                return result
 
-    @staticmethod
-    def _unsigned(operate: Callable[..., int]) -> Any:
-        def checked(a: int, b: int) -> int:
-            if a < 0 or b < 0:
-                raise Fault(f"an operation of unsigned numbers on {a} and {b}")
-            return operate(a, b)
+            return checked
 
-        return lambda self: checked
+        return make
+
+    def _unsigned(operate: Callable[..., Any]) -> Any:  # type: ignore[misc]
+        def make(self: Emulator) -> Any:
+            def checked(a: Any, b: Any) -> Any:
+                bad = self._first((a < 0) | (b < 0), (a, b))
+                if bad is not None:
+                    raise Fault(f"an operation of unsigned numbers on {bad[0]} and {bad[1]}")
+                return operate(a, b)
+
+            return checked
+
+        return make
 
     i32 = _checked(lambda a: a)
     i_add = _checked(lambda a, b: a + b)
@@ -250,18 +358,32 @@ class Emulator:
     i_shr = _unsigned(lambda a, b: a >> b)
 
     def quotient(self) -> Any:
-        def quotient(n: int, multiplier: int, shift: int) -> int:
-            if not 0 <= n < 1 << 31 or n * multiplier >= 1 << 63:
-                raise Fault(f"{n} is divided by a product of more than 63 bits")
+        def quotient(n: Any, multiplier: int, shift: int) -> Any:
+            most = min((1 << 31) - 1, ((1 << 63) - 1) // multiplier)
+            bad = self._first((n < 0) | (n > most), (n,))
+            if bad is not None:
+                raise Fault(f"{bad[0]} is divided by a product of more than 63 bits")
             return n * multiplier >> shift
 
         return quotient
 
     def inside(self) -> Any:
-        return lambda i, n: int(0 <= i < n)
+        return lambda i, n: ((i >= 0) & (i < n)) * 1
+
+    def given(self) -> Any:
+        return lambda pointer: int(pointer != 0)
 
     def edge(self, boundary: str) -> Any:
-        return lambda i, n: reference.source(i, n, boundary)
+        known: dict[tuple[int, int], int] = {}
+
+        def edge(i: Any, n: int) -> Any:
+            places = np.broadcast_to(i, self.count)
+            for one in set(places[self.mask].tolist()):
+                if (one, n) not in known:
+                    known[one, n] = reference.source(one, n, boundary)
+            return np.array([known.get((one, n), 0) for one in places.tolist()])
+
+        return edge
 
     # ---- global memory -----------------------------------------------------------------------
 
@@ -269,50 +391,69 @@ class Emulator:
         size = SIZES[dtype]
         return lambda pointer, n, stride: pointer + n * stride * size
 
-    def _value(self, view: Any, place: int, dtype: str) -> float:
-        value = view[dtype][place // SIZES[dtype]]
-        if dtype == "bf16":
-            return struct.unpack("f", struct.pack("I", value << 16))[0]
-        if dtype == "f16":
-            return struct.unpack("e", struct.pack("H", value))[0]
-        return value
-
-    def _put(self, view: Any, place: int, dtype: str, value: float) -> None:
-        if dtype == "bf16":
-            view[dtype][place // 2] = bf16_bits(value)
-        elif dtype == "f16":
-            with np.errstate(over="ignore"):
-                view["f16"][place // 2] = int(np.float16(f32(value)).view(np.uint16))
-        else:
-            view[dtype][place // SIZES[dtype]] = value
-
     def load(self, dtype: str, constant: bool = True) -> Any:
         size = SIZES[dtype]
 
-        def load(pointer: int, index: int) -> float:
-            place = self.memory.at(pointer + index * size, size)
-            writer = self.writers.get(place)
-            if writer is not None and (constant or writer != (self.block, self.current)):
-                raise Race(f"{self.block} {self.current} reads what {writer} wrote")
-            return self._value(self.memory.views, place, dtype)
+        def load(pointer: Any, index: Any) -> Any:
+            places = self.memory.at(self._every(pointer + index * size), size)
+            writers = self.writers[places >> 1]
+            wrong = writers != NOBODY
+            if not constant:
+                wrong &= writers != self.me[self.mask]
+            if wrong.any():
+                lane = int(self.active[wrong][0])
+                block, thread = divmod(int(writers[wrong][0]), self.count)
+                raise Race(f"{self.block} {lane} reads what thread {thread} of block {block} wrote")
+            stored = self.memory.bytes.view(STORED[dtype])[places // size]
+            return self._spread(widened(stored, dtype))
 
         return load
 
     def load_if(self, dtype: str) -> Any:
         load = self.load(dtype)
-        return lambda pointer, index, ok, other: load(pointer, index) if ok else other
+
+        def load_if(pointer: Any, index: Any, ok: Any, other: Any) -> Any:
+            self._enter(ok != 0)
+            found = load(pointer, index) if len(self.active) else other
+            found = self._kept(found, other)
+            self._leave()
+            return np.asarray(found, COMPUTED[dtype])
+
+        return load_if
 
     def store(self, dtype: str) -> Any:
         size = SIZES[dtype]
 
-        def store(pointer: int, index: int, value: float) -> None:
-            place = self.memory.at(pointer + index * size, size)
-            me = (self.block, self.current)
-            if self.writers.setdefault(place, me) != me:
-                raise Race(f"{me} and {self.writers[place]} write one element")
-            self._put(self.memory.views, place, dtype, value)
+        def store(pointer: Any, index: Any, value: Any) -> None:
+            places = self.memory.at(self._every(pointer + index * size), size)
+            mine = self.me[self.mask]
+            before = self.writers[places >> 1]
+            self.writers[places >> 1] = mine
+            # of several threads that write one element now, the last is noted
+            wrong = ((before != NOBODY) & (before != mine)) | (self.writers[places >> 1] != mine)
+            if wrong.any():
+                raise Race(f"{self.block} {self.active[wrong][0]} and another write one element")
+            self.memory.bytes.view(STORED[dtype])[places // size] = narrowed(
+                self._every(value), dtype
+            )
 
         return store
+
+    def finish(self, activation: str, dtype: str) -> Any:
+        load, store = self.load(dtype, False), self.store(dtype)
+        add, activate = self.add(dtype), self.activate(activation, dtype)
+
+        def finish(
+            total: Any, bias: Any, rs: Any, at_r: Any, has: int, ys: Any, at_y: Any, ok: Any,
+            low: Any, high: Any,
+        ) -> None:  # fmt: skip
+            self._enter(ok != 0)
+            if len(self.active):
+                residual = load(rs, at_r) if has else 0
+                store(ys, at_y, activate(add(add(total, bias), residual), low, high))
+            self._leave()
+
+        return finish
 
     # ---- shared memory -----------------------------------------------------------------------
 
@@ -327,179 +468,286 @@ class Emulator:
 
         return shared
 
-    def _shared_place(self, position: int, index: int, size: int, write: bool) -> int:
-        place = position + index * size
-        if not 0 <= place <= len(self.shared_bytes) - size:
-            raise Fault(f"shared memory at byte {place} of {len(self.shared_bytes)}")
-        end = self.regions.get(position)
-        if end is not None and not position <= place <= end - size:
-            raise Fault(f"element {index} is beyond the region of shared memory at {position}")
-        if place % size:
-            raise Fault(f"access of {size} bytes of shared memory at {place}, misaligned")
-        self._meet_at(np.arange(place >> 1, (place + size) >> 1), write)
-        return place
+    def _shared_places(self, position: int, elements: Any, size: int, nbytes: int) -> Any:
+        """Bytes at which accesses of so many bytes begin; `elements` has a row a thread."""
+        places = position + elements * size
+        begin, end = position, self.regions.get(position, len(self.shared_bytes))
+        if places.size and (places.min() < begin or places.max() > end - nbytes):
+            low, high = int(places.min()), int(places.max())
+            raise Fault(
+                f"shared memory at bytes {low} to {high + nbytes}, beyond its region of bytes"
+                f" {begin} to {end}"
+            )
+        if (places % nbytes).any():
+            raise Fault(f"access of {nbytes} bytes of shared memory, misaligned")
+        return places
 
-    def _meet_at(self, pairs: Any, write: bool) -> None:
-        me, epoch = self.current, self.epoch
-        written, read = self.written[pairs], self.read[pairs]
+    def _meet_at(self, places: Any, nbytes: int, lanes: Any, write: bool) -> None:
+        """Threads `lanes` read or write so many bytes at each of their places, a row each."""
+        grains = places.reshape(len(lanes), -1, 1) // self.grain + np.arange(nbytes // self.grain)
+        me = np.broadcast_to(lanes[:, None, None], grains.shape).ravel()
+        at = grains.ravel()
         verb = "writes" if write else "reads"
-        others = (written[:, 0] == epoch) & (written[:, 1] != me)
-        if others.any():
-            other = int(written[others][0, 1])
-            raise Race(f"thread {me} {verb} what thread {other} wrote, no barrier between")
-        others = (read[:, 0] == epoch) & (read[:, 1] != me)
+        wrong = (self.written[at] == self.epoch) & (self.writer[at] != me)
+        if wrong.any():
+            other = self.writer[at][wrong][0]
+            raise Race(
+                f"thread {me[wrong][0]} {verb} what thread {other} wrote, no barrier between"
+            )
+        others = (self.read[at] == self.epoch) & (self.reader[at] != me)
         if not write:
-            self.read[pairs, 0] = epoch
-            self.read[pairs, 1] = np.where(others, MANY, me)
+            self.read[at], self.reader[at] = self.epoch, me
+            self.reader[at[others | (self.reader[at] != me)]] = MANY
             return
         if others.any():
-            other = int(read[others][0, 1])
-            raise Race(f"thread {me} writes what thread {other} read, no barrier between")
-        self.written[pairs] = epoch, me
+            other = self.reader[at][others][0]
+            raise Race(
+                f"thread {me[others][0]} writes what thread {other} read, no barrier between"
+            )
+        self.written[at], self.writer[at] = self.epoch, me
+        wrong = self.writer[at] != me
+        if wrong.any():
+            raise Race(f"thread {me[wrong][0]} writes what another writes, no barrier between")
 
     def load_shared(self, dtype: str) -> Any:
         size = SIZES[dtype]
 
-        def load(position: int, index: int) -> float:
-            place = self._shared_place(position, index, size, write=False)
-            return self._value(self.shared_views, place, dtype)
+        def load(position: int, index: Any) -> Any:
+            places = self._shared_places(position, self._every(index), size, size)
+            self._meet_at(places, size, self.active, write=False)
+            stored = self.shared_bytes.view(STORED[dtype])[places // size]
+            return self._spread(widened(stored, dtype))
 
         return load
 
     def store_shared(self, dtype: str) -> Any:
         size = SIZES[dtype]
 
-        def store(position: int, index: int, value: float) -> None:
-            place = self._shared_place(position, index, size, write=True)
-            self._put(self.shared_views, place, dtype, value)
+        def store(position: int, index: Any, value: Any) -> None:
+            places = self._shared_places(position, self._every(index), size, size)
+            self._meet_at(places, size, self.active, write=True)
+            self.shared_bytes.view(STORED[dtype])[places // size] = narrowed(
+                self._every(value), dtype
+            )
 
         return store
 
     def copy_async(self, dtype: str, count: int) -> Any:
-        size = SIZES[dtype] * count
+        one, size = SIZES[dtype], SIZES[dtype] * count
 
-        def copy(position: int, i: int, pointer: int, j: int, ok: int) -> None:
-            start = position + i * SIZES[dtype]
-            self._shared_place(start, 0, size, write=True)
-            end = self.regions.get(position)
-            if end is not None and start + size > end:
-                raise Fault(f"a copy beyond the region of shared memory at {position}")
-            self.shared_bytes[start : start + size] = b"\xff" * size
-            source = self.memory.at(pointer + j * SIZES[dtype], size) if ok else None
-            self.open.setdefault(self.current, []).append((start, source, size))
+        def copy(position: int, i: Any, pointer: Any, j: Any, ok: Any) -> None:
+            to = self._shared_places(position, self._every(i), one, size)
+            self._meet_at(to, size, self.active, write=True)
+            self.shared_bytes[to[:, None] + np.arange(size)] = 0xFF
+            ok = self._every(ok) != 0
+            source = np.full(len(to), -1)
+            source[ok] = self.memory.at(self._every(pointer + j * one)[ok], size)
+            self.copies.append([self.active, to, source, size, None])
 
         return copy
 
     def commit_async(self) -> Any:
         def commit() -> None:
-            self.groups.setdefault(self.current, []).append(self.open.pop(self.current, []))
+            for copies in self.copies:
+                lanes, group = copies[0], copies[4]
+                fresh = self.mask[lanes] & (True if group is None else group < 0)
+                copies[4] = np.where(fresh, self.groups[lanes], -1 if group is None else group)
+            self.groups[self.mask] += 1
 
         return commit
 
     def wait_async(self, groups: int) -> Any:
         def wait() -> None:
-            queue = self.groups.setdefault(self.current, [])
-            while len(queue) > groups:
-                copies = queue.pop(0)
-                if copies:
-                    pairs = [
-                        np.arange(start >> 1, (start + size) >> 1) for start, _, size in copies
-                    ]
-                    self._meet_at(np.concatenate(pairs), write=True)
-                for start, source, size in copies:
-                    data = bytes(size) if source is None else self.memory.bytes[
-                        source : source + size
-                    ]  # fmt: skip
-                    self.shared_bytes[start : start + size] = data
+            waiting, self.copies = self.copies, []
+            for lanes, to, source, size, group in waiting:
+                there = np.zeros(len(lanes), bool)
+                if group is not None:
+                    there = self.mask[lanes] & (group >= 0) & (group < self.groups[lanes] - groups)
+                if there.any():
+                    self._meet_at(to[there], size, lanes[there], write=True)
+                    data = self.memory.bytes[source[there, None] + np.arange(size)]
+                    data[source[there] < 0] = 0
+                    self.shared_bytes[to[there, None] + np.arange(size)] = data
+                if not there.all():
+                    late = None if group is None else group[~there]
+                    self.copies.append([lanes[~there], to[~there], source[~there], size, late])
 
         return wait
 
     # ---- arithmetic --------------------------------------------------------------------------
 
-    @staticmethod
-    def rounding(dtype: str) -> Callable[[float], float]:
-        return float if dtype == "f64" else f32
-
     def zero(self, dtype: str) -> Any:
-        return lambda: 0.0
+        return lambda: COMPUTED[dtype](0)
 
     def fma(self, dtype: str) -> Any:
-        if dtype == "f64":
-            return lambda x, y, z: x * y + z
-        return lambda x, y, z: ctypes.c_float(x * y + z).value  # the product is exact
+        kind = COMPUTED[dtype]
+
+        def fma(x: Any, y: Any, z: Any) -> Any:
+            # in double: of float32, the product is exact
+            return np.add(np.multiply(x, y, dtype=np.float64), z, dtype=np.float64).astype(kind)
+
+        return fma
 
     def add(self, dtype: str) -> Any:
-        rounded = self.rounding(dtype)
-        return lambda x, y: rounded(x + y)
+        return lambda x, y: np.add(x, y, dtype=COMPUTED[dtype])
 
-    # ---- tiles of sums -----------------------------------------------------------------------
+    def activate(self, name: str, dtype: str) -> Any:
+        def clamp(x: Any, low: float, high: float) -> Any:
+            x = np.where(x < low, low, x)
+            return np.where(x > high, high, x)
 
-    def _gather(self, position: int, elements: Any, dtype: str) -> Any:
-        """Elements of shared memory at once, in quads of 16-byte loads."""
-        size = SIZES[dtype]
-        places = position + elements * size
-        if (places[..., 0] % 16).any():
-            raise Fault("a load of 16 bytes of shared memory, misaligned")
-        if places.min() < position or places.max() > self.regions[position] - size:
-            raise Fault(f"a tile beyond the region of shared memory at {position}")
-        self._meet_at((places >> 1).ravel(), write=False)
-        return np.frombuffer(self.shared_bytes, NUMPY[dtype])[places // size]
+        def silu(x: Any, low: float, high: float) -> Any:
+            x = np.asarray(x, np.float64)
+            return np.where(x > -700, x / (1 + np.exp(-x)), np.where(np.isnan(x), x, -0.0))
+
+        def gelu(x: Any, low: float, high: float) -> Any:
+            x = np.asarray(x, np.float64)
+            return np.where(x == -np.inf, -0.0, x * scipy.special.erfc(-x * 0.5**0.5) / 2)
+
+        operate = {"clamp": clamp, "silu": silu, "gelu": gelu}[name]
+        return lambda x, low, high: operate(x, low, high).astype(COMPUTED[dtype])
+
+    # ---- tiles of sums: an array of (sums of a thread, threads) -------------------------------
+
+    def _gather(self, position: int, elements: Any, dtype: str, nbytes: int) -> Any:
+        """Shared memory at (threads, ...) elements, each the first of `nbytes` that are loaded."""
+        size, shape = SIZES[dtype], elements.shape
+        flat = elements.reshape(self.count, -1)
+        places = self._shared_places(position, flat, size, nbytes)
+        self._meet_at(places, nbytes, self.lanes, write=False)
+        view = self.shared_bytes.view(STORED[dtype])
+        found = view[(places // size)[..., None] + np.arange(nbytes // size)]
+        return found.reshape(*shape, nbytes // size)
+
+    def _together(self) -> None:
+        if not self.full:
+            raise Fault(f"{len(self.active)} of {self.count} threads make a step of a tile")
 
     def zeros(self, dtype: str, count: int) -> Any:
-        return lambda: np.zeros(count, NUMPY[dtype])
+        return lambda: np.zeros((count, self.count), COMPUTED[dtype])
 
     def tile_step(self, dtype: str, m: int, n: int, k: int, quads_m: int, quads_n: int) -> Any:
-        def quads(width: int, count: int) -> Any:
+        lanes = 16 // SIZES[dtype]  # elements of a load
+
+        def loads(width: int, count: int) -> Any:
             rows, apart = np.arange(k)[:, None, None] * width, width // count
-            return rows + np.arange(count)[:, None] * apart + np.arange(4)
+            return rows + np.arange(count)[:, None] * apart + np.arange(0, 4, lanes)
 
-        of_a, of_b = quads(m, quads_m), quads(n, quads_n)
-        kind = NUMPY[dtype]
+        of_a, of_b = loads(m, quads_m), loads(n, quads_n)
+        kind = COMPUTED[dtype]
 
-        def step(sums: Any, a: int, i: int, b: int, j: int) -> Any:
-            left = self._gather(a, of_a + i, dtype).reshape(k, -1).astype(np.float64)
-            right = self._gather(b, of_b + j, dtype).reshape(k, -1).astype(np.float64)
-            sums = sums.reshape(left.shape[1], right.shape[1])
-            with np.errstate(all="ignore"):
-                for row in range(k):
-                    sums = (sums + np.outer(left[row], right[row])).astype(kind)
-            return sums.ravel()
+        def step(sums: Any, a: int, i: Any, b: int, j: Any) -> Any:
+            self._together()
+            left = self._gather(a, i[:, None, None, None] + of_a, dtype, 16)
+            right = self._gather(b, j[:, None, None, None] + of_b, dtype, 16)
+            left, right = (v.reshape(self.count, k, -1).T.astype(np.float64) for v in (left, right))
+            sums = sums.reshape(len(left), len(right), self.count)
+            for row in range(k):
+                sums = (sums + left[:, None, row] * right[None, :, row]).astype(kind)
+            return sums.reshape(-1, self.count)
 
         return step
 
     def totals(self, do: str, dtype: str, count: int, threads: int) -> Any:
         size = SIZES[dtype]
 
-        def work(sums: Any, position: int, thread: int) -> Any:
-            own = position // size + thread + np.arange(count) * threads
-            if (own[-1] + 1) * size > self.regions[position]:
-                raise Fault(f"totals beyond the region of shared memory at {position}")
-            self._meet_at(own * size >> 1, write=do != "add")
-            memory = np.frombuffer(self.shared_bytes, NUMPY[dtype])
-            with np.errstate(all="ignore"):
-                if do == "add":
-                    return sums + memory[own]
-                memory[own] = 0 if do == "clear" else memory[own] + sums
+        def work(sums: Any, position: int, thread: Any) -> Any:
+            self._together()
+            own = thread[:, None] + np.arange(count) * threads
+            places = self._shared_places(position, own, size, size)
+            self._meet_at(places, size, self.lanes, write=do != "add")
+            memory = self.shared_bytes.view(STORED[dtype])
+            places = (places // size).T
+            if do == "add":
+                return sums + memory[places]
+            memory[places] = 0 if do == "clear" else memory[places] + sums
             return np.zeros_like(sums)
 
         return work
 
-    def activate(self, name: str, dtype: str) -> Any:
-        rounded = self.rounding(dtype)
+    # ---- tensor cores ------------------------------------------------------------------------
 
-        def clamp(x: float, low: float, high: float) -> float:
-            x = low if x < low else x
-            return high if x > high else x
+    def tf32(self) -> Any:
+        def tf32(x: Any) -> Any:
+            bits = np.asarray(x, np.float32).view(np.uint32)
+            up = np.where(abs(x) < np.float32(float.fromhex("0x1.ffep127")), 0x1000, 0)
+            return cut((bits + up.astype(np.uint32)).view(np.float32))
 
-        def silu(x: float, low: float, high: float) -> float:
-            if x == -math.inf:
-                return -0.0
-            return rounded(x / (1 + math.exp(-x))) if x > -700 else -0.0
+        return tf32
 
-        def gelu(x: float, low: float, high: float) -> float:
-            return -0.0 if x == -math.inf else rounded(x * math.erfc(-x * 0.5**0.5) / 2)
+    def rest(self) -> Any:
+        tf32 = self.tf32()
+        return lambda x: tf32(np.asarray(x - tf32(x), np.float32))
 
-        return {"clamp": clamp, "silu": silu, "gelu": gelu}[name]
+    def mma_step(
+        self, k: int, pitch: int, tiles_m: int, tiles_n: int, a_line: int, split: int
+    ) -> Any:
+        blocks, warps = np.arange(k // 8), self.count // WARP
+        of_a = blocks[:, None] * a_line + np.arange(tiles_m) * 128
+        of_b = (8 * blocks[:, None, None] + np.array([0, 4])) * pitch
+        of_b = of_b + 8 * np.arange(tiles_n)[:, None]
+        lane = np.arange(WARP)
+        g, t = lane // 4, lane % 4
+        rounded = self.tf32()
+
+        def left(a: int, i: Any) -> Any:
+            """(blocks, warps, tiles of m, 1, 16, 8)."""
+            values = self._gather(a, i[:, None, None] + of_a, "f32", 16)
+            values = values.reshape(warps, WARP, len(blocks), tiles_m, 4)
+            made = np.empty((len(blocks), warps, tiles_m, 1, 16, 8), np.float32)
+            for r in range(4):
+                of_lanes = values[..., r].transpose(2, 0, 3, 1)
+                made[..., 0, g + r % 2 * 8, t + r // 2 * 4] = of_lanes
+            return made
+
+        def right(b: int, j: Any) -> Any:
+            """(blocks, warps, 1, tiles of n, 8, 8)."""
+            values = self._gather(b, j[:, None, None, None] + of_b, "f32", 4)
+            values = values.reshape(warps, WARP, len(blocks), tiles_n, 2)
+            made = np.empty((len(blocks), warps, 1, tiles_n, 8, 8), np.float32)
+            for r in range(2):
+                made[:, :, 0, :, t + r * 4, g] = values[..., r].transpose(1, 2, 0, 3)
+            return made
+
+        def to_tiles(sums: Any) -> Any:
+            values = sums.reshape(tiles_m, tiles_n, 4, warps, WARP)
+            made = np.empty((warps, tiles_m, tiles_n, 16, 8), np.float32)
+            for r in range(4):
+                made[..., g + r // 2 * 8, 2 * t + r % 2] = np.moveaxis(values[:, :, r], 2, 0)
+            return made
+
+        def to_lanes(tiles: Any) -> Any:
+            made = np.empty((tiles_m, tiles_n, 4, warps, WARP), np.float32)
+            for r in range(4):
+                values = tiles[..., g + r // 2 * 8, 2 * t + r % 2]
+                made[:, :, r] = np.moveaxis(values, 0, 2)
+            return made.reshape(-1, self.count)
+
+        def step(sums: Any, a: int, i: Any, b: int, j: Any) -> Any:
+            self._together()
+            w, x = left(a, i), right(b, j)
+            big = rounded(x)
+            fresh = np.zeros((warps, tiles_m, tiles_n, 16, 8), np.float32)
+            for at in blocks:
+                fresh = mma_products(w[at], big[at], fresh)
+            main = sums[: tiles_m * tiles_n * 4] + to_lanes(fresh)
+            if not split:
+                return main
+            less, small = left(a, i + split), x - big
+            own = to_tiles(sums[len(main) :])
+            for at in blocks:
+                own = mma_products(less[at], big[at], own)
+                own = mma_products(w[at], small[at], own)
+            return np.concatenate([main, to_lanes(own)])
+
+        return step
+
+    def joined(self, count: int) -> Any:
+        def joined(sums: Any) -> Any:
+            big, small = sums[:count], sums[count:]
+            return np.where(np.isfinite(big), big + small, big)
+
+        return joined
 
 
 class Driver:
@@ -567,12 +815,13 @@ class Driver:
 
     def upload(self, pointer: int, source: int, nbytes: int) -> None:
         start = pointer - BASE
-        self.memory.bytes[start : start + nbytes] = ctypes.string_at(source, nbytes)
+        self.memory.bytes[start : start + nbytes] = np.frombuffer(
+            ctypes.string_at(source, nbytes), np.uint8
+        )
 
     def download(self, target: int, pointer: int, nbytes: int) -> None:
         start = pointer - BASE
-        data = bytes(self.memory.bytes[start : start + nbytes])
-        ctypes.memmove(target, data, nbytes)
+        ctypes.memmove(target, self.memory.bytes[start : start + nbytes].ctypes.data, nbytes)
 
     def wait(self, stream: int) -> None:
         if self.capturing:

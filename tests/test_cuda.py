@@ -6,15 +6,13 @@ import subprocess
 import sys
 from typing import Any
 
+import fake_gpu
 import numpy as np
 import pytest
+from fake_gpu import Tensor, ndarray
 
 import fastconv
 from fastconv.cuda import interop, launch
-
-pytest.importorskip("greenlet", reason="the emulator of GPUs needs greenlet")
-import fake_gpu
-from fake_gpu import Tensor, ndarray
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 7, 9)).astype("f4")

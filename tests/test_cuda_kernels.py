@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import zlib
 from typing import Any
 
 import numpy as np
 import pytest
+from cuda_emulator import Fault
+from fake_gpu import execute
 from problems import PROBLEMS, arrays, check, oracle, solved, values
 
 from fastconv._epilogue import activation_of
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Solver
 from fastconv.cuda import launch
-from fastconv.solvers import SOLVERS
-
-pytest.importorskip("greenlet", reason="the emulator of GPUs needs greenlet")
-from fake_gpu import execute
+from fastconv.solvers import BY_NAME, SOLVERS
 
 CUDA = [solver for solver in SOLVERS if solver.device == "cuda"]
 
@@ -40,10 +41,16 @@ OWN = (
     "conv2d f32 n1 c70 h4 w3 k3 r3 s3 p1",  # 630 products: a fold, and a rest
     "conv2d f64 n1 c67 h3 w3 k2 r3 s3 p1",
     "conv2d f32 n2 c12 h5 w6 k10 r3 s3 g2 p2:0,0:1 u2,1 l1,2 strided",
+    # a lane of tensor cores has filters 8 apart, a step 16 channels
+    "conv2d f32 n1 c33 h5 w4 k25 r2 s2 u1,2 fast",
 )
 
-#: Of the problems of every solver, how many each has a turn at: a tile is emulated in a second.
-EVERY = {"cuda_gemm": 8}
+#: Of the problems of every solver, one in so many is run by each of these: their blocks are large,
+#: and what is particular to them is in OWN.
+EVERY = {"cuda_gemm": 16, "cuda_mma": 32}
+
+#: Steps of tiles that a problem of every solver may have there: groups by taps.
+MOST_STEPS = 64
 
 
 def on_gpu(text: str) -> Problem:
@@ -56,7 +63,9 @@ def cases() -> list[Any]:
         for text in dict.fromkeys((*OWN, *PROBLEMS)):
             problem = on_gpu(text)
             turn = zlib.crc32(text.encode()) % EVERY.get(solver.name, 1)
-            if text not in OWN and (turn or problem.flops > MOST_FLOPS):
+            steps = problem.groups * math.prod(problem.kernel)
+            large = problem.flops > MOST_FLOPS or (solver.name in EVERY and steps > MOST_STEPS)
+            if text not in OWN and (turn or large):
                 continue
             if solver.why_not(problem) is None:
                 found.append(pytest.param(solver, text, id=f"{solver.name}-{text}"))
@@ -69,7 +78,7 @@ def test_published_bound(solver: Solver, text: str) -> None:
     problem = on_gpu(text)
     x, w, _ = arrays(Problem.parse(text))
     configs = solver.configs(problem, launch.gpu())  # type: ignore[arg-type]
-    if text not in OWN:
+    if text not in OWN or math.prod(problem.kernel) > 25:
         turn = zlib.crc32(text.encode()) // 7 % len(configs)
         configs = configs[turn : turn + 1]
     for config in configs:
@@ -102,8 +111,6 @@ def test_bias_residual_and_activation(solver: Solver, activation: Any, dtype: st
     sums, s = oracle(problem, x, w, bias)
     z = sums + residual
     if activation in ("silu", "gelu"):
-        import math
-
         flat = [float(v) for v in z.ravel()]
         if activation == "silu":
             right = [v / (1 + math.exp(-v)) for v in flat]
@@ -138,3 +145,44 @@ def test_non_finite_samples_stay_in_their_windows(solver: Solver) -> None:
     for config in solver.configs(problem, launch.gpu())[-2:]:  # type: ignore[arg-type]
         y = execute(solver, problem, config, x, w)
         check(problem, y, oracle(problem, x, w), solver.error_bound(problem, config))
+
+
+#: What to write wrongly in a kernel, and what is then found: an error of the emulator, or results.
+FAULTS = {
+    "no barrier": ("sync()", "t = 0", "no barrier between"),
+    "copies that are not waited for": ("wait()", "t = 0", "no barrier|got nan"),
+    "a barrier before the copies are there": (
+        "wait()\n            sync()", "sync()\n            wait()", "no barrier between",
+    ),
+    "copies one step late": ("step + 1 < steps", "step + 2 < steps", "outputs are off"),
+    "another lane's fragment of w": ("lane * 4", "(31 - lane) * 4", "outputs are off"),
+    "another lane's samples": ("warp_j + lane // 4", "warp_j + lane % 8", "outputs are off"),
+    "another lane's sums": ("warp_j + lane % 4 * 2", "warp_j + lane // 8 * 2", "element|off"),
+    "the rows of one warp twice": ("warp // 2 * 32", "warp // 4 * 32", "element|off"),
+    "the small products left out": ("sums = joined(sums)", "t = 0", "outputs are off"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_planted_faults_are_caught(
+    name: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the kernel of tensor cores, whose threads depend on each other the most."""
+    right, wrong, message = FAULTS[name]
+    whole = emulated.launch
+
+    def planted(handle: Any, *rest: Any) -> None:
+        if handle.name == "mma":
+            assert right in handle.text
+            handle = dataclasses.replace(handle, text=handle.text.replace(right, wrong))
+        whole(handle, *rest)
+
+    monkeypatch.setattr(emulated, "launch", planted)
+    solver = BY_NAME["cuda_mma"]
+    text = "conv2d f32 n1 c37 h9 w8 k40 r1 s2"
+    problem = on_gpu(text)
+    x, w, _ = arrays(Problem.parse(text))
+    config = {"products": "3xtf32", "tile": "64x64x16"}
+    with pytest.raises((Fault, AssertionError), match=message):
+        y = execute(solver, problem, config, x, w)
+        check(problem, y, solved(text), solver.error_bound(problem, config))

@@ -27,7 +27,6 @@ SMALL = {
 
 @pytest.fixture
 def gpu_check(monkeypatch: pytest.MonkeyPatch) -> Any:
-    pytest.importorskip("greenlet", reason="the emulator of GPUs needs greenlet")
     monkeypatch.syspath_prepend(str(ROOT))
     from bench import gpu_check
 

@@ -27,6 +27,11 @@ TOOLS = (
 )  # fmt: skip
 
 
+#: Of an A100. Kernels use no instruction that came later, so that Numba, which takes five times as
+#: long as the linker, compiles them once for all GPUs.
+OLDEST = (8, 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Cubin:
     """Machine code of one kernel, and what the assembler said of it.
@@ -142,21 +147,8 @@ def compiled(kernel: Kernel, capability: tuple[int, int]) -> Cubin:
     if reason is not None:
         raise RuntimeError(reason)
     from cuda.core import Linker, LinkerOptions, ObjectCode
-    from numba import cuda
-    from numba.cuda import types
 
-    from fastconv.cuda import intrinsics
-
-    kinds = {
-        "pointer": types.int64, "i32": types.int32, "i64": types.int64, "f32": types.float32,
-        "f64": types.float64,
-    }  # fmt: skip
-    signature = types.void(*(kinds[kind] for _, kind in kernel.parameters))
-    # no fast-math: it would flush subnormal numbers and divide by reciprocals
-    code, _ = cuda.compile(
-        function(kernel, intrinsics), signature, device=False, abi="numba", cc=capability,
-        output="ltoir", launch_bounds=(kernel.threads, kernel.blocks),
-    )  # fmt: skip
+    code = intermediate(kernel, min(capability, OLDEST))
     options = LinkerOptions(
         arch=f"sm_{capability[0]}{capability[1]}", link_time_optimization=True,
         ptxas_options=["-v"],
@@ -176,3 +168,24 @@ def compiled(kernel: Kernel, capability: tuple[int, int]) -> Cubin:
         spills=number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
         stack=number(r"(\d+) bytes stack frame"),
     )  # fmt: skip
+
+
+@functools.lru_cache(4)
+def intermediate(kernel: Kernel, capability: tuple[int, int]) -> bytes:
+    """The kernel as LTO-IR, which is linked for this compute capability and all later ones."""
+    from numba import cuda
+    from numba.cuda import types
+
+    from fastconv.cuda import intrinsics
+
+    kinds = {
+        "pointer": types.int64, "i32": types.int32, "i64": types.int64, "f32": types.float32,
+        "f64": types.float64,
+    }  # fmt: skip
+    signature = types.void(*(kinds[kind] for _, kind in kernel.parameters))
+    # no fast-math: it would flush subnormal numbers and divide by reciprocals
+    code, _ = cuda.compile(
+        function(kernel, intrinsics), signature, device=False, abi="numba", cc=capability,
+        output="ltoir", launch_bounds=(kernel.threads, kernel.blocks),
+    )  # fmt: skip
+    return bytes(code)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any, ClassVar
 
 from fastconv._accuracy import SUM_BLOCK
 from fastconv.cuda.kernel import SIZES, Kernel, operations
@@ -33,7 +34,7 @@ CONSTANTS = (
                                  "step_m", "packed_k")),
     *((name, "i64") for name in ("plane_div", "q_div")),
     *((name, "i32") for name in ("plane", "q_count", "plane_shift", "q_shift")),
-    *((name, "i64") for name in ("x_n", "x_g", "w_g", "y_n", "y_g", "r_n", "r_g")),
+    *((name, "i64") for name in ("x_n", "x_g", "w_g", "w_part", "y_n", "y_g", "r_n", "r_g")),
     *((name, "i32") for name in ("x_c", "x_h", "x_w", "b_k", "y_k", "y_h", "y_w", "r_k", "r_h",
                                  "r_w")),
 )  # fmt: skip
@@ -43,7 +44,7 @@ PACK_CONSTANTS = (
                                  "taps_s")),
     *((name, "i64") for name in ("k_div", "c_div", "t_div", "s_div")),
     *((name, "i32") for name in ("k_shift", "c_shift", "t_shift", "s_shift")),
-    *((name, "i64") for name in ("w_k",)),
+    *((name, "i64") for name in ("w_k", "w_part")),
     *((name, "i32") for name in ("w_c", "w_r", "w_s")),
 )  # fmt: skip
 
@@ -60,9 +61,58 @@ class Tile:
     quads: tuple[int, int]
     stages: int = 4
 
+    #: Channels of the filters that lie together in memory, and parts that a filter is the sum of.
+    deep = parts = 1
+    #: Filters that a copy never leaves out some of; the packed ones are a multiple.
+    together = 4
+    #: Operations of its own, and statements after the sums are complete.
+    operations: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    last: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def blocks(self) -> int:
+        """128 registers a thread; 2 blocks of 256 threads, or as many smaller ones."""
+        return 512 // self.threads
+
     @property
     def threads(self) -> int:
-        return self.m * self.n // (16 * self.quads[0] * self.quads[1])
+        return self.m * self.n // self.sums
+
+    @property
+    def sums(self) -> int:
+        """Of a thread."""
+        return 16 * self.quads[0] * self.quads[1]
+
+    @property
+    def pitch(self) -> int:
+        """Elements from one row of pixels to the next in shared memory."""
+        return self.n
+
+    def step(self, dtype: str) -> tuple[Any, ...]:
+        return "tile_step", dtype, self.m, self.n, self.k, *self.quads
+
+    @property
+    def places(self) -> list[str]:
+        """Where a thread's first filter and pixel are in the block, and in shared memory."""
+        across = self.n // (4 * self.quads[1])  # threads along pixels
+        return [
+            f"own_k = tid // {across} * 4", f"own_j = tid % {across} * 4", "at_a = own_k",
+            "at_b = own_j",
+        ]  # fmt: skip
+
+    @property
+    def rows(self) -> list[int]:
+        """The thread's filters, from its first one on."""
+        return [i % 4 + i // 4 * (self.m // self.quads[0]) for i in range(4 * self.quads[0])]
+
+    @property
+    def columns(self) -> list[int]:
+        """The thread's pixels, from its first one on."""
+        return [i % 4 + i // 4 * (self.n // self.quads[1]) for i in range(4 * self.quads[1])]
+
+    def place(self, row: int, column: int) -> int:
+        """Of a filter and a pixel, the number of their sum."""
+        return row * 4 * self.quads[1] + column
 
     def __str__(self) -> str:
         return f"{self.m}x{self.n}x{self.k}"
@@ -91,53 +141,60 @@ class Variant:
 @functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
-    t, size = v.tile, SIZES[v.dtype]
-    a, b, count = t.m * t.k, t.n * t.k, 16 * t.quads[0] * t.quads[1]
+    return written("gemm", v.dtype, v.tile, v.folds, v.activation)
+
+
+def written(name: str, dtype: str, t: Any, folds: bool, activation: str) -> Kernel:
+    """The kernel of a tile: a `Tile`, or what has all that it has."""
+    size = SIZES[dtype]
+    a, b = t.m * t.k * t.parts, t.pitch * t.k
     ring = (a + b) * t.stages * size
     table = {
-        "shared_a": ("shared", v.dtype, 0, a * t.stages),
-        "shared_b": ("shared", v.dtype, a * t.stages * size, b * t.stages),
-        "shared_t": ("shared", v.dtype, ring, count * t.threads),
-        "copy_a": ("copy_async", v.dtype, 16 // size), "copy_b": ("copy_async", v.dtype, 1),
+        "shared_a": ("shared", dtype, 0, a * t.stages),
+        "shared_b": ("shared", dtype, a * t.stages * size, b * t.stages),
+        "shared_t": ("shared", dtype, ring, t.sums * t.threads),
+        "copy_a": ("copy_async", dtype, 16 // size), "copy_b": ("copy_async", dtype, 1),
         "commit": ("commit_async",), "wait": ("wait_async", t.stages - 2),
-        "drain": ("wait_async", 0), "zeros": ("zeros", v.dtype, count),
-        "tile_step": ("tile_step", v.dtype, t.m, t.n, t.k, *t.quads),
-        **{f"{do}_totals": ("totals", do, v.dtype, count, t.threads)
+        "drain": ("wait_async", 0), "zeros": ("zeros", dtype, t.sums), "given": ("given",),
+        "step_of_tile": t.step(dtype),
+        **{f"{do}_totals": ("totals", do, dtype, t.sums, t.threads)
            for do in ("clear", "fold", "add")},
-        "load_b": ("load", v.dtype), "load_r": ("load", v.dtype, False),
-        "store_y": ("store", v.dtype),
-        "advance": ("advance", v.dtype), "add": ("add", v.dtype),
-        "activate": ("activate", v.activation, v.dtype),
+        "load_b": ("load_if", dtype), "zero": ("zero", dtype), "advance": ("advance", dtype),
+        "finish": ("finish", activation, dtype), **t.operations,
     }  # fmt: skip
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
-    parameters = (*pointers, *CONSTANTS, ("low", v.dtype), ("high", v.dtype))
-    text = _text(v, ", ".join(name for name, _ in parameters))
-    shared_bytes = ring + (count * t.threads * size if v.folds else 0)
-    # 128 registers a thread; 2 blocks of 256 threads, or as many smaller ones
+    parameters = (*pointers, *CONSTANTS, ("low", dtype), ("high", dtype))
+    text = _text(name, dtype, t, folds, ", ".join(name for name, _ in parameters))
+    shared_bytes = ring + (t.sums * t.threads * size if folds else 0)
     return Kernel(
-        "gemm", text, operations(text, table), parameters, t.threads, 512 // t.threads, shared_bytes
+        name, text, operations(text, table), parameters, t.threads, t.blocks, shared_bytes
     )
 
 
-def _text(v: Variant, parameters: str) -> str:
-    t = v.tile
-    vector = 16 // SIZES[v.dtype]  # elements of w in a copy
-    across_a, ahead = t.m // vector, t.stages - 2
-    rows_a, rows_b = t.threads // across_a, t.threads // t.n  # of a step, that a pass copies
-    assert t.threads % across_a == t.threads % t.n == t.k % rows_a == t.k % rows_b == 0
-    across = t.n // (4 * t.quads[1])  # threads along pixels
+def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
+    vector = 16 // SIZES[dtype]  # elements of w in a copy
+    width, lines_a = t.m * t.deep, t.k // t.deep  # of the filters of a step
+    across_a, ahead = width // vector, t.stages - 2
+    a, b = t.m * t.k, t.pitch * t.k
     copies = []
-    for u in range(t.k // rows_a):
-        copies.append(
-            f"copy_a(sa, slot * {t.m * t.k} + (row_a + {u * rows_a}) * {t.m} + column_a,"
-            f" ws, at_w + {u * rows_a} * packed_k, is_filter)"
-        )
-    for u in range(t.k // rows_b):
+    for first in range(0, a // vector, t.threads):
+        # of a thread whose copies all lie in one column, or whose lines are longer than that
+        row, column = divmod(first, across_a)
+        at = f"row_a * packed_w + {row} * packed_w + k0 * {t.deep} + column_a + {column * vector}"
+        ok = f"inside(k0 * {t.deep} + column_a + {column * vector}, packed_w)"
+        for part in range(t.parts):
+            to = f"slot * {a * t.parts} + {part * a} + row_a * {width} + column_a"
+            copies.append(f"copy_a(sa, {to} + {first * vector}, w{part}, at_w + {at}, {ok})")
+    rows_b = t.threads // t.n
+    for first in range(0, t.k, rows_b):
         copies += [
-            f"ok = lies & inside(c + row_b + {u * rows_b}, channels)",
-            f"copy_b(sb, slot * {t.n * t.k} + (row_b + {u * rows_b}) * {t.n} + column_b,"
-            f" xs, at_x + {u * rows_b} * x_c, ok)",
+            f"ok = lies & inside(c + row_b + {first}, channels)",
+            f"copy_b(sb, slot * {b} + (row_b + {first}) * {t.pitch} + column_b,"
+            f" xs, at_x + {first} * x_c, ok)",
         ]
+    # a pass of all threads copies whole lines, or equal parts of one
+    assert max(t.threads, across_a) % min(t.threads, across_a) == 0 == a // vector % t.threads
+    assert t.threads % t.n == t.k % rows_b == 0
     fold = [
         f"since = since + {t.k}",
         f"if since == {FOLD // t.k * t.k}:",
@@ -145,7 +202,7 @@ def _text(v: Variant, parameters: str) -> str:
         "    sums = fold_totals(sums, st, tid)",
     ]
     lines = [
-        f"def gemm({parameters}):",
+        f"def {name}({parameters}):",
         "    sa = shared_a()",
         "    sb = shared_b()",
         "    tid = thread()",
@@ -156,9 +213,10 @@ def _text(v: Variant, parameters: str) -> str:
         f"    column_a = tid % {across_a} * {vector}",
         f"    row_b = tid // {t.n}",
         f"    column_b = tid % {t.n}",
-        "    ws = advance(w, block_z(), w_g)",
-        "    at_w = row_a * packed_k + k0 + column_a",
-        "    is_filter = inside(k0 + column_a, packed_k)",
+        "    w0 = advance(w, block_z(), w_g)",
+        *([] if t.parts == 1 else ["    w1 = advance(w0, 1, w_part)"]),
+        f"    packed_w = packed_k * {t.deep}",
+        "    at_w = 0",
         "    j = j0 + column_b",
         "    is_pixel = inside(j, pixels)",
         "    j = j * is_pixel",
@@ -177,13 +235,12 @@ def _text(v: Variant, parameters: str) -> str:
         "    slot = 0",
         "    sums = zeros()",
         *(["    st = shared_t()", "    sums = clear_totals(sums, st, tid)", "    since = 0"]
-          if v.folds else []),
-        f"    at_a = tid // {across} * 4",
-        f"    at_b = tid % {across} * 4",
+          if folds else []),
+        *_indented(t.places, 1),
         f"    for step in range(0 - {ahead}, steps):",
         f"        if step + {ahead} < steps:",
         *_indented(copies, 3),
-        f"            at_w = at_w + {t.k} * packed_k",
+        f"            at_w = at_w + {lines_a} * packed_w",
         f"            at_x = at_x + {t.k} * x_c",
         f"            c = c + {t.k}",
         "            if c >= channels:",
@@ -208,11 +265,11 @@ def _text(v: Variant, parameters: str) -> str:
         f"            now = slot + {t.stages - ahead - 1}",
         f"            if now >= {t.stages}:",
         f"                now = now - {t.stages}",
-        f"            sums = tile_step(sums, sa, now * {t.m * t.k} + at_a,"
-        f" sb, now * {t.n * t.k} + at_b)",
-        *(_indented(fold, 3) if v.folds else []),
+        f"            sums = step_of_tile(sums, sa, now * {a * t.parts} + at_a,"
+        f" sb, now * {b} + at_b)",
+        *(_indented(fold, 3) if folds else []),
         "    drain()",
-        *(["    sums = add_totals(sums, st, tid)"] if v.folds else []),
+        *(["    sums = add_totals(sums, st, tid)"] if folds else []),
         *_indented(_finish(t), 1),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -222,35 +279,46 @@ def _indented(lines: list[str], levels: int) -> list[str]:
     return ["    " * levels + line for line in lines]
 
 
-def _finish(t: Tile) -> list[str]:
+def _finish(t: Any) -> list[str]:
     """Bias, residual and activation of each sum, and its store."""
-    rows, columns = 4 * t.quads[0], 4 * t.quads[1]
-    lines = ["kb = k0 + at_a", "g = block_z()", "first = g * filters"]
-    for n in range(columns):
-        apart = n % 4 + n // 4 * (t.n // t.quads[1])
+    lines = [
+        *t.last,
+        "g = block_z()",
+        "first = g * filters",
+        "has_bias = given(bias)",
+        "has_residual = given(residual)",
+        # filters beyond the last are none's
+        "own_y = (k0 + own_k) * y_k",
+        "own_r = (k0 + own_k) * r_k",
+    ]
+    for m, row in enumerate(t.rows):
         lines += [
-            f"j = j0 + at_b + {apart}",
-            "if j < pixels:",
-            "    image = quotient(j, plane_div, plane_shift)",
-            "    j = j - image * plane",
-            "    p = quotient(j, q_div, q_shift)",
-            "    q = j - p * q_count",
-            "    ys = advance(advance(y, image, y_n), g, y_g)",
-            "    rs = advance(advance(residual, image, r_n), g, r_g)",
-            "    at_y = p * y_h + q * y_w",
-            "    at_r = p * r_h + q * r_w",
+            f"k = k0 + own_k + {row}",
+            f"is{m} = inside(k, filters)",
+            f"b{m} = load_b(bias, (first + k) * b_k, is{m} & has_bias, zero())",
+            # steps from the first filter are the same for all threads: uniform registers
+            f"y{m} = {row} * y_k",
+            f"r{m} = {row} * r_k",
         ]
-        for m in range(rows):
-            lines += [
-                f"    k = kb + {m % 4 + m // 4 * (t.m // t.quads[0])}",
-                "    if k < filters:",
-                f"        value = sums[{m * columns + n}]",
-                "        if bias != 0:",
-                "            value = add(value, load_b(bias, (first + k) * b_k))",
-                "        if residual != 0:",
-                "            value = add(value, load_r(rs, at_r + k * r_k))",
-                "        store_y(ys, at_y + k * y_k, activate(value, low, high))",
-            ]
+    for n, column in enumerate(t.columns):
+        lines += [
+            f"j = j0 + own_j + {column}",
+            "ok = inside(j, pixels)",
+            "j = j * ok",
+            "image = quotient(j, plane_div, plane_shift)",
+            "j = j - image * plane",
+            "p = quotient(j, q_div, q_shift)",
+            "q = j - p * q_count",
+            "ys = advance(advance(y, image, y_n), g, y_g)",
+            "rs = advance(advance(residual, image, r_n), g, r_g)",
+            "at_y = p * y_h + q * y_w + own_y",
+            "at_r = p * r_h + q * r_w + own_r",
+            *(
+                f"finish(sums[{t.place(m, n)}], b{m}, rs, at_r + r{m}, has_residual, ys,"
+                f" at_y + y{m}, ok & is{m}, low, high)"
+                for m in range(len(t.rows))
+            ),
+        ]
     return lines
 
 

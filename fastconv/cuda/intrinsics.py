@@ -93,6 +93,13 @@ def inside() -> Any:
     )
 
 
+def given() -> Any:
+    """``given(pointer)``: 1 where there is one, else 0."""
+    return _operation(
+        types.int32, (types.int64,), lambda b, p: b.zext(b.icmp_signed("!=", p, I64(0)), I32)
+    )
+
+
 def edge(boundary: str) -> Any:
     """``edge(i, n)``: the index within n samples that stands at i, however far beyond the ends."""
 
@@ -230,6 +237,39 @@ def store(dtype: str) -> Any:
     return _operation(types.void, (types.int64, types.int32, NUMBA[dtype]), write)
 
 
+def finish(activation: str, dtype: str) -> Any:
+    """``finish(sum, bias, residual, index, has_residual, y, index, ok, low, high)``: an output,
+    where `ok` is 1.
+
+    One operation without a branch: of 64 outputs, each with its branches, Numba takes 9 s.
+    """
+    letter, kind = _LETTERS[dtype]
+    reading = (
+        f"{{ .reg .pred p; setp.ne.b32 p, $2, 0; mov.{kind} $0, $3;"
+        f" @p ld.global.{kind} $0, [$1]; }}"
+    )
+    writing = f"{{ .reg .pred p; setp.ne.b32 p, $0, 0; @p st.global.{kind} [$1], $2; }}"
+    activated = _activation(activation, COMPUTED[dtype])
+
+    def work(
+        b: Any, total: Any, bias: Any, rs: Any, at_r: Any, has: Any, ys: Any, at_y: Any, ok: Any,
+        low: Any, high: Any,
+    ) -> None:  # fmt: skip
+        nothing = ir.Constant(COMPUTED[dtype], 0.0)
+        source = b.ptrtoint(_pointer(b, rs, at_r, STORED[dtype], GLOBAL), I64)
+        to = b.ptrtoint(_pointer(b, ys, at_y, STORED[dtype], GLOBAL), I64)
+        residual = _assembly(
+            b, STORED[dtype], reading, f"=&{letter},l,r,{letter},~{{memory}}",
+            [source, b.and_(has, ok), nothing], effect=True,
+        )  # fmt: skip
+        value = activated(b, b.fadd(b.fadd(total, bias), residual), low, high)
+        _assembly(b, VOID, writing, f"r,l,{letter},~{{memory}}", [ok, to, value], effect=True)
+
+    one, i = NUMBA[dtype], types.int32
+    kinds = (one, one, types.int64, i, i, types.int64, i, i, one, one)
+    return _operation(types.void, kinds, work)
+
+
 # ---- shared memory -------------------------------------------------------------------------------
 
 
@@ -333,7 +373,11 @@ def add(dtype: str) -> Any:
 
 def activate(name: str, dtype: str) -> Any:
     """``activate(x, low, high)``: clamp (NaN stays NaN), or silu or gelu, which have no limits."""
-    kind, single = COMPUTED[dtype], COMPUTED[dtype] == F32
+    return _operation(NUMBA[dtype], (NUMBA[dtype],) * 3, _activation(name, COMPUTED[dtype]))
+
+
+def _activation(name: str, kind: Any) -> Any:
+    single = kind == F32
     suffix = "f" if single else ""
 
     def constant(value: float) -> Any:
@@ -354,8 +398,7 @@ def activate(name: str, dtype: str) -> Any:
         lost = b.fcmp_ordered("==", x, constant(float("-inf")))
         return b.select(lost, constant(-0.0), b.fmul(b.fmul(x, constant(0.5)), tail))
 
-    body = {"clamp": clamp, "silu": silu, "gelu": gelu}[name]
-    return _operation(NUMBA[dtype], (NUMBA[dtype],) * 3, body)
+    return {"clamp": clamp, "silu": silu, "gelu": gelu}[name]
 
 
 # ---- tiles of sums in registers ------------------------------------------------------------------
@@ -439,3 +482,120 @@ def totals(do: str, dtype: str, count: int, threads: int) -> Any:
 
     kind = types.UniTuple(NUMBA[dtype], count)
     return _operation(kind, (kind, types.int32, types.int32), work)
+
+
+# ---- tensor cores --------------------------------------------------------------------------------
+# TF32 is float32 with 10 bits behind the point: the unit ignores the lower 13 of an operand.
+
+
+def _tf32(b: Any, x: Any) -> tuple[Any, Any]:
+    """x rounded to TF32, ties away from zero, as bits: with what is beyond TF32 left in, and cut.
+
+    Not by cvt.rna.tf32, which has as many instructions before sm_100 and makes infinity of finite
+    numbers: here those next to the largest are cut instead, as infinity and NaN are.
+    """
+    size = _call(b, "__nv_fabsf", x)
+    most = ir.Constant(F32, float.fromhex("0x1.ffep127"))  # what rounds up to 2**128 is beyond
+    up = b.select(b.fcmp_ordered("<", size, most), I32(0x1000), I32(0))
+    raised = b.add(b.bitcast(x, I32), up)
+    return raised, b.and_(raised, I32(0xFFFFE000))
+
+
+def tf32() -> Any:
+    """``tf32(x)``: x rounded to TF32."""
+    return _operation(types.float32, (types.float32,), lambda b, x: b.bitcast(_tf32(b, x)[1], F32))
+
+
+def rest() -> Any:
+    """``rest(x)``: what `tf32` leaves of x, rounded in turn; NaN of infinity and NaN."""
+
+    def left(b: Any, x: Any) -> Any:
+        less = b.fsub(x, b.bitcast(_tf32(b, x)[1], F32))
+        return b.bitcast(_tf32(b, less)[1], F32)
+
+    return _operation(types.float32, (types.float32,), left)
+
+
+def mma_step(k: int, pitch: int, tiles_m: int, tiles_n: int, a_line: int, split: int) -> Any:
+    """``mma_step(sums, a, i, b, j)``: sums of a warp's tiles of 16 x 8, k products each more.
+
+    a (parts, k / 8, m / 16, 32 lanes, 4) and b (k, pitch) lie in shared memory; a lane's first
+    fragment begins at element i of a, those of 8 rows are `a_line` elements apart and the second
+    part `split` elements; its first sample is element j of b. Where `split` is not 0, a is the sum
+    of two parts, samples are split into two, and the sums of the small products follow the others.
+
+    The products of a step are summed from zero by the tensor core, which cuts what it drops, and
+    then added to the sums, rounded to nearest (Ootomo and Yokota, arXiv:2203.03341, section 4.2).
+    """
+    main = tiles_m * tiles_n * 4
+    sums_kind = ir.LiteralStructType([F32] * 4)
+    mma_kind = ir.FunctionType(sums_kind, [I32] * 6 + [F32] * 4)
+    mma_text = (
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
+        " {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
+    )
+    four = ir.VectorType(I32, 4)
+
+    def step(b: Any, sums: Any, pa: Any, i: Any, pb: Any, j: Any) -> Any:
+        mma = ir.InlineAsm(mma_kind, mma_text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f")
+        found = _unpacked(b, sums, main * (2 if split else 1))
+        pa, pb = b.add(pa, b.mul(i, I32(4))), b.add(pb, b.mul(j, I32(4)))
+        nothing = [ir.Constant(F32, 0.0)] * 4
+
+        def fragment(element: int) -> list[Any]:
+            at = b.add(pa, I32(element * 4))
+            vector = b.load(b.inttoptr(at, ir.PointerType(four, SHARED)), align=16)
+            return [b.extract_element(vector, I32(r)) for r in range(4)]
+
+        def samples(row: int, column: int) -> tuple[list[Any], list[Any]]:
+            big, small = [], []
+            for r in (0, 4):
+                at = b.add(pb, I32(((row + r) * pitch + column) * 4))
+                x = b.load(b.inttoptr(at, ir.PointerType(F32, SHARED)), align=4)
+                raised, cut = _tf32(b, x)
+                big.append(cut if split else raised)
+                if split:
+                    small.append(b.bitcast(b.fsub(x, b.bitcast(cut, F32)), I32))
+            return big, small
+
+        def add(x: list[Any], y: list[Any], z: list[Any]) -> list[Any]:
+            made = b.call(mma, [*x, *y, *z])
+            return [b.extract_value(made, r) for r in range(4)]
+
+        blocks = range(k // 8)
+        right = [[samples(8 * at, 8 * n) for at in blocks] for n in range(tiles_n)]
+        for m in range(tiles_m):
+            left = [fragment(at * a_line + m * 128) for at in blocks]
+            less = [fragment(split + at * a_line + m * 128) for at in blocks] if split else []
+            for n in range(tiles_n):
+                first = (m * tiles_n + n) * 4
+                fresh = nothing
+                for at in blocks:
+                    fresh = add(left[at], right[n][at][0], fresh)
+                if split:
+                    own = slice(main + first, main + first + 4)
+                    for at in blocks:
+                        found[own] = add(less[at], right[n][at][0], found[own])
+                        found[own] = add(left[at], right[n][at][1], found[own])
+                for r in range(4):
+                    found[first + r] = b.fadd(found[first + r], fresh[r])
+        return cgutils.pack_array(b, found)
+
+    kind = types.UniTuple(types.float32, main * (2 if split else 1))
+    return _operation(kind, (kind, *(types.int32,) * 4), step)
+
+
+def joined(count: int) -> Any:
+    """``joined(sums)``: the first half with the second, the small products, added where finite."""
+
+    def join(b: Any, sums: Any) -> Any:
+        values = _unpacked(b, sums, 2 * count)
+        infinite = ir.Constant(F32, float("inf"))
+        found = []
+        for big, small in zip(values[:count], values[count:]):
+            finite = b.fcmp_ordered("<", _call(b, "__nv_fabsf", big), infinite)
+            found.append(b.select(finite, b.fadd(big, small), big))
+        return cgutils.pack_array(b, found)
+
+    half, whole = (types.UniTuple(types.float32, n) for n in (count, 2 * count))
+    return _operation(half, (whole,), join)

@@ -60,6 +60,13 @@ class Gpu:
         return self.multiprocessors * (128 if self.capability == (8, 0) else 256) * 1.7e9
 
     @property
+    def tf32_flops(self) -> float:
+        """Of tensor cores in TF32: data sheets have 156e12 for A100, 495e12 for H100 and H200;
+        GeForce has no more than of float32."""
+        clock = 1.7e9 * self.multiprocessors
+        return {(8, 0): 1024, (9, 0): 2048}.get(self.capability, 256) * clock
+
+    @property
     def bandwidth(self) -> float:
         """Data sheets: A100 2.0e12, H100 3.35e12, H200 4.8e12; GeForce about half the A100's."""
         if "H200" in self.name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastconv.cuda import direct, gemm
+from fastconv.cuda import direct, gemm, mma
 from fastconv.cuda.kernel import Kernel
 
 
@@ -22,6 +22,11 @@ def common() -> dict[str, Kernel]:
                 of = f"gemm {dtype} {name}{' folds' if folds else ''}"
                 found[of] = gemm.kernel(gemm.Variant(dtype, tile, folds))
         found[f"gemm_pack {dtype}"] = gemm.pack_kernel(dtype)
+    for products, named in mma.TILES.items():
+        for name in named:
+            found[f"mma {products} {name}"] = mma.kernel(mma.Variant(products, name))
+    for parts in (1, 2):
+        found[f"mma_pack {parts}"] = mma.pack_kernel(parts)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastconv._solver import Solver
 from fastconv.solvers.cuda_direct import CudaDirect
 from fastconv.solvers.cuda_gemm import CudaGemm
+from fastconv.solvers.cuda_mma import CudaMma
 from fastconv.solvers.depthwise import Depthwise
 from fastconv.solvers.direct import Direct
 from fastconv.solvers.fft import Fft
@@ -20,6 +21,6 @@ from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(), Fft(),
-    OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaGemm(),
+    OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaGemm(), CudaMma(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from fastconv._accuracy import epsilon
 from fastconv._epilogue import Activation
-from fastconv._problem import Problem, numpy_dtype
+from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.cuda import gemm
-from fastconv.cuda.interop import DeviceArray
-from fastconv.cuda.launch import Gpu, Launch
-from fastconv.solvers._cuda import (
-    LAUNCH,
-    MOST,
-    CudaPlan,
-    CudaSolver,
-    activation_name,
-    check_reach,
-    divisors,
-    limits,
-    planes,
-    pointer,
-)
+from fastconv.cuda.kernel import Kernel
+from fastconv.cuda.launch import Gpu
+from fastconv.solvers._cuda import CudaPlan, activation_name
+from fastconv.solvers._cuda_tiles import TilePlan, TileSolver
 
 #: Estimated share of the multiply-adds that a full tile reaches: the share of them among the
 #: instructions of the main loop (tests/cuda_budgets.json), less a tenth for what loads wait.
@@ -33,7 +22,7 @@ _SHARE = {
 }  # fmt: skip
 
 
-class CudaGemm(CudaSolver):
+class CudaGemm(TileSolver):
     name = "cuda_gemm"
     paper = (
         "Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, arXiv:1410.0759, 2014;"
@@ -41,157 +30,39 @@ class CudaGemm(CudaSolver):
     )
 
     def why_not_dense(self, problem: Problem) -> str | None:
-        if problem.ndim > 2:
-            return "it has kernels of one and two dimensions"
         if problem.x_dtype not in gemm.TILES:
             return f"it has no kernels for {problem.x_dtype}"
-        if problem.boundary != "zeros":
-            return "it extends x by zeros only"
-        if problem.groups >= 1 << 16:
-            return "it has more groups than 16 bits count"
-        if problem.taps == 0 or math.prod(problem.y_shape) == 0:
-            return "there is nothing to multiply"
-        if problem.batch * math.prod(problem.out) > MOST - 1024:
-            return "it has more output pixels than 31 bits count"
-        if self.workspace_dense(problem, {"tile": "128x128x8"}) > MOST:
-            return "its packed filters are larger than 2 GB"
-        return None
+        return super().why_not_dense(problem)
 
     def configs(self, problem: Problem, machine: Any) -> Sequence[Config]:
         return [{"tile": name} for name in gemm.TILES[problem.x_dtype]]
 
-    def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
-        tile = _tile(problem, config)
-        pixels, filters = _pixels(problem), problem.filters // problem.groups
-        blocks = -(-pixels // tile.n) * -(-filters // tile.m) * problem.groups
-        channels = -(-problem.channels // problem.groups // tile.k) * tile.k
-        products = 2 * tile.m * tile.n * channels * math.prod(problem.kernel)
-        rate = gpu.flops / gpu.multiprocessors * _SHARE[str(tile)]
-        rate /= 2 if problem.dtype == "f64" else 1
-        # a multiprocessor that has one block of 256 threads reaches about half of what two do
-        waves = max(1.0, blocks / gpu.multiprocessors)
-        idle = 2.0 if blocks <= gpu.multiprocessors else 1.0
-        size = problem.itemsize
-        memory = sum(math.prod(s) for s in (problem.x_shape, problem.y_shape)) * size
-        packing = 0.0
-        if not problem.prepared:
-            packing = LAUNCH + 4 * math.prod(problem.w_shape) * size / gpu.bandwidth
-        seconds = max(math.ceil(waves) * products / rate * idle, memory / gpu.bandwidth)
-        return LAUNCH + seconds + packing
-
-    def workspace_dense(self, problem: Problem, config: Config) -> int:
-        taps, channels, filters = _packed(problem, _tile(problem, config))
-        return problem.groups * taps * channels * filters * problem.itemsize
-
     def bound_dense(self, problem: Problem, config: Config) -> float:
         # runs of FOLD products, then their totals: Higham, section 4.2; padding adds exact zeros
         inner = min(problem.taps, gemm.FOLD)
-        return (inner + _folds(problem, _tile(problem, config)) + 1) * epsilon(problem) / 2
+        folds = self.folds(problem, self.tile_of(problem, config))
+        return (inner + folds + 1) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config) -> CudaPlan:
         return GemmPlan(problem, self, config)
 
+    def tile_of(self, problem: Problem, config: Config) -> Any:
+        """The tile of a config, or the largest."""
+        tiles = gemm.TILES[problem.x_dtype]
+        return tiles.get(str(config["tile"])) or next(iter(tiles.values()))
 
-def _tile(problem: Problem, config: Config) -> gemm.Tile:
-    tiles = gemm.TILES[problem.x_dtype]
-    return tiles.get(str(config["tile"])) or next(iter(tiles.values()))
-
-
-def _pixels(problem: Problem) -> int:
-    return problem.batch * math.prod(problem.out)
-
-
-def _packed(problem: Problem, tile: gemm.Tile) -> tuple[int, int, int]:
-    """(taps, channels, filters) of a group, channels by whole steps, filters by 4 elements."""
-    channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
-    whole = -(-channels // tile.k) * tile.k
-    return math.prod(problem.kernel), whole, -(-filters // 4) * 4
+    def rate(self, problem: Problem, config: Config, gpu: Gpu) -> float:
+        """Floating-point operations a second that full tiles reach."""
+        rate = gpu.flops * _SHARE[str(self.tile_of(problem, config))]
+        return rate / 2 if problem.dtype == "f64" else rate
 
 
-def _folds(problem: Problem, tile: gemm.Tile) -> int:
-    """Times that sums join their totals."""
-    taps, channels, _ = _packed(problem, tile)
-    return taps * channels // (gemm.FOLD // tile.k * tile.k)
+class GemmPlan(TilePlan):
+    """Filters as they are, by channels."""
 
+    def pack_kernel(self) -> Kernel:
+        return gemm.pack_kernel(self.problem.x_dtype)
 
-class GemmPlan(CudaPlan):
-    """The launches of one problem, one for each way that arrays lie."""
-
-    def __init__(self, problem: Problem, solver: CudaGemm, config: Config) -> None:
-        super().__init__(problem, solver, config)
-        self._tile = _tile(problem, config)
-        self._launches: dict[Any, Launch] = {}
-
-    def pack(self, w: Any) -> Any:
-        p = self.problem
-        taps, channels, filters = _packed(p, self._tile)
-        packed = w.new((p.groups * taps * channels * filters,), numpy_dtype(p.x_dtype))
-        launch = self._launches.get(w.steps) or self._packing(w)
-        launch(w.ordinal, w.stream, w.pointer, packed.pointer)
-        return packed
-
-    def _packing(self, w: DeviceArray) -> Launch:
-        p = self.problem
-        taps, channels, filters = _packed(p, self._tile)
-        items = p.groups * taps * channels * filters
-        steps = planes(w)
-        given = {
-            "items": items, "filters": p.filters // p.groups, "channels": p.channels // p.groups,
-            "packed_k": filters, "packed_c": channels, "taps": taps, "taps_s": p.kernel[-1],
-            "w_k": steps[0], "w_c": steps[1], "w_r": steps[2], "w_s": steps[3],
-            **divisors(k=filters, c=channels, t=taps, s=p.kernel[-1]),
-        }  # fmt: skip
-        kernel = gemm.pack_kernel(p.x_dtype)
-        grid = (-(-items // kernel.threads), 1, 1)
-        constants = [given[name] for name, _ in gemm.PACK_CONSTANTS]
-        made = self._launches[w.steps] = Launch(kernel, grid, constants)
-        return made
-
-    def start(
-        self, x: DeviceArray, packed: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
-        residual: DeviceArray | None, activation: Activation | None,
-    ) -> None:  # fmt: skip
-        key = (x.steps, bias and bias.steps, y.steps, residual and residual.steps, activation)
-        launch = self._launches.get(key)
-        if launch is None:
-            launch = self._launches[key] = self._launch(x, bias, y, residual, activation)
-        launch(
-            x.ordinal, x.stream, x.pointer, packed.pointer, pointer(bias), pointer(residual),
-            y.pointer,
-        )  # fmt: skip
-
-    def _launch(
-        self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
-        residual: DeviceArray | None, activation: Activation | None,
-    ) -> Launch:  # fmt: skip
-        p, tile = self.problem, self._tile
-        for a in (x, y, residual):
-            check_reach(p, a)
-        taps, channels, filters = _packed(p, tile)
-        xs, ys, rs = planes(x), planes(y), planes(residual)
-
-        def pair(values: Any, first: Any) -> Any:
-            return tuple(values) if p.ndim == 2 else (first, *values)
-
-        (h, wide), (_, out_w), pads = pair(p.size, 1), pair(p.out, 1), pair(p.padding, (0, 0))
-        (u, v), (l, m) = pair(p.stride, 1), pair(p.dilation, 1)
-        own_c, own_k = p.channels // p.groups, p.filters // p.groups
-        low, high = limits(activation)
-        plane = math.prod(p.out)
-        given = {
-            "pixels": _pixels(p), "height": h, "width": wide, "filters": own_k, "channels": own_c,
-            "steps": taps * channels // tile.k, "taps_s": p.kernel[-1], "pad_h": pads[0][0],
-            "pad_w": pads[1][0], "step_u": u, "step_v": v, "step_l": l, "step_m": m,
-            "packed_k": filters, "plane": plane, "q_count": out_w,
-            "x_n": xs[0], "x_g": own_c * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
-            "w_g": taps * channels * filters,
-            "y_n": ys[0], "y_g": own_k * ys[1], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
-            "r_n": rs[0], "r_g": own_k * rs[1], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
-            "b_k": bias.steps[0] if bias is not None else 0, "low": low, "high": high,
-            **divisors(plane=plane, q=out_w),
-        }  # fmt: skip
-        folds = _folds(p, tile) > 0
-        kernel = gemm.kernel(gemm.Variant(p.x_dtype, tile, folds, activation_name(activation)))
-        constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
-        grid = (-(-_pixels(p) // tile.n), -(-own_k // tile.m), p.groups)
-        return Launch(kernel, grid, constants)
+    def kernel(self, folds: bool, activation: Activation | None) -> Kernel:
+        v = gemm.Variant(self.problem.x_dtype, self._tile, folds, activation_name(activation))
+        return gemm.kernel(v)

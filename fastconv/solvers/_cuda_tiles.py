@@ -1,0 +1,192 @@
+"""Products of filters by windows in tiles on a GPU: what `cuda_gemm` and `cuda_mma` share."""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any
+
+from fastconv._epilogue import Activation
+from fastconv._problem import Problem, numpy_dtype
+from fastconv._solver import Config
+from fastconv.cuda import gemm
+from fastconv.cuda.interop import DeviceArray
+from fastconv.cuda.kernel import Kernel
+from fastconv.cuda.launch import Gpu, Launch
+from fastconv.solvers._cuda import (
+    LAUNCH,
+    MOST,
+    CudaPlan,
+    CudaSolver,
+    check_reach,
+    divisors,
+    limits,
+    planes,
+    pointer,
+)
+
+
+class TileSolver(CudaSolver):
+    """A solver whose kernels are written by `gemm.written`."""
+
+    @abc.abstractmethod
+    def tile_of(self, problem: Problem, config: Config) -> Any:
+        """The tile of a config, or the largest."""
+
+    @abc.abstractmethod
+    def rate(self, problem: Problem, config: Config, gpu: Gpu) -> float:
+        """Floating-point operations a second that full tiles reach."""
+
+    def why_not_dense(self, problem: Problem) -> str | None:
+        if problem.ndim > 2:
+            return "it has kernels of one and two dimensions"
+        if problem.boundary != "zeros":
+            return "it extends x by zeros only"
+        if problem.groups >= 1 << 16:
+            return "it has more groups than 16 bits count"
+        if problem.taps == 0 or math.prod(problem.y_shape) == 0:
+            return "there is nothing to multiply"
+        if problem.batch * math.prod(problem.out) > MOST - 1024:
+            return "it has more output pixels than 31 bits count"
+        if self.workspace_dense(problem, {"tile": ""}) > MOST:
+            return "its packed filters are larger than 2 GB"
+        return None
+
+    def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
+        tile = self.tile_of(problem, config)
+        pixels, filters = _pixels(problem), problem.filters // problem.groups
+        blocks = -(-pixels // tile.n) * -(-filters // tile.m) * problem.groups
+        channels = -(-problem.channels // problem.groups // tile.k) * tile.k
+        products = 2 * tile.m * tile.n * channels * math.prod(problem.kernel)
+        rate = self.rate(problem, config, gpu) / gpu.multiprocessors
+        # a multiprocessor that has one block of 256 threads reaches about half of what two do
+        waves = max(1.0, blocks / gpu.multiprocessors)
+        idle = 2.0 if blocks <= gpu.multiprocessors else 1.0
+        size = problem.itemsize
+        memory = sum(math.prod(s) for s in (problem.x_shape, problem.y_shape)) * size
+        packing = 0.0
+        if not problem.prepared:
+            packing = LAUNCH + 4 * math.prod(problem.w_shape) * size / gpu.bandwidth
+        seconds = max(math.ceil(waves) * products / rate * idle, memory / gpu.bandwidth)
+        return LAUNCH + seconds + packing
+
+    def workspace_dense(self, problem: Problem, config: Config) -> int:
+        tile = self.tile_of(problem, config)
+        return (
+            tile.parts * problem.groups * math.prod(self.packed(problem, tile)) * problem.itemsize
+        )
+
+    def packed(self, problem: Problem, tile: Any) -> tuple[int, int, int]:
+        """(taps, channels, filters) of a group: channels by whole steps, filters by copies."""
+        channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
+        whole = -(-channels // tile.k) * tile.k
+        return math.prod(problem.kernel), whole, -(-filters // tile.together) * tile.together
+
+    def folds(self, problem: Problem, tile: Any) -> int:
+        """Times that sums join their totals."""
+        taps, channels, _ = self.packed(problem, tile)
+        return taps * channels // (gemm.FOLD // tile.k * tile.k)
+
+
+def _pixels(problem: Problem) -> int:
+    return problem.batch * math.prod(problem.out)
+
+
+class TilePlan(CudaPlan):
+    """The launches of one problem, one for each way that arrays lie."""
+
+    solver: TileSolver
+
+    def __init__(self, problem: Problem, solver: TileSolver, config: Config) -> None:
+        super().__init__(problem, solver, config)
+        self._tile = solver.tile_of(problem, config)
+        self._launches: dict[Any, Launch] = {}
+
+    def pack(self, w: Any) -> Any:
+        p = self.problem
+        count = math.prod(self.solver.packed(p, self._tile)) * p.groups * self._tile.parts
+        packed = w.new((count,), numpy_dtype(p.x_dtype))
+        launch = self._launches.get(w.steps) or self._packing(w)
+        launch(w.ordinal, w.stream, w.pointer, packed.pointer)
+        return packed
+
+    @abc.abstractmethod
+    def pack_kernel(self) -> Kernel:
+        """What packs filters as `kernel` reads them."""
+
+    def pack_counts(self) -> dict[str, int]:
+        """What filters are packed into, and divided by."""
+        p = self.problem
+        taps, channels, filters = self.solver.packed(p, self._tile)
+        return {
+            "packed_k": filters, "packed_c": channels,
+            **divisors(k=filters, c=channels, t=taps, s=p.kernel[-1]),
+        }  # fmt: skip
+
+    @abc.abstractmethod
+    def kernel(self, folds: bool, activation: Activation | None) -> Kernel:
+        """Of the tile; `folds` as in `gemm.written`."""
+
+    def _packing(self, w: DeviceArray) -> Launch:
+        p = self.problem
+        items = p.groups * math.prod(self.solver.packed(p, self._tile))
+        steps = planes(w)
+        given = {
+            "items": items, "filters": p.filters // p.groups, "channels": p.channels // p.groups,
+            "taps": math.prod(p.kernel), "taps_s": p.kernel[-1],
+            "w_k": steps[0], "w_c": steps[1], "w_r": steps[2], "w_s": steps[3], "w_part": items,
+            **self.pack_counts(),
+        }  # fmt: skip
+        kernel = self.pack_kernel()
+        grid = (-(-items // kernel.threads), 1, 1)
+        constants = [given[name] for name, _ in gemm.PACK_CONSTANTS]
+        made = self._launches[w.steps] = Launch(kernel, grid, constants)
+        return made
+
+    def start(
+        self, x: DeviceArray, packed: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
+        key = (x.steps, bias and bias.steps, y.steps, residual and residual.steps, activation)
+        launch = self._launches.get(key)
+        if launch is None:
+            launch = self._launches[key] = self._launch(x, bias, y, residual, activation)
+        launch(
+            x.ordinal, x.stream, x.pointer, packed.pointer, pointer(bias), pointer(residual),
+            y.pointer,
+        )  # fmt: skip
+
+    def _launch(
+        self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> Launch:  # fmt: skip
+        p, tile = self.problem, self._tile
+        for a in (x, y, residual):
+            check_reach(p, a)
+        taps, channels, filters = self.solver.packed(p, tile)
+        xs, ys, rs = planes(x), planes(y), planes(residual)
+
+        def pair(values: Any, first: Any) -> Any:
+            return tuple(values) if p.ndim == 2 else (first, *values)
+
+        (h, wide), (_, out_w), pads = pair(p.size, 1), pair(p.out, 1), pair(p.padding, (0, 0))
+        (u, v), (l, m) = pair(p.stride, 1), pair(p.dilation, 1)
+        own_c, own_k = p.channels // p.groups, p.filters // p.groups
+        low, high = limits(activation)
+        plane = math.prod(p.out)
+        given = {
+            "pixels": _pixels(p), "height": h, "width": wide, "filters": own_k, "channels": own_c,
+            "steps": taps * channels // tile.k, "taps_s": p.kernel[-1], "pad_h": pads[0][0],
+            "pad_w": pads[1][0], "step_u": u, "step_v": v, "step_l": l, "step_m": m,
+            "packed_k": filters, "plane": plane, "q_count": out_w,
+            "x_n": xs[0], "x_g": own_c * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
+            "w_g": taps * channels * filters, "w_part": p.groups * taps * channels * filters,
+            "y_n": ys[0], "y_g": own_k * ys[1], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
+            "r_n": rs[0], "r_g": own_k * rs[1], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
+            "b_k": bias.steps[0] if bias is not None else 0, "low": low, "high": high,
+            **divisors(plane=plane, q=out_w),
+        }  # fmt: skip
+        kernel = self.kernel(self.solver.folds(p, tile) > 0, activation)
+        constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
+        grid = (-(-_pixels(p) // tile.n), -(-own_k // tile.m), p.groups)
+        return Launch(kernel, grid, constants)

@@ -1,0 +1,91 @@
+"""cuda_mma: filters by windows on tensor cores, float32 by TF32 in one part or in two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastconv._accuracy import epsilon
+from fastconv._problem import Problem
+from fastconv._solver import Config
+from fastconv.cuda import mma
+from fastconv.cuda.kernel import Kernel
+from fastconv.cuda.launch import Gpu
+from fastconv.solvers._cuda import activation_name, divisors
+from fastconv.solvers._cuda_tiles import TilePlan, TileSolver
+
+#: Estimated share of a tensor core's products in TF32 that a full tile reaches; by mma.sync it was
+#: 40 to 56% on an H100 (NVIDIA/warp#1965).
+_SHARE = {"128x128x16": 0.45, "128x64x16": 0.45, "64x64x16": 0.35}
+
+#: Products of one part: of w and x, each rounded; and of two: w' x', w'' x', w' x''.
+_PRODUCTS = {"tf32": 1, "3xtf32": 3}
+
+
+class CudaMma(TileSolver):
+    name = "cuda_mma"
+    paper = (
+        "Ootomo and Yokota, Recovering single precision accuracy from Tensor Cores while surpassing"
+        " the FP32 theoretical peak performance, arXiv:2203.03341, 2022"
+    )
+
+    def why_not_dense(self, problem: Problem) -> str | None:
+        if problem.x_dtype != "f32":
+            return f"tensor cores multiply f32 here, not {problem.x_dtype}"
+        return super().why_not_dense(problem)
+
+    def configs(self, problem: Problem, machine: Any) -> Sequence[Config]:
+        return [
+            {"products": products, "tile": tile}
+            for products in ("3xtf32", "tf32")
+            for tile in mma.TILES[products]
+        ]
+
+    def tile_of(self, problem: Problem, config: Config) -> mma.Tile:
+        tiles = mma.TILES[str(config.get("products", "3xtf32"))]
+        return tiles.get(str(config["tile"])) or next(iter(tiles.values()))
+
+    def rate(self, problem: Problem, config: Config, gpu: Gpu) -> float:
+        share = _SHARE[str(self.tile_of(problem, config))]
+        return gpu.tf32_flops * share / _PRODUCTS[str(config["products"])]
+
+    def bound_dense(self, problem: Problem, config: Config) -> float:
+        """See docs/accuracy.md, "Tensor cores"."""
+        eps = epsilon(problem)
+        tile = self.tile_of(problem, config)
+        taps, channels, _ = self.packed(problem, tile)
+        steps = taps * channels // tile.k
+        # each of 4 products and the sum that they join is cut to 24 bits, and so is the new sum
+        chain = tile.k // 4 * 6
+        sums = chain + (steps + 1) / 2
+        if tile.parts == 1:
+            return 2.0**-10 + sums * eps
+        # w'' x'' at most 2**-22, x'' cut and w'' rounded 2**-23 and 2**-24; the small products,
+        # 2**-10 of all, in one chain of two an mma
+        return (3.5 + 1 + sums + 2 * chain * steps * 2.0**-10) * eps
+
+    def plan_dense(self, problem: Problem, config: Config) -> MmaPlan:
+        return MmaPlan(problem, self, config)
+
+
+class MmaPlan(TilePlan):
+    """Filters in fragments, in one part or two."""
+
+    solver: CudaMma
+
+    def kernel(self, folds: bool, activation: Any) -> Kernel:
+        config = self.config
+        return mma.kernel(
+            mma.Variant(str(config["products"]), str(self._tile), activation_name(activation))
+        )
+
+    def pack_kernel(self) -> Kernel:
+        return mma.pack_kernel(self._tile.parts)
+
+    def pack_counts(self) -> dict[str, int]:
+        taps, channels, filters = self.solver.packed(self.problem, self._tile)
+        k, c = filters // mma.ROWS, channels // mma.DEPTH
+        return {
+            "packed_k": k, "packed_c": c,
+            **divisors(k=k, c=c, t=taps, s=self.problem.kernel[-1]),
+        }  # fmt: skip
