@@ -102,7 +102,9 @@ extension = Extension(
     include_dirs=[np.get_include(), str(EXT)],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     extra_link_args=["-pthread"] if sys.platform != "win32" else [],
-    depends=[str(p) for p in sorted(EXT.rglob("*")) if p.suffix in (".h", ".inc", ".pxi", ".pyx")],
+    depends=[
+        str(p) for p in sorted(EXT.rglob("*")) if p.suffix in (".c", ".h", ".inc", ".pxi", ".pyx")
+    ],
 )
 
 setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildExt})

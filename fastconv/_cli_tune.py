@@ -150,27 +150,26 @@ def tune(
     results: list[tuple[Target, Candidate, list[Candidate]]] = []
     ended = ""
     with Shown(len(targets), lines=True) as shown:
-        for i, target in enumerate(targets):
-            name = target.name or str(target.problem)
-            if deadline.passed:
-                ended = f"the {total:g} s are over"
-                break
-            try:
+        try:
+            for i, target in enumerate(targets):
+                name = target.name or str(target.problem)
+                if deadline.passed:
+                    ended = f"the {total:g} s are over"
+                    break
                 model = _planner.candidates(target.problem)[0]
                 found = _planner.tune(
                     target.problem, budget=min(seconds, deadline.left), mode=mode,
                     keep_doubted=force_noisy, progress=shown.part(i, name),
                 )  # fmt: skip
-            except KeyboardInterrupt:
-                ended = "interrupted"
-                break
-            results.append((target, model, found))
-            best = found[0]
-            told = (
-                f"{best.method}, {time_text(best.seconds)}"
-                if best.source == "timed" else "nothing timed: raise --budget"
-            )  # fmt: skip
-            shown.done(i, f"{name}: {told}")
+                results.append((target, model, found))
+                best = found[0]
+                told = (
+                    f"{best.method}, {time_text(best.seconds)}"
+                    if best.source == "timed" else "nothing timed: raise --budget"
+                )  # fmt: skip
+                shown.done(i, f"{name}: {told}")
+        except KeyboardInterrupt:  # wherever it comes, between two problems too
+            ended = "interrupted"
     return _report_tuned(results, len(targets), ended, as_json)
 
 

@@ -7,8 +7,12 @@ include "blocks.pxi"
 #: Of a candidate, in this order; a setting that its config lacks is 0.
 CANDIDATE_FEATURES = (
     "cost", "threads", "vector", "m", "across", "copy", "tile_bytes", "plane_bytes", "row_bytes",
-    "block", "rate",
+    "block", "rate", "band",
 )
+
+cdef enum:
+    _FEATURES = 12  # of a candidate
+    _MOST_FEATURES = 64  # of it and of its problem
 
 #: Bytes of a vector, as a number that orders instruction sets; 16 of others.
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
@@ -46,14 +50,15 @@ cdef int _candidate_features(double *x, problem, dict config, double cost) excep
     block = config.get("block")
     x[9] = 0 if block is None else _block(block)
     x[10] = log2(max(1.0, flops) / max(cost, 1e-9))
+    x[11] = config.get("band", 0)
     return 0
 
 
 def candidate_features(problem, dict config, double cost):
     """Of a candidate, in the order of CANDIDATE_FEATURES."""
-    cdef double x[11]
+    cdef double x[_FEATURES]
     _candidate_features(x, problem, config, cost)
-    return [x[i] for i in range(11)]
+    return [x[i] for i in range(_FEATURES)]
 
 
 cdef class Forest:
@@ -76,14 +81,16 @@ cdef class Forest:
 
         `of_problem` are the problem's features, `solvers` the place of each method's trees.
         """
-        cdef double x[64]
+        cdef double x[_MOST_FEATURES]
         cdef Py_ssize_t count = len(of_problem), trees, levels, s, t, level, leaf, i
         cdef const int64_t *feature
         cdef const double *threshold
         cdef const double *leaves
         cdef double total
-        if count + 11 > 64:
-            raise ValueError(f"expected at most 53 features of a problem, got {count}")
+        if count + _FEATURES > _MOST_FEATURES:
+            raise ValueError(
+                f"expected at most {_MOST_FEATURES - _FEATURES} features of a problem, got {count}"
+            )
         for i in range(count):
             x[i] = of_problem[i]
         trees, levels = self.feature.shape[1], self.feature.shape[2]

@@ -82,7 +82,8 @@ class Panels(Solver):
         lanes = _VECTOR_BYTES.get(isa, 16) // size
         vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
         filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        outputs, row, kernel = math.prod(problem.out), problem.out[-1], math.prod(problem.kernel)
+        outputs, row = math.prod(problem.out), max(1, problem.out[-1])
+        kernel = math.prod(problem.kernel)
         register_tiles = max(1, -(-filters // rows))
         blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
         band = bool(config["band"])

@@ -33,17 +33,19 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->kernels = p->dtype == FC_F64 ? kernels->panels_f64 : kernels->panels_f32;
     s->bytes = fc_dtype_bytes(p->dtype);
     s->nr = s->kernels->lanes * s->kernels->vectors;
+    /* plans are made of problems with nothing in them too, and never run */
+    const int64_t channels = fc_max(1, p->c);
     s->kernel = fc_volume(p->ker, p->dims);
     s->row_taps = p->ker[p->dims - 1];
     const int64_t most = fc_max(1, config->v[1] / s->kernel);
-    s->channel_block = fc_ceil_div(p->c, fc_ceil_div(p->c, most));
-    s->tap_blocks = fc_ceil_div(p->c, s->channel_block);
+    s->channel_block = fc_ceil_div(channels, fc_ceil_div(channels, most));
+    s->tap_blocks = fc_ceil_div(channels, s->channel_block);
     const int64_t taps = s->channel_block * s->kernel;
     s->panel = fc_panels_spread_out(s, taps * s->nr);
-    s->register_tiles = fc_ceil_div(p->k, s->kernels->rows);
+    s->register_tiles = fc_max(1, fc_ceil_div(p->k, s->kernels->rows));
 
     s->outputs = fc_volume(p->out, p->dims);
-    const int64_t tiles = fc_ceil_div(s->outputs, s->nr), images = p->n * p->g;
+    const int64_t tiles = fc_max(1, fc_ceil_div(s->outputs, s->nr)), images = p->n * p->g;
     int64_t block = fc_max(1, fc_min(tiles, config->v[0] / (s->panel * s->bytes)));
     s->filter_parts = 1;
     if (threads > 1 && images * fc_ceil_div(tiles, block) < 4 * threads) {
