@@ -2,8 +2,8 @@
 
 Problems that the file has trials of, by the solvers' current revisions, are left out, so that it
 can be run in parts, on a machine that has nothing else to do, until it says that none are left;
-after a kernel has changed, that times again what it had to do with. Then ``fastconv train
-bench/trials/train.jsonl.gz --out fastconv/model.json`` fits the model to them.
+after a kernel has changed, that times again what it had to do with. docs/cost_model.md says how
+the model is then fitted to train and layers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def is_current(trial: Trial) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.trials", description=__doc__)
-    parser.add_argument("name", choices=("train", "held"))
+    parser.add_argument("name", choices=("train", "layers", "held"))
     parser.add_argument("--seconds", type=float, help="to stop after, about")
     parser.add_argument("--budget", type=float, default=0.35, help="seconds a problem, about")
     parser.add_argument("--anew", action="store_true", help="forget what was timed")
