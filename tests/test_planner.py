@@ -386,3 +386,33 @@ def test_the_cap_on_instruction_sets_holds_for_what_is_offered() -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["baseline"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "conv3d f32 n1 c1 d0 h1 w1 k1 t1 r1 s1 p1:0,0,0",
+        "conv2d f32 n1 c0 h5 w6 k2 r3 s3",
+        "conv2d f64 n0 c2 h5 w6 k2 r3 s3 p1",
+        "conv1d f32 n1 c2 w9 k0 s3",
+    ],
+)
+def test_every_solver_reckons_with_nothing(text: str) -> None:
+    """Plans are made of problems with nothing in them; no estimate divides by their sizes."""
+    problem, machine = Problem.parse(text), this_machine()
+    for solver in SOLVERS:
+        if solver.device != "cpu" or solver.why_not(problem) is not None:
+            continue
+        for config in solver.configs(problem, machine):
+            assert 0 <= solver.cost(problem, config, machine) < 1, solver.name
+            assert solver.workspace(problem, config) >= 0
+            assert solver.error_bound(problem, config) >= 0
+
+
+def test_winograd_leaves_windows_that_lie_in_the_padding() -> None:
+    """All of their digits would be summed again: 200 times the time of the others."""
+    solver = BY_NAME["winograd"]
+    refused = "conv2d f32 n1 c2 h8 w8 k16 r3 s3 p3"
+    assert "padding" in str(solver.why_not(Problem.parse(refused)))
+    for text in ("conv2d f32 n1 c2 h8 w8 k16 r3 s3 p2", refused + " wrap"):
+        assert solver.why_not(Problem.parse(text)) is None

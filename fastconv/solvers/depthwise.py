@@ -81,7 +81,7 @@ class Depthwise(Polyphase):
         seconds += problem.batch * problem.filters * _IMAGE
         x_rows, outer = math.prod(problem.x_shape[:-1]), 1.0
         for r, i, o in zip(problem.kernel[:-2], problem.size, problem.out):
-            outer *= r * min(1.0, o / i)
+            outer *= r * min(1.0, o / max(1, i))
         if _copied(problem) or math.prod(problem.kernel[:-2]) > 1:
             # once for each tap of the axes before the last two
             halo = 1 + (rows - 1) / max(8, problem.out[0])
