@@ -26,9 +26,7 @@ import fastconv
 from fastconv import _engine, _planner, _timer
 from fastconv._planner import Candidate
 from fastconv._problem import Array
-
-#: Solvers whose error is bounded against max|x| * sum|w| instead of each window's own sum.
-FOURIER = ("fft", "overlap_save")
+from fastconv.solvers import BY_NAME
 
 
 @dataclasses.dataclass(frozen=True)
@@ -499,7 +497,9 @@ def contract(found: list[Candidate], magnitude: Array, ceiling: Array | float, d
     """
     allowed: Array = np.finfo(dtype).eps * np.abs(magnitude) + 2.0**-46 * ceiling
     for c in found:
-        allowed = allowed + c.error_bound * (ceiling if c.method in FOURIER else magnitude)
+        allowed = allowed + c.error_bound * (
+            ceiling if BY_NAME[c.method].mixes_windows else magnitude
+        )
     return allowed
 
 

@@ -28,6 +28,8 @@ class Solver(abc.ABC):
     device: ClassVar[str] = "cpu"
     #: Where the algorithm and its error bound come from.
     paper: ClassVar[str]
+    #: Whether results mix windows, so that `error_bound` is against a block's B, not a window's S.
+    mixes_windows: ClassVar[bool] = False
     #: Raised when a change of the code makes what was measured before worthless.
     revision: ClassVar[int] = 1
 
@@ -75,8 +77,9 @@ class Solver(abc.ABC):
     def error_bound(self, problem: Problem, config: Config) -> float:
         """Published bound on abs(error) / S, with S = sum(abs(x) * abs(w)) over the window.
 
-        Solvers that mix windows (Winograd, Fourier) state it against the B of docs/accuracy.md and
-        guard every output that such a bound leaves without a correct digit. Exact results give 0.
+        Solvers with `mixes_windows` (Winograd, Fourier) state it against the B of docs/accuracy.md
+        and guard every output that such a bound leaves without a correct digit. Exact results
+        give 0.
         """
 
     @abc.abstractmethod

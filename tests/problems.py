@@ -14,6 +14,7 @@ import numpy.typing as npt
 import reference
 
 from fastconv._problem import Problem, numpy_dtype
+from fastconv.solvers import SOLVERS
 
 Array = npt.NDArray[Any]
 
@@ -328,7 +329,7 @@ PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + NONNEGA
 
 #: Solvers whose bound is against B, the largest sample times the sum of magnitudes of a filter,
 #: because they mix windows.
-MIXING = ("winograd", "fft", "overlap_save")
+MIXING = tuple(solver.name for solver in SOLVERS if solver.mixes_windows)
 
 
 def stored(a: Array, name: str) -> Array:

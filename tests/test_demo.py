@@ -121,6 +121,26 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_exit_code_2(
     assert "cannot write" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("method", ["winograd", "fft", "direct"])
+def test_results_are_measured_as_their_method_promises(method: str) -> None:
+    """A layer after a ReLU: windows of zeros lie beside others in one tile."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((1, 2, 16, 16), np.float32)
+    x[:, :, 2:12, 2:12] *= np.float32(1e-4)
+    w = rng.standard_normal((2, 2, 3, 3), np.float32)
+    plan = fastconv.plan(fastconv.conv2d, x, w, padding=1, method=method)
+    y = plan(x)
+    wide_x, wide_w = x.astype(np.float64), w.astype(np.float64)
+    reference = _demo.conv2d_numpy(wide_x, wide_w, 1, 1)
+    magnitude = _demo.conv2d_numpy(abs(wide_x), abs(wide_w), 1, 1)
+    ceiling = abs(wide_x).max() * abs(wide_w).sum((1, 2, 3))[:, None, None]
+    allowed = _demo.contract(plan.candidates, magnitude, ceiling, y.dtype)
+    assert _demo.relative_error(y, reference, allowed) <= 1
+    if method != "direct":  # the same against each window's own sum: of a transform too much
+        own = _demo.contract(plan.candidates, magnitude, magnitude, y.dtype)
+        assert _demo.relative_error(y, reference, own) > 1
+
+
 @pytest.mark.parametrize("size, stride, pad", [(1, 1, 0), (3, 1, 1), (5, 2, 0), (3, 2, 2)])
 def test_numpy_layer_is_a_correlation(size: int, stride: int, pad: int) -> None:
     rng = np.random.default_rng(1)

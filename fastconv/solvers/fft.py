@@ -32,6 +32,7 @@ def _ends(problem: Problem) -> float:
 
 class Fft(Solver):
     name = "fft"
+    mixes_windows = True
     paper = _fourier.PAPER
 
     def why_not(self, problem: Problem) -> str | None:

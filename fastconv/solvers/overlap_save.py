@@ -76,6 +76,7 @@ class BlocksPlan(FourierPlan):
 
 class OverlapSave(Solver):
     name = "overlap_save"
+    mixes_windows = True
     paper = (
         "Stockham, High-speed convolution and correlation (1966); Oppenheim and Schafer,"
         " Discrete-Time Signal Processing (3rd ed.), section 8.7.3; error as for fft"

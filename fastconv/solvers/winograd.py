@@ -41,6 +41,7 @@ _FROM_L3 = {"avx2": 35e9}
 
 class Winograd(Polyphase):
     name = "winograd"
+    mixes_windows = True
     paper = (
         "Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; error analysis"
         " after Barabasz et al., ACM TOMS 46(4), 2020"
