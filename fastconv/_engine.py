@@ -452,7 +452,7 @@ class Plan:
         self._dtype = dtype
         self._arguments = arguments
         self._steps = steps
-        self._shortcuts = _shortcut.Shortcuts()
+        self._shortcuts = _shortcut.Shortcuts(fixed=True)
         # arrays that all calls share, and an `out` may overlap; the kernel is packed
         self._constants = tuple(
             a

@@ -7,7 +7,7 @@ it was one `run`, on nothing but views of the caller's arrays, into nothing but 
 what it did is written down as a `Shortcut` (plan, and the view of each array) and done again,
 unless a kernel that was looked at is another kind of kernel now. All else takes the long way:
 lists, strided arrays, arrays that `out` overlaps, calls of several steps, calls that are being
-planned.
+planned. Calls on a GPU have a short way of their own, to its driver (`cuda/tape.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fastconv._ext import core
 from fastconv._kept import Kept
 from fastconv._plan import Plan
 from fastconv._problem import Array
+from fastconv.cuda import tape
 
 #: Calls kept; the oldest goes first.
 SIZE = 1024
@@ -153,7 +154,8 @@ kept = Kept()
 class Shortcuts:
     """The calls of functions, or of one plan, that were met before."""
 
-    def __init__(self) -> None:
+    def __init__(self, fixed: bool = False) -> None:
+        self._fixed = fixed  # packed weights stay where they are
         self._known: dict[Any, Shortcut | None] = {}
         self._recent = core.Recent(SIZE)
         self._lock = threading.Lock()
@@ -176,6 +178,8 @@ class Shortcuts:
             return function(*args, **options) if result is None else result
         found = core.signature((owner, mode), args, options)
         if found is None:
+            if tape.on_gpu(args, options):
+                return tape.watch(function, args, options, self._fixed, self._recent, owner, mode)
             return function(*args, **options)
         key, arrays = found
         try:

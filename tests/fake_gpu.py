@@ -81,7 +81,10 @@ class Tensor(Memory):
 
     @property
     def dtype(self) -> str:
-        return f"torch.{self.numpy_dtype.name}"
+        return globals()[self.numpy_dtype.name]  # one object of each, as PyTorch's are
+
+    def get_device(self) -> int:
+        return self.ordinal
 
     @property
     def device(self) -> Any:
