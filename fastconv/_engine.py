@@ -338,6 +338,19 @@ def met_before(function: _F) -> _F:
     return call  # type: ignore[return-value]
 
 
+def on_any_device(function: _F) -> _F:
+    """Decorator: `met_before` for data, the first argument or `input`, that are on a GPU."""
+    met = met_before(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        data = args[0] if args else options.get("input")
+        there = type(data) is not np.ndarray and interop.is_foreign(data)
+        return (met if there else function)(*args, **options)
+
+    return call  # type: ignore[return-value]
+
+
 #: Products of one channel from which it pays to look whether a kernel is an outer product, which
 #: takes 2 to 10 us, and the least weights: a 3x3 kernel takes no longer than its two passes.
 _WORTH_A_LOOK = 1 << 18

@@ -50,18 +50,34 @@ class DeviceArray:
         Number of the device.
     stream : int
         The stream that the caller's library works on now.
+    conjugated : bool
+        Whether it stands for the conjugates of what lies there.
     """
 
-    __slots__ = ("dtype", "flags", "ordinal", "owner", "pointer", "shape", "steps", "stream")
+    __slots__ = (
+        "conjugated",
+        "dtype",
+        "flags",
+        "ordinal",
+        "owner",
+        "pointer",
+        "shape",
+        "steps",
+        "stream",
+    )
+
+    #: Whether nobody else knows its memory.
+    is_own = False
 
     def __init__(
         self, pointer: int, shape: tuple[int, ...], steps: tuple[int, ...], dtype: np.dtype[Any],
-        owner: Any, ordinal: int, stream: int, writeable: bool = True,
+        owner: Any, ordinal: int, stream: int, writeable: bool = True, conjugated: bool = False,
     ) -> None:  # fmt: skip
         if not dtype.isnative:
             raise TypeError(f"expected native byte order on cuda:{ordinal}, got {dtype!r}")
         self.pointer, self.shape, self.steps, self.dtype = pointer, shape, steps, dtype
         self.owner, self.ordinal, self.stream = owner, ordinal, stream
+        self.conjugated = conjugated
         self.flags = Flags(0 in shape or steps == packed_steps(shape, steps), writeable)
 
     @property
@@ -87,7 +103,7 @@ class DeviceArray:
     def _view(self, offset: int, shape: Sequence[int], steps: Sequence[int]) -> DeviceArray:
         return DeviceArray(
             self.pointer + offset * self.dtype.itemsize, tuple(shape), tuple(steps), self.dtype,
-            self.owner, self.ordinal, self.stream, self.flags.writeable,
+            self.owner, self.ordinal, self.stream, self.flags.writeable, self.conjugated,
         )  # fmt: skip
 
     def __getitem__(self, index: Any) -> DeviceArray:
@@ -150,10 +166,12 @@ class DeviceArray:
         return self._view(0, shape, [0] * extra + steps)
 
     def conj(self) -> DeviceArray:
-        """Itself: the numbers are real."""
-        if self.dtype.kind == "c":
-            raise TypeError(f"complex arrays on {self.device} are not supported")
-        return self
+        """A view of the conjugates; itself where the numbers are real."""
+        if self.dtype.kind != "c":
+            return self
+        view = self._view(0, self.shape, self.steps)
+        view.conjugated = not self.conjugated
+        return view
 
     def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
         """A new C-ordered array of the owner's library, on its device."""
@@ -227,7 +245,7 @@ def span(a: DeviceArray) -> tuple[int, int]:
 
 def on_gpu(a: Any) -> bool:
     """Whether `a` is one of these. (Annotations of the engine say NumPy's for both.)"""
-    return type(a) is DeviceArray
+    return isinstance(a, DeviceArray)
 
 
 def on_host(name: str, a: Any) -> Array:
@@ -242,15 +260,16 @@ def on_host(name: str, a: Any) -> Array:
 
 def empty(like: Any, shape: Sequence[int], dtype: Any) -> Any:
     """A new array beside `like`: on its device, of its library; of NumPy's for NumPy's."""
-    if type(like) is DeviceArray:
+    if isinstance(like, DeviceArray):
         return like.new(shape, np.dtype(dtype))
     return np.empty(tuple(shape), dtype)
 
 
 def share_memory(a: Any, b: Any) -> bool:
     """`numpy.may_share_memory`, of arrays anywhere."""
-    if type(a) is DeviceArray or type(b) is DeviceArray:
-        return type(a) is type(b) and overlap(a, b)
+    if isinstance(a, DeviceArray) or isinstance(b, DeviceArray):
+        both = isinstance(a, DeviceArray) and isinstance(b, DeviceArray)
+        return both and not (a.is_own or b.is_own) and overlap(a, b)
     return np.may_share_memory(a, b)
 
 
@@ -263,14 +282,14 @@ def place_of(**arrays: Any) -> DeviceArray | None:
     given = {name: a for name, a in arrays.items() if a is not None}
     first_name, first = next(iter(given.items()))
     for name, a in given.items():
-        here = a.device if type(a) is DeviceArray else "the host"
-        there = first.device if type(first) is DeviceArray else "the host"
+        here = a.device if isinstance(a, DeviceArray) else "the host"
+        there = first.device if isinstance(first, DeviceArray) else "the host"
         if here != there:
             raise TypeError(
                 f"expected {name} where {first_name} is, on {there}, got an array on {here}:"
                 " nothing is copied between devices unasked"
             )
-    if type(first) is not DeviceArray:
+    if not isinstance(first, DeviceArray):
         return None
     for stream in {a.stream for a in given.values()} - {first.stream}:
         launch.driver().follow(first.stream, stream)
@@ -293,7 +312,7 @@ def call(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
 
 def unwrapped(a: Any) -> Any:
     """The caller's own array, where it is one of ours."""
-    return a.result() if type(a) is DeviceArray else a
+    return a.result() if isinstance(a, DeviceArray) else a
 
 
 # ---- what others' arrays have --------------------------------------------------------------------
