@@ -188,7 +188,7 @@ def _as_output(
         raise FilterTypeError(f"expected a complex output array, got one of {array.dtype}")
     if not array.flags.writeable:
         raise ValueError("expected an output that can be written, got a read-only array")
-    return array  # type: ignore[no-any-return]
+    return array
 
 
 def _boundary(mode: object) -> str:
