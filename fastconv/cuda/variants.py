@@ -30,8 +30,7 @@ def common() -> dict[str, Kernel]:
     for f in _FIR:
         name = f"fir {f.dtype} capacity{f.capacity} rest{f.rest}"
         found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)
-    for dtype in ("f32", "f64"):
-        found[f"taps {dtype}"] = taps.kernel(dtype)
+    found["taps f32"] = taps.kernel("f32")
     for parts in (1, 2):
         found[f"mma_pack {parts}"] = mma.pack_kernel(parts)
     return found
@@ -49,12 +48,11 @@ _DIRECT = (
     direct.Variant("f32", (1, 31), 1, 1, 1),
     direct.Variant("f64", (1, 31), 1, 1, 1, "reflect", "gelu"),
     direct.Variant("f32", (3, 3), 1, 1, 4, "nearest", "clamp", 2),
-    direct.Variant("f16", (5, 5), 1, 1, 4, "reflect", "clamp", 1, "f32"),
+    direct.Variant("f16", (3, 3), 1, 1, 4, "nearest", "clamp", 1, "f32"),
 )
 
 _FIR = (
     fir.Variant("f32", 64, 7),
-    fir.Variant("f32", 1024, 0),
-    fir.Variant("f64", 256, 3, "reflect"),
-    fir.Variant("f16", 64, 1),
+    fir.Variant("f32", 256, 0),
+    fir.Variant("f64", 64, 3, "wrap"),
 )
