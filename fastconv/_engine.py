@@ -362,11 +362,13 @@ def _look(
     """
     if interop.on_gpu(w):
         return None  # to look would be to copy
-    if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fd" or not w.dtype.isnative:
+    if w.ndim < 4 or w.shape[1] != 1 or w.dtype.char not in "fdbBhH" or not w.dtype.isnative:
         return None
+    real = w.dtype.char in "fd"
     weights, products = math.prod(w.shape[2:]), x.shape[0] * math.prod(x.shape[2:])
     products *= weights
-    small = weights < _WEIGHTS_WORTH_A_LOOK or products < _WORTH_A_LOOK
+    # integers of 8 and 16 bits are summed axis by axis in twice as many lanes as all at once
+    small = (real and weights < _WEIGHTS_WORTH_A_LOOK) or products < _WORTH_A_LOOK
     axes = sum(r > 1 for r in w.shape[2:])
     if (small and "separable" not in method) or axes < 2:
         return None
@@ -374,7 +376,7 @@ def _look(
     if compute != w.dtype or not w.flags.aligned:
         return None
     small = weights < _WEIGHTS_WORTH_A_LONG_LOOK or products < _WORTH_A_LONG_LOOK
-    several = (not small or "separable" in method) and axes < 3 and accuracy != "strict"
+    several = real and (not small or "separable" in method) and axes < 3 and accuracy != "strict"
     return functools.partial(_seen, several=several, dropping=accuracy == "fast")
 
 

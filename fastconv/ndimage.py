@@ -11,6 +11,7 @@ in those integers themselves, which gives the same, where input and weights are 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import operator
@@ -219,9 +220,9 @@ def _is_whole(values: Array) -> bool:
 def _integer_sums(
     x: Array, w: Array, out: Array, cval: complex, divisor: int
 ) -> np.dtype[Any] | None:
-    """The integers that sums can be kept in with the same result as in float64, if any."""
+    """The integers that sums of whole weights are the same in as in float64, if any."""
     value = cval.real
-    if x.dtype.kind not in "biu" or not _is_whole(w) or not abs(value) < 2**53 or value % 1:
+    if x.dtype.kind not in "biu" or not abs(value) < 2**53 or value % 1:
         return None
     if divisor == 1:  # wrapping before the sum or after it is the same
         return out.dtype.newbyteorder("=") if out.dtype.kind != "b" else None
@@ -259,7 +260,8 @@ def _window(
         w = w.astype(dtype, copy=False)[None, None]
         run(data, w, dtype=dtype, cval=cval, out=out[None, None], **arguments)
         return
-    whole = _integer_sums(x, w, out, cval, divisor)
+    is_whole = _is_whole(w)
+    whole = _integer_sums(x, w, out, cval, divisor) if is_whole else None
     if whole is not None:
         w = w if w.dtype.kind in "biu" else w.astype(np.int64)
         arguments |= {"dtype": whole, "cval": int(cval.real)}
@@ -274,7 +276,7 @@ def _window(
         store(y[0, 0], out)
         return
     dtype = numpy_dtype("f80" if dtype_name(x.dtype) == "f80" else "f64")
-    if not _is_whole(w):
+    if not is_whole:
         # Rounding may leave a sum just below the integer that it is, which cutting would turn into
         # the next lower one: 99 of an even 100. This factor is above 1 by more than that error.
         w = w * (1 + 2 * w.size * _EPS)
@@ -359,7 +361,9 @@ def _outer_product(
 ) -> Array | None:
     """The one kernel that all passes together are, if they are one that the engine sees through."""
     names = options["method"]
-    if len(passes) < 2 or len(passes) > 3 or dtype.char not in "fd" or x.ndim > MAX_DIMS:
+    if len(passes) < 2 or len(passes) > 3 or x.ndim > MAX_DIMS:
+        return None
+    if dtype.char not in "fd" and not _wraps(x, passes, dtype):
         return None
     if not ("auto" in names or "separable" in names) or x.dtype.kind == "c":
         return None
@@ -372,12 +376,31 @@ def _outer_product(
         return None
     if math.prod(shape) > _MOST_WEIGHTS or len({step.axis for step in passes}) < len(passes):
         return None
-    kernel = np.ones((1,) * x.ndim)
-    for step in passes:
-        along = [1] * x.ndim
-        along[step.axis] = step.weights.size
-        kernel = kernel * step.weights.reshape(along)
+    factors = tuple((s.axis, s.weights.dtype.char, s.weights.tobytes()) for s in passes)
+    return _product_of(x.ndim, factors, dtype.char)
+
+
+def _wraps(x: Array, passes: Sequence[_Pass], dtype: np.dtype[Any]) -> bool:
+    """Whether passes in integers are sums modulo 2**bits, which one kernel gives as well."""
+    if dtype.kind not in "iu" or dtype.itemsize > 2 or x.dtype.kind not in "biu":
+        return False
+    return all(step.divisor == 1 and step.weights.dtype.kind == "i" for step in passes)
+
+
+@functools.lru_cache(maxsize=64)
+def _product_of(ndim: int, factors: tuple[tuple[int, str, bytes], ...], char: str) -> Array | None:
+    """The outer product of factors (axis, dtype, values); None where it has subnormals."""
+    dtype = np.dtype(char)
+    kernel = np.ones((1,) * ndim, np.int64 if dtype.kind in "iu" else np.float64)
+    for axis, kind, values in factors:
+        weights = np.frombuffer(values, kind)
+        along = [1] * ndim
+        along[axis] = weights.size
+        kernel = kernel * weights.reshape(along)
     kernel = kernel.astype(dtype)
+    kernel.flags.writeable = False
+    if dtype.kind in "iu":
+        return kernel
     smallest = np.abs(kernel, where=kernel != 0, out=np.ones_like(kernel)).min()
     return kernel if smallest >= np.finfo(dtype).smallest_normal else None
 
