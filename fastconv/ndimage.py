@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fastconv._engine import front_end, run
+from fastconv._engine import front_end, makes_weights, run
 from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
@@ -706,6 +706,7 @@ def _gaussian_pass(
 
 
 @front_end(data="input", kernel="sigma", out="output")
+@makes_weights
 @_documented
 def gaussian_filter1d(
     input: npt.ArrayLike, sigma: float, axis: int = -1, order: int = 0, output: Output = None,
@@ -773,6 +774,7 @@ def gaussian_filter1d(
 
 
 @front_end(data="input", kernel="sigma", out="output")
+@makes_weights
 @_documented
 def gaussian_filter(
     input: npt.ArrayLike, sigma: float | Sequence[float], order: int | Sequence[int] = 0,
@@ -868,6 +870,7 @@ def _uniform_pass(
 
 
 @front_end(data="input", kernel="size", out="output")
+@makes_weights
 @_documented
 def uniform_filter1d(
     input: npt.ArrayLike, size: int, axis: int = -1, output: Output = None, mode: str = "reflect",
@@ -934,6 +937,7 @@ def uniform_filter1d(
 
 
 @front_end(data="input", kernel="size", out="output")
+@makes_weights
 @_documented
 def uniform_filter(
     input: npt.ArrayLike, size: int | Sequence[int] = 3, output: Output = None,
@@ -1028,6 +1032,7 @@ def _gradient(
 
 
 @front_end(data="input", kernel=None, out="output")
+@makes_weights
 @_documented
 def sobel(
     input: npt.ArrayLike, axis: int = -1, output: Output = None,
@@ -1082,6 +1087,7 @@ def sobel(
 
 
 @front_end(data="input", kernel=None, out="output")
+@makes_weights
 @_documented
 def prewitt(
     input: npt.ArrayLike, axis: int = -1, output: Output = None,
