@@ -113,6 +113,14 @@ NETWORKS = (
     "conv2d f32 n17 c2 h28 w28 k40 r28 s28 p1 strided",  # the gradient of weights
     "conv2d f64 n9 c3 h11 w12 k17 r9 s10 p2,0 u2,1",
     "conv2d c64 n8 c3 h5 w4 k9 r3 s3 p1",
+    # and of weights of groups: tiles of outputs, blocks of the kernel, runs of rows, phases, images
+    "conv2d f32 n1 c3 h20 w20 k3 r20 s20 g3 p1",
+    "conv2d f32 n1 c2 h70 w90 k2 r68 s88 g2 p1",
+    "conv2d f64 n2 c4 h23 w22 k6 r11 s10 g2 p1:0,2:1 l2",
+    "conv2d f32 n1 c2 h40 w33 k2 r17 s10 g2 p1:4,0:2 u3,2 l2,3",
+    "conv3d f32 n2 c2 d3 h9 w17 k4 t3 r9 s17 g2 p0,2,3",
+    "conv3d f32 n1 c2 d4 h6 w10 k2 t3 r6 s9 g2 p1,1,1:0",
+    "conv1d f32 n1 c2 w1200 k2 s1195 p2:0",
     "conv2d f32 n1 c20 h9 w31 k40 r3 s3 p1 u2 N*C",
     "conv2d f32 n2 c30 h6 w15 k36 r1 s1 N*C",
     "conv2d f32 n1 c18 h5 w41 k20 r1 s1 u1,2",  # copied two by two
