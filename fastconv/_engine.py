@@ -339,17 +339,34 @@ def met_before(function: _F) -> _F:
     return call  # type: ignore[return-value]
 
 
+def on_any_device(function: _F) -> _F:
+    """Decorator: `met_before` for data, the first argument or `input`, that are on a GPU."""
+    met = met_before(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        data = args[0] if args else options.get("input")
+        there = type(data) is not np.ndarray and interop.is_foreign(data)
+        return (met if there else function)(*args, **options)
+
+    return call  # type: ignore[return-value]
+
+
 def makes_weights(function: _F) -> _F:
     """Decorator: take the short way for plain real arrays, the first argument.
 
     The function must have nothing to do with its array's values, and make its weights of its other
     arguments alone. Its `output` may be a dtype, which calls are told apart by as well.
+    On a GPU it is `on_any_device`.
     """
+    anywhere = on_any_device(function)
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         plain = len(args) > 0 and type(args[0]) is np.ndarray and args[0].dtype.kind != "c"
-        if not plain or _recorder.get() is not None or _replay.get() is not None:
+        if not plain:
+            return anywhere(*args, **options)
+        if _recorder.get() is not None or _replay.get() is not None:
             return function(*args, **options)
         mode = _planner.mode()
         if mode in COUNTED:
@@ -482,7 +499,7 @@ class Plan:
         self._dtype = dtype
         self._arguments = arguments
         self._steps = steps
-        self._shortcuts = _shortcut.Shortcuts()
+        self._shortcuts = _shortcut.Shortcuts(fixed=True)
         # arrays that all calls share, and an `out` may overlap; the kernel is packed
         self._constants = tuple(
             a

@@ -9,6 +9,7 @@ unless a kernel that was looked at is another kind of kernel now. All else takes
 lists, strided arrays, arrays that `out` overlaps, calls of several steps, calls that are being
 planned. Filters of pictures make their weights themselves, of options that calls are told apart by:
 all their passes are written down, with the weights packed, as `Passes`.
+Calls on a GPU have a short way of their own, to its driver (`cuda/tape.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fastconv._ext import core
 from fastconv._kept import Kept
 from fastconv._plan import Plan
 from fastconv._problem import Array
+from fastconv.cuda import tape
 
 #: Calls kept; the oldest goes first.
 SIZE = 1024
@@ -198,8 +200,9 @@ class Shortcuts:
     """The calls of functions, or of one plan, that were met before; of functions that make their
     weights themselves, of their options, if `own_weights`."""
 
-    def __init__(self, own_weights: bool = False) -> None:
+    def __init__(self, own_weights: bool = False, fixed: bool = False) -> None:
         self._own_weights = own_weights
+        self._fixed = fixed  # packed weights stay where they are
         self._known: dict[Any, Shortcut | Passes | None] = {}
         self._recent = core.Recent(SIZE)
         self._lock = threading.Lock()
@@ -222,6 +225,8 @@ class Shortcuts:
             return function(*args, **options) if result is None else result
         found = core.signature((owner, mode), args, options)
         if found is None:
+            if tape.on_gpu(args, options):
+                return tape.watch(function, args, options, self._fixed, self._recent, owner, mode)
             return function(*args, **options)
         key, arrays = found
         try:
