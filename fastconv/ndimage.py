@@ -14,6 +14,7 @@ The input of filters of one kernel and of separable ones may be an array of floa
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import operator
@@ -25,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fastconv._engine import front_end, on_any_device, run
+from fastconv._engine import front_end, makes_weights, on_any_device, run
 from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
@@ -243,9 +244,9 @@ def _is_whole(values: Array) -> bool:
 def _integer_sums(
     x: Array, w: Array, out: Array, cval: complex, divisor: int
 ) -> np.dtype[Any] | None:
-    """The integers that sums can be kept in with the same result as in float64, if any."""
+    """The integers that sums of whole weights are the same in as in float64, if any."""
     value = cval.real
-    if x.dtype.kind not in "biu" or not _is_whole(w) or not abs(value) < 2**53 or value % 1:
+    if x.dtype.kind not in "biu" or not abs(value) < 2**53 or value % 1:
         return None
     if divisor == 1:  # wrapping before the sum or after it is the same
         return out.dtype.newbyteorder("=") if out.dtype.kind != "b" else None
@@ -286,7 +287,8 @@ def _window(
         w = w.astype(dtype, copy=False)[None, None]
         run(data, w, dtype=dtype, cval=cval, out=out[None, None], **arguments)
         return
-    whole = _integer_sums(x, w, out, cval, divisor)
+    is_whole = _is_whole(w)
+    whole = _integer_sums(x, w, out, cval, divisor) if is_whole else None
     if whole is not None:
         w = w if w.dtype.kind in "biu" else w.astype(np.int64)
         arguments |= {"dtype": whole, "cval": int(cval.real)}
@@ -301,7 +303,7 @@ def _window(
         store(y[0, 0], out)
         return
     dtype = numpy_dtype("f80" if dtype_name(x.dtype) == "f80" else "f64")
-    if not _is_whole(w):
+    if not is_whole:
         # Rounding may leave a sum just below the integer that it is, which cutting would turn into
         # the next lower one: 99 of an even 100. This factor is above 1 by more than that error.
         w = w * (1 + 2 * w.size * _EPS)
@@ -418,7 +420,9 @@ def _outer_product(
 ) -> Array | None:
     """The one kernel that all passes together are, if they are one that the engine sees through."""
     names = options["method"]
-    if len(passes) < 2 or len(passes) > 3 or dtype.char not in "fd" or x.ndim > MAX_DIMS:
+    if len(passes) < 2 or len(passes) > 3 or x.ndim > MAX_DIMS:
+        return None
+    if dtype.char not in "fd" and not _wraps(x, passes, dtype):
         return None
     if not ("auto" in names or "separable" in names) or x.dtype.kind == "c":
         return None
@@ -432,12 +436,31 @@ def _outer_product(
     most = _MOST_ON_GPU if on_gpu(x) else _MOST_WEIGHTS
     if math.prod(shape) > most or len({step.axis for step in passes}) < len(passes):
         return None
-    kernel = np.ones((1,) * x.ndim)
-    for step in passes:
-        along = [1] * x.ndim
-        along[step.axis] = step.weights.size
-        kernel = kernel * step.weights.reshape(along)
+    factors = tuple((s.axis, s.weights.dtype.char, s.weights.tobytes()) for s in passes)
+    return _product_of(x.ndim, factors, dtype.char)
+
+
+def _wraps(x: Array, passes: Sequence[_Pass], dtype: np.dtype[Any]) -> bool:
+    """Whether passes in integers are sums modulo 2**bits, which one kernel gives as well."""
+    if dtype.kind not in "iu" or dtype.itemsize > 2 or x.dtype.kind not in "biu":
+        return False
+    return all(step.divisor == 1 and step.weights.dtype.kind == "i" for step in passes)
+
+
+@functools.lru_cache(maxsize=64)
+def _product_of(ndim: int, factors: tuple[tuple[int, str, bytes], ...], char: str) -> Array | None:
+    """The outer product of factors (axis, dtype, values); None where it has subnormals."""
+    dtype = np.dtype(char)
+    kernel = np.ones((1,) * ndim, np.int64 if dtype.kind in "iu" else np.float64)
+    for axis, kind, values in factors:
+        weights = np.frombuffer(values, kind)
+        along = [1] * ndim
+        along[axis] = weights.size
+        kernel = kernel * weights.reshape(along)
     kernel = kernel.astype(dtype)
+    kernel.flags.writeable = False
+    if dtype.kind in "iu":
+        return kernel
     smallest = np.abs(kernel, where=kernel != 0, out=np.ones_like(kernel)).min()
     return kernel if smallest >= np.finfo(dtype).smallest_normal else None
 
@@ -753,7 +776,7 @@ def _gaussian_pass(
 
 
 @front_end(data="input", kernel="sigma", out="output")
-@on_any_device
+@makes_weights
 @_documented
 def gaussian_filter1d(
     input: npt.ArrayLike, sigma: float, axis: int = -1, order: int = 0, output: Output = None,
@@ -821,7 +844,7 @@ def gaussian_filter1d(
 
 
 @front_end(data="input", kernel="sigma", out="output")
-@on_any_device
+@makes_weights
 @_documented
 def gaussian_filter(
     input: npt.ArrayLike, sigma: float | Sequence[float], order: int | Sequence[int] = 0,
@@ -917,7 +940,7 @@ def _uniform_pass(
 
 
 @front_end(data="input", kernel="size", out="output")
-@on_any_device
+@makes_weights
 @_documented
 def uniform_filter1d(
     input: npt.ArrayLike, size: int, axis: int = -1, output: Output = None, mode: str = "reflect",
@@ -984,7 +1007,7 @@ def uniform_filter1d(
 
 
 @front_end(data="input", kernel="size", out="output")
-@on_any_device
+@makes_weights
 @_documented
 def uniform_filter(
     input: npt.ArrayLike, size: int | Sequence[int] = 3, output: Output = None,
@@ -1079,7 +1102,7 @@ def _gradient(
 
 
 @front_end(data="input", kernel=None, out="output")
-@on_any_device
+@makes_weights
 @_documented
 def sobel(
     input: npt.ArrayLike, axis: int = -1, output: Output = None,
@@ -1134,7 +1157,7 @@ def sobel(
 
 
 @front_end(data="input", kernel=None, out="output")
-@on_any_device
+@makes_weights
 @_documented
 def prewitt(
     input: npt.ArrayLike, axis: int = -1, output: Output = None,

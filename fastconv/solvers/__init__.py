@@ -9,6 +9,7 @@ from fastconv.solvers.cuda_gemm import CudaGemm
 from fastconv.solvers.cuda_mma import CudaMma
 from fastconv.solvers.depthwise import Depthwise
 from fastconv.solvers.direct import Direct
+from fastconv.solvers.dot import Dot
 from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
 from fastconv.solvers.implicit_gemm import ImplicitGemm
@@ -21,7 +22,7 @@ from fastconv.solvers.tilted import Tilted
 from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(), Fft(),
-    OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(), CudaGemm(), CudaMma(),
+    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(),
+    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(), CudaGemm(), CudaMma(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}
