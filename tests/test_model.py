@@ -87,8 +87,26 @@ def test_candidates_passed_over_come_last() -> None:
     leading = _planner._leading(LAYER, machine, SOLVERS)
     names = {solver.name for solver, *_ in leading}
     assert 1 < len(names) < len(SOLVERS)
-    legal = [c.method for c in _planner.candidates(LAYER) if c.refused is None]
-    assert set(legal[: len(leading)]) == names and not names & set(legal[len(leading) :])
+    legal = [(c.method, c.config) for c in _planner.candidates(LAYER) if c.refused is None]
+    ours = [(solver.name, config) for solver, config, _ in leading]
+    assert len(ours) < len(legal) and all(c in ours for c in legal[: len(ours)])
+    assert not any(c in ours for c in legal[len(ours) :])
+
+
+def test_narrow_vectors_are_passed_over_where_they_are_slower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One estimate of an instruction set tells, whatever the order of the configs."""
+    wide, narrow = {"isa": "avx2"}, {"isa": "baseline"}
+    configs = [{**isa, "copy": copy} for copy in (0, 1, 2) for isa in (wide, narrow)]
+    solver = BY_NAME["implicit_gemm"]
+    monkeypatch.setattr(solver, "configs", lambda problem, machine: configs)
+    costs = {"avx2": 1.0}
+    monkeypatch.setattr(solver, "cost", lambda problem, config, machine: costs[config["isa"]])
+    for costs["baseline"], expected in ((2.0, 4), (1.0, 6), (0.5, 6)):
+        leading = _planner._leading(LAYER, this_machine(), [solver])
+        assert len(leading) == expected and leading[0] == (solver, configs[0], 1.0)
+        assert {c["copy"] for _, c, _ in leading if c["isa"] == "avx2"} == {0, 1, 2}
 
 
 # ---- trees ---------------------------------------------------------------------------------------

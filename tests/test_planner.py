@@ -39,8 +39,8 @@ def test_candidates_are_complete(problem: Problem) -> None:
     found = all_candidates(problem)
     assert {c.method for c in found} == set(BY_NAME)
     legal = [c for c in found if c.refused is None]
-    leading = {s.name for s, *_ in _planner._leading(problem, this_machine(), SOLVERS)}
-    assert legal == sorted(legal, key=lambda c: (c.method not in leading, c.seconds))
+    leading = [(s.name, c) for s, c, _ in _planner._leading(problem, this_machine(), SOLVERS)]
+    assert legal == sorted(legal, key=lambda c: ((c.method, c.config) not in leading, c.seconds))
     assert found[: len(legal)] == legal
     for solver in SOLVERS:
         ours = [c for c in found if c.method == solver.name]
