@@ -56,8 +56,8 @@ bench-history: $(bench-installed)
 	$(bin)/python -m bench.history measure
 	$(bin)/python -m bench.history write
 
-# What `make bench-compare` finds in a copy with one kernel slowed down, and in one without: half an
-# hour.
+# What `make bench-compare` finds in a copy with one kernel slowed down, and in one without: twelve
+# minutes, and two builds.
 bench-catches: $(bench-installed)
 	$(bin)/python -m pytest -m bench -n 0 -s tests/test_catches.py
 

@@ -21,8 +21,8 @@ def command(bench: str | None, commit: str | None) -> list[str]:
     kept = ["--set-commit-hash", commit] if commit else ["--dry-run"]
     chosen = ["--bench", bench] if bench else []
     return [
-        str(asv), "run", "-E", "here:same", "--launch-method", "spawn", "--interleave-rounds",
-        "--show-stderr", *kept, *chosen,
+        str(asv), "run", "-E", "here:same", "--launch-method", "spawn", "--show-stderr",
+        *kept, *chosen,
     ]  # fmt: skip
 
 

@@ -248,6 +248,12 @@ SEPARABLE = (
     "conv2d f32 n1 c3 h17 w41 k3 r8 s8 g3 p3:4 l1,3 rank1 box",
     "conv3d f32 n1 c1 d40 h50 w3 k1 t12 r10 s1 p6:5,5:4,0 nearest rank1 box",  # columns of pixels
     "conv2d f32 n1 c1 h33 w150 k1 r3 s20 p1,10 u2,1 wrap rank1 box",
+    "conv2d u8 n1 c1 h33 w150 k1 r3 s3 p1 reflect rank1",  # modulo 2^16
+    "conv2d u8 n1 c1 h9 w40 k1 r3 s3 p1 constant=200 rank1",
+    "conv2d i16 n1 c2 h20 w131 k2 r3 s5 g2 p1,2 constant=-7 x:u8 rank1 threads2",
+    "conv2d u16 n1 c1 h21 w40 k1 r4 s3 p3 u2,1 l1,2 wrap strided rank1",
+    "conv3d i16 n1 c1 d9 h18 w37 k1 t3 r3 s3 p1 mirror x:u8 rank1",
+    "conv3d u8 n1 c1 d20 h50 w3 k1 t3 r3 s1 p1,1,0 nearest rank1",
     "conv3d f32 n1 c1 d30 h8 w9 k1 t9 r1 s1 p4,0,0 reflect",
     "conv2d f64 n1 c1 h5 w130 k1 r1 s12 p0,6 l1,2 mirror",
     "conv2d f32 n1 c1 h8 w70 k1 r3 s1 p2,0 u2,1",
@@ -375,7 +381,17 @@ def in_layout(x: Array, layout: str) -> Array:
 
 
 def outer_product(w: Array) -> Array:
-    """A kernel of rank 1: for each filter the product of w's lines through its first sample."""
+    """A kernel of rank 1: for each filter the product of w's lines through its first sample; of
+    integers, those after the first line are -1, 0 and 1."""
+    if w.dtype.kind in "iu":
+        whole = w.astype(np.int64)
+        kernel = whole[(slice(None),) * 3 + (slice(1),) * (w.ndim - 3)]
+        for axis in range(3, w.ndim):
+            index = tuple(slice(None if d in (0, 1, axis) else 1) for d in range(w.ndim))
+            line = whole[index] % 3 - 1
+            line[(slice(None), slice(None), *[0] * (w.ndim - 2))] = 1
+            kernel = kernel * line
+        return kernel.astype(w.dtype)
     product = np.ones((), np.longdouble)
     for axis in range(2, w.ndim):
         index = tuple(slice(None if d in (0, 1, axis) else 1) for d in range(w.ndim))

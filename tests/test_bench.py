@@ -255,3 +255,29 @@ def test_what_is_run_once_covers_every_value() -> None:
     assert seen == [("a", 1), ("a", 2), ("b", 1)] and runs == 3
     assert skipped == ["letter=c: no c"]
     assert len(failures) == 1 and "ZeroDivisionError" in failures[0]
+
+
+# ---- what asv makes of them
+
+
+def test_asv_times_many_calls_of_what_was_prepared_once() -> None:
+    time = pytest.importorskip(
+        "asv_runner.benchmarks.time", reason="no asv: pip install -e '.[bench]'"
+    )
+    from bench import common
+
+    class Suite(common.Timed):
+        repeat = 2
+        sample_time = 1e-4
+        warmup_time = 0.0
+
+        def setup(self) -> None:
+            pass
+
+        def time_call(self) -> None:
+            pass
+
+    suite = Suite()
+    benchmark = time.TimeBenchmark("suite.time_call", suite.time_call, [suite.time_call, suite])
+    benchmark.do_setup()
+    assert benchmark.run()["number"] > 1  # with one, each is the first, cold, after a setup

@@ -1,4 +1,4 @@
-"""A regression is caught, end to end: ``make bench-catches``, half an hour of a quiet machine.
+"""A regression is caught, end to end: ``make bench-catches``, 12 minutes of a quiet machine.
 
 In a scratch clone the kernel of depthwise pictures takes half as long again, by waiting. ``make
 bench-compare`` must then fail and accuse the rows that spend their time in it, and no others; of

@@ -36,11 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     results = folder / "results"
     shutil.copytree(ROOT / "bench" / "results" / "asv", results)
     slow_down(results)
-    lines = (ROOT / "asv.conf.json").read_text().splitlines()
-    text = "\n".join(line for line in lines if not line.strip().startswith("//"))
-    conf = {**json.loads(text), "repo": str(ROOT), "results_dir": str(results)}
-    conf |= {"html_dir": str(folder / "html"), "benchmark_dir": str(ROOT / "bench")}
-    (folder / "asv.conf.json").write_text(json.dumps(conf))
+    configure(folder, results)
     asv = pathlib.Path(sys.executable).with_name("asv")
     done = subprocess.run(
         [str(asv), "--config", str(folder / "asv.conf.json"), "publish"],
@@ -52,6 +48,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("a commit of the history is not in this checkout: it is a shallow one")
     with serve(folder / "html") as url:
         yield url
+
+
+def configure(folder: pathlib.Path, results: pathlib.Path) -> None:
+    """asv.conf.json in a folder: this tree's, with results and pages elsewhere."""
+    lines = (ROOT / "asv.conf.json").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.strip().startswith("//"))
+    conf = {**json.loads(text), "repo": str(ROOT), "results_dir": str(results)}
+    conf |= {"html_dir": str(folder / "html"), "benchmark_dir": str(ROOT / "bench")}
+    (folder / "asv.conf.json").write_text(json.dumps(conf))
 
 
 def slow_down(results: pathlib.Path) -> None:
@@ -111,3 +116,24 @@ def test_regressions(site: str, visit: Visit) -> None:  # noqa: F811
     page = visit(f"{site}/asv.html#/regressions")
     page.wait_for_selector("#regressions-body table tbody tr")
     assert SLOWED in page.locator("#regressions-body").inner_text()
+
+
+def test_asv_runs_a_benchmark_of_this_tree(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``make bench`` runs, once and cold, kept elsewhere."""
+    pytest.importorskip("asv", reason="no asv: pip install -e '.[bench]'")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench import builds, record
+
+    listed = (ROOT / "bench" / "machine.json").read_text()
+    configure(tmp_path, tmp_path / "results")
+    asv, *arguments = record.command("bench_api.Planned", builds.commit("HEAD"))
+    command = [asv, "--config", str(tmp_path / "asv.conf.json"), *arguments, "--quick"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FASTCONV_WISDOM": ":memory:"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bench_api.Planned.time_call" in done.stdout and "failed" not in done.stdout
+    kept = (tmp_path / "results").glob(f"*/{builds.commit('HEAD')[:8]}-here-*.json")
+    assert "bench_api.Planned.time_call" in json.loads(next(kept).read_text())["results"]
+    assert (ROOT / "bench" / "machine.json").read_text() == listed  # asv writes what it was given

@@ -83,9 +83,16 @@ _machine_file = machine.MachineCollection.get_machine_file_path
 
 
 def machine_file() -> str:
-    """machine.json, where this processor is in it; else the user's own file."""
-    known = processor() in PROCESSORS.values()
-    return str(MACHINES) if known else str(_machine_file())
+    """A copy of machine.json, where this processor is in it; else the user's own file.
+
+    A copy, for asv writes the file anew, in a form of its own.
+    """
+    if processor() not in PROCESSORS.values():
+        return str(_machine_file())
+    copy = HERE.parents[1] / ".asv" / "machine.json"
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copyfile(MACHINES, copy)
+    return str(copy)
 
 
 def hashes_from_range(self: Git, range_spec: str) -> list[str]:

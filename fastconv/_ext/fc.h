@@ -393,6 +393,24 @@ typedef struct {
                       void *y, void *ends);
 } fc_rows;
 
+/* n / q, the whole part, as (n * multiplier >> 16) >> shift; multiplier 0: q has no such form. */
+typedef struct {
+    uint16_t multiplier, shift;
+} fc_quotient;
+
+/* Means of `taps` bytes whose sum, of at most FC_BOX_TAPS, fits 16 bits; y[j] is modulo 256.
+ * add: sums[j] += x[j] for j < count.
+ * slide: the same of `enters`; y[j] = sums[j] / q; then sums[j] -= leaves[j].
+ * along: y[j] = (sum over t < taps of x[j + t*step]) / q for j < count. x is overwritten, and so is up to a vector behind
+ *     it and behind count elements of sums, which is scratch. */
+enum { FC_BOX_TAPS = 257 };
+typedef struct {
+    void (*add)(int64_t count, const uint8_t *x, uint16_t *sums);
+    void (*slide)(int64_t count, const uint8_t *enters, const uint8_t *leaves, uint16_t *sums, fc_quotient q,
+                  uint8_t *y);
+    void (*along)(int64_t taps, int64_t step, int64_t count, uint16_t *x, uint16_t *sums, fc_quotient q, uint8_t *y);
+} fc_box;
+
 /* What is stored in integers and summed in floats of `T`, float or double.
  * widen: y[j] = x[j] for j < count.
  * cut:   y[j] = sums[j] cut towards zero, modulo 2^bits, NaN and Inf as 0, from j = begin on. Stops

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastconv._solver import Solver
 from fastconv.solvers.cuda_direct import CudaDirect
+from fastconv.solvers.cuda_fir import CudaFir
 from fastconv.solvers.cuda_gemm import CudaGemm
 from fastconv.solvers.cuda_mma import CudaMma
 from fastconv.solvers.depthwise import Depthwise
@@ -22,6 +23,6 @@ from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(),
-    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaGemm(), CudaMma(),
+    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(), CudaGemm(), CudaMma(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}
