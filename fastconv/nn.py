@@ -506,12 +506,13 @@ def _conv_weight(
     y = empty(x, g.shape, x.dtype.newbyteorder("=")) if out is None else out
     data = _first(x.conj() if x.dtype.kind == "c" else x, g.batched, g.channels_last)
     # Batch and channels change places: the batch is what is summed over. Groups are outermost among
-    # channels, and no view has both as one axis: the batch is one more axis of space then.
+    # channels, and no view has both as one axis: the batch is one more axis of space then, of
+    # which kernels for GPUs have two at most.
     batch, channels, *space = data.shape
     w, result = _first(grad, g.batched, g.channels_last).swapaxes(0, 1), y.swapaxes(0, 1)
     stride, dilation, padding = g.stride, g.dilation, g.padding
     data = data.reshape(batch, groups, channels // groups, *space).swapaxes(0, 2)
-    if groups > 1 and batch > 1:
+    if groups > 1 and batch > 1 and isinstance(data, np.ndarray):
         w, result = w[:, None], result[:, :, None]
         stride, dilation, padding = (1, *stride), (1, *dilation), ((0, 0), *padding)
     else:

@@ -80,10 +80,11 @@ class Depthwise(Polyphase):
             seconds += math.prod(problem.y_shape[:-1]) * _ROW
         seconds += problem.batch * problem.filters * _IMAGE
         x_rows, outer = math.prod(problem.x_shape[:-1]), 1.0
-        for r, i, o in zip(problem.kernel[:-2], problem.size, problem.out):
-            outer *= r * min(1.0, o / max(1, i))
+        if not _stacked(problem):
+            for r, i, o in zip(problem.kernel[:-2], problem.size, problem.out):
+                outer *= r * min(1.0, o / max(1, i))
         if _copied(problem) or math.prod(problem.kernel[:-2]) > 1:
-            # once for each tap of the axes before the last two
+            # once for each tap of the axes before the last two, unless planes are copied together
             halo = 1 + (rows - 1) / max(8, problem.out[0])
             seconds += outer * halo * (x * _SAMPLE + x_rows * _ROW)
         elif problem.boundary != "zeros" or (rows == 1 and any(problem.padding[-1])):
@@ -111,3 +112,16 @@ def _copied(problem: Problem) -> bool:
     narrow = problem.boundary != "zeros" and problem.out[-1] < 256
     strided = problem.stride[-1] > 2 or problem.layout == "N*C"
     return narrow or strided or problem.x_dtype != problem.dtype
+
+
+def _stacked(problem: Problem) -> bool:
+    """Whether the planes of a volume are copied once for all taps that meet them.
+
+    `cut_columns` of the driver, VOLUME_BYTES and VOLUME_ROWS, but for vectors of padding.
+    """
+    if problem.ndim < 3 or problem.boundary != "zeros" or _copied(problem):
+        return False
+    *outer, height, width = problem.size
+    rows = (8 - 1) * problem.stride[-2] + problem.span[-2]
+    columns = width + sum(problem.padding[-1])
+    return math.prod(outer) * columns * min(rows, height) * problem.itemsize <= 1 << 18

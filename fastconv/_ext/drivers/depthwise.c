@@ -15,6 +15,8 @@
  *     FC_PADDED    [ zeros  | copy ...................  | zeros  ]  zeros beyond, other short rows
  *     FC_STRIPS    [ strip  | strip ...                 | strip  ]  all else
  *
+ * Of a volume, all planes of a band are copied amid zeros, once for all taps of the axes before that meet them.
+ *
  * Strips of a band of rows take v[0] bytes. A channel that is copied amid zeros is one call
  * (kernels/picture.c), where sums are floats and y is dense.
  *
@@ -141,14 +143,15 @@ static void compute(const fc_depthwise_job *j, const fc_depthwise_band *b, int64
     sweep(j, &block, b->pointers, at, b->rows, count, direct ? NULL : b->scratch);
 }
 
-/* Input rows [from, to) of a band are x's; those of channel c are copied between zeros that are there. */
-static void copy_rows(const fc_depthwise_job *j, const fc_depthwise_band *b, int64_t c, int64_t from, int64_t to,
-                      char *copy)
+/* Input rows [from, to) of a band are x's; those of channel c, `plane` elements on, are copied between zeros
+ * that are there. */
+static void copy_rows(const fc_depthwise_job *j, const fc_depthwise_band *b, int64_t c, int64_t plane, int64_t from,
+                      int64_t to, char *copy)
 {
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
     const int64_t source = j->source[b->row * s->u + from];
-    const char *const x = j->x + (b->n * p->x_n + c * p->x_c + source * p->x_s[s->row]) * s->bytes;
+    const char *const x = j->x + (b->n * p->x_n + c * p->x_c + plane + source * p->x_s[s->row]) * s->bytes;
     const int64_t count = fc_min(s->in, (s->out + s->extra) * s->v - s->pad);
     /* position i of phase f is x's i*v + f - pad */
     void *rows[2];
@@ -189,7 +192,7 @@ static void run_pictures(const fc_depthwise_job *j, const fc_depthwise_band *b, 
     const int64_t end = b->c + channels;
     for (int64_t c = b->c; c < end; c++) {
         for (; from < to && copied < fc_min(end, c + s->copies); copied++)
-            copy_rows(j, b, copied, from, to, b->strips + copied % s->copies * s->copy_bytes);
+            copy_rows(j, b, copied, 0, from, to, b->strips + copied % s->copies * s->copy_bytes);
         picture.x = b->strips + c % s->copies * s->copy_bytes;
         for (int64_t k = c * p->k; k < (c + 1) * p->k; k++, at += p->y_k) {
             picture.w = j->packed + k * s->r * s->s * s->bytes;
@@ -234,13 +237,69 @@ static void run_channels(const fc_depthwise_job *j, fc_depthwise_band *b, int64_
     }
     int64_t at = b->n * p->y_n + b->c * p->k * p->y_k + b->row * p->y_s[s->row];
     for (int64_t c = b->c; c < b->c + channels; c++) {
-        if (padded && from < to) copy_rows(j, b, c, from, to, b->strips);
+        if (padded && from < to) copy_rows(j, b, c, 0, from, to, b->strips);
         for (int64_t k = 0; k < p->k; k++, at += p->y_k) {
             set_filter(j, c * p->k + k, &block);
             sweep(j, &block, b->pointers, at, b->rows, s->out, direct ? NULL : b->scratch);
         }
         for (int64_t i = 0; i < b->in_rows && !padded; i++)
             if (b->pointers[i]) b->pointers[i] += p->x_c * s->bytes;
+    }
+}
+
+/* Rows under the taps of output position `outer` of the axes before, NULL beyond the ends; where it is in y. */
+static int64_t point_volume(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t outer, int64_t from,
+                            int64_t to)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    int64_t at = 0;
+    for (int64_t d = s->outer - 1; d >= 0; outer /= p->out[d], d--) {
+        b->outer[d] = outer % p->out[d];
+        at += b->outer[d] * p->y_s[d];
+    }
+    for (int64_t t = 0; t < s->taps; t++) {
+        int64_t plane = 0, each = 1, beyond = 0;
+        for (int64_t d = s->outer - 1, rest = t; d >= 0; each *= p->in[d], rest /= p->ker[d], d--) {
+            const int64_t source = fc_source(p, d, b->outer[d] * p->stride[d] + rest % p->ker[d] * p->dilation[d]);
+            beyond |= source < 0;
+            plane += source * each;
+        }
+        for (int64_t i = 0; i < b->in_rows; i++)
+            b->pointers[t * b->in_rows + i] =
+                beyond || i < from || i >= to ? NULL : b->strips + (plane * s->in_rows + i) * s->strip * s->bytes;
+    }
+    return at;
+}
+
+/* A band of some channels of volumes, all of whose planes are copied amid zeros. */
+static void run_volumes(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t channels)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t columns = s->out * s->unit;
+    fc_depthwise_block block = {
+        .taps = s->taps, .r = s->r, .s = s->s, .u = s->u, .ldx = b->in_rows, .step = s->l,
+        .columns = fc_max(columns, s->kernel->least), .offset = j->offset,
+    };
+    const int direct = columns >= s->kernel->least && (j->y_step == s->unit || s->out == 1);
+    int64_t from, to;
+    own_rows(j, b, &from, &to);
+    memset(b->strips, 0, (size_t)s->strip_bytes);
+    for (int64_t c = b->c; c < b->c + channels; c++) {
+        for (int64_t plane = 0; plane < s->stacked && from < to; plane++) {
+            int64_t at = 0;
+            for (int64_t d = s->outer - 1, rest = plane; d >= 0; rest /= p->in[d], d--)
+                at += rest % p->in[d] * p->x_s[d];
+            copy_rows(j, b, c, at, from, to, b->strips + plane * s->in_rows * s->strip * s->bytes);
+        }
+        for (int64_t outer = 0; outer < s->outers; outer++) {
+            const int64_t at = point_volume(j, b, outer, from, to) + b->n * p->y_n + b->row * p->y_s[s->row];
+            for (int64_t k = c * p->k; k < (c + 1) * p->k; k++) {
+                set_filter(j, k, &block);
+                sweep(j, &block, b->pointers, at + k * p->y_k, b->rows, s->out, direct ? NULL : b->scratch);
+            }
+        }
     }
 }
 
@@ -259,10 +318,14 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     b.border = (int64_t *)(workspace + s->strip_bytes + s->pointer_bytes);
     b.scratch = workspace + s->strip_bytes + s->pointer_bytes + s->border_bytes;
     rest /= s->bands;
-    for (int64_t d = s->outer - 1; d >= 0; rest /= p->out[d], d--) b.outer[d] = rest % p->out[d];
+    for (int64_t d = s->outer - 1; d >= 0 && !s->stacked; rest /= p->out[d], d--) b.outer[d] = rest % p->out[d];
     const int64_t parts = fc_ceil_div(p->g, s->channels);
     b.c = rest % parts * s->channels;
     b.n = rest / parts;
+    if (s->stacked) {
+        run_volumes(j, &b, fc_min(s->channels, p->g - b.c));
+        return;
+    }
     if (s->source >= FC_PADDED) {
         run_channels(j, &b, fc_min(s->channels, p->g - b.c));
         return;
@@ -315,7 +378,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     j.source = source;
     j.constant = shared + s.table_bytes;
     const int64_t parts = p->n * fc_ceil_div(p->g, s.channels);
-    fc_parallel(parts * s.outers * s.bands * s.piece_units, threads, run_unit, &j);
+    fc_parallel(parts * (s.stacked ? 1 : s.outers) * s.bands * s.piece_units, threads, run_unit, &j);
 }
 
 const fc_driver fc_driver_depthwise = {"depthwise", workspace_bytes, packed_bytes, pack, run};

@@ -19,6 +19,7 @@ typedef struct {
     int64_t u, l, v, step;   /* stride and dilation of rows; of columns, the latter in elements */
     int64_t in, out, pad;    /* of columns, in positions of a unit */
     int64_t rows, outers;
+    int64_t stacked;         /* planes of x of a band that are copied together, 0 for no volume */
     int64_t planes, extra;   /* strips of a row; positions of one beyond its outputs */
     fc_depthwise_source source;
     int64_t channels;        /* of a unit */

@@ -6,7 +6,9 @@
 enum {
     IN_PLACE_VECTORS = 8, /* fewer vectors between the edges of a row are not worth a piece */
     PADDED_VECTORS = 64,  /* longer rows of stride 1 are not worth a copy */
-    PIECE = 16384         /* outputs of a piece in place: 8 input rows of them fit L2 */
+    PIECE = 16384,        /* outputs of a piece in place: 8 input rows of them fit L2 */
+    VOLUME_BYTES = 1 << 18, /* planes copied together: half of the least L2 */
+    VOLUME_ROWS = 8         /* in lower bands more rows are copied twice than planes would be otherwise */
 };
 
 static const fc_depthwise *kernel_of(fc_dtype dtype, const fc_kernels *kernels)
@@ -97,6 +99,14 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
             fc_max(s->pad, beyond) * s->unit <= lanes)
             return;
         s->source = FC_PADDED;
+        const int64_t row_bytes = (s->in + s->pad + s->extra + 3 * lanes) * s->unit * s->bytes;
+        const int64_t deep = fc_volume(s->p->in, s->outer);
+        if (zeros && columns && s->taps > 1 && s->out * s->unit <= PIECE && s->column >= 0 && s->planes == s->v &&
+            deep * row_bytes * fc_min((VOLUME_ROWS - 1) * s->u + (s->r - 1) * s->l + 1, s->p->in[s->row]) <=
+                VOLUME_BYTES) {
+            s->stacked = deep;
+            return;
+        }
         if (both && s->column >= 0 && s->planes == s->v && (s->v == 2 || s->out * s->unit <= PADDED_VECTORS * lanes)) return;
         s->source = FC_BETWEEN;
     }
@@ -142,7 +152,8 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     if (s->source == FC_PADDED) s->plane = fc_round_up(s->plane, lanes) + lanes; /* of whole vectors */
     s->strip = fc_round_up(s->planes * s->plane + lanes, lanes); /* narrow rows are read as vectors */
     const int64_t halo = (s->r - 1) * s->l;
-    const int64_t fit = s->strip_bytes / (s->taps * s->strip * s->bytes);
+    const int64_t stacked = s->stacked ? s->stacked : s->taps;
+    const int64_t fit = (s->stacked ? VOLUME_BYTES : s->strip_bytes) / (stacked * s->strip * s->bytes);
     int64_t band = fc_max(fc_max((fit - halo - 1) / s->u + 1, 4 * s->l), fc_min(halo, 64));
     if (s->source == FC_EDGES) band = s->rows;
     const int64_t images = p->n * p->g * s->outers;
@@ -156,10 +167,10 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->in_rows = (s->band - 1) * s->u + halo + 1;
 
     s->channels = s->source >= FC_PADDED ? fc_max(1, p->g / (threads == 1 ? 1 : 8 * threads)) : 1;
-    s->strip_bytes = fc_round_up(s->taps * s->in_rows * s->strip * s->bytes, FC_ALIGN);
+    s->strip_bytes = fc_round_up(stacked * s->in_rows * s->strip * s->bytes, FC_ALIGN);
     /* the next channel is copied before one is read: what was just written in other pieces is read late */
     s->copy_bytes = s->strip_bytes;
-    s->copies = s->source == FC_PADDED && s->picture && 2 * s->copy_bytes <= config->v[0] ? 2 : 1;
+    s->copies = s->source == FC_PADDED && s->picture && !s->stacked && 2 * s->copy_bytes <= config->v[0] ? 2 : 1;
     s->strip_bytes *= s->copies;
     s->pointer_bytes = fc_round_up(s->taps * s->in_rows * (int64_t)sizeof(void *), FC_ALIGN);
     s->border_bytes = fc_round_up(s->strip * (int64_t)sizeof(int64_t), FC_ALIGN);
