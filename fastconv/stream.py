@@ -182,6 +182,7 @@ class Convolver:
     def _start(self, kernel: Array) -> None:
         """Begin with silence before the first sample."""
         at = self.axis % (len(self.channels) + 1)
+        self._beside = self.channels[:at], self.channels[at:]
         self._order = (*range(at), *range(at + 1, len(self.channels) + 1), at)  # samples last
         self._runs = [self._run(kernel)]
         self._fades: list[_Fade] = []
@@ -464,8 +465,8 @@ class Convolver:
 
     def _shape(self, n: int) -> tuple[int, ...]:
         """Shape of a chunk of n samples."""
-        at = self.axis % (len(self.channels) + 1)
-        return (*self.channels[:at], n, *self.channels[at:])
+        before, behind = self._beside
+        return (*before, n, *behind)
 
     def _check(self, x: Array) -> None:
         shape = x.shape
@@ -485,7 +486,7 @@ class Convolver:
             raise TypeError(f"expected out to be an array, got {type(out).__name__}")
         if out.shape != shape:
             raise ValueError(f"expected out of shape {shape}, got {out.shape}")
-        if not np.can_cast(self.dtype, out.dtype):
+        if out.dtype != self.dtype and not np.can_cast(self.dtype, out.dtype):
             raise TypeError(f"expected out of a dtype that holds {self.dtype}, got {out.dtype}")
         if not out.flags.writeable:
             raise ValueError("expected out to be writeable, got a read-only array")

@@ -19,6 +19,7 @@ from strategies import EXACT, FLOATS, FORMS, in_form, special
 
 import fastconv
 from fastconv import Convolver, _partitions
+from fastconv._ext import core
 
 
 @contextlib.contextmanager
@@ -364,6 +365,46 @@ def test_a_prepared_kernel_sounds_as_if_it_had_been_there_all_along(
         stream.set_kernel(prepared)
     with pytest.raises(ValueError, match="this stream prepared"):
         Convolver(v, 32, latency).set_kernel(stream.prepare(v))
+
+
+@pytest.mark.parametrize("together", [16, 40, 1024])
+@pytest.mark.parametrize("name", FLOATS)
+def test_direct_taps_in_pieces(name: str, together: int) -> None:
+    """Of 112 direct taps, 16 or 40 a call, those beyond the first meet past samples alone."""
+    rng = np.random.default_rng(together)
+    x, w = values(rng, name, (2, 900)), values(rng, name, (2, 300))
+    x[0, 70] = np.nan
+    x[1, [300, 711]] = np.inf, np.finfo(x.dtype).max
+    with levels_of(64), mock.patch.object(_partitions, "_TOGETHER", together):
+        stream = Convolver(w, 16)
+        assert (stream._runs[0].head < 112) == (together < 100)
+        assert stream.partitions[0][1] == 112
+        cuts = sorted(rng.integers(0, 900, 40))
+        y = streamed(stream, cut(x, cuts))
+        check(y, x, w, stream.error_bound)
+        before, after = x[:, :500], x[:, 500:]
+        first = stream.process(before)
+        stream = pickle.loads(pickle.dumps(stream))
+        again = np.concatenate([first, stream.process(after), stream.flush()], axis=1)
+        assert again.tobytes() == y.tobytes()
+        stream.process(before)
+        stream.set_kernel(stream.prepare(w))  # its spectra copied
+        again = np.concatenate([first, stream.process(after), stream.flush()], axis=1)
+        assert again.tobytes() == y.tobytes()
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_copies_tell_of_what_is_not_within_a_limit(name: str) -> None:
+    dtype = numpy_dtype(name)
+    for bad in (None, 2.5, -2.5, np.nan, np.inf, -np.inf, *((2.5j,) if dtype.kind == "c" else ())):
+        for at in (0, 6, 13):
+            x, y = np.full((2, 30), 2, dtype), np.full((2, 20), 7, dtype)
+            if bad is not None:
+                x[at // 7, 5 + at % 7] = bad
+            within = core.copy_within(x[:, 5:12], y[:, 3:10], 2.0)
+            assert within == (bad is None)
+            np.testing.assert_array_equal(y[:, 3:10], x[:, 5:12])
+            assert (y[:, :3] == 7).all() and (y[:, 10:] == 7).all()
 
 
 @pytest.mark.parametrize("name", FLOATS)

@@ -1,4 +1,4 @@
-"""Part of core.pyx: sums of products of spectra."""
+"""Part of core.pyx: sums of products of spectra, and samples on their way to transforms."""
 
 
 def multiply_spectra(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int64_t first, int64_t begin,
@@ -21,3 +21,40 @@ def multiply_spectra(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int64_t first,
         for i in range(rows):
             kernel.run(count, end - begin, xp + i * x_row, 2 * rows * bins, wp + i * w_row, 2 * bins,
                        yp + i * y_row)
+
+
+cdef fused _real:
+    float
+    double
+
+
+cdef bint _copy_within(const _real *x, _real *to, int64_t count, _real limit) noexcept nogil:
+    cdef bint over = False
+    cdef int64_t i
+    for i in range(count):
+        to[i] = x[i]
+        over |= not -limit <= x[i] <= limit
+    return not over
+
+
+def copy_within(cnp.ndarray x, cnp.ndarray y, double limit):
+    """Copy x to y; whether no sample, or part of a complex one, is NaN or larger than the limit.
+
+    x and y are (rows, samples) of one dtype, float32, float64, complex64 or complex128, each row in
+    one piece.
+    """
+    cdef int dtype = cnp.PyArray_TYPE(x)
+    cdef int64_t count = cnp.PyArray_DIMS(x)[1], i
+    cdef const char *source = <const char *>cnp.PyArray_DATA(x)
+    cdef char *to = <char *>cnp.PyArray_DATA(y)
+    cdef bint within = True
+    if dtype == cnp.NPY_CFLOAT or dtype == cnp.NPY_CDOUBLE:
+        count *= 2
+    for i in range(cnp.PyArray_DIMS(x)[0]):
+        if dtype == cnp.NPY_FLOAT or dtype == cnp.NPY_CFLOAT:
+            within &= _copy_within[float](<const float *>source, <float *>to, count, <float>limit)
+        else:
+            within &= _copy_within[double](<const double *>source, <double *>to, count, limit)
+        source += cnp.PyArray_STRIDES(x)[0]
+        to += cnp.PyArray_STRIDES(y)[0]
+    return within
