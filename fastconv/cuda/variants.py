@@ -32,8 +32,8 @@ def common() -> dict[str, Kernel]:
         found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)
     for dtype in ("f32", "f64"):
         found[f"taps {dtype}"] = taps.kernel(dtype)
-    for parts in (1, 2):
-        found[f"mma_pack {parts}"] = mma.pack_kernel(parts)
+    for products in mma.TILES:
+        found[f"mma_pack {products}"] = mma.pack_kernel(products)
     return found
 
 
