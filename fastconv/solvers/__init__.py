@@ -23,6 +23,7 @@ from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(),
-    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(), CudaGemm(), CudaMma(),
+    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(), CudaGemm(),
+    CudaMma(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}
