@@ -180,7 +180,9 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
     width, lines_a = t.m * t.deep, words // t.deep  # of the filters of a step
     across_a, ahead = width // vector, t.stages - 2
     a, b = t.m * words, t.pitch * words
-    copies, held, puts = [], [], []
+    copies: list[str] = []
+    held: list[str] = []
+    puts: list[str] = []
     for first in range(0, a // vector, t.threads):
         # of a thread whose copies all lie in one column, or whose lines are longer than that
         row, column = divmod(first, across_a)
