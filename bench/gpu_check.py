@@ -64,6 +64,8 @@ CHECKED = (
     "conv2d f32 n2 c3 h9 w13 k6 r3 s3 g3 p1 u2",
     "conv2d f64 n2 c4 h17 w23 k4 r5 s5 g4 p2",
     "conv2d f32 n2 c6 h15 w6 k9 r3 s3 g3 p1 x:f16 w:f16 y:f16",
+    "conv2d f32 n2 c33 h9 w8 k70 r3 s3 p1 x:f16 w:f16 y:f16",
+    "conv2d f32 n2 c33 h9 w8 k70 r3 s3 p1 x:bf16 w:bf16 y:bf16",
     "conv2d f32 n2 c2 h17 w16 k2 r5 s5 g2 p2 u2 x:bf16 w:bf16 y:bf16",
     "conv2d f32 n1 c2 h40 w35 k2 r13 s3 g2 p6,1 l2",
     "conv1d f32 n2 c3 w370 k3 s31 g3 p15",

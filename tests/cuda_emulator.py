@@ -69,7 +69,7 @@ def cut(values: Any) -> Any:
 
 
 def mma_products(a: Any, b: Any, c: Any) -> Any:
-    """c + a @ b of TF32, (..., 16, 8) by (..., 8, 8), as badly as any hardware was seen to do it.
+    """c + a @ b, (..., 16, k) by (..., k, 8), of TF32 or less, as badly as hardware was seen to.
 
     Four products at a time are added to c: exact ones, each cut to 24 bits of the largest, and the
     sum cut to float32. Fasi, Higham, Mikaitis and Pranesh, Numerical behavior of NVIDIA tensor
@@ -87,7 +87,7 @@ def mma_products(a: Any, b: Any, c: Any) -> Any:
 
 
 def _mma_products(a: Any, b: Any, c: Any) -> Any:
-    for first in (0, 4):
+    for first in range(0, a.shape[-1], 4):
         left, right = a[..., first : first + 4], b[..., first : first + 4, :]
         products = left[..., :, None, :] * right[..., None, :, :].swapaxes(-1, -2)
         addends = np.concatenate([products, c[..., None]], -1)
@@ -421,6 +421,17 @@ class Emulator:
 
         return load_if
 
+    def pair_if(self, dtype: str) -> Any:
+        load = self.load_if("bf16")  # 16 bits in the upper half of a float32, whatever they are
+
+        def half(pointer: Any, index: Any, ok: Any) -> Any:
+            return load(pointer, index, ok, np.float32(0)).view(np.uint32) >> 16
+
+        def pair_if(pointer: Any, i: Any, j: Any, first: Any, second: Any) -> Any:
+            return (half(pointer, i, first) | half(pointer, j, second) << 16).view(np.float32)
+
+        return pair_if
+
     def store(self, dtype: str) -> Any:
         size = SIZES[dtype]
 
@@ -680,7 +691,7 @@ class Emulator:
         return lambda x: tf32(np.asarray(x - tf32(x), np.float32))
 
     def mma_step(
-        self, k: int, pitch: int, tiles_m: int, tiles_n: int, a_line: int, split: int
+        self, dtype: str, k: int, pitch: int, tiles_m: int, tiles_n: int, a_line: int, split: int
     ) -> Any:
         blocks, warps = np.arange(k // 8), self.count // WARP
         of_a = blocks[:, None] * a_line + np.arange(tiles_m) * 128
@@ -688,7 +699,14 @@ class Emulator:
         of_b = of_b + 8 * np.arange(tiles_n)[:, None]
         lane = np.arange(WARP)
         g, t = lane // 4, lane % 4
-        rounded = self.tf32()
+        rounded = self.tf32() if dtype == "f32" else lambda x: x
+
+        def channels(words: Any, axis: int) -> Any:
+            """Of two in each word, the lower half first."""
+            if dtype == "f32":
+                return words
+            bits = np.moveaxis(words, axis, -1).copy().view(np.uint16)
+            return np.moveaxis(widened(bits.view(STORED[dtype]), dtype), -1, axis)
 
         def left(a: int, i: Any) -> Any:
             """(blocks, warps, tiles of m, 1, 16, 8)."""
@@ -698,7 +716,7 @@ class Emulator:
             for r in range(4):
                 of_lanes = values[..., r].transpose(2, 0, 3, 1)
                 made[..., 0, g + r % 2 * 8, t + r // 2 * 4] = of_lanes
-            return made
+            return channels(made, -1)
 
         def right(b: int, j: Any) -> Any:
             """(blocks, warps, 1, tiles of n, 8, 8)."""
@@ -707,7 +725,7 @@ class Emulator:
             made = np.empty((len(blocks), warps, 1, tiles_n, 8, 8), np.float32)
             for r in range(2):
                 made[:, :, 0, :, t + r * 4, g] = values[..., r].transpose(1, 2, 0, 3)
-            return made
+            return channels(made, -2)
 
         def to_tiles(sums: Any) -> Any:
             values = sums.reshape(tiles_m, tiles_n, 4, warps, WARP)

@@ -51,6 +51,9 @@ OWN = (
     "conv2d f32 n2 c12 h5 w6 k10 r3 s3 g2 p2:0,0:1 u2,1 l1,2 strided",
     # a lane of tensor cores has filters 8 apart, a step 16 channels
     "conv2d f32 n1 c33 h5 w4 k25 r2 s2 u1,2 fast",
+    # a word has two channels, a step 32
+    "conv2d f32 n1 c33 h5 w4 k25 r2 s2 p1,0 u1,2 x:f16 w:f16 y:f16",
+    "conv2d f32 n3 c11 h5 w7 k70 r1 s2 l1,2 N*C x:bf16 w:bf16 y:bf16",
 )
 
 #: Of the problems of every solver, one in so many is run by each of these: their blocks are large,
@@ -199,12 +202,27 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAULTS)
+#: The same, where two channels make a word and samples go through registers.
+PAIRED = {
+    "samples into the slot that is read": (
+        "fill = slot", "fill = (slot + 2) % 3", "barrier|off|nan",
+    ),
+    "half of another pair": ("at_x + 0 * x_c + x_c", "at_x + 0 * x_c", "outputs are off"),
+    "channels that are none's": (
+        "row_b * 2 + 5, channels", "row_b * 2 + 4, channels", "not allocated",
+    ),
+    "the words of another row": (
+        "fill * 1152 + (row_b", "fill * 1152 + (0 * row_b", "element|no bar",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*FAULTS, *PAIRED])
 def test_planted_faults_are_caught(
     name: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the kernel of tensor cores, whose threads depend on each other the most."""
-    right, wrong, message = FAULTS[name]
+    right, wrong, message = (FAULTS | PAIRED)[name]
     whole = emulated.launch
 
     def planted(handle: Any, *rest: Any) -> None:
@@ -215,10 +233,10 @@ def test_planted_faults_are_caught(
 
     monkeypatch.setattr(emulated, "launch", planted)
     solver = BY_NAME["cuda_mma"]
-    text = "conv2d f32 n1 c37 h9 w8 k40 r1 s2"
+    text = "conv2d f32 n1 c37 h9 w8 k40 r1 s2" + (" x:f16 w:f16 y:f16" if name in PAIRED else "")
     problem = on_gpu(text)
     x, w, _ = arrays(Problem.parse(text))
-    config = {"products": "3xtf32", "tile": "64x64x16"}
+    config = solver.configs(problem, launch.gpu())[1]  # type: ignore[arg-type]
     with pytest.raises((Fault, AssertionError), match=message):
         y = execute(solver, problem, config, x, w)
         check(problem, y, solved(text), solver.error_bound(problem, config))

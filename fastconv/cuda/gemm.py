@@ -61,8 +61,9 @@ class Tile:
     quads: tuple[int, int]
     stages: int = 4
 
-    #: Channels of the filters that lie together in memory, and parts that a filter is the sum of.
-    deep = parts = 1
+    #: Channels of the filters that lie together in memory, parts that a filter is the sum of, and
+    #: channels in a word of shared memory.
+    deep = parts = pair = 1
     #: Filters that a copy never leaves out some of; the packed ones are a multiple.
     together = 4
     #: Operations of its own, and statements after the sums are complete.
@@ -146,14 +147,16 @@ def kernel(v: Variant) -> Kernel:
 
 def written(name: str, dtype: str, t: Any, folds: bool, activation: str) -> Kernel:
     """The kernel of a tile: a `Tile`, or what has all that it has."""
-    size = SIZES[dtype]
-    a, b = t.m * t.k * t.parts, t.pitch * t.k
+    word = dtype if t.pair == 1 else "f32"  # two channels pass for a float32
+    size, words = SIZES[word], t.k // t.pair
+    a, b = t.m * words * t.parts, t.pitch * words
     ring = (a + b) * t.stages * size
     table = {
-        "shared_a": ("shared", dtype, 0, a * t.stages),
-        "shared_b": ("shared", dtype, a * t.stages * size, b * t.stages),
-        "shared_t": ("shared", dtype, ring, t.sums * t.threads),
-        "copy_a": ("copy_async", dtype, 16 // size), "copy_b": ("copy_async", dtype, 1),
+        "shared_a": ("shared", word, 0, a * t.stages),
+        "shared_b": ("shared", word, a * t.stages * size, b * t.stages),
+        "shared_t": ("shared", word, ring, t.sums * t.threads),
+        "copy_a": ("copy_async", word, 16 // size), "copy_b": ("copy_async", word, 1),
+        "pair_b": ("pair_if", dtype), "put_b": ("store_shared", word),
         "commit": ("commit_async",), "wait": ("wait_async", t.stages - 2),
         "drain": ("wait_async", 0), "zeros": ("zeros", dtype, t.sums), "given": ("given",),
         "step_of_tile": t.step(dtype),
@@ -163,7 +166,7 @@ def written(name: str, dtype: str, t: Any, folds: bool, activation: str) -> Kern
         "finish": ("finish", activation, dtype), **t.operations,
     }  # fmt: skip
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
-    parameters = (*pointers, *CONSTANTS, ("low", dtype), ("high", dtype))
+    parameters = (*pointers, *CONSTANTS, ("low", word), ("high", word))
     text = _text(name, dtype, t, folds, ", ".join(name for name, _ in parameters))
     shared_bytes = ring + (t.sums * t.threads * size if folds else 0)
     return Kernel(
@@ -172,11 +175,14 @@ def written(name: str, dtype: str, t: Any, folds: bool, activation: str) -> Kern
 
 
 def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
-    vector = 16 // SIZES[dtype]  # elements of w in a copy
-    width, lines_a = t.m * t.deep, t.k // t.deep  # of the filters of a step
+    pair, words = t.pair, t.k // t.pair
+    vector = 16 // (SIZES[dtype] * pair)  # words of w in a copy
+    width, lines_a = t.m * t.deep, words // t.deep  # of the filters of a step
     across_a, ahead = width // vector, t.stages - 2
-    a, b = t.m * t.k, t.pitch * t.k
-    copies = []
+    a, b = t.m * words, t.pitch * words
+    copies: list[str] = []
+    held: list[str] = []
+    puts: list[str] = []
     for first in range(0, a // vector, t.threads):
         # of a thread whose copies all lie in one column, or whose lines are longer than that
         row, column = divmod(first, across_a)
@@ -186,7 +192,18 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
             to = f"slot * {a * t.parts} + {part * a} + row_a * {width} + column_a"
             copies.append(f"copy_a(sa, {to} + {first * vector}, w{part}, at_w + {at}, {ok})")
     rows_b = t.threads // t.n
-    for first in range(0, t.k, rows_b):
+    for first in range(0, words, rows_b):
+        if pair == 2:
+            # no asynchronous copy is of 2 bytes: from registers, after the products of a step
+            to, at = f"held{len(held)}", f"at_x + {2 * first} * x_c"
+            held.append(to)
+            copies += [
+                f"ok = lies & inside(c + row_b * 2 + {2 * first}, channels)",
+                f"also = lies & inside(c + row_b * 2 + {2 * first + 1}, channels)",
+                f"{to} = pair_b(xs, {at}, {at} + x_c, ok, also)",
+            ]
+            puts.append(f"put_b(sb, fill * {b} + (row_b + {first}) * {t.pitch} + column_b, {to})")
+            continue
         copies += [
             f"ok = lies & inside(c + row_b + {first}, channels)",
             f"copy_b(sb, slot * {b} + (row_b + {first}) * {t.pitch} + column_b,"
@@ -194,7 +211,7 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         ]
     # a pass of all threads copies whole lines, or equal parts of one
     assert max(t.threads, across_a) % min(t.threads, across_a) == 0 == a // vector % t.threads
-    assert t.threads % t.n == t.k % rows_b == 0
+    assert t.threads % t.n == words % rows_b == 0
     fold = [
         f"since = since + {t.k}",
         f"if since == {FOLD // t.k * t.k}:",
@@ -226,7 +243,7 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         "    top = p * step_u - pad_h",
         "    left = (j - p * q_count) * step_v - pad_w",
         "    xs = advance(advance(x, image, x_n), block_z(), x_g)",
-        "    at_tap = top * x_h + left * x_w + row_b * x_c",
+        f"    at_tap = top * x_h + left * x_w + row_b{' * 2' if held else ''} * x_c",
         "    at_x = at_tap",
         "    lies = is_pixel & inside(top, height) & inside(left, width)",
         "    c = 0",
@@ -234,6 +251,7 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         "    s = 0",
         "    slot = 0",
         "    sums = zeros()",
+        *(f"    {name} = zero()" for name in held),
         *(["    st = shared_t()", "    sums = clear_totals(sums, st, tid)", "    since = 0"]
           if folds else []),
         *_indented(t.places, 1),
@@ -255,6 +273,7 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         "                lies = lies & is_pixel",
         "                at_x = at_tap + down * x_h + along * x_w",
         "        commit()",
+        *(["        fill = slot"] if held else []),
         "        slot = slot + 1",
         f"        if slot == {t.stages}:",
         "            slot = 0",
@@ -268,6 +287,7 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         f"            sums = step_of_tile(sums, sa, now * {a * t.parts} + at_a,"
         f" sb, now * {b} + at_b)",
         *(_indented(fold, 3) if folds else []),
+        *([f"        if step + {ahead} < steps:", *_indented(puts, 3)] if held else []),
         "    drain()",
         *(["    sums = add_totals(sums, st, tid)"] if folds else []),
         *_indented(_finish(t), 1),
@@ -330,20 +350,32 @@ def pack_kernel(dtype: str) -> Kernel:
         "advance": ("advance", dtype),
     }  # fmt: skip
     parameters = (("w", "pointer"), ("packed", "pointer"), *PACK_CONSTANTS)
-    text = f"""
-def gemm_pack({", ".join(name for name, _ in parameters)}):
-    item = block_x() * {PACK_THREADS} + thread()
-    if item < items:
+    place = """
         a = quotient(item, k_div, k_shift)
         k = item - a * packed_k
         b = quotient(a, c_div, c_shift)
-        c = a - b * packed_c
+        c = a - b * packed_c"""
+    put = "store(packed, item, load(ws, at, ok, zero()))"
+    text = pack_text("gemm_pack", parameters, place, put)
+    return Kernel("gemm_pack", text, operations(text, table), parameters, PACK_THREADS, 4)
+
+
+def pack_text(name: str, parameters: Any, place: str, put: str) -> str:
+    """A kernel that packs w, an item a thread.
+
+    `place` finds filter k, channel c and b = group * taps + tap of an item; `put` stores what is
+    `at` of `ws`, where it is `ok`.
+    """
+    return f"""
+def {name}({", ".join(each for each, _ in parameters)}):
+    item = block_x() * {PACK_THREADS} + thread()
+    if item < items:{place}
         g = quotient(b, t_div, t_shift)
         t = b - g * taps
         r = quotient(t, s_div, s_shift)
         s = t - r * taps_s
         ws = advance(w, g * filters + k * inside(k, filters), w_k)
         ok = inside(k, filters) & inside(c, channels)
-        store(packed, item, load(ws, c * w_c + r * w_r + s * w_s, ok, zero()))
+        at = c * w_c + r * w_r + s * w_s
+        {put}
 """
-    return Kernel("gemm_pack", text, operations(text, table), parameters, PACK_THREADS, 4)

@@ -200,15 +200,36 @@ def load_if(dtype: str) -> Any:
 
     def read(b: Any, pointer: Any, index: Any, ok: Any, other: Any) -> Any:
         address = b.ptrtoint(_pointer(b, pointer, index, STORED[dtype], GLOBAL), I64)
-        stored = {"f16": I16, "bf16": I16}.get(dtype, STORED[dtype])
-        narrow = _narrowed(b, other, dtype)
-        narrow = b.bitcast(narrow, I16) if dtype == "f16" else narrow
+        narrow = _bits(b, _narrowed(b, other, dtype))
         constraints = f"=&{letter},l,r,{letter}"
-        value = _assembly(b, stored, text, constraints, [address, ok, narrow])
+        value = _assembly(b, narrow.type, text, constraints, [address, ok, narrow])
         return _widened(b, b.bitcast(value, F16) if dtype == "f16" else value, dtype)
 
     kinds = (types.int64, types.int32, types.int32, NUMBA[dtype])
     return _operation(NUMBA[dtype], kinds, read)
+
+
+def pair_if(dtype: str) -> Any:
+    """``pair_if(pointer, i, j, is_first, is_second)``: two elements of 16 bits, +0 where not `is`,
+    as the lower and the upper half of a word, which passes for a float32 and is none."""
+    text = (
+        "{ .reg .pred p, q; .reg .b16 a, b; setp.ne.b32 p, $3, 0; setp.ne.b32 q, $4, 0;"
+        " mov.b16 a, 0; mov.b16 b, 0; @p ld.global.nc.b16 a, [$1]; @q ld.global.nc.b16 b, [$2];"
+        " mov.b32 $0, {a, b}; }"
+    )
+
+    def read(b: Any, pointer: Any, i: Any, j: Any, first: Any, second: Any) -> Any:
+        at = [b.ptrtoint(_pointer(b, pointer, n, STORED[dtype], GLOBAL), I64) for n in (i, j)]
+        # an effect, so that it is started where it stands, and not where its result is used
+        return b.bitcast(_assembly(b, I32, text, "=r,l,l,r,r", [*at, first, second], True), F32)
+
+    kinds = (types.int64, *(types.int32,) * 4)
+    return _operation(types.float32, kinds, read)
+
+
+def _bits(b: Any, value: Any) -> Any:
+    """A value as registers of `_LETTERS` hold it."""
+    return b.bitcast(value, I16) if value.type == F16 else value
 
 
 def _narrowed(b: Any, value: Any, dtype: str) -> Any:
@@ -255,14 +276,17 @@ def finish(activation: str, dtype: str) -> Any:
         b: Any, total: Any, bias: Any, rs: Any, at_r: Any, has: Any, ys: Any, at_y: Any, ok: Any,
         low: Any, high: Any,
     ) -> None:  # fmt: skip
-        nothing = ir.Constant(COMPUTED[dtype], 0.0)
+        registers = I16 if letter == "h" else STORED[dtype]
+        nothing = ir.Constant(registers, 0 if letter == "h" else 0.0)
         source = b.ptrtoint(_pointer(b, rs, at_r, STORED[dtype], GLOBAL), I64)
         to = b.ptrtoint(_pointer(b, ys, at_y, STORED[dtype], GLOBAL), I64)
         residual = _assembly(
-            b, STORED[dtype], reading, f"=&{letter},l,r,{letter},~{{memory}}",
+            b, registers, reading, f"=&{letter},l,r,{letter},~{{memory}}",
             [source, b.and_(has, ok), nothing], effect=True,
         )  # fmt: skip
+        residual = _widened(b, b.bitcast(residual, STORED[dtype]), dtype)
         value = activated(b, b.fadd(b.fadd(total, bias), residual), low, high)
+        value = _bits(b, _narrowed(b, value, dtype))
         _assembly(b, VOID, writing, f"r,l,{letter},~{{memory}}", [ok, to, value], effect=True)
 
     one, i = NUMBA[dtype], types.int32
@@ -516,13 +540,17 @@ def rest() -> Any:
     return _operation(types.float32, (types.float32,), left)
 
 
-def mma_step(k: int, pitch: int, tiles_m: int, tiles_n: int, a_line: int, split: int) -> Any:
-    """``mma_step(sums, a, i, b, j)``: sums of a warp's tiles of 16 x 8, k products each more.
+def mma_step(
+    dtype: str, k: int, pitch: int, tiles_m: int, tiles_n: int, a_line: int, split: int
+) -> Any:
+    """``mma_step(sums, a, i, b, j)``: a warp's sums in tiles of 16 x 8, k words' products more.
 
     a (parts, k / 8, m / 16, 32 lanes, 4) and b (k, pitch) lie in shared memory; a lane's first
     fragment begins at element i of a, those of 8 rows are `a_line` elements apart and the second
-    part `split` elements; its first sample is element j of b. Where `split` is not 0, a is the sum
-    of two parts, samples are split into two, and the sums of the small products follow the others.
+    part `split` elements; its first sample is element j of b. A word is a float32, rounded to TF32,
+    or two channels of "f16" or "bf16": fragments of m16n8k16 are those of m16n8k8 in such words.
+    Where `split` is not 0, a is the sum of two parts, samples are split into two, and the sums of
+    the small products follow the others.
 
     The products of a step are summed from zero by the tensor core, which cuts what it drops, and
     then added to the sums, rounded to nearest (Ootomo and Yokota, arXiv:2203.03341, section 4.2).
@@ -530,8 +558,9 @@ def mma_step(k: int, pitch: int, tiles_m: int, tiles_n: int, a_line: int, split:
     main = tiles_m * tiles_n * 4
     sums_kind = ir.LiteralStructType([F32] * 4)
     mma_kind = ir.FunctionType(sums_kind, [I32] * 6 + [F32] * 4)
+    shape, kind_of_a = ("m16n8k8", "tf32") if dtype == "f32" else ("m16n8k16", dtype)
     mma_text = (
-        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
+        f"mma.sync.aligned.{shape}.row.col.f32.{kind_of_a}.{kind_of_a}.f32"
         " {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
     )
     four = ir.VectorType(I32, 4)
@@ -551,6 +580,9 @@ def mma_step(k: int, pitch: int, tiles_m: int, tiles_n: int, a_line: int, split:
             big, small = [], []
             for r in (0, 4):
                 at = b.add(pb, I32(((row + r) * pitch + column) * 4))
+                if dtype != "f32":
+                    big.append(b.load(b.inttoptr(at, ir.PointerType(I32, SHARED)), align=4))
+                    continue
                 x = b.load(b.inttoptr(at, ir.PointerType(F32, SHARED)), align=4)
                 raised, cut = _tf32(b, x)
                 big.append(cut if split else raised)

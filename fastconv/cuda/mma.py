@@ -6,6 +6,7 @@ With w' the nearest TF32 of w and w'' of what is left, and x = x' + x'' likewise
 
     tf32       w' x'
     3xtf32     w' x' + (w'' x' + w' x''), the small products in sums of their own
+    f16, bf16  w x, the products exact
 
 so that 3xtf32 has float32's precision: what is left out, w'' x'', is at most 2**-22 of a product.
 x is NCHW or whatever its strides say; nothing is transposed.
@@ -15,6 +16,10 @@ A warp makes `warp` filters by pixels in tiles of 16 x 8, its lanes' sums where 
 2 (l mod 4) and the next. Filters are packed as fragments, (groups, taps, channels / 8, filters /
 16, 32 lanes, 4): a lane's four by one load of 16 bytes. Rows of pixels are 8 elements longer than
 the tile, so that the lanes' loads, 4 channels by 8 pixels, meet in no bank.
+
+float16 and bfloat16 go through mma.m16n8k16, whose fragments are those of m16n8k8 with two channels
+in place of a float32: a word of shared memory. Samples reach it by registers, since no asynchronous
+copy is of 2 bytes: loaded before the products of a step and stored after them.
 
 Tensor cores cut what they drop where a float32 sum is rounded; so each step is summed from zero and
 then added (`intrinsics.mma_step`). Ootomo and Yokota, Recovering single precision accuracy from
@@ -30,7 +35,7 @@ from typing import Any
 from fastconv.cuda import gemm
 from fastconv.cuda.kernel import Kernel, operations
 
-#: Filters and channels that a fragment of w holds.
+#: Filters, and words of one or two channels, that a fragment of w holds.
 ROWS, DEPTH = 16, 8
 
 
@@ -48,6 +53,7 @@ class Tile:
     parts: int
     blocks: int
     stages: int = 3
+    pair: int = 1
 
     deep, together = DEPTH, ROWS
 
@@ -70,10 +76,10 @@ class Tile:
         return self.n + 8
 
     def step(self, dtype: str) -> tuple[Any, ...]:
-        assert dtype == "f32"
         tiles = self.warp[0] // 16, self.warp[1] // 8
         split = self.m * self.k if self.parts > 1 else 0
-        return "mma_step", self.k, self.pitch, *tiles, self.m * DEPTH, split
+        words = self.k // self.pair
+        return "mma_step", dtype, words, self.pitch, *tiles, self.m * DEPTH, split
 
     @property
     def places(self) -> list[str]:
@@ -116,8 +122,13 @@ class Tile:
         return f"{self.m}x{self.n}x{self.k}"
 
 
+_HALVES = {str(t): t for t in (
+    Tile(128, 128, 32, (64, 32), 1, 1, pair=2), Tile(64, 64, 32, (32, 32), 1, 4, pair=2),
+)}  # fmt: skip
+
 #: Tiles by products and text, the largest first.
 TILES = {
+    "f16": _HALVES, "bf16": _HALVES,
     "tf32": {str(t): t for t in (
         Tile(128, 128, 16, (64, 32), 1, 1), Tile(64, 64, 16, (32, 32), 1, 4),
     )},
@@ -139,36 +150,35 @@ class Variant:
 @functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
-    return gemm.written("mma", "f32", TILES[v.products][v.tile], False, v.activation)
+    dtype = v.products if v.products in ("f16", "bf16") else "f32"
+    return gemm.written("mma", dtype, TILES[v.products][v.tile], False, v.activation)
 
 
-@functools.lru_cache(2)
-def pack_kernel(parts: int) -> Kernel:
+@functools.lru_cache(8)
+def pack_kernel(products: str) -> Kernel:
     """Packs w (K, C / groups, R, S) as fragments, what is added as 0, and then what TF32 left."""
     table = {
         "load": ("load_if", "f32"), "store": ("store", "f32"), "zero": ("zero", "f32"),
         "advance": ("advance", "f32"), "tf32": ("tf32",), "rest": ("rest",),
     }  # fmt: skip
+    pair = next(iter(TILES[products].values())).pair
     parameters = (("w", "pointer"), ("packed", "pointer"), *gemm.PACK_CONSTANTS)
-    second = """
-        store(advance(packed, 1, w_part), item, rest(value))"""
-    text = f"""
-def mma_pack({", ".join(name for name, _ in parameters)}):
-    item = block_x() * {gemm.PACK_THREADS} + thread()
-    if item < items:
+    place = f"""
         fragment = item >> 7
         lane = (item >> 2) & 31
         a = quotient(fragment, k_div, k_shift)
         k = (fragment - a * packed_k) * {ROWS} + (lane >> 2) + (item & 1) * 8
         b = quotient(a, c_div, c_shift)
-        c = (a - b * packed_c) * {DEPTH} + (lane & 3) + ((item >> 1) & 1) * 4
-        g = quotient(b, t_div, t_shift)
-        t = b - g * taps
-        r = quotient(t, s_div, s_shift)
-        s = t - r * taps_s
-        ws = advance(w, g * filters + k * inside(k, filters), w_k)
-        ok = inside(k, filters) & inside(c, channels)
-        value = load(ws, c * w_c + r * w_r + s * w_s, ok, zero())
-        store(packed, item, tf32(value)){second if parts > 1 else ""}
-"""
+        c = (a - b * packed_c) * {DEPTH * pair} + ((lane & 3) + ((item >> 1) & 1) * 4) * {pair}"""
+    if pair == 2:
+        table |= {"advance": ("advance", products), "pair": ("pair_if", products)}
+        put = """also = ok & inside(c + 1, channels)
+        store(packed, item, pair(ws, at, at + w_c, ok, also))"""
+    else:
+        put = """value = load(ws, at, ok, zero())
+        store(packed, item, tf32(value))"""
+        if products == "3xtf32":
+            put += """
+        store(advance(packed, 1, w_part), item, rest(value))"""
+    text = gemm.pack_text("mma_pack", parameters, place, put)
     return Kernel("mma_pack", text, operations(text, table), parameters, gemm.PACK_THREADS, 4)

@@ -31,8 +31,8 @@ def common() -> dict[str, Kernel]:
         name = f"fir {f.dtype} capacity{f.capacity} rest{f.rest}"
         found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)
     found["taps f32"] = taps.kernel("f32")
-    for parts in (1, 2):
-        found[f"mma_pack {parts}"] = mma.pack_kernel(parts)
+    for products in mma.TILES:
+        found[f"mma_pack {products}"] = mma.pack_kernel(products)
     return found
 
 

@@ -129,7 +129,7 @@ class TilePlan(CudaPlan):
 
     def _packing(self, w: DeviceArray) -> Launch:
         p = self.problem
-        items = p.groups * math.prod(self.solver.packed(p, self._tile))
+        items = p.groups * math.prod(self.solver.packed(p, self._tile)) // self._tile.pair
         steps = planes(w)
         given = {
             "items": items, "filters": p.filters // p.groups, "channels": p.channels // p.groups,

@@ -1,4 +1,4 @@
-"""cuda_mma: filters by windows on tensor cores, float32 by TF32 in one part or in two."""
+"""cuda_mma: filters by windows on tensor cores: 16-bit floats, float32 by TF32 in a part or two."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from fastconv.cuda.launch import Gpu
 from fastconv.solvers._cuda import activation_name, divisors
 from fastconv.solvers._cuda_tiles import TilePlan, TileSolver
 
-#: Estimated share of a tensor core's products in TF32 that a full tile reaches; by mma.sync it was
-#: 40 to 56% on an H100 (NVIDIA/warp#1965).
-_SHARE = {"128x128x16": 0.45, "128x64x16": 0.45, "64x64x16": 0.35}
+#: Estimated share of a tensor core's products that a full tile reaches. By mma.sync it was 40 to
+#: 56% of TF32 on an H100 (NVIDIA/warp#1965), and 37% of float16 (triton#2339).
+_SHARE = {"128x128x16": 0.45, "128x64x16": 0.45, "64x64x16": 0.35,
+          "128x128x32": 0.35, "64x64x32": 0.25}  # fmt: skip
 
-#: Products of one part: of w and x, each rounded; and of two: w' x', w'' x', w' x''.
-_PRODUCTS = {"tf32": 1, "3xtf32": 3}
+#: Products of TF32 that take as long as one: of w and x, each rounded; of two parts, w' x', w'' x'
+#: and w' x''; and of 16 bits, of which data sheets have twice as many.
+_PRODUCTS = {"tf32": 1, "3xtf32": 3, "f16": 0.5, "bf16": 0.5}
+
+#: Kinds of products by dtype, the default first.
+_OF = {"f32": ("3xtf32", "tf32"), "f16": ("f16",), "bf16": ("bf16",)}
 
 
 class CudaMma(TileSolver):
@@ -30,19 +35,19 @@ class CudaMma(TileSolver):
     )
 
     def why_not_dense(self, problem: Problem) -> str | None:
-        if problem.x_dtype != "f32":
-            return f"tensor cores multiply f32 here, not {problem.x_dtype}"
+        if problem.x_dtype not in _OF:
+            return f"tensor cores multiply f16, bf16 and f32 here, not {problem.x_dtype}"
         return super().why_not_dense(problem)
 
     def configs(self, problem: Problem, machine: Any) -> Sequence[Config]:
         return [
             {"products": products, "tile": tile}
-            for products in ("3xtf32", "tf32")
+            for products in _OF[problem.x_dtype]
             for tile in mma.TILES[products]
         ]
 
     def tile_of(self, problem: Problem, config: Config) -> mma.Tile:
-        tiles = mma.TILES[str(config.get("products", "3xtf32"))]
+        tiles = mma.TILES[str(config.get("products", _OF[problem.x_dtype][0]))]
         return tiles.get(str(config["tile"])) or next(iter(tiles.values()))
 
     def rate(self, problem: Problem, config: Config, gpu: Gpu) -> float:
@@ -58,6 +63,8 @@ class CudaMma(TileSolver):
         # each of 4 products and the sum that they join is cut to 24 bits, and so is the new sum
         chain = tile.k // 4 * 6
         sums = chain + (steps + 1) / 2
+        if tile.pair == 2:
+            return sums * eps  # products are exact
         if tile.parts == 1:
             return 2.0**-10 + sums * eps
         # w'' x'' at most 2**-22, x'' cut and w'' rounded 2**-23 and 2**-24; the small products,
@@ -69,7 +76,7 @@ class CudaMma(TileSolver):
 
 
 class MmaPlan(TilePlan):
-    """Filters in fragments, in one part or two."""
+    """Filters in fragments."""
 
     solver: CudaMma
 
@@ -80,11 +87,11 @@ class MmaPlan(TilePlan):
         )
 
     def pack_kernel(self) -> Kernel:
-        return mma.pack_kernel(self._tile.parts)
+        return mma.pack_kernel(str(self.config["products"]))
 
     def pack_counts(self) -> dict[str, int]:
         taps, channels, filters = self.solver.packed(self.problem, self._tile)
-        k, c = filters // mma.ROWS, channels // mma.DEPTH
+        k, c = filters // mma.ROWS, channels // (mma.DEPTH * self._tile.pair)
         return {
             "packed_k": k, "packed_c": c,
             **divisors(k=k, c=c, t=taps, s=self.problem.kernel[-1]),
