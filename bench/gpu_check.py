@@ -45,6 +45,8 @@ LAYERS = {
     "depthwise 7x7": "conv2d f32 n32 c192 h28 w28 k192 r7 s7 g192 p3",
     "depthwise 31x31": "conv2d f32 n8 c128 h56 w56 k128 r31 s31 g128 p15",
     "depthwise 1-D 31": "conv1d f32 n16 c512 w4096 k512 s31 g512 p15",
+    "64 taps": "conv1d f32 n1 c1 w4194304 k1 s64 p63",
+    "25 taps down an image": "conv2d f32 n1 c1 h4096 w4096 k1 r25 s1 p12,0",
     "3x3 256@56": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1",
     # TF32 is among the candidates of these, as it is among PyTorch's modes
     "3x3 256@56 fast": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 fast",
@@ -71,6 +73,9 @@ CHECKED = (
     "conv2d f64 n2 c67 h9 w11 k33 r3 s2 p1,0 u1,2",
     "conv2d f32 n2 c24 h13 w12 k20 r3 s3 g2 p2 u2,1",
     "conv1d f32 n3 c33 w301 k66 s3 p1",
+    "conv1d f32 n1 c1 w2100 k1 s69 p68",
+    "conv1d f64 n2 c2 w1100 k2 s16 g2 p8",
+    "conv1d f32 n1 c4 w1030 k4 s300 g2 p2 x:f16 w:f16 y:f16",
 )  # fmt: skip
 
 
@@ -407,6 +412,9 @@ def section_launch(device: Any, report: Report, left: Callable[[], float]) -> No
     fastconv.conv2d(x, w, padding=1)
     found = {
         "plan(x, out=y)": device.microseconds_of_host(lambda: plan(x, out=y)),
+        "conv2d(x, w, out=y)": device.microseconds_of_host(
+            lambda: fastconv.conv2d(x, w, padding=1, out=y)
+        ),
         "plan(x)": device.microseconds_of_host(lambda: plan(x)),
         "conv2d(x, w)": device.microseconds_of_host(lambda: fastconv.conv2d(x, w, padding=1)),
     }

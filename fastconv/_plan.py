@@ -41,6 +41,11 @@ class Plan(abc.ABC):
         self.is_plain = self.is_plain and self._fuses
         stored = solver.writes_stored(problem)
         self._y_dtype = numpy_dtype(problem.y_dtype) if stored else self._dtype
+        #: Whether plain arrays are handed to `execute` as they are.
+        self.is_direct = (self._x_dtype, self._y_dtype) == (
+            numpy_dtype(problem.x_dtype), self.y_dtype,
+        )  # fmt: skip
+        self.is_direct = self.is_direct and problem.dtype != "bool"
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 

@@ -7,7 +7,9 @@ it was one `run`, on nothing but views of the caller's arrays, into nothing but 
 what it did is written down as a `Shortcut` (plan, and the view of each array) and done again,
 unless a kernel that was looked at is another kind of kernel now. All else takes the long way:
 lists, strided arrays, arrays that `out` overlaps, calls of several steps, calls that are being
-planned.
+planned. Filters of pictures make their weights themselves, of options that calls are told apart by:
+all their passes are written down, with the weights packed, as `Passes`.
+Calls on a GPU have a short way of their own, to its driver (`cuda/tape.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from fastconv._ext import core
 from fastconv._kept import Kept
 from fastconv._plan import Plan
 from fastconv._problem import Array
+from fastconv.cuda import tape
 
 #: Calls kept; the oldest goes first.
 SIZE = 1024
@@ -146,15 +149,61 @@ class Shortcut:
         return self._pack(self._w(arrays))
 
 
+class Passes:
+    """What a call does that makes its weights itself, of nothing but its options: one run after the
+    other, through arrays of its own. The weights stay packed."""
+
+    __slots__ = ("_dtype", "_own", "_shape", "_steps")
+
+    def __init__(self, runs: Sequence[Run], arrays: Sequence[Array], result: Array) -> None:
+        """LookupError when the call was more than its runs."""
+
+        def need(ok: bool) -> None:
+            if not ok:
+                raise LookupError
+
+        need(len(arrays) == 1 and type(result) is np.ndarray and result.flags.c_contiguous)
+        need(not np.may_share_memory(arrays[0], result))
+        need(all(run.plain and not run.plan.is_empty for run in runs))
+        need(all((r.bias, r.residual, r.activation) == (None, None, None) for r in runs))
+        need(byte_bounds(runs[-1].y) == byte_bounds(result) and runs[-1].y.size == result.size)
+        pool, self._own, self._steps = [arrays[0], result], [], []
+        for run in runs:
+            x = Part.of(run.x, pool)
+            try:
+                y = Part.of(run.y, pool)
+            except LookupError:
+                need(run.y.flags.c_contiguous)
+                pool.append(run.y)
+                self._own.append((run.y.shape, run.y.dtype))
+                y = Part(len(pool) - 1, None)
+            need(x.place != y.place and y.place != 0)
+            packed = run.packed if run.packed is not None else run.plan.pack_stored(run.w)
+            act = run.plan.execute if run.plan.is_direct else run.plan
+            self._steps.append((act, packed, x, y))
+        self._shape, self._dtype = result.shape, result.dtype
+
+    def __call__(self, arrays: Sequence[Array]) -> Array:
+        result = np.empty(self._shape, self._dtype)
+        pool = [arrays[0], result]
+        pool.extend(np.empty(shape, dtype) for shape, dtype in self._own)
+        for act, packed, x, y in self._steps:
+            act(x(pool), packed, None, y(pool))
+        return result
+
+
 #: Packed weights of the calls that took the short way.
 kept = Kept()
 
 
 class Shortcuts:
-    """The calls of functions, or of one plan, that were met before."""
+    """The calls of functions, or of one plan, that were met before; of functions that make their
+    weights themselves, of their options, if `own_weights`."""
 
-    def __init__(self) -> None:
-        self._known: dict[Any, Shortcut | None] = {}
+    def __init__(self, own_weights: bool = False, fixed: bool = False) -> None:
+        self._own_weights = own_weights
+        self._fixed = fixed  # packed weights stay where they are
+        self._known: dict[Any, Shortcut | Passes | None] = {}
         self._recent = core.Recent(SIZE)
         self._lock = threading.Lock()
 
@@ -176,6 +225,8 @@ class Shortcuts:
             return function(*args, **options) if result is None else result
         found = core.signature((owner, mode), args, options)
         if found is None:
+            if tape.on_gpu(args, options):
+                return tape.watch(function, args, options, self._fixed, self._recent, owner, mode)
             return function(*args, **options)
         key, arrays = found
         try:
@@ -198,8 +249,11 @@ class Shortcuts:
             result = function(*args, **options)
         finally:
             watched.reset(token)
-        shortcut = None
-        if len(runs) == 1:
+        shortcut: Shortcut | Passes | None = None
+        if runs and self._own_weights:
+            with contextlib.suppress(LookupError):
+                shortcut = Passes(runs, arrays, result)
+        elif len(runs) == 1:
             with contextlib.suppress(LookupError):
                 shortcut = Shortcut(runs[0], arrays, options.get("out") is not None, result)
         with self._lock:

@@ -7,10 +7,14 @@ axes that a pass does not reach its kernel is one sample, so that no axis is eve
 Sums are computed in float32 when input and output are at most that wide, else in float64. What is
 stored in integers is computed in float64, cut towards zero and wrapped modulo 2**bits as C does; or
 in those integers themselves, which gives the same, where input and weights are whole numbers.
+
+The input of filters of one kernel and of separable ones may be an array of floats on a GPU
+(docs/gpu.md): weights are then an array there, or a list.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import operator
@@ -22,11 +26,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fastconv._engine import front_end, run
+from fastconv._engine import front_end, makes_weights, on_any_device, run
 from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
-from fastconv.cuda.interop import on_host
+from fastconv.cuda.interop import empty, on_gpu, on_host, share_memory
+from fastconv.cuda.taps import Taps
 
 __all__ = [
     "convolve", "correlate", "convolve1d", "correlate1d", "gaussian_filter", "gaussian_filter1d",
@@ -131,9 +136,29 @@ def _options(
 def _as_input(input: npt.ArrayLike) -> Array:
     if isinstance(input, np.ma.MaskedArray):
         raise FilterTypeError("expected input without a mask, got a masked array: fill it first")
+    if on_gpu(input):
+        x: Array = input  # type: ignore[assignment]
+        if x.dtype.kind in "biu":
+            raise FilterTypeError(f"expected floating or complex data on a GPU, got {x.dtype}")
+        return x
     x = on_host("input", input)
     _check_dtype(x.dtype)
     return x
+
+
+def _as_weights(weights: npt.ArrayLike, x: Array) -> Array:
+    """Weights where x is; a list is where it is needed."""
+    if on_gpu(x):
+        if on_gpu(weights):
+            return weights  # type: ignore[return-value]
+        if isinstance(weights, np.ndarray):
+            raise TypeError(
+                "expected weights where input is, on a GPU, or as a list, got an array on the host:"
+                " nothing is copied between devices unasked"
+            )
+    w = on_host("weights", weights)
+    _check_dtype(w.dtype)
+    return w
 
 
 def _check_dtype(dtype: np.dtype[Any]) -> str:
@@ -156,8 +181,8 @@ def _as_output(
             if output is not None:
                 warnings.warn(f"output dtype {dtype} is promoted to complex", stacklevel=4)
             dtype = numpy_dtype(compute_name(name, "c64"))
-        return allocate(x.shape, dtype)
-    array: Array = on_host("output", output)
+        return empty(x, x.shape, dtype) if on_gpu(x) else allocate(x.shape, dtype)
+    array: Any = output if on_gpu(output) and on_gpu(x) else on_host("output", output)
     if array.shape != x.shape:
         raise FilterError(f"expected an output of the input's shape {x.shape}, got {array.shape}")
     if _check_dtype(array.dtype)[0] != "c" and is_complex:
@@ -219,9 +244,9 @@ def _is_whole(values: Array) -> bool:
 def _integer_sums(
     x: Array, w: Array, out: Array, cval: complex, divisor: int
 ) -> np.dtype[Any] | None:
-    """The integers that sums can be kept in with the same result as in float64, if any."""
+    """The integers that sums of whole weights are the same in as in float64, if any."""
     value = cval.real
-    if x.dtype.kind not in "biu" or not _is_whole(w) or not abs(value) < 2**53 or value % 1:
+    if x.dtype.kind not in "biu" or not abs(value) < 2**53 or value % 1:
         return None
     if divisor == 1:  # wrapping before the sum or after it is the same
         return out.dtype.newbyteorder("=") if out.dtype.kind != "b" else None
@@ -242,7 +267,7 @@ def _window(
         return
     if x.ndim == 0:
         x, w, out, before = x.reshape(1), w.reshape(1), out.reshape(1), (0,)
-    elif x.ndim > MAX_DIMS:
+    elif x.ndim > MAX_DIMS and not on_gpu(x):
         _window_of_many(x, w, before, out, mode, cval, options, flip, divisor)
         return
     if boundary == "constant" and cval == 0:
@@ -253,13 +278,17 @@ def _window(
         **options, "padding": tuple((b, k - 1 - b) for b, k in zip(before, w.shape)),
         "boundary": boundary, "flip": flip,
     }  # fmt: skip
+    if on_gpu(x):
+        _window_on_gpu(x, w, out, cval, arguments)
+        return
     data = x[None, None]
     if out.dtype.kind not in "biu":
         dtype = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(out.dtype)))
         w = w.astype(dtype, copy=False)[None, None]
         run(data, w, dtype=dtype, cval=cval, out=out[None, None], **arguments)
         return
-    whole = _integer_sums(x, w, out, cval, divisor)
+    is_whole = _is_whole(w)
+    whole = _integer_sums(x, w, out, cval, divisor) if is_whole else None
     if whole is not None:
         w = w if w.dtype.kind in "biu" else w.astype(np.int64)
         arguments |= {"dtype": whole, "cval": int(cval.real)}
@@ -274,7 +303,7 @@ def _window(
         store(y[0, 0], out)
         return
     dtype = numpy_dtype("f80" if dtype_name(x.dtype) == "f80" else "f64")
-    if not _is_whole(w):
+    if not is_whole:
         # Rounding may leave a sum just below the integer that it is, which cutting would turn into
         # the next lower one: 99 of an even 100. This factor is above 1 by more than that error.
         w = w * (1 + 2 * w.size * _EPS)
@@ -284,6 +313,33 @@ def _window(
         return
     y = run(data, w, dtype=dtype, cval=cval, **arguments)
     store(y[0, 0] / divisor, out)
+
+
+def _window_on_gpu(
+    x: Array, w: Array, out: Array, cval: complex, arguments: dict[str, Any]
+) -> None:
+    """`_window` in the one or two dimensions that there are kernels of: axes with one weight are
+    images where they come first, and one axis where they come last."""
+    if share_memory(x, out):
+        apart = empty(x, out.shape, out.dtype)
+        _window_on_gpu(x, w, apart, cval, dict(arguments))
+        ones, none = np.ones((1,) * x.ndim), ((0, 0),) * x.ndim
+        _window_on_gpu(apart, ones, out, 0.0, arguments | {"padding": none, "boundary": "zeros"})
+        return
+    reach = [a for a, k in enumerate(w.shape) if k > 1] or [x.ndim - 1]
+    first, last = reach[0], reach[-1] + 1
+    dtype = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(out.dtype)))
+    taps: Any = w if on_gpu(w) else Taps(w.astype(dtype), x)  # type: ignore[arg-type]
+
+    def seen(a: Any, batch: int) -> Any:
+        after = (math.prod(a.shape[last:]),) if last < x.ndim else ()
+        return a.reshape((batch, 1, *a.shape[first:last], *after))
+
+    images, pads = math.prod(x.shape[:first]), list(arguments["padding"])
+    if last < x.ndim:
+        pads[last] = (0, 0)
+    arguments |= {"padding": tuple(pads[first : last + 1])}
+    run(seen(x, images), seen(taps, 1), dtype=dtype, cval=cval, out=seen(out, images), **arguments)
 
 
 def _window_of_many(
@@ -322,9 +378,10 @@ def _separable(
 ) -> None:
     """Filter axis by axis. What lies between passes is of the dtype computed in, or, as in SciPy,
     of the output's when that is an integer."""
-    if not passes:
+    if not passes and not on_gpu(x):
         store(x, out)
         return
+    passes = passes or [_Pass(0, np.ones(1), 0, "nearest")]
     for step in passes:
         _boundary(step.mode)  # before anything is written
     middle = out.dtype
@@ -341,7 +398,7 @@ def _separable(
     for left, step in zip(range(len(passes) - 1, -1, -1), passes):
         target = turns[left % 2] if left else out
         if target is None:
-            target = turns[left % 2] = np.empty(x.shape, middle)
+            target = turns[left % 2] = empty(x, x.shape, middle)
         ones = (1,) * x.ndim
         shape, before = list(ones), [0] * x.ndim
         shape[step.axis], before[step.axis] = step.weights.size, step.before
@@ -353,13 +410,19 @@ def _separable(
 #: Weights of an outer product that are worth making, for one call instead of one an axis.
 _MOST_WEIGHTS = 1 << 14
 
+#: The same on a GPU, where nothing sees through it: 5 x 5 taps are 10 loads from L1 an output
+#: (`cost` of cuda_direct), by data sheets as long as it takes to write and read it once more.
+_MOST_ON_GPU = 25
+
 
 def _outer_product(
     x: Array, passes: Sequence[_Pass], dtype: np.dtype[Any], cval: complex, options: dict[str, Any]
 ) -> Array | None:
     """The one kernel that all passes together are, if they are one that the engine sees through."""
     names = options["method"]
-    if len(passes) < 2 or len(passes) > 3 or dtype.char not in "fd" or x.ndim > MAX_DIMS:
+    if len(passes) < 2 or len(passes) > 3 or x.ndim > MAX_DIMS:
+        return None
+    if dtype.char not in "fd" and not _wraps(x, passes, dtype):
         return None
     if not ("auto" in names or "separable" in names) or x.dtype.kind == "c":
         return None
@@ -370,21 +433,40 @@ def _outer_product(
     # beyond the ends lies a constant that the first pass changes and the second does not
     if len(boundaries) > 1 or ("constant" in boundaries and cval != 0):
         return None
-    if math.prod(shape) > _MOST_WEIGHTS or len({step.axis for step in passes}) < len(passes):
+    most = _MOST_ON_GPU if on_gpu(x) else _MOST_WEIGHTS
+    if math.prod(shape) > most or len({step.axis for step in passes}) < len(passes):
         return None
-    kernel = np.ones((1,) * x.ndim)
-    for step in passes:
-        along = [1] * x.ndim
-        along[step.axis] = step.weights.size
-        kernel = kernel * step.weights.reshape(along)
+    factors = tuple((s.axis, s.weights.dtype.char, s.weights.tobytes()) for s in passes)
+    return _product_of(x.ndim, factors, dtype.char)
+
+
+def _wraps(x: Array, passes: Sequence[_Pass], dtype: np.dtype[Any]) -> bool:
+    """Whether passes in integers are sums modulo 2**bits, which one kernel gives as well."""
+    if dtype.kind not in "iu" or dtype.itemsize > 2 or x.dtype.kind not in "biu":
+        return False
+    return all(step.divisor == 1 and step.weights.dtype.kind == "i" for step in passes)
+
+
+@functools.lru_cache(maxsize=64)
+def _product_of(ndim: int, factors: tuple[tuple[int, str, bytes], ...], char: str) -> Array | None:
+    """The outer product of factors (axis, dtype, values); None where it has subnormals."""
+    dtype = np.dtype(char)
+    kernel = np.ones((1,) * ndim, np.int64 if dtype.kind in "iu" else np.float64)
+    for axis, kind, values in factors:
+        weights = np.frombuffer(values, kind)
+        along = [1] * ndim
+        along[axis] = weights.size
+        kernel = kernel * weights.reshape(along)
     kernel = kernel.astype(dtype)
+    kernel.flags.writeable = False
+    if dtype.kind in "iu":
+        return kernel
     smallest = np.abs(kernel, where=kernel != 0, out=np.ones_like(kernel)).min()
     return kernel if smallest >= np.finfo(dtype).smallest_normal else None
 
 
-def _weights1d(weights: npt.ArrayLike) -> Array:
-    w = on_host("weights", weights)
-    _check_dtype(w.dtype)
+def _weights1d(weights: npt.ArrayLike, x: Array) -> Array:
+    w = _as_weights(weights, x)
     if w.ndim != 1 or w.size == 0:
         raise FilterError(f"expected 1-D weights, at least one; got shape {w.shape}")
     return w
@@ -394,8 +476,14 @@ def _filter(
     input: npt.ArrayLike, weights: npt.ArrayLike, output: Output, mode: str, cval: complex,
     origin: int | Sequence[int], axes: Axes, flip: bool, options: dict[str, Any],
 ) -> Array:  # fmt: skip
-    x, w = _as_input(input), on_host("weights", weights)
-    _check_dtype(w.dtype)
+    x = _as_input(input)
+    return _filtered(x, _as_weights(weights, x), output, mode, cval, origin, axes, flip, options)
+
+
+def _filtered(
+    x: Array, w: Array, output: Output, mode: str, cval: complex, origin: int | Sequence[int],
+    axes: Axes, flip: bool, options: dict[str, Any],
+) -> Array:  # fmt: skip
     axes = _axes(axes, x.ndim)
     if w.ndim != len(axes):
         raise FilterError(f"expected weights with {len(axes)} axes, those filtered; got {w.shape}")
@@ -403,7 +491,7 @@ def _filter(
         raise FilterError(f"expected at least one weight on each axis, got shape {w.shape}")
     # as in SciPy, weights follow the order of the image's axes, whatever that of `axes`
     kept = sorted(axes)
-    w = np.expand_dims(w, tuple(a for a in range(x.ndim) if a not in kept))
+    w = w[tuple(slice(None) if a in kept else None for a in range(x.ndim))]
     before = [0] * x.ndim
     for axis, place in zip(axes, _each(origin, len(axes), "origin")):
         before[axis] = _before(w.shape[axis], place, flip)
@@ -423,12 +511,14 @@ def _filter1d(
     input: npt.ArrayLike, weights: npt.ArrayLike, axis: int, output: Output, mode: str,
     cval: complex, origin: int, flip: bool, options: dict[str, Any],
 ) -> Array:  # fmt: skip
-    x, w = _as_input(input), _weights1d(weights)
+    x = _as_input(input)
     axis = normalize_axis_index(axis, x.ndim)
-    return _filter(x, w, output, mode, cval, origin, axis, flip, options)
+    w = _weights1d(weights, x)
+    return _filtered(x, w, output, mode, cval, origin, axis, flip, options)
 
 
 @front_end(data="input", kernel="weights", out="output")
+@on_any_device
 @_documented
 def correlate(
     input: npt.ArrayLike, weights: npt.ArrayLike, output: Output = None, mode: str = "reflect",
@@ -485,6 +575,7 @@ def correlate(
 
 
 @front_end(data="input", kernel="weights", out="output")
+@on_any_device
 @_documented
 def convolve(
     input: npt.ArrayLike, weights: npt.ArrayLike, output: Output = None, mode: str = "reflect",
@@ -544,6 +635,7 @@ def convolve(
 
 
 @front_end(data="input", kernel="weights", out="output")
+@on_any_device
 @_documented
 def correlate1d(
     input: npt.ArrayLike, weights: npt.ArrayLike, axis: int = -1, output: Output = None,
@@ -597,6 +689,7 @@ def correlate1d(
 
 
 @front_end(data="input", kernel="weights", out="output")
+@on_any_device
 @_documented
 def convolve1d(
     input: npt.ArrayLike, weights: npt.ArrayLike, axis: int = -1, output: Output = None,
@@ -683,6 +776,7 @@ def _gaussian_pass(
 
 
 @front_end(data="input", kernel="sigma", out="output")
+@makes_weights
 @_documented
 def gaussian_filter1d(
     input: npt.ArrayLike, sigma: float, axis: int = -1, order: int = 0, output: Output = None,
@@ -750,6 +844,7 @@ def gaussian_filter1d(
 
 
 @front_end(data="input", kernel="sigma", out="output")
+@makes_weights
 @_documented
 def gaussian_filter(
     input: npt.ArrayLike, sigma: float | Sequence[float], order: int | Sequence[int] = 0,
@@ -845,6 +940,7 @@ def _uniform_pass(
 
 
 @front_end(data="input", kernel="size", out="output")
+@makes_weights
 @_documented
 def uniform_filter1d(
     input: npt.ArrayLike, size: int, axis: int = -1, output: Output = None, mode: str = "reflect",
@@ -911,6 +1007,7 @@ def uniform_filter1d(
 
 
 @front_end(data="input", kernel="size", out="output")
+@makes_weights
 @_documented
 def uniform_filter(
     input: npt.ArrayLike, size: int | Sequence[int] = 3, output: Output = None,
@@ -1005,6 +1102,7 @@ def _gradient(
 
 
 @front_end(data="input", kernel=None, out="output")
+@makes_weights
 @_documented
 def sobel(
     input: npt.ArrayLike, axis: int = -1, output: Output = None,
@@ -1059,6 +1157,7 @@ def sobel(
 
 
 @front_end(data="input", kernel=None, out="output")
+@makes_weights
 @_documented
 def prewitt(
     input: npt.ArrayLike, axis: int = -1, output: Output = None,

@@ -505,15 +505,20 @@ def _conv_weight(
         _check_out(out, g.shape, x)
     y = empty(x, g.shape, x.dtype.newbyteorder("=")) if out is None else out
     data = _first(x.conj() if x.dtype.kind == "c" else x, g.batched, g.channels_last)
-    # Batch and channels change places: the batch is what is summed over. Groups are outermost
-    # among channels, so with groups and a batch the reshape has to copy x.
+    # Batch and channels change places: the batch is what is summed over. Groups are outermost among
+    # channels, and no view has both as one axis: the batch is one more axis of space then.
     batch, channels, *space = data.shape
-    data = data.reshape(batch, groups, channels // groups, *space)
-    data = data.transpose(2, 1, 0, *range(3, n + 3))
-    data = data.reshape(channels // groups, groups * batch, *space)
+    w, result = _first(grad, g.batched, g.channels_last).swapaxes(0, 1), y.swapaxes(0, 1)
+    stride, dilation, padding = g.stride, g.dilation, g.padding
+    data = data.reshape(batch, groups, channels // groups, *space).swapaxes(0, 2)
+    if groups > 1 and batch > 1:
+        w, result = w[:, None], result[:, :, None]
+        stride, dilation, padding = (1, *stride), (1, *dilation), ((0, 0), *padding)
+    else:
+        data = data.reshape(channels // groups, groups * batch, *space)
     run(
-        data, _first(grad, g.batched, g.channels_last).swapaxes(0, 1), stride=g.stride,
-        dilation=g.dilation, padding=g.padding, groups=groups, out=y.swapaxes(0, 1), **how,
+        data, w, stride=stride, dilation=dilation, padding=padding, groups=groups, out=result,
+        **how,
     )  # fmt: skip
     return y
 

@@ -750,6 +750,12 @@ class Emulator:
         return joined
 
 
+_LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, *[ctypes.c_uint] * 7,
+                           *[ctypes.c_void_p] * 3)  # fmt: skip
+_GET = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_void_p))
+_SET = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+
+
 class Driver:
     """`launch.Driver` without a GPU: kernels are not compiled, but emulated."""
 
@@ -762,6 +768,46 @@ class Driver:
         self.followed: list[tuple[int, int]] = []
         self.capturing = False
         self._emulators: dict[Kernel, Emulator] = {}
+
+        self._handles: list[Kernel] = []
+        self._raised: Exception | None = None
+        self._current = 0
+        self._entries = _LAUNCH(self._start), _GET(self._get), _SET(self._set)
+
+    # ---- what core.Launches calls: kernels are numbers, and contexts are 1 + ordinal
+
+    def entries(self, ordinal: int) -> tuple[int, int, int, int]:
+        self.use(ordinal)
+        start, get, set_to = (ctypes.cast(f, ctypes.c_void_p).value or 0 for f in self._entries)
+        return start, get, set_to, ordinal + 1
+
+    def number(self, handle: Kernel) -> int:
+        self._handles.append(handle)
+        return len(self._handles)
+
+    def error(self, status: int) -> Exception:
+        return self._raised or Fault(f"the driver answered {status}")
+
+    def _start(self, handle: int, *numbers: int) -> int:
+        *grid, threads, one, also_one, shared, stream, _, extra = numbers
+        self._raised = None
+        try:
+            assert one == also_one == 1 and self._current > 0
+            kernel = self._handles[handle - 1]
+            of = self._current - 1
+            self.launch(kernel, of, tuple(grid), threads, shared, stream or 0, extra)  # type: ignore[arg-type]
+        except Exception as raised:
+            self._raised = raised
+            return 1
+        return 0
+
+    def _get(self, to: Any) -> int:
+        to[0] = self._current
+        return 0
+
+    def _set(self, context: int) -> int:
+        self._current = context
+        return 0
 
     def count(self) -> int:
         return self.devices

@@ -15,8 +15,9 @@ import numpy as np
 from fastconv._problem import numpy_dtype
 from fastconv.cuda import launch
 
-float16, float32, float64, bfloat16 = (
-    f"torch.{name}" for name in ("float16", "float32", "float64", "bfloat16")
+float16, float32, float64, bfloat16, complex64, complex128 = (
+    f"torch.{name}"
+    for name in ("float16", "float32", "float64", "bfloat16", "complex64", "complex128")
 )
 
 #: What current_stream answers.
@@ -81,7 +82,10 @@ class Tensor(Memory):
 
     @property
     def dtype(self) -> str:
-        return f"torch.{self.numpy_dtype.name}"
+        return globals()[self.numpy_dtype.name]  # one object of each, as PyTorch's are
+
+    def get_device(self) -> int:
+        return self.ordinal
 
     @property
     def device(self) -> Any:

@@ -113,6 +113,14 @@ NETWORKS = (
     "conv2d f32 n17 c2 h28 w28 k40 r28 s28 p1 strided",  # the gradient of weights
     "conv2d f64 n9 c3 h11 w12 k17 r9 s10 p2,0 u2,1",
     "conv2d c64 n8 c3 h5 w4 k9 r3 s3 p1",
+    # and of weights of groups: tiles of outputs, blocks of the kernel, runs of rows, phases, images
+    "conv2d f32 n1 c3 h20 w20 k3 r20 s20 g3 p1",
+    "conv2d f32 n1 c2 h70 w90 k2 r68 s88 g2 p1",
+    "conv2d f64 n2 c4 h23 w22 k6 r11 s10 g2 p1:0,2:1 l2",
+    "conv2d f32 n1 c2 h40 w33 k2 r17 s10 g2 p1:4,0:2 u3,2 l2,3",
+    "conv3d f32 n2 c2 d3 h9 w17 k4 t3 r9 s17 g2 p0,2,3",
+    "conv3d f32 n1 c2 d4 h6 w10 k2 t3 r6 s9 g2 p1,1,1:0",
+    "conv1d f32 n1 c2 w1200 k2 s1195 p2:0",
     "conv2d f32 n1 c20 h9 w31 k40 r3 s3 p1 u2 N*C",
     "conv2d f32 n2 c30 h6 w15 k36 r1 s1 N*C",
     "conv2d f32 n1 c18 h5 w41 k20 r1 s1 u1,2",  # copied two by two
@@ -236,6 +244,12 @@ SEPARABLE = (
     "conv2d f32 n1 c3 h17 w41 k3 r8 s8 g3 p3:4 l1,3 rank1 box",
     "conv3d f32 n1 c1 d40 h50 w3 k1 t12 r10 s1 p6:5,5:4,0 nearest rank1 box",  # columns of pixels
     "conv2d f32 n1 c1 h33 w150 k1 r3 s20 p1,10 u2,1 wrap rank1 box",
+    "conv2d u8 n1 c1 h33 w150 k1 r3 s3 p1 reflect rank1",  # modulo 2^16
+    "conv2d u8 n1 c1 h9 w40 k1 r3 s3 p1 constant=200 rank1",
+    "conv2d i16 n1 c2 h20 w131 k2 r3 s5 g2 p1,2 constant=-7 x:u8 rank1 threads2",
+    "conv2d u16 n1 c1 h21 w40 k1 r4 s3 p3 u2,1 l1,2 wrap strided rank1",
+    "conv3d i16 n1 c1 d9 h18 w37 k1 t3 r3 s3 p1 mirror x:u8 rank1",
+    "conv3d u8 n1 c1 d20 h50 w3 k1 t3 r3 s1 p1,1,0 nearest rank1",
     "conv3d f32 n1 c1 d30 h8 w9 k1 t9 r1 s1 p4,0,0 reflect",
     "conv2d f64 n1 c1 h5 w130 k1 r1 s12 p0,6 l1,2 mirror",
     "conv2d f32 n1 c1 h8 w70 k1 r3 s1 p2,0 u2,1",
@@ -363,7 +377,17 @@ def in_layout(x: Array, layout: str) -> Array:
 
 
 def outer_product(w: Array) -> Array:
-    """A kernel of rank 1: for each filter the product of w's lines through its first sample."""
+    """A kernel of rank 1: for each filter the product of w's lines through its first sample; of
+    integers, those after the first line are -1, 0 and 1."""
+    if w.dtype.kind in "iu":
+        whole = w.astype(np.int64)
+        kernel = whole[(slice(None),) * 3 + (slice(1),) * (w.ndim - 3)]
+        for axis in range(3, w.ndim):
+            index = tuple(slice(None if d in (0, 1, axis) else 1) for d in range(w.ndim))
+            line = whole[index] % 3 - 1
+            line[(slice(None), slice(None), *[0] * (w.ndim - 2))] = 1
+            kernel = kernel * line
+        return kernel.astype(w.dtype)
     product = np.ones((), np.longdouble)
     for axis in range(2, w.ndim):
         index = tuple(slice(None if d in (0, 1, axis) else 1) for d in range(w.ndim))

@@ -214,7 +214,7 @@ def test_what_is_refused(emulated: Any) -> None:
     with pytest.raises(ValueError, match=r"expected x of 3 \* 1 channels"):
         fastconv.conv2d(x, Tensor.holding(W[:, :3].copy()))
     for call in (
-        lambda: fastconv.convolve_power(x, 2), lambda: fastconv.ndimage.gaussian_filter(x, 1),
+        lambda: fastconv.convolve_power(x, 2), lambda: fastconv.ndimage.laplace(x),
         lambda: fastconv.ndimage.correlate(X[0, 0], Tensor.holding(W[0, 0])),
         lambda: fastconv.Convolver(Tensor.holding(X[0, 0, 0]), 64),
         lambda: fastconv.match_template(x, X), lambda: fastconv.find_delay(x, x),

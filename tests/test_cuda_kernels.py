@@ -34,6 +34,14 @@ OWN = (
     "conv2d f32 n1 c6 h5 w6 k9 r3 s3 g3 p1 x:f16 w:f16 y:f16",
     "conv2d f32 n1 c2 h7 w6 k2 r5 s5 g2 p2 u2 x:bf16 w:bf16 y:bf16",
     "conv1d f32 n1 c4 w40 k4 s7 g4 p3 reflect x:f16 w:f16 y:f16",
+    # signals: two tiles, taps in whole blocks and not, every boundary, more taps than samples
+    "conv1d f32 n2 c4 w1100 k4 s31 g4 p15",
+    "conv1d f64 n1 c3 w1030 k2 s16 p9:3 constant=-2",
+    "conv1d f32 n1 c1 w7 k1 s69 p40:38 reflect",
+    "conv1d f64 n2 c1 w9 k1 s12 p20:8 mirror",
+    "conv1d f32 n1 c2 w33 k2 s8 g2 p9:4 nearest x:f16 w:f16 y:f16",
+    "conv1d f32 n1 c2 w40 k2 s3 g2 p50:1 wrap x:bf16",
+    "conv1d f32 n3 c1 w29 k1 s260 p259:255 flip",
     # tiles: more pixels and filters than one has, images that end within one, steps of channels
     "conv2d f32 n3 c11 h7 w9 k35 r3 s2 p1,0",
     "conv1d f32 n1 c3 w150 k66 s3 p1:0 l2",
@@ -55,6 +63,14 @@ MOST_STEPS = 64
 
 def on_gpu(text: str) -> Problem:
     return Problem.parse(text).replace(device="cuda", threads=1)
+
+
+def of_its_kind(solver: Solver, text: str) -> str:
+    """A problem in two dimensions, or its rows for a solver of one."""
+    if solver.name != "cuda_fir":
+        return text
+    words = [word for word in text.split() if word[0] not in "hr"]
+    return " ".join(words).replace("conv2d", "conv1d")
 
 
 def cases() -> list[Any]:
@@ -100,7 +116,7 @@ def test_bias_residual_and_activation(solver: Solver, activation: Any, dtype: st
     """In the kernel, one rounding each; silu and gelu add 6 units in the last place at most."""
     kept = "" if dtype != "f16" else " x:f16 w:f16 y:f16"
     wide = "f64" if dtype == "f64" else "f32"
-    text = f"conv2d {wide} n2 c4 h5 w6 k4 r3 s3 g2 p1{kept}"
+    text = of_its_kind(solver, f"conv2d {wide} n2 c4 h5 w6 k4 r3 s3 g2 p1{kept}")
     problem = on_gpu(text)
     if (reason := solver.why_not(problem)) is not None:
         pytest.skip(reason)
@@ -135,16 +151,36 @@ def test_bias_residual_and_activation(solver: Solver, activation: Any, dtype: st
 @pytest.mark.usefixtures("emulated")
 @pytest.mark.parametrize("solver", CUDA, ids=lambda s: s.name)
 def test_non_finite_samples_stay_in_their_windows(solver: Solver) -> None:
-    text = "conv2d f32 n2 c2 h7 w9 k3 r3 s3 p1"
-    problem = on_gpu(text)
+    one = "conv1d f32 n2 c2 w29 k3 s11 p1"  # eight taps and three
+    problem = on_gpu(one if solver.name == "cuda_fir" else "conv2d f32 n2 c2 h7 w9 k3 r3 s3 p1")
     if (reason := solver.why_not(problem)) is not None:
         pytest.skip(reason)
     x, w, _ = arrays(problem)
     x = x.copy()
-    x[0, 1, 2, 3], x[1, 0, 6, 8], x[1, 1, 0, 4] = np.nan, np.inf, -np.inf
+    x[0, 1, ..., 3], x[1, 0, ..., 8], x[1, 1, ..., 4] = np.nan, np.inf, -np.inf
     for config in solver.configs(problem, launch.gpu())[-2:]:  # type: ignore[arg-type]
         y = execute(solver, problem, config, x, w)
         check(problem, y, oracle(problem, x, w), solver.error_bound(problem, config))
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("right, wrong", [("sync()", "t = t"), ("base = t * 9", "base = t * 8")])
+def test_planted_faults_of_signals(
+    right: str, wrong: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = emulated.launch
+
+    def planted(handle: Any, *rest: Any) -> None:
+        assert right in handle.text
+        whole(dataclasses.replace(handle, text=handle.text.replace(right, wrong)), *rest)
+
+    monkeypatch.setattr(emulated, "launch", planted)
+    problem = on_gpu("conv1d f32 n1 c1 w40 k1 s12 p3")
+    x, w, _ = arrays(problem)
+    solver = BY_NAME["cuda_fir"]
+    with pytest.raises((Fault, AssertionError), match="no barrier between|outputs are off"):
+        y = execute(solver, problem, {}, x, w)
+        check(problem, y, oracle(problem, x, w), solver.error_bound(problem, {}))
 
 
 #: What to write wrongly in a kernel, and what is then found: an error of the emulator, or results.

@@ -48,6 +48,7 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"plane_bytes": 700, "taps": 5, "filters": 4},
         {"plane_bytes": 4000, "taps": 7, "filters": 6},
     ),
+    "dot": ({"rows": 1, "columns": 1}, {"rows": 4, "columns": 3}, {"rows": 2, "columns": 16}),
     "implicit_gemm": (
         {"block_bytes": 1, "taps": 1, "copy": 0},
         {"block_bytes": 6000, "taps": 7, "copy": 1},

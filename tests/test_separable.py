@@ -217,7 +217,7 @@ def test_boxes_do_not_drift() -> None:
 
 @pytest.mark.parametrize("value", ["random", 0, 255])
 def test_means_of_bytes_are_quotients(value: Any) -> None:
-    """In float, of weights that are made a little larger: never the whole number above or below."""
+    """Never the whole number above or below: in 16 bits, or in float of weights a little larger."""
     x = (
         np.full((3, 301), value, "u1")
         if value != "random"
@@ -233,6 +233,52 @@ def test_means_of_bytes_are_quotients(value: Any) -> None:
         np.testing.assert_array_equal(y, right, str(size))
         turned = ndimage.uniform_filter1d(np.ascontiguousarray(x.T), size, 0, **options)
         np.testing.assert_array_equal(turned.T, right, str(size))
+
+
+NUMPY_MODES = {"reflect": "symmetric", "mirror": "reflect", "nearest": "edge", "wrap": "wrap"}
+
+
+@pytest.mark.parametrize("mode", [*NUMPY_MODES, "constant"])
+@pytest.mark.parametrize("shape", [(3, 5), (70, 99), (33, 40, 3), (2, 131, 7)])
+def test_means_of_pictures_of_bytes(shape: tuple[int, ...], mode: str) -> None:
+    """Rows of pixels, bands of several threads, padding longer than the picture."""
+    x = RNG.integers(0, 256, shape, "u1")
+    for axis in (0, 1):
+        for size in (2, 5, 9, 31, 64):
+            pads = [(0, 0)] * x.ndim
+            pads[axis] = size // 2, (size - 1) // 2
+            wide: Any = np.pad(x.astype(int), pads, mode=NUMPY_MODES.get(mode, mode))  # type: ignore[call-overload]
+            right = np.lib.stride_tricks.sliding_window_view(wide, size, axis).sum(-1) // size
+            y = ndimage.uniform_filter1d(x, size, axis, mode=mode, method="separable", threads=2)
+            np.testing.assert_array_equal(y, right, f"{axis} {size}")
+
+
+@pytest.mark.parametrize("output", ["u1", "i1", "u2", "i2"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "i8", "?"])
+def test_passes_of_whole_numbers_wrap(dtype: str, output: str) -> None:
+    """One kernel gives what pass after pass does, each modulo 2**bits, where these are one."""
+    for shape in ((1, 1), (40, 133), (300, 257), (9, 20, 31)):
+        x = RNG.integers(-(2**20), 2**20, shape).astype(dtype)
+        for mode, cval in (("reflect", 0), ("wrap", 0), ("constant", 0), ("constant", 7)):
+            for axis in range(x.ndim):
+                right = x.astype(np.int64)
+                for a in (axis, *(a for a in range(x.ndim) if a != axis)):
+                    pads = [(1, 1) if d == a else (0, 0) for d in range(x.ndim)]
+                    more = {"constant_values": cval} if mode == "constant" else {}
+                    wide = np.pad(right, pads, NUMPY_MODES.get(mode, mode), **more)  # type: ignore[call-overload]
+                    window = np.lib.stride_tricks.sliding_window_view(wide, 3, a)
+                    weights = [-1, 0, 1] if a == axis else [1, 2, 1]
+                    right = (window @ weights).astype(output).astype(np.int64)
+                y = ndimage.sobel(x, axis, output, mode, cval)
+                np.testing.assert_array_equal(y, right, f"{shape} {mode} {cval} {axis}")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+def test_outer_products_of_whole_numbers_are_seen(dtype: str) -> None:
+    assert seen(np.multiply.outer([1, 2, 1], [-1, 0, 1]).astype(dtype))
+    assert seen(np.multiply.outer([3, -7, 5], [2, 1, 0, 1]).astype(dtype))
+    assert not seen(np.multiply.outer([2, 3], [2, 3]).astype(dtype))  # its factors are fractions
+    assert not seen(np.eye(3, dtype=dtype)) and not seen(np.zeros((3, 3), dtype))
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

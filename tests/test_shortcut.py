@@ -14,9 +14,9 @@ from problems import Array
 from strategies import FORMS, in_form
 
 import fastconv
-from fastconv import _engine
+from fastconv import _engine, ndimage
 from fastconv._ext import core
-from fastconv._shortcut import Shortcut
+from fastconv._shortcut import Passes, Shortcut
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 9, 10)).astype("f4")
@@ -368,3 +368,63 @@ def test_kernels_of_one_shape_are_looked_at_each_time() -> None:
         np.testing.assert_allclose(y, right[i], rtol=0, atol=allowed)
     methods = [fastconv.plan(fastconv.conv2d, x, w, groups=2).method for w in kernels]
     assert methods[0] == "separable" != methods[1]
+
+
+FILTERS: dict[str, tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {
+    "sobel": ("f4", ndimage.sobel, (), {}),
+    "sobel along": ("f8", ndimage.sobel, (0,), {"mode": "constant", "cval": 0.0}),
+    "sobel of bytes": ("u1", ndimage.sobel, (), {}),
+    "sobel of bytes to int16": ("u1", ndimage.sobel, (), {"output": np.int16}),
+    "prewitt to int16": ("u1", ndimage.prewitt, (), {"output": np.dtype("i2")}),
+    "uniform": ("f4", ndimage.uniform_filter, (3,), {}),
+    "uniform of two modes": ("f4", ndimage.uniform_filter, (5,), {"mode": ("wrap", "nearest")}),
+    "uniform of bytes": ("u1", ndimage.uniform_filter, (9,), {"method": "separable"}),
+    "uniform of a line": ("u1", ndimage.uniform_filter1d, (9,), {"method": "separable"}),
+    "gaussian": ("f4", ndimage.gaussian_filter, (1.5,), {"threads": 2}),
+    "gaussian of bytes": ("u1", ndimage.gaussian_filter, (1.5,), {"method": "separable"}),
+    "gaussian of lines": ("f8", ndimage.gaussian_filter1d, (1.5,), {"order": 1}),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters_that_make_their_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dtype, function, args, options = FILTERS[name]
+    sets = [(200 * RNG.random((200, 141))).astype(dtype) for _ in range(3)]
+    if dtype[0] == "f":
+        sets[2][40, 50], sets[2][70, 7] = np.nan, np.inf
+    expected = []
+    with np.errstate(invalid="ignore"):
+        for x in sets:
+            _engine.forget_plans()
+            expected.append(function(x, *args, **options))
+        assert [type(d) for d in _engine._filters._known.values()] == [Passes]
+        monkeypatch.setattr(ndimage, "run", None)  # not reached again
+        for x, right in zip(sets, expected):
+            for _ in range(2):
+                y = function(x, *args, **options)
+                assert y.dtype == right.dtype and y.flags.writeable
+                assert not np.may_share_memory(y, x)
+                np.testing.assert_array_equal(y, right)
+
+
+def test_filters_of_other_calls_take_the_long_way() -> None:
+    """Those whose results are more than sums, and those that calls of one kind are not told by."""
+    x = RNG.integers(0, 256, (90, 80), "u1")
+    out = np.empty_like(x)
+    right = ndimage.uniform_filter(x, 5)
+    for _ in range(3):
+        assert ndimage.uniform_filter(x, 5, output=out) is out
+        np.testing.assert_array_equal(out, right)
+        wide = ndimage.uniform_filter(x.astype("u2"), 5)  # divided
+        np.testing.assert_array_equal(wide, right)
+        assert ndimage.sobel(x, output="f4").dtype == np.float32
+        assert ndimage.sobel(x, output=np.int16).min() < 0
+        assert ndimage.sobel(x, output=np.dtype(">i2")).dtype == np.dtype(">i2")
+        same = ndimage.gaussian_filter(x, 0)
+        assert same is not x and (same == x).all() and not np.may_share_memory(same, x)
+        with pytest.warns(UserWarning, match="promoted"):
+            ndimage.sobel(x.astype("c8"), output=np.float32)
+        with pytest.raises(ValueError, match="mode"):
+            ndimage.sobel(x, mode="no such")
+    with _engine._planner.autotune("record"):
+        np.testing.assert_array_equal(ndimage.uniform_filter(x, 5), right)

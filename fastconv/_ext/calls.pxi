@@ -4,6 +4,7 @@ from cpython.ref cimport Py_INCREF
 from libc.string cimport memcmp
 
 include "recent.pxi"
+include "launches.pxi"
 
 cdef extern from "fc.h":
     int fc_flushes()

@@ -89,20 +89,38 @@ class Forest:
         solvers: dict[str, int],
     ) -> list[float | None]: ...
 
+class Tensors:
+    def __init__(self, grad_enabled: Callable[[], bool]) -> None: ...
+
+def read_by(
+    kind: type, reader: Tensors | Callable[[Any], tuple[int, tuple[Any, ...]] | None]
+) -> None: ...
+
 class Recent:
     def __init__(self, size: int) -> None: ...
     def clear(self) -> None: ...
+    def arrays(self, args: tuple[Any, ...], options: dict[str, Any]) -> list[Any] | None: ...
     def keep(
         self,
         owner: Any,
         mode: str | None,
         args: tuple[Any, ...],
         options: dict[str, Any],
-        act: Callable[[list[npt.NDArray[Any]]], Any],
+        act: Callable[[list[Any]], Any],
     ) -> None: ...
     def call(
         self, owner: Any, mode: str | None, args: tuple[Any, ...], options: dict[str, Any]
     ) -> Any: ...
+
+class Launches:
+    def __init__(
+        self,
+        entries: tuple[int, int, int, int],
+        spans: list[tuple[int, int, int]],
+        steps: list[Any],
+    ) -> None: ...
+    def lie_apart(self, addresses: list[int]) -> bool: ...
+    def __call__(self, stream: int, addresses: list[int]) -> int: ...
 
 class View:
     def __init__(self, part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> None: ...

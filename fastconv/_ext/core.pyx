@@ -259,10 +259,7 @@ cdef class Call:
         """Weights of shape (K, C / groups, *kernel), any strides, in the driver's form."""
         cdef cnp.ndarray packed = _for_weights(self.packed_bytes)
         cdef fc_problem p = self.problem
-        p.w_k = cnp.PyArray_STRIDES(w)[0] // self.itemsize
-        p.w_c = cnp.PyArray_STRIDES(w)[1] // self.itemsize
-        for d in range(p.dims):
-            p.w_s[d] = cnp.PyArray_STRIDES(w)[2 + d] // self.itemsize
+        _set_weight_strides(&p, w)
         cdef const void *source = cnp.PyArray_DATA(w)
         cdef void *target = _aligned(packed)
         with nogil:
@@ -274,6 +271,7 @@ cdef class Call:
 
         `epilogue` is None or (bias, residual, activation), each of which may be None; residual has
         y's strides. `left` are bytes of 0 that become 1 where the driver leaves work to its caller.
+        `packed` that is not of bytes is w, for a driver that reads it as it lies.
         """
         cdef fc_problem p = self.problem
         cdef int64_t d  # else a Python object, 0.1 us each
@@ -286,7 +284,7 @@ cdef class Call:
             p.y_s[d] = cnp.PyArray_STRIDES(y)[2 + d] // self.y_itemsize
         cdef cnp.ndarray scratch = _scratch(self.workspace)
         cdef const void *xp = cnp.PyArray_DATA(x)
-        cdef const void *wp = _aligned(packed)
+        cdef const void *wp = _weights(&p, packed)
         cdef fc_epilogue finish
         if epilogue is None:
             memset(&finish, 0, sizeof(fc_epilogue))

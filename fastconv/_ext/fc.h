@@ -316,6 +316,29 @@ typedef struct {
     void (*copy)(int64_t rows, int64_t count, const void *x, int64_t ldx, void *to, int64_t ldto);
 } fc_pictures;
 
+/* sums[q*ld + s][lane] += sum over i < height, j < columns, j % lanes == lane, of
+ * w[i - q*step][j] * x[i*ldx + offset[s] + j]: partial sums of the dot products of a tile, q rows by s columns
+ * of outputs. Of w nothing else is read; of x up to a vector beyond. */
+typedef struct {
+    int64_t height, columns;
+    const void *x;
+    int64_t ldx;
+    const int64_t *offset;
+    const void *const *w; /* rows of weights, from -q*step on */
+    int64_t step;
+    void *sums;
+    int64_t ld;
+} fc_dot_block;
+
+/* run[q - 1][s - 1] has q rows and s columns, NULL where that is more than registers hold.
+ * total: y[i] = sum over lanes of sums[i], for i < count. */
+enum { FC_DOT_ROWS = 3, FC_DOT_COLUMNS = 7 };
+typedef struct {
+    int64_t lanes;
+    void (*run[FC_DOT_ROWS][FC_DOT_COLUMNS])(const fc_dot_block *);
+    void (*total)(int64_t count, const void *sums, void *y);
+} fc_dot;
+
 #define FC_TILE_PIXELS 14
 
 /* Tiles of up to `pixels` pixels by one or two vectors of `lanes` filters, copies of short rows and
@@ -369,6 +392,24 @@ typedef struct {
     void (*box_along)(int64_t taps, double w, const void *x, int64_t step, int64_t count, double bias,
                       void *y, void *ends);
 } fc_rows;
+
+/* n / q, the whole part, as (n * multiplier >> 16) >> shift; multiplier 0: q has no such form. */
+typedef struct {
+    uint16_t multiplier, shift;
+} fc_quotient;
+
+/* Means of `taps` bytes whose sum, of at most FC_BOX_TAPS, fits 16 bits; y[j] is modulo 256.
+ * add: sums[j] += x[j] for j < count.
+ * slide: the same of `enters`; y[j] = sums[j] / q; then sums[j] -= leaves[j].
+ * along: y[j] = (sum over t < taps of x[j + t*step]) / q for j < count. x is overwritten, and so is up to a vector behind
+ *     it and behind count elements of sums, which is scratch. */
+enum { FC_BOX_TAPS = 257 };
+typedef struct {
+    void (*add)(int64_t count, const uint8_t *x, uint16_t *sums);
+    void (*slide)(int64_t count, const uint8_t *enters, const uint8_t *leaves, uint16_t *sums, fc_quotient q,
+                  uint8_t *y);
+    void (*along)(int64_t taps, int64_t step, int64_t count, uint16_t *x, uint16_t *sums, fc_quotient q, uint8_t *y);
+} fc_box;
 
 /* What is stored in integers and summed in floats of `T`, float or double.
  * widen: y[j] = x[j] for j < count.

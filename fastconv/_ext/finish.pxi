@@ -1,4 +1,20 @@
-"""Part of core.pyx: what becomes of finished sums, of a driver's call and of any array."""
+"""Part of core.pyx: how weights lie, and what becomes of finished sums, of a driver's call and of any array."""
+
+
+cdef void _set_weight_strides(fc_problem *p, cnp.ndarray w) noexcept:
+    cdef int64_t d, size = cnp.PyArray_ITEMSIZE(w)
+    p.w_k = cnp.PyArray_STRIDES(w)[0] // size
+    p.w_c = cnp.PyArray_STRIDES(w)[1] // size
+    for d in range(p.dims):
+        p.w_s[d] = cnp.PyArray_STRIDES(w)[2 + d] // size
+
+
+cdef const void *_weights(fc_problem *p, cnp.ndarray packed) noexcept:
+    """Packed weights, which are bytes, or w itself."""
+    if cnp.PyArray_TYPE(packed) == cnp.NPY_UINT8:
+        return _aligned(packed)
+    _set_weight_strides(p, packed)
+    return cnp.PyArray_DATA(packed)
 
 
 cdef void _set_epilogue(fc_epilogue *e, bias, residual, activation):

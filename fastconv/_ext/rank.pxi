@@ -1,6 +1,7 @@
 """Part of core.pyx: whether kernels are outer products, or sums of a few."""
 
 cdef extern from "fc.h" nogil:
+    enum: FC_U8, FC_U16
     int fc_factorize(const fc_problem *, const void *, double *)
 
 
@@ -13,7 +14,8 @@ cdef inline int64_t _describe(cnp.ndarray w, fc_problem *p) noexcept:
     """The kernel of p from w, (K, 1, *kernel); the sum of its sizes."""
     cdef int64_t taps = 0
     memset(p, 0, sizeof(fc_problem))
-    p.dtype = <fc_dtype><int>(cnp.PyArray_TYPE(w) == cnp.NPY_FLOAT64)
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(w)
+    p.dtype = <fc_dtype>(FC_U8 if size == 1 else FC_U16 if size == 2 else FC_F32 if size == 4 else FC_F64)
     p.dims = cnp.PyArray_NDIM(w) - 2
     for d in range(p.dims):
         p.ker[d] = cnp.PyArray_DIMS(w)[2 + d]
@@ -23,7 +25,8 @@ cdef inline int64_t _describe(cnp.ndarray w, fc_problem *p) noexcept:
 
 
 def is_rank_one(cnp.ndarray w):
-    """Whether each filter of float32 or float64 w, (K, 1, *kernel), is an outer product of vectors."""
+    """Whether each filter of w, (K, 1, *kernel), is an outer product of vectors: of float32, float64 or, of
+    whole numbers, integers of 8 and 16 bits."""
     cdef fc_problem p
     cdef double few[256]
     cdef double *factors = few

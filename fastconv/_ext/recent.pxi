@@ -13,6 +13,73 @@ cdef enum:
     WORDS = 160  # of a call's arguments; a layer's are 60
 
 
+cdef dict _readers = {}  # of types of arrays on a GPU
+
+
+cdef class Tensors:
+    """Tells apart what PyTorch calls a tensor; `grad_enabled` is asked where one wants a gradient."""
+
+    cdef object grad_enabled
+
+    def __init__(self, grad_enabled):
+        self.grad_enabled = grad_enabled
+
+    cdef read(self, value):
+        if not value.is_cuda or (value.requires_grad and self.grad_enabled()):
+            return None
+        # its dtypes are objects that stay
+        return value.data_ptr(), (
+            value.shape, value.stride(), <uintptr_t><void *>value.dtype, value.get_device()
+        )
+
+
+def read_by(kind, reader):
+    """Tell arrays of a type apart by `Tensors` or ``reader(array)``: (address, facts), or None.
+
+    Facts are integers and tuples of them. What `Recent` hands on is (array, address).
+    """
+    _readers[kind] = reader
+
+
+cdef Py_ssize_t _put_facts(uintptr_t *words, Py_ssize_t n, facts) except -2:
+    cdef int overflow = 0
+    if n + len(facts) + 1 > WORDS:
+        return -1
+    words[n] = len(facts)
+    n += 1
+    for fact in facts:
+        if isinstance(fact, tuple):
+            n = _put_facts(words, n, fact)
+            if n < 0:
+                return -1
+        elif n == WORDS:
+            return -1
+        else:
+            words[n] = <uintptr_t>PyLong_AsLongLongAndOverflow(fact, &overflow)
+            n += 1
+    return n
+
+
+cdef Py_ssize_t _put_far(uintptr_t *words, Py_ssize_t n, list arrays, value) except -2:
+    """`_put` for an array on a GPU: its facts, its alignment, and which array lies where it does."""
+    cdef uintptr_t address
+    cdef Py_ssize_t same = 0
+    reader = _readers.get(type(value))
+    if reader is None:
+        return -1
+    found = (<Tensors>reader).read(value) if type(reader) is Tensors else reader(value)
+    if found is None:
+        return -1
+    address = found[0]
+    for other in arrays:
+        if type(other) is tuple and (<tuple>other)[1] == found[0]:
+            break
+        same += 1
+    arrays.append((value, found[0]))
+    words[n + 1], words[n + 2] = address % 16, same
+    return _put_facts(words, n + 3, found[1])
+
+
 cdef Py_ssize_t _put(uintptr_t *words, Py_ssize_t n, list arrays, list held, value) except -2:
     """Append what tells `value` from others; -1 when there is no room or only `_sign` could.
 
@@ -49,7 +116,7 @@ cdef Py_ssize_t _put(uintptr_t *words, Py_ssize_t n, list arrays, list held, val
         memcpy(&words[n + 1], &number, sizeof(double))
         return n + 2
     if kind is not tuple:
-        return -1
+        return _put_far(words, n, arrays, value)
     words[n + 1] = len(<tuple>value)
     n += 2
     for part in <tuple>value:
@@ -83,7 +150,7 @@ cdef Py_ssize_t _put_call(uintptr_t *words, list arrays, list held, owner, mode,
         if n < 0:
             return -1
     if out is not None:
-        if not cnp.PyArray_CheckExact(out) or not _is_apart(out, arrays):
+        if cnp.PyArray_CheckExact(out) and not _is_apart(out, arrays):
             return -1
         n = _put(words, n, arrays, held, out)
     return n
@@ -97,7 +164,10 @@ cdef bint _is_apart(cnp.ndarray out, list arrays):
         return False
     first = <uintptr_t>cnp.PyArray_DATA(out)
     end = first + cnp.PyArray_NBYTES(out)
-    for array in arrays:
+    for one in arrays:
+        if type(one) is tuple:  # on a GPU
+            return False
+        array = one
         start = <uintptr_t>cnp.PyArray_DATA(array)
         if start < end and start + cnp.PyArray_NBYTES(array) > first:
             return False
@@ -128,6 +198,14 @@ cdef class Recent:
 
     def clear(self):
         self.met.clear()
+
+    def arrays(self, tuple args, dict options):
+        """A call's arrays as `act` is given them; None when it is no call that can be kept."""
+        cdef uintptr_t words[WORDS]
+        cdef list arrays = []
+        if _put_call(words, arrays, None, None, None, args, options) < 0:
+            return None
+        return arrays
 
     def keep(self, owner, mode, tuple args, dict options, act):
         """Do calls like this one by ``act(arrays)`` from now on."""

@@ -9,6 +9,10 @@ planes fill a block together. Samples of x are used `kernel` times, from L1; mem
 which bounds the time of the depthwise problems that this is for.
 
 Sums are in two levels: over the taps that are unrolled, then over channels and those that are not.
+
+Complex numbers are pairs of real ones, and steps count those: (v + i v') (w + i w') is four
+multiply-adds into two sums. That w is conjugated is a sign of w', `turn`, whose negative is `back`;
+that x is, the sign of w' and that of the result's second part, `y_turn`.
 """
 
 from __future__ import annotations
@@ -41,10 +45,18 @@ CONSTANTS = (
 )  # fmt: skip
 
 
+#: Parameters of complex kernels alone.
+COMPLEX = ("fill_i", "turn", "back", "y_turn")
+
+#: Suffixes of the names of a number's parts.
+PARTS = ("", "_i")
+
+
 @dataclasses.dataclass(frozen=True)
 class Variant:
     """What is compiled in: all else comes with the call. `kernel`, `stride` and `dilation` are
-    (rows, columns), rows and rows; a kernel that is not unrolled counts its taps at run time."""
+    (rows, columns), rows and rows; a kernel that is not unrolled counts its taps at run time.
+    `dtype` is that of the parts of numbers: one of real ones, two of complex ones."""
 
     dtype: str
     kernel: tuple[int, int]
@@ -53,6 +65,9 @@ class Variant:
     rows: int
     boundary: str = "zeros"
     activation: str = "clamp"
+    parts: int = 1
+    weights: str = ""  # their dtype and that of results, where it is another
+    result: str = ""
 
     @property
     def computed(self) -> str:
@@ -66,17 +81,19 @@ class Variant:
 @functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
+    weights, result = v.weights or v.dtype, v.result or v.dtype
     table = {
         "load_x": ("load_if" if v.boundary == "zeros" else "load", v.dtype),
-        "load_w": ("load", v.dtype), "load_r": ("load", v.dtype, False),
-        "store_y": ("store", v.dtype),
-        "advance": ("advance", v.dtype), "zero": ("zero", v.computed), "fma": ("fma", v.computed),
+        "load_w": ("load", weights), "load_b": ("load", result), "load_r": ("load", result, False),
+        "store_y": ("store", result), "advance_y": ("advance", result),
+        "advance": ("advance", v.dtype), "advance_w": ("advance", weights),
+        "zero": ("zero", v.computed), "fma": ("fma", v.computed),
         "add": ("add", v.computed), "activate": ("activate", v.activation, v.computed),
         "edge": ("edge", v.boundary),
     }  # fmt: skip
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
-    real = tuple((name, v.computed) for name in ("fill", "low", "high"))
-    parameters = (*pointers, *CONSTANTS, *real)
+    named = ("fill", "low", "high", *(COMPLEX if v.parts == 2 else ()))
+    parameters = (*pointers, *CONSTANTS, *((name, v.computed) for name in named))
     text = _text(v, ", ".join(name for name, _ in parameters))
     return Kernel("direct", text, operations(text, table), parameters, THREADS, blocks=4)
 
@@ -93,10 +110,10 @@ def _text(v: Variant, parameters: str) -> str:
         "        n = quotient(plane, filters_div, filters_shift)",
         "        k = plane - n * filters",
         "        xs = advance(advance(x, n, x_n), quotient(k, group_div, group_shift), x_g)",
-        "        ws = advance(w, k, w_k)",
+        "        ws = advance_w(w, k, w_k)",
         f"        top = p * {v.stride} - pad_h",
         "        left = q * step_v - pad_w",
-        *(f"        total{j} = zero()" for j in range(v.rows)),
+        *(f"        {line}" for line in _zeros(v, "total")),
         "        for c in range(channels):",
         *_indented(_unrolled(v) if v.unrolled else _looped(v), 3),
         *_indented(_finish(v), 2),
@@ -106,6 +123,24 @@ def _text(v: Variant, parameters: str) -> str:
 
 def _indented(lines: list[str], levels: int) -> list[str]:
     return ["    " * levels + line for line in lines]
+
+
+def _zeros(v: Variant, name: str) -> list[str]:
+    return [f"{name}{j}{part} = zero()" for j in range(v.rows) for part in PARTS[: v.parts]]
+
+
+def _add_sums(v: Variant) -> list[str]:
+    return [f"total{j}{part} = add(total{j}{part}, sum{j}{part})"
+            for j in range(v.rows) for part in PARTS[: v.parts]]  # fmt: skip
+
+
+def _weight(v: Variant, r: int, at: str) -> list[str]:
+    """Tap r of a column: w, and of a complex one w_i and its negative, w_n."""
+    lines = [f"w{r} = load_w({at})"]
+    if v.parts == 2:
+        lines += [f"w{r}_p = load_w({at} + 1)", f"w{r}_i = fma(w{r}_p, turn, zero())",
+                  f"w{r}_n = fma(w{r}_p, back, zero())"]  # fmt: skip
+    return lines
 
 
 def _rows(v: Variant, taps: int) -> list[int]:
@@ -130,14 +165,22 @@ def _products(v: Variant, taps: int) -> list[str]:
     """Products of one column of x with so many taps, w0, w1, ..."""
     lines = []
     for i in _rows(v, taps):
-        at = f"xs, c * x_c + at{i} + here"
-        lines.append(f"v{i} = load_x({at}" + (f", in{i} & ok, fill)" if v.boundary == "zeros"
-                                              else ")"))  # fmt: skip
+        for n, part in enumerate(PARTS[: v.parts]):
+            at = f"xs, c * x_c + at{i} + here" + " + 1" * n
+            if v.boundary == "zeros":
+                lines.append(f"v{i}{part} = load_x({at}, in{i} & ok, fill{part})")
+            else:
+                lines.append(f"v{i}{part} = load_x({at})")
     for i in _rows(v, taps):
         for j in range(v.rows):
             r, apart = divmod(i - j * v.stride, v.dilation)
-            if not apart and 0 <= r < taps:
-                lines.append(f"sum{j} = fma(v{i}, w{r}, sum{j})")
+            if apart or not 0 <= r < taps:
+                continue
+            lines.append(f"sum{j} = fma(v{i}, w{r}, sum{j})")
+            if v.parts == 2:
+                lines += [f"sum{j} = fma(v{i}_i, w{r}_n, sum{j})",
+                          f"sum{j}_i = fma(v{i}, w{r}_i, sum{j}_i)",
+                          f"sum{j}_i = fma(v{i}_i, w{r}, sum{j}_i)"]  # fmt: skip
     return lines
 
 
@@ -145,12 +188,13 @@ def _unrolled(v: Variant) -> list[str]:
     """All taps of one channel."""
     taps_r, taps_s = v.kernel
     lines = [line for i in _rows(v, taps_r) for line in _row(v, i)]
-    lines += [f"sum{j} = zero()" for j in range(v.rows)]
+    lines += _zeros(v, "sum")
     for s in range(taps_s):
         lines += _column(v, str(s))
-        lines += [f"w{r} = load_w(ws, c * w_c + {r} * w_r + {s} * w_s)" for r in range(taps_r)]
+        for r in range(taps_r):
+            lines += _weight(v, r, f"ws, c * w_c + {r} * w_r + {s} * w_s")
         lines += _products(v, taps_r)
-    return lines + [f"total{j} = add(total{j}, sum{j})" for j in range(v.rows)]
+    return lines + _add_sums(v)
 
 
 def _looped(v: Variant) -> list[str]:
@@ -160,11 +204,15 @@ def _looped(v: Variant) -> list[str]:
     def chunk(taps: int) -> list[str]:
         return [
             *(line for i in _rows(v, taps) for line in _row(v, i)),
-            *(f"w{r} = load_w(ws, c * w_c + (first + {r}) * w_r + s * w_s)" for r in range(taps)),
+            *(
+                line
+                for r in range(taps)
+                for line in _weight(v, r, f"ws, c * w_c + (first + {r}) * w_r + s * w_s")
+            ),
             *_products(v, taps),
         ]
 
-    lines = _column(v, "s") + [f"sum{j} = zero()" for j in range(v.rows)]
+    lines = _column(v, "s") + _zeros(v, "sum")
     lines += [f"top = p * {v.stride} - pad_h", "first = 0"]
     if whole:
         lines += [
@@ -174,25 +222,27 @@ def _looped(v: Variant) -> list[str]:
             f"    top = top + {CHUNK * v.dilation}",
         ]
     lines += chunk(rest) if rest else []
-    lines += [f"total{j} = add(total{j}, sum{j})" for j in range(v.rows)]
+    lines += _add_sums(v)
     return ["for s in range(taps_s):", *_indented(lines, 1)]
 
 
 def _finish(v: Variant) -> list[str]:
     """Bias, residual and activation of each output, and its store."""
     lines = [
-        "ys = advance(advance(y, n, y_n), k, y_k)",
-        "rs = advance(advance(residual, n, r_n), k, r_k)",
+        "ys = advance_y(advance_y(y, n, y_n), k, y_k)",
+        "rs = advance_y(advance_y(residual, n, r_n), k, r_k)",
     ]
     for j in range(v.rows):
-        lines += [
-            f"row = p + {j}",
-            "if row < p_count:",
-            f"    value = total{j}",
-            "    if bias != 0:",
-            "        value = add(value, load_w(bias, k * b_k))",
-            "    if residual != 0:",
-            "        value = add(value, load_r(rs, row * r_h + q * r_w))",
-            "    store_y(ys, row * y_h + q * y_w, activate(value, low, high))",
-        ]
+        lines += [f"row = p + {j}", "if row < p_count:"]
+        for n in range(v.parts):
+            also = " + 1" * n
+            value = f"fma(total{j}_i, y_turn, zero())" if n else f"total{j}"
+            lines += [
+                f"    value = {value}",
+                "    if bias != 0:",
+                f"        value = add(value, load_b(bias, k * b_k{also}))",
+                "    if residual != 0:",
+                f"        value = add(value, load_r(rs, row * r_h + q * r_w{also}))",
+                f"    store_y(ys, row * y_h + q * y_w{also}, activate(value, low, high))",
+            ]
     return lines

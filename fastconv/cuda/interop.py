@@ -9,13 +9,15 @@ and its current stream. Nothing is ever copied to or from the host.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastconv._ext import core
 from fastconv._problem import Array, numpy_dtype
 from fastconv.cuda import launch
 
@@ -48,18 +50,34 @@ class DeviceArray:
         Number of the device.
     stream : int
         The stream that the caller's library works on now.
+    conjugated : bool
+        Whether it stands for the conjugates of what lies there.
     """
 
-    __slots__ = ("dtype", "flags", "ordinal", "owner", "pointer", "shape", "steps", "stream")
+    __slots__ = (
+        "conjugated",
+        "dtype",
+        "flags",
+        "ordinal",
+        "owner",
+        "pointer",
+        "shape",
+        "steps",
+        "stream",
+    )
+
+    #: Whether nobody else knows its memory.
+    is_own = False
 
     def __init__(
         self, pointer: int, shape: tuple[int, ...], steps: tuple[int, ...], dtype: np.dtype[Any],
-        owner: Any, ordinal: int, stream: int, writeable: bool = True,
+        owner: Any, ordinal: int, stream: int, writeable: bool = True, conjugated: bool = False,
     ) -> None:  # fmt: skip
         if not dtype.isnative:
             raise TypeError(f"expected native byte order on cuda:{ordinal}, got {dtype!r}")
         self.pointer, self.shape, self.steps, self.dtype = pointer, shape, steps, dtype
         self.owner, self.ordinal, self.stream = owner, ordinal, stream
+        self.conjugated = conjugated
         self.flags = Flags(0 in shape or steps == packed_steps(shape, steps), writeable)
 
     @property
@@ -85,7 +103,7 @@ class DeviceArray:
     def _view(self, offset: int, shape: Sequence[int], steps: Sequence[int]) -> DeviceArray:
         return DeviceArray(
             self.pointer + offset * self.dtype.itemsize, tuple(shape), tuple(steps), self.dtype,
-            self.owner, self.ordinal, self.stream, self.flags.writeable,
+            self.owner, self.ordinal, self.stream, self.flags.writeable, self.conjugated,
         )  # fmt: skip
 
     def __getitem__(self, index: Any) -> DeviceArray:
@@ -148,14 +166,20 @@ class DeviceArray:
         return self._view(0, shape, [0] * extra + steps)
 
     def conj(self) -> DeviceArray:
-        """Itself: the numbers are real."""
-        if self.dtype.kind == "c":
-            raise TypeError(f"complex arrays on {self.device} are not supported")
-        return self
+        """A view of the conjugates; itself where the numbers are real."""
+        if self.dtype.kind != "c":
+            return self
+        view = self._view(0, self.shape, self.steps)
+        view.conjugated = not self.conjugated
+        return view
 
     def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
         """A new C-ordered array of the owner's library, on its device."""
-        return wrapped(_empty(self.owner, tuple(shape), dtype))
+        made = wrapped(maker(self.owner, tuple(shape), dtype)(self.owner))
+        notes = launch.noted.get()
+        if notes is not None:
+            notes.made.append(made)
+        return made
 
     def result(self) -> Any:
         """The caller's own array of this shape, of what `new` made or was given as `out`."""
@@ -206,11 +230,12 @@ def _steps_as(
 
 def overlap(a: DeviceArray, b: DeviceArray) -> bool:
     """Whether the memory that two arrays span has an element in common."""
-    (a0, a1), (b0, b1) = _span(a), _span(b)
+    (a0, a1), (b0, b1) = span(a), span(b)
     return a.ordinal == b.ordinal and a0 < b1 and b0 < a1
 
 
-def _span(a: DeviceArray) -> tuple[int, int]:
+def span(a: DeviceArray) -> tuple[int, int]:
+    """Addresses of the first byte that an array may have, and of what follows its last."""
     if a.size == 0:
         return a.pointer, a.pointer
     reach = [s * (n - 1) for n, s in zip(a.shape, a.steps)]
@@ -220,7 +245,7 @@ def _span(a: DeviceArray) -> tuple[int, int]:
 
 def on_gpu(a: Any) -> bool:
     """Whether `a` is one of these. (Annotations of the engine say NumPy's for both.)"""
-    return type(a) is DeviceArray
+    return isinstance(a, DeviceArray)
 
 
 def on_host(name: str, a: Any) -> Array:
@@ -235,15 +260,16 @@ def on_host(name: str, a: Any) -> Array:
 
 def empty(like: Any, shape: Sequence[int], dtype: Any) -> Any:
     """A new array beside `like`: on its device, of its library; of NumPy's for NumPy's."""
-    if type(like) is DeviceArray:
+    if isinstance(like, DeviceArray):
         return like.new(shape, np.dtype(dtype))
     return np.empty(tuple(shape), dtype)
 
 
 def share_memory(a: Any, b: Any) -> bool:
     """`numpy.may_share_memory`, of arrays anywhere."""
-    if type(a) is DeviceArray or type(b) is DeviceArray:
-        return type(a) is type(b) and overlap(a, b)
+    if isinstance(a, DeviceArray) or isinstance(b, DeviceArray):
+        both = isinstance(a, DeviceArray) and isinstance(b, DeviceArray)
+        return both and not (a.is_own or b.is_own) and overlap(a, b)
     return np.may_share_memory(a, b)
 
 
@@ -256,14 +282,14 @@ def place_of(**arrays: Any) -> DeviceArray | None:
     given = {name: a for name, a in arrays.items() if a is not None}
     first_name, first = next(iter(given.items()))
     for name, a in given.items():
-        here = a.device if type(a) is DeviceArray else "the host"
-        there = first.device if type(first) is DeviceArray else "the host"
+        here = a.device if isinstance(a, DeviceArray) else "the host"
+        there = first.device if isinstance(first, DeviceArray) else "the host"
         if here != there:
             raise TypeError(
                 f"expected {name} where {first_name} is, on {there}, got an array on {here}:"
                 " nothing is copied between devices unasked"
             )
-    if type(first) is not DeviceArray:
+    if not isinstance(first, DeviceArray):
         return None
     for stream in {a.stream for a in given.values()} - {first.stream}:
         launch.driver().follow(first.stream, stream)
@@ -286,7 +312,7 @@ def call(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
 
 def unwrapped(a: Any) -> Any:
     """The caller's own array, where it is one of ours."""
-    return a.result() if type(a) is DeviceArray else a
+    return a.result() if isinstance(a, DeviceArray) else a
 
 
 # ---- what others' arrays have --------------------------------------------------------------------
@@ -309,27 +335,63 @@ def is_foreign(a: Any) -> bool:
 def wrapped(a: Any) -> DeviceArray:
     """What `is_foreign` recognised, as the engine sees it."""
     if hasattr(type(a), "data_ptr"):
+        core.read_by(type(a), core.Tensors(library(a).is_grad_enabled))
         return _from_torch(a)
     if hasattr(type(a), "__cuda_array_interface__"):
+        core.read_by(type(a), _read_interface)
         return _from_interface(a)
     return _from_dlpack(a)
 
 
-def _library(a: Any) -> Any:
+def library(a: Any) -> Any:
     """The module that the array's type comes from; it is imported, or there would be no array."""
     return sys.modules[type(a).__module__.partition(".")[0]]
+
+
+def _read_interface(a: Any) -> tuple[int, tuple[Any, ...]] | None:
+    """What `core.read_by` takes for arrays with an interface."""
+    facts = a.__cuda_array_interface__
+    if facts.get("mask") is not None:
+        return None
+    pointer, read_only = facts["data"]
+    kind = int.from_bytes(facts["typestr"].encode()[:7])
+    current = hasattr(getattr(library(a), "cuda", None), "get_current_stream")
+    stream = 0 if current else int(facts.get("stream") or 0)
+    rest = kind, int(read_only), _ordinal(a), stream
+    return pointer or 0, (tuple(facts["shape"]), tuple(facts.get("strides") or ()), *rest)
+
+
+def stream_of(a: DeviceArray) -> Callable[[], int]:
+    """What asks for the stream that `a`'s library works on now."""
+    of = library(a.owner)
+    if hasattr(type(a.owner), "data_ptr"):
+        # PyTorch's own way to a launch, which makes no object of the stream
+        raw = getattr(getattr(of, "_C", None), "_cuda_getCurrentRawStream", None)
+        if raw is not None:
+            return functools.partial(raw, a.ordinal)
+        current, device = of.cuda.current_stream, a.owner.device
+        return lambda: int(current(device).cuda_stream)
+    current = getattr(getattr(of, "cuda", None), "get_current_stream", None)
+    return (lambda: int(current().ptr)) if current is not None else lambda: a.stream
+
+
+def address_of(a: Any) -> Callable[[Any], int]:
+    """What says where an array of `a`'s type begins."""
+    if hasattr(type(a), "data_ptr"):
+        return type(a).data_ptr
+    return lambda one: int(one.__cuda_array_interface__["data"][0] or 0)
 
 
 def _from_torch(a: Any) -> DeviceArray:
     name = str(a.dtype).rpartition(".")[2]
     dtype = numpy_dtype("bf16") if name == "bfloat16" else np.dtype(name)
     ordinal = a.device.index
-    if getattr(a, "requires_grad", False) and _library(a).is_grad_enabled():
+    if getattr(a, "requires_grad", False) and library(a).is_grad_enabled():
         raise TypeError(
             "expected a tensor without a gradient, which would be lost: detach it, or call in"
             " torch.no_grad()"
         )
-    stream = _library(a).cuda.current_stream(a.device).cuda_stream
+    stream = library(a).cuda.current_stream(a.device).cuda_stream
     return DeviceArray(
         a.data_ptr(), tuple(a.shape), tuple(a.stride()), dtype, a, ordinal, stream
     )  # fmt: skip
@@ -360,7 +422,7 @@ def _stream(a: Any, facts: dict[str, Any]) -> int:
     CUDA array interface version 3: work on the array must follow that stream's; on the library's
     current stream it does. 1 is the legacy default stream, 2 each thread's own.
     """
-    cuda = getattr(_library(a), "cuda", None)
+    cuda = getattr(library(a), "cuda", None)
     current = getattr(cuda, "get_current_stream", None)
     return int(current().ptr) if current is not None else int(facts.get("stream") or 0)
 
@@ -408,16 +470,18 @@ def _from_dlpack(a: Any) -> DeviceArray:
     return DeviceArray(address, shape, steps, dtype, a, tensor.device_id, 1)
 
 
-def _empty(like: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """A new array of `like`'s library."""
-    library = _library(like)
+def maker(like: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any], Any]:
+    """What makes a new array of `like`'s library, beside an array of it."""
+    of = library(like)
     if hasattr(type(like), "new_empty"):  # PyTorch
-        return like.new_empty(shape, dtype=getattr(library, dtype.name))
-    if library.__name__.startswith("numba"):
-        return sys.modules["numba.cuda"].device_array(shape, dtype)
-    if hasattr(library, "empty"):  # CuPy, and what follows NumPy
-        return library.empty(shape, dtype)
+        kind = getattr(of, dtype.name)
+        return lambda beside: beside.new_empty(shape, dtype=kind)
+    if of.__name__.startswith("numba"):
+        device_array = sys.modules["numba.cuda"].device_array
+        return lambda beside: device_array(shape, dtype)
+    if hasattr(of, "empty"):  # CuPy, and what follows NumPy
+        return lambda beside: of.empty(shape, dtype)
     raise TypeError(
         f"expected arrays of a library that can make another, got {type(like).__name__} of"
-        f" {library.__name__}: use PyTorch, CuPy or Numba, or give out="
+        f" {of.__name__}: use PyTorch, CuPy or Numba, or give out="
     )

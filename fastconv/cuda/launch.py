@@ -7,6 +7,7 @@ cuda.h, version 12.
 
 from __future__ import annotations
 
+import contextvars
 import ctypes
 import dataclasses
 import functools
@@ -160,7 +161,23 @@ class Driver:
         self.use(ordinal)
         status = self._launch(handle, *grid, threads, 1, 1, shared_bytes, stream, None, extra)
         if status:
-            raise DriverError(f"cuLaunchKernel: {self._text(status)}")
+            raise self.error(status)
+
+    def entries(self, ordinal: int) -> tuple[int, int, int, int]:
+        """Addresses of what `core.Launches` calls, and the device's context."""
+        names = "cuLaunchKernel", "cuCtxGetCurrent", "cuCtxSetCurrent"
+        found = (ctypes.cast(getattr(self._library, name), ctypes.c_void_p) for name in names)
+        self.use(ordinal)
+        start, get, set_to = (f.value or 0 for f in found)
+        return start, get, set_to, self._contexts[ordinal].value or 0
+
+    def number(self, handle: Any) -> int:
+        """A handle of `load` as the driver's functions take it."""
+        return int(handle)
+
+    def error(self, status: int) -> Exception:
+        """What a status of cuLaunchKernel that is not 0 means."""
+        return DriverError(f"cuLaunchKernel: {self._text(status)}")
 
     def follow(self, stream: int, earlier: int) -> None:
         """Let a stream wait for what another was given so far; the host does not wait."""
@@ -249,6 +266,20 @@ def handle_of(kernel: Kernel, ordinal: int) -> Any:
     return handle
 
 
+@dataclasses.dataclass
+class Notes:
+    """What a call did on a GPU: launches as (launch, ordinal, stream, pointers), and new arrays."""
+
+    launches: list[tuple[Launch, int, int, tuple[int, ...]]] = dataclasses.field(
+        default_factory=list
+    )
+    made: list[Any] = dataclasses.field(default_factory=list)
+
+
+#: Where launches and new arrays are noted, while a call is watched (`tape.py`).
+noted: contextvars.ContextVar[Notes | None] = contextvars.ContextVar("fastconv notes", default=None)
+
+
 class Launch:
     """A kernel with all parameters but its first ones, the pointers, which each call brings."""
 
@@ -291,7 +322,14 @@ class Launch:
         except AttributeError:
             buffer, extra = self._block()
         self._front.pack_into(buffer, 0, *pointers)
+        notes = noted.get()
+        if notes is not None:
+            notes.launches.append((self, ordinal, stream, pointers))
         kernel = self.kernel
         found[0].launch(
             found[1], ordinal, self.grid, kernel.threads, kernel.shared_bytes, stream, extra
         )
+
+    def parameters(self, *pointers: int) -> bytes:
+        """All of them, as they lie."""
+        return self._format.pack(*pointers, *self._constants)

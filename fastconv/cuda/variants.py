@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastconv.cuda import direct, gemm, mma
+from fastconv.cuda import direct, fir, gemm, mma, taps
 from fastconv.cuda.kernel import Kernel
 
 
@@ -14,6 +14,8 @@ def common() -> dict[str, Kernel]:
         name = f"direct {v.dtype} {r}x{s} u{v.stride} rows{v.rows}"
         name += "" if v.boundary == "zeros" else f" {v.boundary}"
         name += "" if v.activation == "clamp" else f" {v.activation}"
+        name += "" if v.parts == 1 else " complex"
+        name += "" if not v.weights else f" w:{v.weights}"
         found[name] = direct.kernel(v)
     for dtype, tiles in gemm.TILES.items():
         for name, tile in tiles.items():
@@ -25,6 +27,11 @@ def common() -> dict[str, Kernel]:
     for products, named in mma.TILES.items():
         for name in named:
             found[f"mma {products} {name}"] = mma.kernel(mma.Variant(products, name))
+    for f in _FIR:
+        name = f"fir {f.dtype} capacity{f.capacity} rest{f.rest}"
+        found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)
+    for dtype in ("f32", "f64"):
+        found[f"taps {dtype}"] = taps.kernel(dtype)
     for parts in (1, 2):
         found[f"mma_pack {parts}"] = mma.pack_kernel(parts)
     return found
@@ -41,4 +48,13 @@ _DIRECT = (
     direct.Variant("f32", (31, 31), 1, 1, 8),
     direct.Variant("f32", (1, 31), 1, 1, 1),
     direct.Variant("f64", (1, 31), 1, 1, 1, "reflect", "gelu"),
+    direct.Variant("f32", (3, 3), 1, 1, 4, "nearest", "clamp", 2),
+    direct.Variant("f16", (5, 5), 1, 1, 4, "reflect", "clamp", 1, "f32"),
+)
+
+_FIR = (
+    fir.Variant("f32", 64, 7),
+    fir.Variant("f32", 1024, 0),
+    fir.Variant("f64", 256, 3, "reflect"),
+    fir.Variant("f16", 64, 1),
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fastconv._solver import Solver
 from fastconv.solvers.cuda_direct import CudaDirect
+from fastconv.solvers.cuda_fir import CudaFir
 from fastconv.solvers.cuda_gemm import CudaGemm
 from fastconv.solvers.cuda_mma import CudaMma
 from fastconv.solvers.depthwise import Depthwise
 from fastconv.solvers.direct import Direct
+from fastconv.solvers.dot import Dot
 from fastconv.solvers.fft import Fft
 from fastconv.solvers.im2col import Im2col
 from fastconv.solvers.implicit_gemm import ImplicitGemm
@@ -20,7 +22,7 @@ from fastconv.solvers.tilted import Tilted
 from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(), Fft(),
-    OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaGemm(), CudaMma(),
+    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(),
+    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(), CudaGemm(), CudaMma(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -35,16 +35,26 @@ class CudaSolver(Solver):
 
     device: ClassVar[str] = "cuda"
 
+    #: Dtypes that its kernels read and write, and what each is summed in.
+    stored: ClassVar[dict[str, str]] = STORED
+
+    #: Whether x, w and y may be of different ones.
+    mixes: ClassVar[bool] = False
+
     def why_not(self, problem: Problem) -> str | None:
         if problem.device != "cuda":
             return "it runs on a GPU only"
-        if problem.x_dtype not in STORED or STORED[problem.x_dtype] != problem.dtype:
+        if self.stored.get(problem.x_dtype) != problem.dtype:
             return f"it has no kernels for {problem.x_dtype} summed in {problem.dtype}"
-        if not problem.x_dtype == problem.w_dtype == problem.y_dtype:
-            return "x, w and y are of different dtypes"
-        if max(math.prod(problem.x_shape[1:]), math.prod(problem.y_shape[1:])) > MOST:
+        for dtype in (problem.w_dtype, problem.y_dtype):
+            if dtype != problem.x_dtype and not self.mixes:
+                return "x, w and y are of different dtypes"
+            if self.stored.get(dtype) != problem.dtype:
+                return f"it has no kernels for {dtype} summed in {problem.dtype}"
+        most = MOST // 2 if problem.is_complex else MOST
+        if max(math.prod(problem.x_shape[1:]), math.prod(problem.y_shape[1:])) > most:
             return "an image has more elements than 32 bits count"
-        if math.prod(problem.w_shape) > MOST:
+        if math.prod(problem.w_shape) > most:
             return "the kernel has more elements than 32 bits count"
         if max(problem.padded) >= 1 << 30:
             return "its padded input has more positions than 30 bits count"
@@ -89,10 +99,10 @@ class CudaSolver(Solver):
         return PhasesPlan(problem, self, config)
 
     def reads_stored(self, problem: Problem) -> bool:
-        return problem.x_dtype in STORED
+        return problem.x_dtype in self.stored
 
     def writes_stored(self, problem: Problem) -> bool:
-        return problem.y_dtype in STORED
+        return problem.y_dtype in self.stored
 
 
 class CudaPlan(Plan):
@@ -103,7 +113,9 @@ class CudaPlan(Plan):
         self.is_empty = False  # kernels sum over nothing as over anything
 
     def pack_stored(self, w: Any) -> Any:
-        return self.pack(self.flipped(w))
+        w = self.flipped(w)
+        _ = w.pointer  # which writes those of `Taps`
+        return self.pack(w)
 
     def execute(self, x: Any, packed: Any, epilogue: Any, y: Any) -> None:
         raise AssertionError("a plan on a GPU is called with arrays on it")
@@ -208,7 +220,7 @@ def check_reach(problem: Problem, a: DeviceArray | None) -> None:
         return
     pads = [0, *map(max, problem.padding)]
     reach = sum(abs(s) * (n + 2 * pad) for s, n, pad in zip(a.steps[1:], a.shape[1:], pads))
-    if reach > MOST:
+    if reach > (MOST // 2 if problem.is_complex else MOST):
         raise ValueError(
             f"expected images that reach over at most {MOST} elements, got shape {a.shape} with"
             f" strides {a.steps}"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from fastconv._accuracy import epsilon
 from fastconv._epilogue import Activation
-from fastconv._problem import Problem
+from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.cuda import direct
 from fastconv.cuda.interop import DeviceArray
-from fastconv.cuda.kernel import SIZES
 from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._cuda import (
     LAUNCH,
     MOST,
+    STORED,
     CudaPlan,
     CudaSolver,
     activation_name,
@@ -31,8 +31,14 @@ from fastconv.solvers._cuda import (
 _ROWS = (4, 8, 2, 1)
 
 
+#: What complex numbers are pairs of.
+PART = {"c64": "f32", "c128": "f64"}
+
+
 class CudaDirect(CudaSolver):
     name = "cuda_direct"
+    stored: ClassVar[dict[str, str]] = {**STORED, "c64": "c64", "c128": "c128"}
+    mixes = True
     paper = (
         "Lu, Zhang, Wang, Optimizing Depthwise Separable Convolution Operations on GPUs,"
         " IEEE TPDS 33(1), 2022"
@@ -52,10 +58,10 @@ class CudaDirect(CudaSolver):
     def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
         # three ceilings, each estimated: memory, products, and loads from L1, one a clock and
         # multiprocessor of 32 lanes
-        size, rows = SIZES[problem.x_dtype], int(config["rows"])
+        size, rows = numpy_dtype(problem.x_dtype).itemsize, int(config["rows"])
         x, w, y = (math.prod(s) for s in (problem.x_shape, problem.w_shape, problem.y_shape))
         memory = (x + w + y) * size / gpu.bandwidth
-        products = problem.flops / (gpu.flops / (2 if problem.dtype == "f64" else 1))
+        products = problem.flops / (gpu.flops / (2 if problem.dtype in ("f64", "c128") else 1))
         taps = problem.kernel[0] if problem.ndim > 1 else 1
         stride = problem.stride[0] if problem.ndim > 1 else 1
         loads = problem.flops / 2 * ((rows - 1) * stride + taps) / (rows * taps)
@@ -72,6 +78,9 @@ class CudaDirect(CudaSolver):
         taps = problem.kernel if problem.ndim > 1 else (1, *problem.kernel)
         unrolled = _variant(problem, 1, None).unrolled
         inner = math.prod(taps) if unrolled else taps[0]
+        if problem.is_complex:
+            # two products a tap in each part, whose errors are at right angles
+            return (2 * inner + problem.taps // inner + 1) * epsilon(problem) / math.sqrt(2)
         return (inner + problem.taps // inner + 1) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config) -> CudaPlan:
@@ -81,10 +90,15 @@ class CudaDirect(CudaSolver):
 def _variant(problem: Problem, rows: int, activation: Activation | None) -> direct.Variant:
     flat = problem.ndim == 1
     boundary = "zeros" if problem.boundary == "constant" else problem.boundary
+    parts = 2 if problem.is_complex else 1
+    weights, result = (
+        "" if dtype == problem.x_dtype else dtype for dtype in (problem.w_dtype, problem.y_dtype)
+    )
     return direct.Variant(
-        problem.x_dtype, (1, problem.kernel[0]) if flat else problem.kernel,  # type: ignore[arg-type]
+        PART.get(problem.x_dtype, problem.x_dtype),
+        (1, problem.kernel[0]) if flat else problem.kernel,  # type: ignore[arg-type]
         1 if flat else problem.stride[0], 1 if flat else problem.dilation[0], rows, boundary,
-        activation_name(activation),
+        activation_name(activation), parts, weights, result,
     )  # fmt: skip
 
 
@@ -104,7 +118,7 @@ class DirectPlan(CudaPlan):
     ) -> None:  # fmt: skip
         key = (
             x.steps, packed.steps, bias and bias.steps, y.steps, residual and residual.steps,
-            activation,
+            activation, x.conjugated, packed.conjugated,
         )  # fmt: skip
         launch = self._launches.get(key)
         if launch is None:
@@ -131,9 +145,13 @@ class DirectPlan(CudaPlan):
         channels, group = p.channels // p.groups, max(1, p.filters // p.groups)
         bands = -(-out_h // rows)
         items = p.batch * p.filters * bands * out_w
-        xs, ws, ys, rs = planes(x), planes(w), planes(y), planes(residual)
+        xs, ws, ys, rs = (
+            tuple(step * variant.parts for step in planes(a)) for a in (x, w, y, residual)
+        )
         low, high = limits(activation)
-        fill = p.cval.real if p.boundary == "constant" else 0.0
+        fill = complex(p.cval) if p.boundary == "constant" else 0j
+        # of a conjugated x: conj(x) w = conj(x conj(w)), and so with what lies beyond its ends
+        turn = -1.0 if w.conjugated != x.conjugated else 1.0
         given = {
             "items": items, "height": h, "width": wide, "p_count": out_h, "q_count": out_w,
             "bands": bands, "filters": p.filters, "channels": channels,
@@ -141,10 +159,12 @@ class DirectPlan(CudaPlan):
             "pad_h": pads[0][0], "pad_w": pads[1][0], "step_v": steps[1], "step_m": gaps[1],
             "x_n": xs[0], "x_g": channels * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
             "w_k": ws[0], "w_c": ws[1], "w_r": ws[2], "w_s": ws[3],
-            "b_k": bias.steps[0] if bias is not None else 0,
+            "b_k": bias.steps[0] * variant.parts if bias is not None else 0,
             "y_n": ys[0], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
             "r_n": rs[0], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
-            "fill": fill, "low": low, "high": high,
+            "fill": fill.real, "low": low, "high": high,
+            "fill_i": -fill.imag if x.conjugated else fill.imag, "turn": turn, "back": -turn,
+            "y_turn": -1.0 if x.conjugated else 1.0,
             **divisors(q=out_w, bands=bands, filters=p.filters, group=group),
         }  # fmt: skip
         kernel = direct.kernel(variant)

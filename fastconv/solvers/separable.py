@@ -33,6 +33,9 @@ _GROWTH, _DROP = 2, 2.0**-12
 #: that take as long as one such sum.
 _BOX, _BOX_TAPS = 8, 6
 
+#: Integers that are summed modulo 2^16.
+_WHOLE = ("u8", "i8", "u16", "i16")
+
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 
@@ -61,6 +64,7 @@ class SeparablePlan(DriverPlan):
 
 class Separable(Solver):
     name = "separable"
+    revision = 2
     paper = (
         "Treitel, Shanks, The design of multistage separable planar filters, IEEE Trans. Geoscience"
         " Electronics 9(1), 1971; equal weights: van Herk, Pattern Recognition Letters 13(7), 1992"
@@ -71,8 +75,10 @@ class Separable(Solver):
             return "it runs on the CPU only"
         if problem.flops == 0:
             return "there is nothing to multiply"
-        if problem.dtype not in ("f32", "f64"):
-            return f"its kernels are for f32 and f64, not {problem.dtype}"
+        if problem.dtype not in ("f32", "f64", *_WHOLE):
+            return (
+                f"its kernels are for f32, f64 and integers of 8 and 16 bits, not {problem.dtype}"
+            )
         if problem.channels != problem.groups:
             return "it takes one channel a group"
         axes = _axes(problem)
@@ -87,6 +93,8 @@ class Separable(Solver):
         row = _row(problem)
         if set(problem.stride[row:]) != {1}:
             return "the stride along a row is not 1"
+        if problem.rank > 1 and problem.dtype in _WHOLE:
+            return "it takes one outer product of whole numbers"
         if problem.rank > 1 and (len(axes) != 2 or row != axes[-1]):
             return "it sums outer products along two axes only, the last of them along rows"
         if any(map(any, problem.padding[axes[-1] + 1 :])):
@@ -105,7 +113,7 @@ class Separable(Solver):
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa = str(config["isa"])
         outputs = math.prod(problem.y_shape)
-        axes, size = _axes(problem), problem.itemsize
+        axes, size = _axes(problem), max(2, problem.itemsize)  # bytes are summed in 16 bits
         lengths = [problem.kernel[a] for a in axes]
         if problem.box and len(axes) - (_row(problem) == axes[-1]) < 2:
             lengths = [_BOX_TAPS if taps >= _BOX else taps for taps in lengths]
@@ -135,6 +143,8 @@ class Separable(Solver):
         # a sum an axis of as many terms as it has taps; the product of the factors is w to
         # 2 eps an axis, and w itself when there is one axis only
         axes = _axes(problem)
+        if problem.dtype in _WHOLE:
+            return 0.0
         if problem.rank > 1:
             down, along = (problem.kernel[a] for a in axes)
             # FC_LOW_RANK_ROUNDINGS and FC_LOW_RANK_REST
@@ -149,7 +159,9 @@ class Separable(Solver):
 
 
 def _stored(problem: Problem, dtype: str) -> bool:
-    return problem.rank <= 1 and problem.dtype == "f64" and dtype in ("u8", "i8", "u16", "i16")
+    if problem.dtype in _WHOLE:
+        return dtype == "u8"
+    return problem.rank <= 1 and problem.dtype == "f64" and dtype in _WHOLE
 
 
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ static int factors_through(const fc_problem *p, const void *w, const int64_t *at
         axes++;
     }
     const double pivot = fc_separable_get(w, origin, p->dtype);
+    const int whole = p->dtype == FC_U8 || p->dtype == FC_U16;
     int exponent = 0;
     double size = 0;
     for (int64_t d = 0; d < p->dims; d++) {
@@ -31,13 +32,15 @@ static int factors_through(const fc_problem *p, const void *w, const int64_t *at
         }
         /* powers of two leave every axis but the last with a sum of sizes of 1/2 to 1, so that no
          * row between passes overflows where the result does not */
-        if (p->ker[d] > 1 && d < last) frexp(size, &own);
+        if (p->ker[d] > 1 && d < last && !whole) frexp(size, &own);
         exponent += own;
         for (int64_t r = 0; r < p->ker[d]; r++)
             f[r] = fc_separable_rounded(ldexp(f[r], d == last ? exponent : -own), p->dtype);
         if (d == last) break;
     }
     for (int64_t d = last + 1; d < p->dims; d++) factors[begin[d]] = 1;
+    for (int64_t i = 0; i < weights && whole; i++)
+        if (factors[i] != rint(factors[i])) return 0;
     /* such rows are whole numbers of the smallest one there is, which the last factor multiplies:
      * together that may not pass the smallest normal number */
     const double smallest = p->dtype == FC_F32 ? FLT_EPSILON : DBL_EPSILON;

@@ -27,6 +27,8 @@
  * each output row, summed down one after the other, and one sum along all of them. Where that is not finite the
  * output is made anew from the filter itself, also packed then.
  *
+ * Whole numbers of up to 16 bits are summed in 16, modulo 2^16, and means of bytes too (separable_means.c).
+ *
  * Settings: v[0] bytes of rows of x aimed at; v[1] terms, v[2] whether a part of the filter may be left out.
  * Packed: per filter, the factors of each axis.
  *
@@ -82,6 +84,17 @@ static double doubt(const fc_separable *s, const fc_problem *p, const double *fa
     return sum * largest < 0x1p21 ? (sums + 2 * sum) * largest * FLT_EPSILON / 2 : INFINITY;
 }
 
+/* n / q for n <= most: n m / 2^(16 + s) is too large by n e / (q 2^(16 + s)), e = m q - 2^(16 + s), which changes no
+ * whole part while it is less than 1 / q. */
+static fc_quotient quotient_of(double q, double most)
+{
+    for (int s = 15; s >= 0; s--) {
+        const double power = ldexp(1, 16 + s), m = ceil(power / q);
+        if (m < 0x1p16 && most * (m * q - power) < power) return (fc_quotient){(uint16_t)m, (uint16_t)s};
+    }
+    return (fc_quotient){0, 0};
+}
+
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                  const void *w, void *packed, int64_t threads)
 {
@@ -102,7 +115,12 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
             fc_separable_put(to + s.dense_at, i, p->dtype, fc_separable_get(from, at, p->dtype));
         }
         for (int64_t i = 0; i < s.weights; i++) fc_separable_put(to, i, s.dtype, factors[i]);
+        const int64_t axis = s.along ? s.h : s.a, taps = fc_separable_taps(p, axis);
+        const double weight = factors[s.first[axis]];
         factors[s.weights] = doubt(&s, p, factors, to);
+        const int equal = factors[s.weights] < 0 && taps <= FC_BOX_TAPS;
+        const fc_quotient quotient = equal ? quotient_of(rint(1 / weight), 255 * (double)taps) : (fc_quotient){0, 0};
+        memcpy(factors + s.weights + 1, &quotient, sizeof quotient);
     }
 }
 
@@ -130,7 +148,7 @@ static void run_two(fc_separable_unit *u, const void **pointers)
             void *to[8] = {0};
             for (int64_t k = 0; k < outputs; k++) to[k] = fc_separable_work(u, s->middle_at, k * s->b_rows + i);
             list_rows(u, o, outputs, u->first_b + i, pointers);
-            s->kernel->run(p->ker[s->a], outputs, fc_separable_factor(u, s->a), pointers,
+            u->j->kernel->run(p->ker[s->a], outputs, fc_separable_factor(u, s->a), pointers,
                            (u->high - u->low) * s->unit, -0.0, to);
         }
         for (int64_t k = 0; k < outputs; k++)
@@ -207,9 +225,10 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     u.held = s->a < 0 ? 0 : u.begin_a * p->stride[s->a];
     u.first_b = s->b < 0 ? 0 : u.begin_b * p->stride[s->b];
     u.factors = j->packed + filter * s->filter_bytes;
-    u.bias = j->epilogue->bias ? fc_separable_get(j->epilogue->bias, filter, p->dtype) : -0.0;
+    u.bias = !j->epilogue->bias ? -0.0 : fc_separable_get(j->epilogue->bias, filter, p->dtype);
+    if (s->whole) u.bias = (uint16_t)(int64_t)u.bias;
     if (p->boundary == FC_CONSTANT) {
-        const double value = fc_separable_rounded(p->cval[0], s->dtype);
+        const double value = s->whole ? (int16_t)p->cval_i : fc_separable_rounded(p->cval[0], s->dtype);
         const int64_t count = (u.high - u.low) * s->unit;
         if (j->bytes == s->bytes)
             fc_separable_fill(u.work + s->fixed_at, count, value, s->dtype);
@@ -229,6 +248,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     }
     if (s->along) fc_separable_borders(&u);
     const void **const pointers = (const void **)(u.work + s->pointers_at);
+    if (fc_separable_means(&u)) return;
     if (fc_separable_taps(p, s->a) == 1)
         run_none(&u, pointers);
     else if (s->b >= 0)
@@ -259,8 +279,9 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
                           x_dense && !s.from, x_dense, y_dense};
     /* bytes that are summed down alone need not be floats before, if the constant is one too */
     const double c = p->boundary == FC_CONSTANT ? p->cval[0] : 0;
-    if (s.doubtful && !s.along && x_dense && c >= 0 && c <= 255 && c == (double)(uint8_t)c) {
-        j.kernel = kernels->rows_u8;
+    const int bytes = s.whole ? s.x_bytes == 1 : s.doubtful && !s.along;
+    if (bytes && x_dense && c >= 0 && c <= 255 && c == (double)(uint8_t)c) {
+        j.kernel = s.whole ? kernels->rows_u8_u16 : kernels->rows_u8;
         j.bytes = 1;
         j.in_place = 1;
     }

@@ -33,6 +33,7 @@ typedef struct {
     const fc_stored *from, *to;    /* conversions of x and of y, NULL where there is none */
     fc_dtype dtype;                /* what is summed in */
     int doubtful;                  /* whether that is less than p->dtype */
+    int whole;                     /* whether it is 16 bits of whole numbers */
     int64_t bytes, x_bytes, y_bytes;
     int64_t a, b, h;               /* axes, -1 for none; the row begins at h */
     int64_t unit;                  /* elements of one sample of h */
@@ -113,6 +114,12 @@ void fc_separable_emit(const fc_separable_unit *u, int64_t axis, const void **ro
 /* Whether windows of neighbouring outputs of a are a row apart, and nothing comes between them and rows. */
 int fc_separable_slides(const fc_separable_unit *u);
 
+/* Where the chunk begins in the row of x at padded positions of a and b: elements, or FC_BEYOND. */
+int64_t fc_separable_source(const fc_separable_unit *u, int64_t ta, int64_t tb);
+
+/* Means of bytes, in whole numbers; whether the unit is one of these, and done. */
+int fc_separable_means(const fc_separable_unit *u);
+
 /* Whether an axis has so many equal weights that running sums pay. */
 int fc_separable_is_box(const fc_separable_unit *u, int64_t axis);
 
@@ -127,13 +134,20 @@ static inline int64_t fc_separable_taps(const fc_problem *p, int64_t axis) { ret
 
 static inline double fc_separable_get(const void *a, int64_t i, fc_dtype dtype)
 {
-    return dtype == FC_F32 ? (double)((const float *)a)[i] : ((const double *)a)[i];
+    switch (dtype) {
+    case FC_F32: return (double)((const float *)a)[i];
+    case FC_U8: return ((const int8_t *)a)[i]; /* modulo 2^bits: the number of least size */
+    case FC_U16: return ((const int16_t *)a)[i];
+    default: return ((const double *)a)[i];
+    }
 }
 
 static inline void fc_separable_put(void *a, int64_t i, fc_dtype dtype, double value)
 {
     if (dtype == FC_F32)
         ((float *)a)[i] = (float)value;
+    else if (dtype == FC_U16)
+        ((uint16_t *)a)[i] = (uint16_t)(int64_t)value;
     else
         ((double *)a)[i] = value;
 }

@@ -30,6 +30,7 @@ static void find_axes(const fc_problem *p, fc_separable *s)
 
 static const fc_stored *stored_in(fc_dtype stored, fc_dtype summed, const fc_kernels *kernels)
 {
+    if (summed == FC_U16) return stored == FC_U8 ? kernels->stored_u8_u16 : NULL;
     switch (stored) {
     case FC_U8: return summed == FC_F32 ? kernels->stored_u8_f32 : kernels->stored_u8_f64;
     case FC_I8: return kernels->stored_i8_f64;
@@ -40,15 +41,17 @@ static const fc_stored *stored_in(fc_dtype stored, fc_dtype summed, const fc_ker
 }
 
 /* Bytes filtered along one axis are summed in float, though double is asked for: what they become
- * is cut to bytes, and where a float sum leaves doubt which byte that is, it is made anew. */
+ * is cut to bytes, and where a float sum leaves doubt which byte that is, it is made anew. Whole numbers of up to
+ * 16 bits are summed modulo 2^16. */
 static void find_dtypes(const fc_problem *p, const fc_kernels *kernels, fc_separable *s)
 {
     int64_t axes = 0;
     for (int64_t d = 0; d < p->dims; d++) axes += p->ker[d] > 1;
     s->doubtful = p->dtype == FC_F64 && p->x_dtype == FC_U8 && p->y_dtype == FC_U8 && axes == 1 &&
                   (p->boundary != FC_CONSTANT || (double)(float)p->cval[0] == p->cval[0]);
-    s->dtype = s->doubtful ? FC_F32 : p->dtype;
-    s->kernel = s->dtype == FC_F32 ? kernels->rows_f32 : kernels->rows_f64;
+    s->whole = p->dtype == FC_U8 || p->dtype == FC_U16;
+    s->dtype = s->doubtful ? FC_F32 : s->whole ? FC_U16 : p->dtype;
+    s->kernel = s->whole ? kernels->rows_u16 : s->dtype == FC_F32 ? kernels->rows_f32 : kernels->rows_f64;
     s->turn = s->dtype == FC_F32 ? kernels->implicit_gemm_f32 : kernels->implicit_gemm_f64;
     s->from = stored_in(p->x_dtype, s->dtype, kernels);
     s->to = stored_in(p->y_dtype, s->dtype, kernels);
@@ -72,7 +75,7 @@ void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_ke
         if (d < s->h && d != s->a && d != s->b) s->outer *= p->out[d];
     }
     s->exact_at = fc_round_up(s->weights * s->bytes, FC_ALIGN);
-    s->dense_at = fc_round_up(s->exact_at + (s->weights + 1) * (int64_t)sizeof(double), FC_ALIGN);
+    s->dense_at = fc_round_up(s->exact_at + (s->weights + 2) * (int64_t)sizeof(double), FC_ALIGN);
     s->filter_bytes = s->dense_at + (s->terms > 1 ? fc_round_up(fc_volume(p->ker, p->dims) * s->bytes, FC_ALIGN) : 0);
     s->out_a = s->a < 0 ? 1 : p->out[s->a];
     s->out_b = s->b < 0 ? 1 : p->out[s->b];
@@ -84,8 +87,8 @@ void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_ke
     const int64_t taps_a = fc_separable_taps(p, s->a), taps_b = fc_separable_taps(p, s->b);
     const int64_t taps_h = fc_separable_taps(p, s->h);
     /* weights may turn out to be equal */
-    const int box = s->terms == 1 && sliding && s->b < 0 && taps_a >= FC_SEPARABLE_BOX;
-    const int along = s->terms == 1 && s->along && taps_h >= FC_SEPARABLE_BOX;
+    const int box = !s->whole && s->terms == 1 && sliding && s->b < 0 && taps_a >= FC_SEPARABLE_BOX;
+    const int along = !s->whole && s->terms == 1 && s->along && taps_h >= FC_SEPARABLE_BOX;
     s->rows = sliding ? s->kernel->rows : 1;
     if (sliding && along && s->b < 0) s->rows = fc_round_up(s->turn->lanes, s->kernel->rows);
     s->padded = fc_max(fc_max(s->rows, s->kernel->rows), fc_max(box ? taps_a : 1, along ? s->turn->lanes : 1));

@@ -16,6 +16,7 @@ int fc_separable_is_box(const fc_separable_unit *u, int64_t axis)
     const fc_separable *s = u->s;
     const char *const w = fc_separable_factor(u, axis);
     const int64_t taps = fc_separable_taps(u->p, axis);
+    if (s->whole) return 0;
     if (s->doubtful && ((const double *)(u->factors + s->exact_at))[s->weights] >= 0) return 0;
     return s->terms == 1 && taps >= FC_SEPARABLE_BOX && !memcmp(w, w + s->bytes, (size_t)((taps - 1) * s->bytes));
 }
@@ -56,8 +57,7 @@ static void copy_row(const fc_separable *s, char *dense, char *spread, const int
     }
 }
 
-/* Where the chunk begins in the row of x at padded positions of a and b: elements, or FC_BEYOND. */
-static int64_t source_of(const fc_separable_unit *u, int64_t ta, int64_t tb)
+int64_t fc_separable_source(const fc_separable_unit *u, int64_t ta, int64_t tb)
 {
     const fc_separable *s = u->s;
     const fc_problem *p = s->p;
@@ -69,7 +69,7 @@ static int64_t source_of(const fc_separable_unit *u, int64_t ta, int64_t tb)
 const char *fc_separable_row(const fc_separable_unit *u, int64_t ta, int64_t tb)
 {
     const fc_separable *s = u->s;
-    const int64_t at = source_of(u, ta, tb);
+    const int64_t at = fc_separable_source(u, ta, tb);
     if (at == FC_BEYOND) return s->p->boundary == FC_CONSTANT ? fc_separable_work(u, s->fixed_at, 0) : NULL;
     if (u->j->in_place) return u->j->x + at * u->j->bytes;
     return fc_separable_work(u, s->ring_at, ta % s->ring_rows * s->b_rows + tb - u->first_b);
@@ -99,7 +99,7 @@ void fc_separable_hold(fc_separable_unit *u, int64_t end)
     if (u->j->in_place) return;
     for (; u->held < end; u->held++)
         for (int64_t i = 0; i < s->b_rows; i++) {
-            const int64_t at = source_of(u, u->held, u->first_b + i);
+            const int64_t at = fc_separable_source(u, u->held, u->first_b + i);
             if (at != FC_BEYOND) load_row(u, at, fc_separable_work(u, s->ring_at, u->held % s->ring_rows * s->b_rows + i));
         }
 }
@@ -108,7 +108,7 @@ void fc_separable_load(const fc_separable_unit *u, int64_t ta, int64_t i)
 {
     const fc_separable *s = u->s;
     char *const row = fc_separable_work(u, s->padded_at, i) + u->shift * s->unit * s->bytes;
-    const int64_t at = source_of(u, ta, 0);
+    const int64_t at = fc_separable_source(u, ta, 0);
     if (at != FC_BEYOND)
         load_row(u, at, row);
     else
@@ -148,15 +148,15 @@ static void extend(const fc_separable_unit *u, double edge, char *row)
 }
 
 /* Sums along extended row i, of all terms; `pointers` become those to samples where there are several terms,
- * or sums may be in doubt. */
+ * sums may be in doubt, or whole numbers are summed. */
 static void filter_along(const fc_separable_unit *u, int64_t i, const void **pointers, char *y)
 {
     const fc_separable *s = u->s;
     const int64_t taps = u->p->ker[s->h], step = u->p->dilation[s->h] * s->unit, count = u->count * s->unit;
     const void *const w = fc_separable_factor(u, s->h), *const row = fc_separable_work(u, s->padded_at, i);
-    for (int64_t t = 0; t < s->terms * taps && (s->doubtful || s->terms > 1); t++)
+    for (int64_t t = 0; t < s->terms * taps && (s->doubtful || s->whole || s->terms > 1); t++)
         pointers[t] = fc_separable_work(u, s->padded_at, t / taps * s->padded + i) + t % taps * step * s->bytes;
-    if (s->terms > 1)
+    if (s->terms > 1 || s->whole)
         s->kernel->run(s->terms * taps, 1, w, pointers, count, u->bias, (void *[]){y});
     else
         s->kernel->along(taps, w, row, step, count, u->bias, y);

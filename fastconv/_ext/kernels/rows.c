@@ -26,17 +26,33 @@
 #define X float
 #define T float
 #define NAME(x) x##_f32
+#define P float
 #define LOAD(p) *(const vec_f32 *)(p)
 #include "rows.inc"
 #define X double
 #define T double
 #define NAME(x) x##_f64
+#define P double
 #define LOAD(p) *(const vec_f64 *)(p)
 #include "rows.inc"
 #define X uint8_t
 #define T float
 #define NAME(x) x##_u8
+#define P float
 #define LOAD(p) (vec_u8)vec_widen_u8(p)
+#include "rows.inc"
+/* Whole numbers modulo 2^16; products of C's ints would overflow. */
+#define X uint16_t
+#define T uint16_t
+#define P uint32_t
+#define NAME(x) x##_u16
+#define LOAD(p) *(const vec_u16 *)(p)
+#include "rows.inc"
+#define X uint8_t
+#define T uint16_t
+#define P uint32_t
+#define NAME(x) x##_u8_u16
+#define LOAD(p) (vec_u8_u16)vec_wide_u8(p)
 #include "rows.inc"
 
 #define T float
@@ -48,4 +64,6 @@
 
 const fc_rows FC_NAME(fc_rows_f32) = {ROWS, rows_f32, along_f32, box_f32, box_along_f32};
 const fc_rows FC_NAME(fc_rows_f64) = {ROWS, rows_f64, along_f64, box_f64, box_along_f64};
+const fc_rows FC_NAME(fc_rows_u16) = {ROWS, rows_u16, NULL, box_u16, NULL};
+const fc_rows FC_NAME(fc_rows_u8_u16) = {ROWS, rows_u8_u16, NULL, box_u8_u16, NULL};
 const fc_rows FC_NAME(fc_rows_u8) = {ROWS, rows_u8, NULL, box_u8, NULL};

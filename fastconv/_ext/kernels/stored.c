@@ -40,3 +40,22 @@ static int64_t cut_one(double v)
 #define T double
 #define NAME(x) x##_i16_f64
 #include "stored.inc"
+
+/* Sums of whole numbers are exact: nothing is ever in doubt. */
+static void widen_u8_u16(const void *x, int64_t count, void *y)
+{
+    const uint8_t *restrict const from = x;
+    uint16_t *restrict const to = y;
+    for (int64_t j = 0; j < count; j++) to[j] = from[j];
+}
+
+static int64_t cut_u8_u16(const void *sums, int64_t begin, int64_t count, double near, void *y)
+{
+    (void)near;
+    const uint16_t *restrict const from = sums;
+    uint8_t *restrict const to = y;
+    for (int64_t j = begin; j < count; j++) to[j] = (uint8_t)from[j];
+    return count;
+}
+
+const fc_stored FC_NAME(fc_stored_u8_u16) = {VEC_BYTES / 2, widen_u8_u16, cut_u8_u16, NULL};

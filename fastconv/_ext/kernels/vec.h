@@ -93,6 +93,49 @@ FC_INLINE vec_floats vec_widen_u8(const uint8_t *x)
 #endif
 }
 
+/* Bytes in lanes of 16 bits: a vector of them, two stored as the low bytes of their lanes; and the high half of a
+ * product. */
+typedef uint16_t vec_shorts __attribute__((vector_size(VEC_BYTES), aligned(1), may_alias));
+FC_INLINE vec_shorts vec_wide_u8(const uint8_t *x)
+{
+#if defined(FC_ISA_avx512)
+    return (vec_shorts)_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)x));
+#elif defined(FC_ISA_avx2)
+    return (vec_shorts)_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)x));
+#else
+    vec_shorts y;
+    for (int i = 0; i < VEC_BYTES / 2; i++) y[i] = x[i];
+    return y;
+#endif
+}
+FC_INLINE void vec_store_u8(uint8_t *y, vec_shorts low, vec_shorts high)
+{
+#if defined(FC_ISA_avx512)
+    _mm256_storeu_si256((__m256i *)y, _mm512_cvtepi16_epi8((__m512i)low));
+    _mm256_storeu_si256((__m256i *)(y + 32), _mm512_cvtepi16_epi8((__m512i)high));
+#elif defined(FC_ISA_avx2)
+    const __m256i halves = _mm256_packus_epi16((__m256i)(low & 0xff), (__m256i)(high & 0xff));
+    _mm256_storeu_si256((__m256i *)y, _mm256_permute4x64_epi64(halves, 0xd8));
+#else
+    for (int i = 0; i < VEC_BYTES / 2; i++) {
+        y[i] = (uint8_t)low[i];
+        y[i + VEC_BYTES / 2] = (uint8_t)high[i];
+    }
+#endif
+}
+FC_INLINE vec_shorts vec_high(vec_shorts a, vec_shorts b)
+{
+#if defined(FC_ISA_avx512)
+    return (vec_shorts)_mm512_mulhi_epu16((__m512i)a, (__m512i)b);
+#elif defined(FC_ISA_avx2)
+    return (vec_shorts)_mm256_mulhi_epu16((__m256i)a, (__m256i)b);
+#else
+    vec_shorts y;
+    for (int i = 0; i < VEC_BYTES / 2; i++) y[i] = (uint16_t)((uint32_t)a[i] * b[i] >> 16);
+    return y;
+#endif
+}
+
 /* Eight groups of four floats taken apart, d[j] their elements j, for j < 2 or all, and put together
  * again. Where shuffles across the halves of a vector take longer than those within them, halves are loaded
  * and stored: four of the groups in each lie four groups apart. */

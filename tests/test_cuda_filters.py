@@ -1,0 +1,153 @@
+"""Filters of signals and images on a GPU: each mode and boundary, on odd shapes, as on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_gpu import Tensor, ndarray
+
+import fastconv
+from fastconv import ndimage, signal
+
+RNG = np.random.default_rng(0)
+
+
+def noise(*shape: int, dtype: str = "f4") -> Any:
+    made = RNG.standard_normal(shape)
+    return (made + 1j * RNG.standard_normal(shape) if dtype[0] == "c" else made).astype(dtype)
+
+
+def compare(function: Any, *args: Any, library: Any = Tensor, **options: Any) -> Any:
+    """A call of arrays there gives what it gives here, to 2**6 roundings of the largest."""
+
+    def moved(a: Any) -> Any:
+        return library.holding(a) if isinstance(a, np.ndarray) else a
+
+    y = function(*map(moved, args), **{k: moved(v) for k, v in options.items()})
+    expected = function(*args, **options)
+    assert type(y) is library and y.shape == expected.shape and y.numpy_dtype == expected.dtype
+    eps = np.finfo(expected.dtype).eps
+    most = 64 * eps * max(1.0, float(abs(expected).max(initial=0)))
+    np.testing.assert_allclose(y.host(), expected, rtol=0, atol=most)
+    return y
+
+
+BOUNDARIES = ("reflect", "mirror", "nearest", "wrap", "constant")
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("mode", BOUNDARIES)
+class TestBoundaries:
+    """Windows that reach beyond both ends of 5 samples, and windows that end within 13."""
+
+    def test_gaussian(self, mode: str) -> None:
+        compare(ndimage.gaussian_filter, noise(5, 13), 1.0, mode=mode)  # 9 x 9: an axis at a time
+        compare(ndimage.gaussian_filter1d, noise(13, 5, dtype="f8"), 2, axis=0, mode=mode)
+
+    def test_one_kernel(self, mode: str) -> None:
+        fill = {"cval": 1.5} if mode == "constant" else {}
+        compare(ndimage.correlate, noise(5, 13), noise(3, 4), mode=mode, origin=(0, -1), **fill)
+        fill = {"cval": 1.5 - 2j} if fill else {}
+        a, w = noise(5, 3, dtype="c8"), noise(3, 2, dtype="c8")
+        compare(ndimage.convolve, a, w, mode=mode, library=ndarray, **fill)
+
+    def test_one_axis(self, mode: str) -> None:
+        compare(ndimage.correlate1d, noise(3, 5, 13), [0.5, -2, 1, 3], axis=2, mode=mode)
+        compare(ndimage.convolve1d, noise(3, 5, 2), noise(4), axis=1, mode=mode)
+        compare(ndimage.uniform_filter, noise(4, 9), (3, 4), mode=mode, origin=(1, -1))
+
+
+@pytest.mark.usefixtures("emulated")
+def test_other_filters() -> None:
+    compare(ndimage.sobel, noise(5, 7), mode="nearest")
+    compare(ndimage.prewitt, noise(5, 7), 0)
+    compare(ndimage.gaussian_filter, noise(3, 4), 0)
+    compare(ndimage.gaussian_filter, noise(3, 4, 5), 0.7, axes=(1, 2), order=(0, 1))
+    compare(ndimage.uniform_filter1d, noise(3, 41), 40)  # more taps than a launch writes
+    compare(ndimage.gaussian_filter, noise(5, 6, dtype="c16"), 0.5)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_halves_have_float32_weights() -> None:
+    x = noise(6, 9, dtype="f2")
+    for sigma in (0.6, 1.2):  # rounded once: what is between two passes is float32
+        y = ndimage.gaussian_filter(Tensor.holding(x), sigma, mode="wrap")
+        right = ndimage.gaussian_filter(x.astype("f8"), sigma, mode="wrap")
+        most = 2.0**-11 * abs(right) + 2.0**-20 * abs(x).max() + 2.0**-25
+        assert (abs(y.host().astype("f8") - right) <= most).all()
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("function", [signal.convolve, signal.correlate])
+def test_signals(function: Any, mode: str) -> None:
+    compare(function, noise(37), noise(8), mode)
+    compare(function, noise(8, dtype="c8"), noise(37, dtype="c8"), mode)  # swapped
+    compare(function, noise(7, 9, dtype="c16"), noise(3, 4, dtype="c16"), mode, library=ndarray)
+    compare(function, noise(3, 17), noise(1, 5), mode, axes=1)
+    compare(function, noise(5, 3, dtype="c8"), noise(2, 3, dtype="c8"), mode, axes=0)
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("boundary", ["fill", "wrap", "symm"])
+def test_planes(boundary: str) -> None:
+    compare(signal.convolve2d, noise(5, 7), noise(3, 4), "same", boundary)
+    a, w = noise(4, 3, dtype="c8"), noise(3, 3, dtype="c8")
+    compare(signal.correlate2d, a, w, "full", boundary, 2 if boundary == "fill" else 0)
+
+
+def test_layers_of_complex_numbers(emulated: Any) -> None:
+    """Bias, residual, groups and phases of them."""
+    x, w = noise(2, 4, 5, 6, dtype="c8"), noise(6, 2, 3, 3, dtype="c8")
+    bias, residual = noise(6, dtype="c8"), noise(2, 6, 5, 6, dtype="c8")
+    options = {"groups": 2, "padding": 1}
+    compare(fastconv.conv2d, x, w, bias, **options)
+    compare(fastconv.conv_transpose2d, x, noise(4, 3, 3, 2, dtype="c8"), stride=2)
+    y = fastconv.conv2d(
+        *map(Tensor.holding, (x, w, bias)), residual=Tensor.holding(residual), **options
+    )
+    right = fastconv.conv2d(x, w, bias, **options) + residual
+    np.testing.assert_allclose(y.host(), right, rtol=0, atol=1e-4)
+
+
+def test_a_plan_writes_its_weights_once(emulated: Any) -> None:
+    x = noise(9, 12)
+    there = Tensor.holding(x)
+    plan = fastconv.plan(ndimage.gaussian_filter, there, 1.5)
+    assert [name for name, *_ in emulated.launches] == ["taps", "taps"]
+    y = Tensor.empty((9, 12), "f4")
+    for call in range(3):
+        plan(there, out=y)
+        assert [name for name, *_ in emulated.launches[2 + 2 * call :]] == ["direct", "direct"]
+        right = ndimage.gaussian_filter(x, 1.5)
+        np.testing.assert_allclose(y.host(), right, rtol=0, atol=1e-5)
+        y.host()[...] = np.nan
+
+
+def test_what_is_given_decides(emulated: Any) -> None:
+    x = noise(6, 7)
+    there = Tensor.holding(x)
+    y = Tensor.empty((6, 7), "f4")
+    assert ndimage.gaussian_filter(there, 1, output=y) is y
+    np.testing.assert_allclose(y.host(), ndimage.gaussian_filter(x, 1), rtol=0, atol=1e-5)
+    for call, what in (
+        (lambda: ndimage.correlate(there, noise(3, 3)), "nothing is copied"),
+        (lambda: ndimage.correlate(x, Tensor.holding(noise(3, 3))), "nothing is copied"),
+        (lambda: ndimage.gaussian_filter(there, 1, output=np.empty((6, 7), "f4")), "copied"),
+        (lambda: ndimage.gaussian_filter(x, 1, output=y), "nothing is copied"),
+        (lambda: ndimage.uniform_filter(ndarray.holding(x.astype("u1")), 3), "floating or complex"),
+        (lambda: ndimage.laplace(there), "nothing is copied"),
+        (lambda: signal.fftconvolve(there, x), "nothing is copied"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=what):
+            call()
+    for sigma in (0.5, 1.5):  # one pass, and two
+        again = Tensor.holding(x)
+        assert ndimage.gaussian_filter(again, sigma, output=again) is again
+        right = ndimage.gaussian_filter(x, sigma)
+        np.testing.assert_allclose(again.host(), right, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="one and two dimensions"):
+        ndimage.correlate(Tensor.holding(noise(4, 4, 4)), Tensor.holding(noise(2, 2, 2)))
+    compare(signal.fftconvolve, x, noise(3, 3))  # by sums of products
