@@ -149,13 +149,25 @@ static void move(const geometry *s, char *y, const int64_t *places, int64_t coun
         }
 }
 
-/* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps. */
+/* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps; and where in x the
+ * panel that will take its place begins, of so many channels. */
 typedef struct {
     int64_t first, count;
     const char *x;
     const span *spans;
     int64_t found;
+    const char *ahead;
+    int64_t channels;
 } tile;
+
+/* Asks for a part of what the panel after a tile's is filled from. */
+static void fetch(const geometry *s, const tile *t, int64_t part, int64_t parts)
+{
+    const int64_t end = t->channels * (part + 1) / parts;
+    for (int64_t c = t->channels * part / parts; c < end; c++)
+        for (int64_t at = 0; at < s->nr * s->bytes; at += FC_ALIGN)
+            __builtin_prefetch(t->ahead + c * s->p->x_c * s->bytes + at, 0, 2);
+}
 
 /* y of filters from register tile `from` to `to` and a tile, of a block of taps. */
 static void multiply(const job *j, const unit *u, const tile *t, int64_t from, int64_t to, int64_t taps,
@@ -171,6 +183,7 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
     find_places(p, t->first, whole ? 1 : t->count, places);
     for (int64_t i = from; i < to; i++) {
         const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
+        if (t->channels) fetch(s, t, i % s->tiles_a_part, s->tiles_a_part);
         fc_panel_fn *const run = s->kernels->tile[vectors - 1][rows - 1];
         char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
         char *const sums = whole ? y + places[0] * s->bytes : buffer;
@@ -225,13 +238,24 @@ static void run_band(const job *j, unit *u, int64_t block)
             for (int64_t q = 0; q < width; q += s->nr) {
                 const int64_t begin = fc_min(q, width - s->nr);
                 const int64_t from = (down < 0 ? 0 : i * p->stride[down] * s->row) + begin;
-                const tile t = {(first + i) * width + begin, s->nr, u->panels + from * s->bytes, &all, 1};
+                const tile t = {(first + i) * width + begin, s->nr, u->panels + from * s->bytes, &all, 1, 0, 0};
                 multiply(j, u, &t, at, next, taps, 0, w);
             }
     }
     u->first = first * width;
     u->end = (first + rows) * width;
     finish(j, u, 0, p->k);
+}
+
+/* Element of x that the first panel after those of a block of taps begins with, and how many channels it has: those
+ * of the next block, or the first of the tiles that follow; 0 where these are another image's. */
+static int64_t next_panels(const geometry *s, const unit *u, int64_t block, int64_t *at)
+{
+    const fc_problem *p = s->p;
+    const int last = block + 1 == s->tap_blocks;
+    const int64_t next = last ? 0 : block + 1, first = last ? u->end : u->first;
+    *at = u->n * p->x_n + (u->g * p->c + next * s->channel_block) * p->x_c + first;
+    return first < s->outputs ? channels_of(s, next) : 0;
 }
 
 static void run_unit(void *context, int64_t index, int64_t slot)
@@ -256,12 +280,15 @@ static void run_unit(void *context, int64_t index, int64_t slot)
         const char *const w =
             j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->kernel * s->bytes;
         fc_panels_fill(j, &u, b);
+        int64_t ahead, channels = 0;
+        if (j->flat) channels = next_panels(s, &u, b, &ahead);
         for (int64_t at = from, next; at < end; at = next) {
             next = fc_min(end, at + s->tiles_at_once);
             for (int64_t i = 0; i < tiles_of(s, &u); i++) {
                 const int64_t first = u.first + i * s->nr;
                 const tile t = {first, fc_min(s->nr, u.end - first), u.panels + i * s->panel * s->bytes,
-                                u.spans + i * s->most_spans, u.found[i]};
+                                u.spans + i * s->most_spans, u.found[i],
+                                channels ? j->x + (ahead + i * s->nr) * s->bytes : 0, channels};
                 multiply(j, &u, &t, at, next, taps, b, w);
             }
         }

@@ -49,6 +49,15 @@
 /* Hides where a loop-invariant integer comes from. */
 #define FC_OPAQUE(i) __asm__("" : "+r"(i))
 
+/* Keeps a sum in one register: GCC else lets sums of unrolled loops change places, one of them through memory. */
+#if defined(__x86_64__)
+#define FC_STAY(v) __asm__("" : "+v"(v))
+#elif defined(__aarch64__)
+#define FC_STAY(v) __asm__("" : "+w"(v))
+#else
+#define FC_STAY(v) (void)(v)
+#endif
+
 /* A build for sanitizers inlines nothing: with their checks, depthwise.c alone took over five minutes. */
 #ifndef FC_INLINE
 #define FC_INLINE static inline __attribute__((always_inline))
