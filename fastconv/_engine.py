@@ -415,13 +415,13 @@ def _look(
     products *= weights
     small = weights < _WEIGHTS_WORTH_A_LOOK or products < _WORTH_A_LOOK
     axes = sum(r > 1 for r in w.shape[2:])
-    if (small and "separable" not in method) or axes < 2:
+    if (small and "separable" not in method) or axes < 1:
         return None
     compute = np.dtype(dtype) if dtype is not None else np.result_type(x.dtype, w.dtype)
     if compute != w.dtype or not w.flags.aligned:
         return None
     small = weights < _WEIGHTS_WORTH_A_LONG_LOOK or products < _WORTH_A_LONG_LOOK
-    several = real and (not small or "separable" in method) and axes < 3 and accuracy != "strict"
+    several = real and (not small or "separable" in method) and axes == 2 and accuracy != "strict"
     return functools.partial(_seen, several=several, dropping=accuracy == "fast")
 
 
@@ -434,8 +434,11 @@ def _seen(w: Array, several: bool, dropping: bool) -> _Rank:
 
 
 def _rank(w: Array, several: bool, dropping: bool) -> _Rank:
+    equal = bool(w.size and (w == w.flat[0]).all())
+    if w.size in w.shape:  # one axis: an outer product as it is, of interest where it is a box
+        return _Rank(1, True) if equal else _UNKNOWN
     if core.is_rank_one(w):
-        return _Rank(1, bool(w.size and (w == w.flat[0]).all()))
+        return _Rank(1, equal)
     return _Rank(core.low_rank(w, dropping)) if several else _UNKNOWN
 
 

@@ -24,8 +24,9 @@ _GFLOPS = {"avx512": 120, "avx2": 80, "neon": 40, "baseline": 20}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 _TILE = 9
 
-#: Measured: seconds that copying a sample to a strip takes, next to others or apart, a row of a
-#: strip, a plane of x and w, and an output; bytes a second that come from memory.
+#: Seconds that copying a sample to a strip takes, next to others or apart, a row of a strip, a
+#: plane of x and w, and an output; bytes a second that come from memory. Chosen for the sums to fit
+#: the layers of docs/decisions.md, not timed one by one.
 _SAMPLE, _STRIDED, _ROW, _PLANE, _OUTPUT = 0.05e-9, 0.6e-9, 4e-9, 60e-9, 4e-9
 _MEMORY = 14e9
 
