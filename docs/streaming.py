@@ -41,8 +41,9 @@ def work(level: Level) -> list[dict[str, float]]:
 
 def draw_kernel(axes: Any, run: Partitioned) -> None:
     """The partitions, over the taps."""
-    axes.barh(0, run.head, color="black", height=0.5)
-    axes.text(run.head, 0.45, "direct", fontsize=8)
+    direct = run.parts[0][1]
+    axes.barh(0, direct, color="black", height=0.5)
+    axes.text(direct, 0.45, "direct", fontsize=8)
     for size, offset, count in run.parts:
         for i in range(count):
             axes.barh(0, size, left=offset + i * size, height=0.5, color="#0072b2",

@@ -476,7 +476,7 @@ def test_wrong_calls(latency: str) -> None:
     """They change nothing."""
     x = np.arange(10.0).reshape(2, 5)
     stream = Convolver(np.ones(3), 4, latency, channels=2)
-    frozen = np.empty((2, 5 if latency == "low" else 4))
+    frozen = np.zeros((2, 5 if latency == "low" else 4))
     frozen.flags.writeable = False
     for error, text, call in (
         (ValueError, r"chunk of shape \(2, any\)", lambda: stream.process(x.T)),
