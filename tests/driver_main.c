@@ -91,7 +91,9 @@ int main(void)
         if (!y) exit(3);
         const fc_epilogue epilogue = {.bias = bias};
         driver->pack(&p, &config, kernels, w, packed, threads);
-        driver->run(&p, &config, kernels, x, packed, &epilogue, y, workspace, threads);
+        /* a driver that packs nothing reads w itself */
+        const void *const weights = driver->packed_bytes(&p, &config, kernels) ? packed : w;
+        driver->run(&p, &config, kernels, x, weights, &epilogue, y, workspace, threads);
         fwrite(y, 1, (size_t)y_bytes, stdout);
         free(x), free(w), free(bias), free(packed), free(workspace), free(y);
     }

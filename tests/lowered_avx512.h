@@ -66,6 +66,30 @@ static inline __m512i lowered_cvtepu8_epi32(__m128i x)
     for (int i = 0; i < 16; i++) lanes[i] = bytes[i];
     FROM_LANES(__m512i, lanes);
 }
+static inline __m512i lowered_cvtepu8_epi16(__m256i x)
+{
+    uint8_t bytes[32];
+    uint16_t lanes[32];
+    __builtin_memcpy(bytes, &x, 32);
+    for (int i = 0; i < 32; i++) lanes[i] = bytes[i];
+    FROM_LANES(__m512i, lanes);
+}
+static inline __m256i lowered_cvtepi16_epi8(__m512i a)
+{
+    LANES_OF(uint16_t, 32, a);
+    uint8_t bytes[32];
+    for (int i = 0; i < 32; i++) bytes[i] = (uint8_t)a_[i];
+    __m256i result;
+    __builtin_memcpy(&result, bytes, 32);
+    return result;
+}
+static inline __m512i lowered_mulhi_epu16(__m512i a, __m512i b)
+{
+    LANES_OF(uint16_t, 32, a);
+    LANES_OF(uint16_t, 32, b);
+    for (int i = 0; i < 32; i++) a_[i] = (uint16_t)((uint32_t)a_[i] * b_[i] >> 16);
+    FROM_LANES(__m512i, a_);
+}
 static inline __m512 lowered_cvtepi32_ps(__m512i a)
 {
     LANES_OF(int32_t, 16, a);
@@ -92,4 +116,7 @@ static inline __m512 lowered_cvtepi32_ps(__m512i a)
 #define _mm512_set1_epi64 lowered_set1_epi64
 #define _mm512_cmpneq_epi64_mask lowered_cmpneq_epi64_mask
 #define _mm512_cvtepu8_epi32 lowered_cvtepu8_epi32
+#define _mm512_cvtepu8_epi16 lowered_cvtepu8_epi16
+#define _mm512_cvtepi16_epi8 lowered_cvtepi16_epi8
+#define _mm512_mulhi_epu16 lowered_mulhi_epu16
 #define _mm512_cvtepi32_ps lowered_cvtepi32_ps

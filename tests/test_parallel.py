@@ -218,11 +218,12 @@ def test_exits_with_idle_workers() -> None:
 def test_scratch_of_a_thread_is_its_own() -> None:
     """A large call, then a small one, then the large one again: scratch memory is reused."""
     x = RNG.standard_normal((1, 4, 60, 60)).astype("f4")
-    w = RNG.standard_normal((4, 4, 3, 3)).astype("f4")
+    narrow, wide = (RNG.standard_normal((4, 4, n, n)).astype("f4") for n in (3, 40))
     for method in METHODS:
-        groups = 4 if method == "depthwise" else 1
+        groups, w = 4 if method == "depthwise" else 1, wide if method == "dot" else narrow
         large = x, w[:, : 4 // groups]
-        small = x[..., :8, :8].copy(), w[:, : 4 // groups]
+        side = 5 + w.shape[-1]
+        small = x[..., :side, :side].copy(), w[:, : 4 // groups]
         first = [run(*a, method=method, groups=groups) for a in (large, small)]
         again = [run(*a, method=method, groups=groups) for a in (large, small, large)]
         np.testing.assert_array_equal(again[0], first[0])

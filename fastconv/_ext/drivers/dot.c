@@ -210,22 +210,21 @@ static double element(const dot_cut *s, const char *a, int64_t i)
     return s->bytes == 4 ? (double)((const float *)a)[i] : ((const double *)a)[i];
 }
 
-/* Element of x that kernel position t of the axes before meets at output position o of these, or -1 for
- * one beyond its ends. */
-static int64_t outer_at(const dot_cut *s, int64_t o, int64_t t, int64_t *w_at)
+/* Whether kernel position t of the axes before meets a sample at output position o of these, and where
+ * in x and w: before their first element where strides are negative. */
+static int outer_at(const dot_cut *s, int64_t o, int64_t t, int64_t *x_at, int64_t *w_at)
 {
     const fc_problem *p = s->p;
-    int64_t at = 0;
-    *w_at = 0;
+    *x_at = *w_at = 0;
     for (int64_t d = s->outer - 1; d >= 0; d--) {
         const int64_t i = t % p->ker[d];
         const int64_t source = fc_source(p, d, o % p->out[d] * p->stride[d] + i * p->dilation[d]);
-        if (source < 0) return -1;
-        at += source * p->x_s[d];
+        if (source < 0) return 0;
+        *x_at += source * p->x_s[d];
         *w_at += i * p->w_s[d];
         t /= p->ker[d], o /= p->out[d];
     }
-    return at;
+    return 1;
 }
 
 /* One output from the products that are there. */
@@ -235,9 +234,8 @@ static double exactly(const dot_job *job, const char *x, const char *w, int64_t 
     const fc_problem *p = s->p;
     double sum = 0;
     for (int64_t t = 0; t < s->taps; t++) {
-        int64_t w_at;
-        const int64_t x_at = outer_at(s, outer, t, &w_at);
-        if (x_at < 0) continue;
+        int64_t x_at, w_at;
+        if (!outer_at(s, outer, t, &x_at, &w_at)) continue;
         for (int64_t i = 0; i < s->height; i++) {
             const int64_t row = r * s->u + i * s->l - s->pad_rows;
             if (row < 0 || row >= s->in_rows) continue;
@@ -326,9 +324,8 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     for (int64_t outer = 0; outer < s->outers; outer++) {
         memset(sums, 0, (size_t)((end - begin) * s->each));
         for (int64_t t = 0; t < s->taps; t++) {
-            int64_t w_at;
-            const int64_t x_at = outer_at(s, outer, t, &w_at);
-            if (x_at < 0) continue;
+            int64_t x_at, w_at;
+            if (!outer_at(s, outer, t, &x_at, &w_at)) continue;
             const char *x = job->x + (n * p->x_n + begin * p->c * p->x_c + x_at) * s->bytes;
             /* planes of one block have their zeros in the same places, and the next is copied before one is
              * read: what was just written in other pieces is read late */
