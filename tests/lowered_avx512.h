@@ -1,5 +1,6 @@
 /* The intrinsics of AVX-512 that kernels use, lane by lane: their code for it then runs where the
  * hardware has none. Included before a kernel file that is compiled for AVX2. */
+#define FC_STAY(v) (void)(v)
 #include <immintrin.h>
 #include <stdint.h>
 

@@ -13,17 +13,6 @@
  */
 #include "vec.h"
 
-/* A vector that stays in its register. */
-#if defined(__aarch64__)
-#define KEEP(v) __asm__("" : "+w"(v))
-#elif defined(FC_ISA_avx512)
-#define KEEP(v) __asm__("" : "+v"(v))
-#elif defined(__x86_64__)
-#define KEEP(v) __asm__("" : "+x"(v))
-#else
-#define KEEP(v) (void)0
-#endif
-
 #define T float
 #define NAME(x) x##_f32
 #include "dot.inc"

@@ -49,8 +49,10 @@
 /* Hides where a loop-invariant integer comes from. */
 #define FC_OPAQUE(i) __asm__("" : "+r"(i))
 
-/* Keeps a sum in one register: GCC else lets sums of unrolled loops change places, one of them through memory. */
-#if defined(__x86_64__)
+/* Keeps a sum in one register: GCC else lets sums of unrolled loops change places, one of them through memory.
+ * Code for AVX-512 that is run without it has no such register. */
+#if defined(FC_STAY)
+#elif defined(__x86_64__)
 #define FC_STAY(v) __asm__("" : "+v"(v))
 #elif defined(__aarch64__)
 #define FC_STAY(v) __asm__("" : "+w"(v))
