@@ -434,12 +434,15 @@ def _seen(w: Array, several: bool, dropping: bool) -> _Rank:
 
 
 def _rank(w: Array, several: bool, dropping: bool) -> _Rank:
-    equal = bool(w.size and (w == w.flat[0]).all())
     if w.size in w.shape:  # one axis: an outer product as it is, of interest where it is a box
-        return _Rank(1, True) if equal else _UNKNOWN
+        return _Rank(1, True) if _is_box(w) else _UNKNOWN
     if core.is_rank_one(w):
-        return _Rank(1, equal)
+        return _Rank(1, _is_box(w))
     return _Rank(core.low_rank(w, dropping)) if several else _UNKNOWN
+
+
+def _is_box(w: Array) -> bool:
+    return bool(w.size and (w == w.flat[0]).all())
 
 
 # ---- preparing calls -----------------------------------------------------------------------------

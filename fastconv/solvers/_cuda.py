@@ -13,7 +13,7 @@ from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.cuda.interop import DeviceArray
 from fastconv.cuda.kernel import divisor
-from fastconv.cuda.launch import Gpu
+from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._polyphase import phases
 
 #: Dtypes that arrays may be stored in, and what each is summed in.
@@ -39,7 +39,7 @@ class CudaSolver(Solver):
     stored: ClassVar[dict[str, str]] = STORED
 
     #: Whether x, w and y may be of different ones.
-    mixes: ClassVar[bool] = False
+    mixed_dtypes: ClassVar[bool] = False
 
     def why_not(self, problem: Problem) -> str | None:
         if problem.device != "cuda":
@@ -47,7 +47,7 @@ class CudaSolver(Solver):
         if self.stored.get(problem.x_dtype) != problem.dtype:
             return f"it has no kernels for {problem.x_dtype} summed in {problem.dtype}"
         for dtype in (problem.w_dtype, problem.y_dtype):
-            if dtype != problem.x_dtype and not self.mixes:
+            if dtype != problem.x_dtype and not self.mixed_dtypes:
                 return "x, w and y are of different dtypes"
             if self.stored.get(dtype) != problem.dtype:
                 return f"it has no kernels for {dtype} summed in {problem.dtype}"
@@ -132,6 +132,40 @@ class CudaPlan(Plan):
         activation: Activation | None = None, flush: bool = False,
     ) -> None:  # fmt: skip
         self.start(x, packed, bias, y, residual, activation)
+
+
+class UnpackedPlan(CudaPlan):
+    """One launch, which reads the weights as they lie; one is kept for each way that arrays lie."""
+
+    def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
+        super().__init__(problem, solver, config)
+        self._launches: dict[Any, Launch] = {}
+
+    def pack(self, w: Any) -> Any:
+        return w
+
+    def start(
+        self, x: DeviceArray, packed: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
+        key = (
+            x.steps, packed.steps, bias and bias.steps, y.steps, residual and residual.steps,
+            activation, x.conjugated, packed.conjugated,
+        )  # fmt: skip
+        launch = self._launches.get(key)
+        if launch is None:
+            launch = self._launches[key] = self.launch(x, packed, bias, y, residual, activation)
+        launch(
+            x.ordinal, x.stream, x.pointer, packed.pointer, pointer(bias), pointer(residual),
+            y.pointer,
+        )  # fmt: skip
+
+    @abc.abstractmethod
+    def launch(
+        self, x: DeviceArray, w: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> Launch:  # fmt: skip
+        """Of arrays that lie as these do."""
 
 
 def stored_as(problem: Problem, dense: Problem) -> Problem:

@@ -19,12 +19,12 @@ from fastconv.solvers._cuda import (
     STORED,
     CudaPlan,
     CudaSolver,
+    UnpackedPlan,
     activation_name,
     check_reach,
     divisors,
     limits,
     planes,
-    pointer,
 )
 
 #: Rows of outputs of a thread. Of 3 x 3 taps, 4 rows read 6 samples a column for 12 products.
@@ -38,7 +38,7 @@ PART = {"c64": "f32", "c128": "f64"}
 class CudaDirect(CudaSolver):
     name = "cuda_direct"
     stored: ClassVar[dict[str, str]] = {**STORED, "c64": "c64", "c128": "c128"}
-    mixes = True
+    mixed_dtypes = True
     paper = (
         "Lu, Zhang, Wang, Optimizing Depthwise Separable Convolution Operations on GPUs,"
         " IEEE TPDS 33(1), 2022"
@@ -102,33 +102,8 @@ def _variant(problem: Problem, rows: int, activation: Activation | None) -> dire
     )  # fmt: skip
 
 
-class DirectPlan(CudaPlan):
-    """Launches of one problem, one for each way that arrays lie."""
-
-    def __init__(self, problem: Problem, solver: CudaDirect, config: Config) -> None:
-        super().__init__(problem, solver, config)
-        self._launches: dict[Any, Launch] = {}
-
-    def pack(self, w: Any) -> Any:
-        return w
-
-    def start(
-        self, x: DeviceArray, packed: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
-        residual: DeviceArray | None, activation: Activation | None,
-    ) -> None:  # fmt: skip
-        key = (
-            x.steps, packed.steps, bias and bias.steps, y.steps, residual and residual.steps,
-            activation, x.conjugated, packed.conjugated,
-        )  # fmt: skip
-        launch = self._launches.get(key)
-        if launch is None:
-            launch = self._launches[key] = self._launch(x, packed, bias, y, residual, activation)
-        launch(
-            x.ordinal, x.stream, x.pointer, packed.pointer, pointer(bias), pointer(residual),
-            y.pointer,
-        )  # fmt: skip
-
-    def _launch(
+class DirectPlan(UnpackedPlan):
+    def launch(
         self, x: DeviceArray, w: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
         residual: DeviceArray | None, activation: Activation | None,
     ) -> Launch:  # fmt: skip

@@ -18,11 +18,11 @@ from fastconv.solvers._cuda import (
     MOST,
     CudaPlan,
     CudaSolver,
+    UnpackedPlan,
     activation_name,
     check_reach,
     divisors,
     limits,
-    pointer,
 )
 
 #: Estimated share of multiply-adds that blocks reach: 0.74 of the instructions of the loop are
@@ -36,7 +36,7 @@ class CudaFir(CudaSolver):
         "Iandola, Sheffield, Anderson, Phothilimthana, Keutzer, Communication-minimizing 2D"
         " convolution in GPU registers, ICIP 2013: neighbours by each thread"
     )
-    mixes = True
+    mixed_dtypes = True
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.ndim != 1:
@@ -83,33 +83,8 @@ def _blocks(problem: Problem) -> int:
     return problem.batch * problem.filters * -(-problem.out[0] // fir.TILE)
 
 
-class FirPlan(CudaPlan):
-    """Launches of one problem, one for each way that arrays lie."""
-
-    def __init__(self, problem: Problem, solver: CudaFir, config: Config) -> None:
-        super().__init__(problem, solver, config)
-        self._launches: dict[Any, Launch] = {}
-
-    def pack(self, w: Any) -> Any:
-        return w
-
-    def start(
-        self, x: DeviceArray, packed: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
-        residual: DeviceArray | None, activation: Activation | None,
-    ) -> None:  # fmt: skip
-        key = (
-            x.steps, packed.steps, bias and bias.steps, y.steps, residual and residual.steps,
-            activation,
-        )  # fmt: skip
-        launch = self._launches.get(key)
-        if launch is None:
-            launch = self._launches[key] = self._launch(x, packed, bias, y, residual, activation)
-        launch(
-            x.ordinal, x.stream, x.pointer, packed.pointer, pointer(bias), pointer(residual),
-            y.pointer,
-        )  # fmt: skip
-
-    def _launch(
+class FirPlan(UnpackedPlan):
+    def launch(
         self, x: DeviceArray, w: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
         residual: DeviceArray | None, activation: Activation | None,
     ) -> Launch:  # fmt: skip
