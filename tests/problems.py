@@ -102,6 +102,14 @@ NETWORKS = (
     "conv2d f32 n1 c300 h9 w37 k7 r3 s3 p1",  # u of a vector has no room in L2
     "conv2d f32 n1 c40 h8 w9 k26 r3 s7 p1,3 u1,2",
     "conv2d f32 n1 c2 h19 w23 k3 r3 s3 p5 l5 nearest",
+    # tiles of a phase side by side, of which the last phase may have fewer; phases as lanes
+    "conv2d f32 n1 c3 h17 w33 k5 r3 s3 p2 l2 threads2",
+    "conv2d f64 n2 c2 h18 w25 k4 r3 s4 g2 p3 l3",
+    "conv2d f32 n1 c2 h12 w41 k3 r5 s3 p2,3 l1,3 reflect",
+    "conv2d f32 n1 c2 h9 w90 k3 r2 s5 p0,14:9 l1,7",
+    "conv2d f32 n1 c2 h13 w29 k3 r3 s3 p2 l2 N*C",
+    "conv2d f32 n1 c3 h20 w30 k3 r3 s3 p12 l12",
+    "conv1d f32 n2 c3 w133 k5 s3 p4 l4 constant=1.5",
     "conv2d f32 n1 c4 h12 w50 k3 r3 s5 p1:2,2 wrap",
     "conv3d f32 n2 c2 d5 h6 w7 k4 t3 r3 s3 g2 p1 u2,1,1",
     "conv3d f64 n1 c3 d4 h5 w12 k4 t5 r3 s2 p1 l1,2,1 reflect",

@@ -46,7 +46,7 @@ class Winograd(Polyphase):
         "Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; error analysis"
         " after Barabasz et al., ACM TOMS 46(4), 2020"
     )
-    revision = 3
+    revision = 4
     scatter = 1.5e-9
 
     def why_not_dense(self, problem: Problem) -> str | None:
@@ -80,12 +80,13 @@ class Winograd(Polyphase):
         channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
         depths = summed(problem, made)
         points = math.prod(points_of(problem, made))
-        # tiles of each axis; those of a dilated one start anew in each of its phases
+        # tiles of each axis; those of a dilated one start anew in each of its phases, which are
+        # themselves neighbours where they fill a vector
+        lanes = vector // size
         tiles, run = problem.batch, 1
         for out, o, l in zip(problem.out, made, problem.dilation):
-            run = out if o == 1 else -(-out // (o * l)) if l == 1 else min(l, out)
+            run = out if o == 1 else -(-out // (o * l)) if l < lanes else min(l, out)
             tiles *= out if o == 1 else min(l, out) * -(-out // (min(l, out) * o))
-        lanes = vector // size
         vectors = -(-tiles // lanes)
         rows = 8 if config["isa"] in ("avx512", "neon") else 6
         fewest, most = (1, 3) if rows == 8 else (2, 2)
@@ -99,19 +100,20 @@ class Winograd(Polyphase):
         products *= share
         # segments of a vector: about 17 ns each beyond the first
         pieces = 17 * max(0.0, lanes / run - 1)
-        if max(problem.dilation) > 1:
-            # each point's: 3x3 dilation 2, 64 @ 64x64, 3.6 to 5 ms with AVX2, of which products 0.8
-            pieces *= 11
         # and samples that do not follow each other are gathered: every other by shuffles, others
         # one by one, as are those beyond the ends of a row where these are not constant
-        singly = 0.2 * (problem.stride[-1] == 2)
-        if problem.stride[-1] > 2 or problem.layout == "N*C":
+        dilation = problem.dilation[-1] if made[-1] > 1 and problem.dilation[-1] < lanes else 1
+        apart = problem.stride[-1] * dilation
+        singly = 0.2 * (apart == 2)
+        if apart > 2 or problem.layout == "N*C":
             singly = 0.5
         singly += 0.3 * (problem.boundary not in ("zeros", "constant"))
         if made[-1] == 1:  # lines of points that do not lie along rows
             in_ns, out_ns = 2 * in_ns, 2 * out_ns
         inputs = vectors * depths * (points * (in_ns + singly * lanes) + pieces) * 1e-9
         outputs_ = vectors * filters * (points * out_ns + pieces) * 1e-9
+        if dilation > 1:  # stored one by one
+            outputs_ += tiles * math.prod(made) * filters * 0.35e-9
         # weights are read anew for each block, from L3 beside the products, from memory slower
         if weights > machine.l2 // 2:
             rate = _FROM_L3.get(str(config["isa"]), 90e9)

@@ -6,7 +6,8 @@
  *     y[o] = sum over f of  sum over s < r of  w[f + s u] * x[(o + s) u + f - a]
  * Taps that the last sections lack are 0, and so are their weights at the point inf: depths are in an
  * order in which those that a point needs are a range. Dilated axes are transformed in phases of the
- * output: outputs l apart make up a tile.
+ * output: outputs l apart make up a tile. Along the innermost axis tiles of a phase are neighbours, or, where l
+ * is a vector's length or more, the phases of a tile are.
  *
  * Tiles of all images are numbered, the innermost axis fastest, and each `columns` of them are a
  * block: the lanes of as many vectors as a register tile has (kernels/winograd.c), wherever in x they
@@ -70,7 +71,8 @@ static slot slot_at(const geometry *s, char *at)
     l.peak = l.z + s->z_bytes;
     l.tile_peak = l.peak + s->peak_bytes;
     l.suspect = (uint16_t *)(l.tile_peak + s->tile_bytes);
-    l.segments = (segment *)((char *)l.suspect + s->suspect_bytes);
+    l.wanted = (uint16_t *)((char *)l.suspect + s->suspect_bytes);
+    l.segments = (segment *)((char *)l.wanted + s->suspect_bytes);
     l.sources = (source *)((char *)l.segments + s->segment_bytes);
     l.pieces = (fc_piece *)((char *)l.sources + s->source_bytes);
     return l;
@@ -153,15 +155,12 @@ static void mend(const job *w, const slot *l, int64_t group, int64_t k, int64_t 
     const geometry *s = w->s;
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
     const segment *g = l->segments;
-    while (g < l->segments + l->found && g->lane + g->count <= lane) g++;
-    if (g == l->segments + l->found) return; /* a lane without a tile */
+    while (g->lane + g->count <= lane) g++;
     int64_t o[FC_DIMS];
     memcpy(o, g->o, sizeof o);
-    o[s->last] += (lane - g->lane) * s->step;
+    o[s->last] += (lane - g->lane) * s->step * s->apart;
     if (row->axis >= 0) o[row->axis] += i * row->dilation;
     if (column->axis >= 0) o[column->axis] += j * column->dilation;
-    for (int64_t d = 0; d < s->p.dims; d++)
-        if (o[d] >= s->p.out[d]) return;
     const int64_t at = s->dense ? (i * l->columns + lane) * s->step + j
                                 : (i * column->m + j) * l->columns + lane;
     const double size = fabs(fc_load(l->z, at, s->bytes) - bias);
@@ -170,44 +169,59 @@ static void mend(const job *w, const slot *l, int64_t group, int64_t k, int64_t 
         fc_save(l->z, at, s->bytes, sum + bias);
 }
 
-/* Copies z to the outputs that there are. */
+/* Copies `count` outputs to places `step` apart. */
+static void spread(const char *z, int64_t count, int64_t bytes, char *y, int64_t step)
+{
+    if (bytes == 4)
+        for (int64_t t = 0; t < count; t++) ((float *)y)[t * step] = ((const float *)z)[t];
+    else
+        for (int64_t t = 0; t < count; t++) ((double *)y)[t * step] = ((const double *)z)[t];
+}
+
+/* Copies z to the outputs that there are; lanes are tiles side by side. */
+static void store_dense(const job *w, const slot *l, int64_t filter)
+{
+    const geometry *s = w->s;
+    const fc_problem *p = &s->p;
+    const transform *const row = &s->line[ROW];
+    const int64_t bytes = s->bytes, step = s->apart * p->y_s[s->last];
+    const int64_t ldy = row->axis < 0 ? 0 : row->dilation * p->y_s[row->axis], ldz = l->columns * s->step;
+    for (const segment *g = l->segments; g < l->segments + l->found; g++) {
+        const int64_t count = g->y_count, at = g->y_at + filter * p->y_k;
+        const char *const z = l->z + g->lane * s->step * bytes;
+        if (!count) continue;
+        if (step == 1) s->kernels->move(z, ldz, g->y_rows, count, w->y + at * bytes, ldy);
+        for (int64_t i = 0; i < g->y_rows; i++) {
+            if (step != 1) spread(z + i * ldz * bytes, count, bytes, w->y + (at + i * ldy) * bytes, step);
+            fc_finish(p, w->kernels, w->epilogue, w->y, at + i * ldy, count, step);
+            /* the next filter's */
+            for (int64_t t = 0; t < count * bytes; t += FC_ALIGN)
+                __builtin_prefetch(w->y + (at + i * ldy + p->y_k) * bytes + t, 1);
+        }
+    }
+}
+
 static void store(const job *w, const slot *l, int64_t filter)
 {
     const geometry *s = w->s;
     const fc_problem *p = &s->p;
     const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
-    const int64_t bytes = s->bytes, step = p->y_s[s->last], runs = s->dense ? 1 : column->m;
+    const int64_t bytes = s->bytes, step = p->y_s[s->last], runs = column->m;
     const int64_t ldy = row->axis < 0 ? 0 : row->dilation * p->y_s[row->axis];
-    if (s->dense && step == 1) {
-        for (const segment *g = l->segments; g < l->segments + l->found; g++) {
-            const int64_t count = fc_min(g->count * s->step, p->out[s->last] - g->o[s->last]);
-            const int64_t at = g->y_at + filter * p->y_k;
-            s->kernels->move(l->z + g->lane * s->step * bytes, l->columns * s->step, g->y_rows, count,
-                             w->y + at * bytes, ldy);
-            for (int64_t i = 0; i < g->y_rows; i++) {
-                fc_finish(p, w->kernels, w->epilogue, w->y, at + i * ldy, count, 1);
-                /* the next filter's */
-                for (int64_t t = 0; t < count * bytes; t += FC_ALIGN)
-                    __builtin_prefetch(w->y + (at + i * ldy + p->y_k) * bytes + t, 1);
-            }
-        }
-        return;
-    }
     for (const segment *g = l->segments; g < l->segments + l->found; g++)
         for (int64_t i = 0; i < g->y_rows; i++)
             for (int64_t j = 0; j < runs; j++) {
                 /* the innermost axis ends here or there for outputs that lie apart along it */
                 const int64_t ahead = j * column->dilation * (runs > 1) +
                                       i * row->dilation * (row->axis == s->last);
-                const int64_t count = fc_min(g->count * s->step, p->out[s->last] - g->o[s->last] - ahead);
+                const int64_t count = fc_min(g->count, p->out[s->last] - g->o[s->last] - ahead);
                 const int64_t at = g->y_at + filter * p->y_k + i * ldy + j * column->dilation * step * (runs > 1);
-                const char *const z = l->z + ((i * runs + j) * l->columns + g->lane) * s->step * bytes;
+                const char *const z = l->z + ((i * runs + j) * l->columns + g->lane) * bytes;
                 if (count <= 0) break;
                 if (step == 1)
                     s->kernels->move(z, 0, 1, count, w->y + at * bytes, 0);
                 else
-                    for (int64_t t = 0; t < count; t++)
-                        memcpy(w->y + (at + t * step) * bytes, z + t * bytes, (size_t)bytes);
+                    spread(z, count, bytes, w->y + at * bytes, step);
                 fc_finish(p, w->kernels, w->epilogue, w->y, at, count, step);
             }
 }
@@ -231,12 +245,12 @@ static void output_filter(const job *w, const slot *l, int64_t group, int64_t k,
         l->suspect);
     if (suspect && levels[k] > 0)
         for (int64_t i = 0; i < row->m * column->m * vectors; i++)
-            for (uint32_t left = l->suspect[i]; left; left &= left - 1) {
+            for (uint32_t left = l->suspect[i] & l->wanted[i]; left; left &= left - 1) {
                 const int64_t lane = i % vectors * lanes + __builtin_ctz(left), at = i / vectors;
                 mend(w, l, group, k, at / column->m, at % column->m, lane,
                      scale * fc_load(l->tile_peak, lane, s->bytes), bias);
             }
-    store(w, l, filter);
+    (s->dense ? store_dense : store)(w, l, filter);
 }
 
 static void run_unit(void *context, int64_t index, int64_t at)

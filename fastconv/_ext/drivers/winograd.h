@@ -27,7 +27,8 @@ typedef struct {
     /* sections, and taps of axes that are not transformed, are summed like channels: their number; times
      * channels; and the first of each class (classes of winograd_plan.c) */
     int64_t taps, depths, class[5];
-    int dense;            /* lanes are tiles side by side: samples m apart */
+    int dense;            /* lanes are tiles side by side: samples m apart in a line */
+    int64_t apart;        /* outputs of such a line along the innermost axis */
     int64_t step;         /* samples from one lane to the next in `lines` */
     int64_t shift;        /* and between its first m (dense), or its points (else) */
     int64_t sets;         /* of these in a tile: its first m samples are one */
@@ -57,6 +58,7 @@ typedef struct {
     int in_place; /* it is read there: what is not in x is 0 */
     int alike;    /* it is so: rows have the same samples in x, and lie evenly */
     int64_t y_at, y_rows; /* element of y of the first output of filter 0; rows that there are */
+    int64_t y_count;      /* outputs of a row that there are, where lanes are tiles side by side */
 } segment;
 
 /* A row of x that a segment reads: sample i is element base + (origin + i * stride) * x_s[last]. */
@@ -84,7 +86,7 @@ typedef struct {
 /* A thread's part of the workspace. */
 typedef struct {
     char *u, *v, *stage, *zeros, *lines, *peak, *tile_peak, *gathered, *half, *z;
-    uint16_t *suspect;
+    uint16_t *suspect, *wanted; /* a bit a tile, of each output and vector: looked at, and one that there is */
     segment *segments;
     source *sources; /* of each segment's rows */
     fc_piece *pieces;

@@ -3,6 +3,29 @@
 
 #include "winograd.h"
 
+/* Which outputs of the tiles there are: others are of padding alone, small, and need no look. */
+static void find_wanted(const geometry *s, const slot *l)
+{
+    const transform *const row = &s->line[ROW], *const column = &s->line[COLUMN];
+    const int64_t lanes = s->kernels->lanes, vectors = l->columns / lanes;
+    memset(l->wanted, 0, (size_t)s->suspect_bytes);
+    for (const segment *g = l->segments; g < l->segments + l->found; g++)
+        for (int64_t t = 0; t < g->count; t++)
+            for (int64_t at = 0; at < row->m * column->m; at++) {
+                const int64_t lane = g->lane + t, ahead[] = {at / column->m * row->dilation, at % column->m * column->dilation};
+                int64_t last = g->o[s->last] + t * s->step * s->apart;
+                int there = 1;
+                for (int64_t i = ROW; i <= COLUMN; i++) {
+                    const int64_t d = s->line[i].axis;
+                    if (d == s->last)
+                        last += ahead[i];
+                    else if (d >= 0)
+                        there &= g->o[d] + ahead[i] < s->p.out[d];
+                }
+                if (there && last < s->p.out[s->last]) l->wanted[at * vectors + lane / lanes] |= (uint16_t)(1u << lane % lanes);
+            }
+}
+
 /* The segments of the block of tiles that starts with `from`. */
 void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
 {
@@ -36,7 +59,10 @@ void fc_winograd_segments(const geometry *s, int64_t from, slot *l)
         g->y_rows = 1;
         if (row->axis >= 0)
             g->y_rows = fc_min(row->m, fc_ceil_div(fc_max(0, s->p.out[row->axis] - g->o[row->axis]), row->dilation));
+        const int64_t left = fc_max(0, s->p.out[s->last] - g->o[s->last]);
+        g->y_count = fc_min(g->count * s->step, fc_ceil_div(left, s->apart));
     }
+    find_wanted(s, l);
 }
 
 /* Where the rows of a segment lie, under tap `tap`. */

@@ -36,7 +36,7 @@ static void plan_axes(geometry *s, int64_t m)
             continue;
         }
         /* a lone innermost axis is transformed along itself, unless its phases are what lies dense */
-        const int64_t at = d == s->last && !(p->dilation[d] > 1 && !found) ? COLUMN : ROW;
+        const int64_t at = d == s->last && (found || p->dilation[d] < s->kernels->lanes) ? COLUMN : ROW;
         transform *const t = &s->line[at];
         t->axis = d;
         t->m = m >> (8 * d) & 15;
@@ -58,11 +58,13 @@ static void plan_axes(geometry *s, int64_t m)
         s->class[i + 1] = s->class[i] + others * sections_of(row, i, ROW) * sections_of(column, i, COLUMN);
     s->taps = s->class[4];
     s->depths = p->c * s->taps;
-    s->dense = column->axis >= 0 && column->dilation == 1;
+    /* tiles of a phase are read as those of a stride are, unless phases fill a vector by themselves */
+    s->dense = column->axis >= 0 && column->dilation < s->kernels->lanes;
     s->step = s->dense ? column->m : 1;
     s->shift = s->dense ? column->m : column->dilation;
     s->halo = s->dense ? column->points - column->m : (column->points - 1) * column->dilation;
-    s->stride = p->stride[s->last];
+    s->apart = s->dense ? column->dilation : 1;
+    s->stride = p->stride[s->last] * s->apart;
 
     s->digits = 0;
     s->digit[s->digits++] = (digit){-1, p->n, 1};
@@ -72,8 +74,11 @@ static void plan_axes(geometry *s, int64_t m)
             s->digit[s->digits++] = (digit){d, p->out[d], 1};
             continue;
         }
-        s->digit[s->digits++] = (digit){d, t->tiles, t->m * t->dilation};
-        if (t->dilation > 1) s->digit[s->digits++] = (digit){d, fc_min(t->dilation, p->out[d]), 1};
+        const digit tiles = {d, t->tiles, t->m * t->dilation}, phases = {d, fc_min(t->dilation, p->out[d]), 1};
+        const int inner = t == column && s->dense; /* tiles are */
+        if (t->dilation > 1 && inner) s->digit[s->digits++] = phases;
+        s->digit[s->digits++] = tiles;
+        if (t->dilation > 1 && !inner) s->digit[s->digits++] = phases;
     }
     s->tiles = 1;
     for (int64_t i = 0; i < s->digits; i++) s->tiles *= s->digit[i].size;
@@ -151,7 +156,7 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     s->source_bytes = fc_round_up(segments * row_points * (int64_t)sizeof(source), FC_ALIGN);
     s->piece_bytes = fc_round_up(block * s->pieces * (int64_t)sizeof(fc_piece), FC_ALIGN);
     s->slot_bytes = s->u_bytes + s->v_bytes + s->stage_bytes + s->line_bytes + s->peak_bytes + s->tile_bytes +
-                    s->gathered_bytes + s->half_bytes + s->z_bytes + s->suspect_bytes +
+                    s->gathered_bytes + s->half_bytes + s->z_bytes + 2 * s->suspect_bytes +
                     s->segment_bytes + s->source_bytes + s->piece_bytes;
     s->slot_bytes = fc_round_up(s->slot_bytes, FC_ALIGN);
 }
