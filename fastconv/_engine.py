@@ -781,3 +781,4 @@ def forget_plans() -> None:
     _shortcuts.clear()
     _filters.clear()
     _shortcut.kept.clear()
+    core.drop_kept()

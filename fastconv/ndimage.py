@@ -27,6 +27,7 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastconv._engine import front_end, makes_weights, on_any_device, run
+from fastconv._ext import core
 from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
@@ -169,7 +170,7 @@ def _check_dtype(dtype: np.dtype[Any]) -> str:
 
 
 def _as_output(
-    output: Output, x: Array, is_complex: bool, allocate: Callable[..., Array] = np.empty
+    output: Output, x: Array, is_complex: bool, allocate: Callable[..., Array] = core.empty
 ) -> Array:
     """The array that an `output` argument stands for."""
     if output is None or isinstance(output, str | type | np.dtype):
