@@ -378,7 +378,7 @@ def _enter(
     for number, c in enumerate(_by_turns(legal)):
         # a machine that others use is slower than the model thinks by as much for all candidates
         slowdown = min((e.first / e.candidate.seconds for e in field.entrants), default=1.0)
-        expected = (c.seconds + _before(c, machine)) * max(1.0, slowdown)
+        expected = c.seconds * max(1.0, slowdown) + _before(c, machine)
         late = deadline.left < deadline.seconds / 2 and len(field.entrants) >= 2
         if number < methods and expected < deadline.left / 4:
             late = False  # no method misses its turn for another's having been slow
