@@ -92,6 +92,22 @@ def test_signals(function: Any, mode: str) -> None:
 
 
 @pytest.mark.usefixtures("emulated")
+def test_resampling() -> None:
+    for up, down in ((1, 1), (3, 2), (2, 5)):  # a launch for each phase, taps that some lack
+        compare(signal.upfirdn, noise(7), noise(23), up, down)
+    compare(signal.upfirdn, noise(5, dtype="c8"), noise(9, 3, dtype="c8"), 2, 3, axis=0)
+    compare(signal.upfirdn, noise(4), noise(3, 11), 1, 2, mode="symmetric")
+    compare(signal.upfirdn, noise(2), noise(6), 5)  # phases without a tap
+    for call in (
+        lambda: signal.upfirdn(Tensor.holding(noise(4)), Tensor.holding(noise(9)), 2, mode="wrap"),
+        lambda: signal.upfirdn(Tensor.holding(noise(4)), Tensor.holding(noise(9)), mode="smooth"),
+        lambda: signal.upfirdn(Tensor.holding(noise(4)), Tensor.holding(noise(0)), 2),
+    ):
+        with pytest.raises(ValueError, match="expected on a GPU samples"):
+            call()
+
+
+@pytest.mark.usefixtures("emulated")
 @pytest.mark.parametrize("boundary", ["fill", "wrap", "symm"])
 def test_planes(boundary: str) -> None:
     compare(signal.convolve2d, noise(5, 7), noise(3, 4), "same", boundary)
