@@ -184,24 +184,43 @@ def test_non_finite_samples_stay_in_their_windows(solver: Solver) -> None:
         check(problem, y, oracle(problem, x, w), bound, b)
 
 
-@pytest.mark.usefixtures("emulated")
-@pytest.mark.parametrize("right, wrong", [("sync()", "t = t"), ("base = t * 9", "base = t * 8")])
-def test_planted_faults_of_signals(
-    right: str, wrong: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = emulated.launch
+def plant(monkeypatch: pytest.MonkeyPatch, driver: Any, name: str, right: str, wrong: str) -> None:
+    """Kernels of that name have `wrong` in the place of `right` from now on."""
+    whole = driver.launch
 
     def planted(handle: Any, *rest: Any) -> None:
-        assert right in handle.text
-        whole(dataclasses.replace(handle, text=handle.text.replace(right, wrong)), *rest)
+        if handle.name == name:
+            assert right in handle.text
+            handle = dataclasses.replace(handle, text=handle.text.replace(right, wrong))
+        whole(handle, *rest)
 
-    monkeypatch.setattr(emulated, "launch", planted)
-    problem = on_gpu("conv1d f32 n1 c1 w40 k1 s12 p3")
+    monkeypatch.setattr(driver, "launch", planted)
+
+
+VOLUME = "conv3d f32 n1 c2 d5 h4 w5 k2 t3 r2 s3 p1 u2,1,1"
+
+
+@pytest.mark.parametrize(
+    "name, text, right, wrong",
+    [
+        ("cuda_fir", "conv1d f32 n1 c1 w40 k1 s12 p3", "sync()", "t = t"),
+        ("cuda_fir", "conv1d f32 n1 c1 w40 k1 s12 p3", "base = t * 9", "base = t * 8"),
+        ("cuda_direct", VOLUME, "inside(front, depth)", "inside(front + 1, depth)"),
+        ("cuda_direct", VOLUME, "o * step_d", "o * step_e"),
+        ("cuda_direct", VOLUME, "t * w_t", "t * w_r"),
+        ("cuda_direct", VOLUME, "advance_y(ys, o, y_d)", "advance_y(ys, o, y_k)"),
+    ],
+)
+def test_planted_faults_of_signals_and_volumes(
+    name: str, text: str, right: str, wrong: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, emulated, name.removeprefix("cuda_"), right, wrong)
+    problem, solver = on_gpu(text), BY_NAME[name]
     x, w, _ = arrays(problem)
-    solver = BY_NAME["cuda_fir"]
-    with pytest.raises((Fault, AssertionError), match="no barrier between|outputs are off"):
-        y = execute(solver, problem, {}, x, w)
-        check(problem, y, oracle(problem, x, w), solver.error_bound(problem, {}))
+    config = solver.configs(problem, launch.gpu())[-1]  # type: ignore[arg-type]
+    with pytest.raises((Fault, AssertionError), match="no barrier|are off|not allocated|element"):
+        y = execute(solver, problem, config, x, w)
+        check(problem, y, oracle(problem, x, w), solver.error_bound(problem, config))
 
 
 #: What to write wrongly in a kernel, and what is then found: an error of the emulator, or results.
@@ -241,15 +260,7 @@ def test_planted_faults_are_caught(
 ) -> None:
     """In the kernel of tensor cores, whose threads depend on each other the most."""
     right, wrong, message = (FAULTS | PAIRED)[name]
-    whole = emulated.launch
-
-    def planted(handle: Any, *rest: Any) -> None:
-        if handle.name == "mma":
-            assert right in handle.text
-            handle = dataclasses.replace(handle, text=handle.text.replace(right, wrong))
-        whole(handle, *rest)
-
-    monkeypatch.setattr(emulated, "launch", planted)
+    plant(monkeypatch, emulated, "mma", right, wrong)
     solver = BY_NAME["cuda_mma"]
     text = "conv2d f32 n1 c37 h9 w8 k40 r1 s2" + (" x:f16 w:f16 y:f16" if name in PAIRED else "")
     problem = on_gpu(text)
@@ -297,14 +308,6 @@ def test_quiet_windows_beside_loud_ones(m: int) -> None:
 def test_planted_faults_of_winograd(
     name: str, right: str, wrong: str, message: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = emulated.launch
-
-    def planted(handle: Any, *rest: Any) -> None:
-        if handle.name == name:
-            assert right in handle.text
-            handle = dataclasses.replace(handle, text=handle.text.replace(right, wrong))
-        whole(handle, *rest)
-
-    monkeypatch.setattr(emulated, "launch", planted)
+    plant(monkeypatch, emulated, name, right, wrong)
     with pytest.raises((Fault, AssertionError), match=message):
         winograd_of_quiet_windows(4)
