@@ -57,7 +57,11 @@ OWN = (
     # a word has two channels, a step 32
     "conv2d f32 n1 c33 h5 w4 k25 r2 s2 p1,0 u1,2 x:f16 w:f16 y:f16",
     "conv2d f32 n3 c11 h5 w7 k70 r1 s2 l1,2 N*C x:bf16 w:bf16 y:bf16",
-    # Winograd: both tiles, two blocks of tiles, channels of two blocks, images that end in a tile
+)
+
+#: In their place for Winograd: both sizes of tiles, two blocks of them, channels of two blocks,
+#: images that end in a tile.
+WINOGRADS = (
     "conv2d f32 n2 c35 h5 w6 k3 r3 s3 p1 fast",
     "conv2d f32 n3 c4 h11 w9 k4 r3 s3 g2 p2:0,0:1 N*C fast",
     "conv2d f64 n1 c3 h9 w5 k5 r3 s3 p0:2,1 flip fast",
@@ -69,6 +73,11 @@ EVERY = {"cuda_gemm": 16, "cuda_mma": 32, "cuda_winograd": 4}
 
 #: Steps of tiles that a problem of every solver may have there: groups by taps.
 MOST_STEPS = 64
+
+
+def own(solver: Solver) -> tuple[str, ...]:
+    """Problems for the edges of a solver's blocks."""
+    return WINOGRADS if solver.name == "cuda_winograd" else OWN
 
 
 def on_gpu(text: str) -> Problem:
@@ -91,12 +100,12 @@ def of_its_kind(solver: Solver, text: str) -> str:
 def cases() -> list[Any]:
     found = []
     for solver in CUDA:
-        for text in dict.fromkeys((*OWN, *PROBLEMS)):
+        for text in dict.fromkeys((*own(solver), *PROBLEMS)):
             problem = on_gpu(text)
             turn = zlib.crc32(text.encode()) % EVERY.get(solver.name, 1)
             steps = problem.groups * math.prod(problem.kernel)
             large = problem.flops > MOST_FLOPS or (solver.name in EVERY and steps > MOST_STEPS)
-            if text not in OWN and (turn or large):
+            if text not in own(solver) and (turn or large):
                 continue
             if solver.why_not(problem) is None:
                 found.append(pytest.param(solver, text, id=f"{solver.name}-{text}"))
@@ -110,7 +119,7 @@ def test_published_bound(solver: Solver, text: str) -> None:
     x, w, _ = arrays(Problem.parse(text))
     configs = solver.configs(problem, launch.gpu())  # type: ignore[arg-type]
     turn = zlib.crc32(text.encode()) // 7
-    if text not in OWN or math.prod(problem.kernel) > 25:
+    if text not in own(solver) or math.prod(problem.kernel) > 25:
         configs = configs[turn % len(configs) :][:1]
     elif solver.name == "cuda_winograd":  # one kind of products, which have tests of their own
         configs = configs[turn % 4 :: 4] or configs
