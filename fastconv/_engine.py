@@ -340,12 +340,12 @@ def met_before(function: _F) -> _F:
 
 
 def on_any_device(function: _F) -> _F:
-    """Decorator: `met_before` for data, the first argument or `input`, that are on a GPU."""
+    """Decorator: `met_before` where the first argument, `input` or `h`, is on a GPU."""
     met = met_before(function)
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        data = args[0] if args else options.get("input")
+        data = args[0] if args else options.get("input", options.get("h"))
         there = type(data) is not np.ndarray and interop.is_foreign(data)
         return (met if there else function)(*args, **options)
 
