@@ -24,8 +24,8 @@ from fastconv import _engine, signal
 from fastconv._engine import front_end
 from fastconv._problem import Array
 
-#: Numbers of a power up to which steps are taken: some microseconds each, by direct sums, which keep
-#: what is small accurate relative to itself.
+#: Numbers of a power up to which steps are taken: some microseconds each, by direct sums, which
+#: keep what is small accurate relative to itself.
 _SHORT = 256
 
 #: Bytes that `_by_spectrum` takes for a sample of the circle: p, its spectrum, a power of that and
