@@ -76,8 +76,8 @@ def convolve_power(
 
     Notes
     -----
-    With r the error of a step, relative to sum |p| ^ n in ``balanced`` mode and to each number of a
-    non-negative result in ``strict`` mode, the error of the result is at most (n - 1) r, to
+    With r the error of a step, relative to sum(abs(p)) ** n in ``balanced`` mode and to each number
+    of a non-negative result in ``strict`` mode, the error of the result is at most (n - 1) r, to
     first order: a square has twice the relative error of its root, and its own. In ``balanced``
     mode, tails below r of the largest number have no correct digit, and may be negative.
 
