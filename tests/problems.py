@@ -149,7 +149,7 @@ NETWORKS = (
     "conv1d f32 n2 c8 w13 k20 s4 p3 e4 N*C",
     "conv3d f32 n1 c3 d3 h4 w5 k5 t2 r2 s2 p1:2,1,1:3 e2 flip",
     "conv2d c64 n1 c3 h5 w4 k3 r2 s2 p1 e2 flip",
-    # panels' phases: rows longer than a tile and shorter ones, a lead, blocks of channels, phases without a tap
+    # panels' phases: rows longer than a tile and shorter, a lead, blocks of channels, no tap
     "conv2d f32 n2 c5 h3 w53 k7 r3 s3 p1:2 e2 flip",
     "conv2d f32 n2 c130 h5 w6 k8 r3 s3 g2 p1:2,2 e2 flip",
     "conv2d f64 n1 c3 h4 w29 k3 r4 s4 p2,1 e2 flip",

@@ -14,9 +14,11 @@
  *     for block of taps: whole channels
  *         for tile of the block: its panel
  *         for block of filters, for tile, for mr of the filters: y (+)= tile
+ * With input dilation (panels_phases.c) a tile has sums of its own for each phase of the outputs.
+ *
  * Settings: v[0] bytes of the panels of a block, v[1] most taps of a block, v[2] bytes of weights of a block
  * of filters, v[3] whether bands are read instead of panels.
- * Packed: per group, block of taps and mr filters, weights [tap of the kernel][channel][filter].
+ * Packed: per group, block of taps and mr filters, weights [phase][tap of the kernel][channel][filter].
  *
  * Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008; Van Zee
  * and van de Geijn, BLIS, ACM TOMS 41(3), 2015. Windows copied as panels are filled: Chetlur et al., cuDNN,
