@@ -352,9 +352,9 @@ FIXED: tuple[str, ...] = (
 
 PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + NONNEGATIVE + FIXED
 
-#: Solvers whose bound is against B, the largest sample times the sum of magnitudes of a filter,
-#: because they mix windows.
-MIXING = tuple(solver.name for solver in SOLVERS if solver.mixes_windows)
+#: Solvers of the CPU whose bound is against B, the largest sample times the sum of magnitudes of a
+#: filter, because they mix windows.
+MIXING = tuple(s.name for s in SOLVERS if s.mixes_windows and s.device == "cpu")
 
 
 def stored(a: Array, name: str) -> Array:

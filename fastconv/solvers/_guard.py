@@ -165,8 +165,9 @@ class Guard:
         """
         if todo is not None and limit is not None:
             clean = np.where(np.isfinite(windows), windows, 0) if bad else windows
-            self._settle(rows, clean, z, todo, limit, double=rows.dtype.itemsize <= (
-                8 if rows.dtype.kind == "c" else 4))  # fmt: skip
+            double = rows.dtype.itemsize <= (8 if rows.dtype.kind == "c" else 4)
+            with np.errstate(over="ignore"):  # sums of sizes, and outputs that are infinite
+                self._settle(rows, clean, z, todo, limit, double=double)
         if bad:
             with np.errstate(invalid="ignore"):
                 self._put_back(windows, z)
