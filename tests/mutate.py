@@ -117,6 +117,13 @@ FAULTS = (
           "origin >= 0 && origin + reach < p->in[last];", "origin >= 0;"),
     Fault("panels: a row's second piece overwrites the first", "_ext/kernels/panels.inc",
           "if (!first) a |= *(const NAME(bits) *)y;", ""),
+    Fault("panels: phases of outputs begin at the wrong one", "_ext/drivers/panels_phases.c",
+          "s->lead[d] = lead;", "s->lead[d] = 0;"),
+    Fault("panels: woven sums forget an earlier block of taps", "_ext/drivers/panels_phases.c",
+          "piece->end, block > 0,", "piece->end, 0,"),
+    Fault("panels: a woven row ends a lane late", "_ext/kernels/panels.inc",
+          "const fc_mask mask = fc_lanes(sizeof(T), low, high);",
+          "const fc_mask mask = fc_lanes(sizeof(T), low, high + 1);"),
     # ---- implicit GEMM
     Fault("implicit_gemm: the sums of a block of taps are forgotten",
           "_ext/kernels/implicit_gemm.inc",

@@ -371,6 +371,8 @@ typedef struct {
     void (*gather)(const void *x, int64_t x_c, int64_t step, const fc_panel_piece *pieces, int64_t count,
                    int64_t rows, void *to);
     void (*line)(const void *x, int64_t step, int64_t low, int64_t high, int64_t count, void *to);
+    void (*weave)(int64_t phases, int64_t rows, const void *sums, int64_t ld, int64_t begin, int64_t end, int64_t more,
+                  void *y, int64_t step, int64_t ldy);
 } fc_panels;
 
 /* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
