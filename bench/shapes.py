@@ -218,4 +218,6 @@ def arrays(c: Case) -> tuple[Any, Any]:
         return values.astype(dtype)
 
     x = one(c.x_shape, c.dtype)
+    if c.kind == "power":  # probabilities
+        x = abs(x) / abs(x).sum()
     return x, None if c.w_shape is None else one(c.w_shape, c.w_dtype or c.dtype)
