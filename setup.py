@@ -100,7 +100,10 @@ extension = Extension(
     "fastconv._ext.core",
     [str(EXT / "core.pyx"), *sorted(map(str, (EXT / "drivers").glob("*.c")))],
     include_dirs=[np.get_include(), str(EXT)],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+    define_macros=[
+        ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+        ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),  # what pyproject.toml asks for
+    ],
     extra_link_args=["-pthread"] if sys.platform != "win32" else [],
     depends=[
         str(p) for p in sorted(EXT.rglob("*")) if p.suffix in (".c", ".h", ".inc", ".pxi", ".pyx")

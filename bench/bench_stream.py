@@ -11,7 +11,8 @@ slot      the worst of the blocks of a period, each at its quickest in many peri
 
 Two lines follow: blocks with a loop after each that does nothing and is about as long, and these
 loops: what they meet is the machine's doing. `over 3x` counts those of 10 000 that took more than
-three times their median. Then milliseconds of `prepare`, and of `set_kernel` of what it returned
+three times their median. Then operations of a block, counted: what of the worst over the median no
+other work can disturb. Then milliseconds of `prepare`, and of `set_kernel` of what it returned
 and of an array; and, for whole signals, ns a sample and channel of ``latency="throughput"`` in
 chunks of 4096 samples, of one call, and of one call of scipy.signal.oaconvolve.
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -186,6 +188,23 @@ def exchange(block: int) -> tuple[float, float, float]:
     return best[0], best[1], best[2]
 
 
+def operations(block: int) -> Any:
+    """Floating-point operations of each block of a period, as the schedule deals them out."""
+    import fastconv
+
+    w, _ = inputs(block)
+    run = fastconv.Convolver(w, block)._runs[0]
+    direct = run.parts[0][1] if run.parts else run.taps
+    counted = np.full(PERIOD, 2.0 * CHANNELS * block * direct)
+    for level in run.levels:
+        transform = 2.5 * level.n * math.log2(level.n)
+        for i in range(PERIOD):
+            for step, what in level._steps[i % level.slots]:
+                each = 8 * CHANNELS * level.count if step == level._multiply else transform
+                counted[i] += each * (what.stop - what.start)
+    return counted
+
+
 def agree(ways: dict[str, Way], blocks: list[Any]) -> None:
     """Outputs of two periods are the same, to float32's precision."""
     made = {
@@ -308,6 +327,12 @@ def main() -> None:
                 f"{block:6} {name:12} {'':8} {1e6 * median:10.1f} {1e6 * taken.max():9.1f}"
                 f" over 3x {over:.1f}"
             )
+        counted = operations(block)
+        median = float(np.median(counted))
+        print(
+            f"{block:6} operations   {'':8} {median:10.0f} {counted.max():9.0f}"
+            f" {counted.max() / median:5.2f}"
+        )
         print(
             f"{block:6} prepare %.1f ms, set_kernel %.2f ms, of an array %.1f ms" % exchange(block)
         )

@@ -134,6 +134,10 @@ def operations(c: Case, result: Any) -> int:
             return each * w * c.size[1] * taps
         scattered = c.size is not None or c.function.startswith("conv_transpose")
         return each * (x if scattered else result.size) * c.w_shape[1] * taps
+    if c.kind == "match":
+        return each * int(result.size) * w
+    if c.kind == "power":  # one factor more at a time
+        return each * x * x * (c.options["n"] - 1)
     if c.kind == "signal":
         return each * (result.size if c.options.get("mode") == "valid" else x) * w
     if c.function == "gaussian_filter":

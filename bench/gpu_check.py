@@ -51,6 +51,11 @@ LAYERS = {
     # TF32 is among the candidates of these, as it is among PyTorch's modes
     "3x3 256@56 fast": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 fast",
     "3x3 256@14 fast": "conv2d f32 n32 c256 h14 w14 k256 r3 s3 p1 fast",
+    # accumulated in float32; PyTorch's own of these dtypes beside them
+    "3x3 256@56 f16": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 x:f16 w:f16 y:f16",
+    "3x3 256@56 bf16": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 x:bf16 w:bf16 y:bf16",
+    "1x1 256to64@56 f16": "conv2d f32 n32 c256 h56 w56 k64 r1 s1 x:f16 w:f16 y:f16",
+    "3x3x3 depthwise 16@28": "conv3d f32 n4 c64 d16 h28 w28 k64 t3 r3 s3 g64 p1",
     "3x3 64@56": "conv2d f32 n32 c64 h56 w56 k64 r3 s3 p1",
     "3x3 256@14": "conv2d f32 n32 c256 h14 w14 k256 r3 s3 p1",
     "1x1 256to64@56": "conv2d f32 n32 c256 h56 w56 k64 r1 s1",
@@ -73,6 +78,11 @@ CHECKED = (
     "conv2d f32 n3 c19 h17 w23 k70 r3 s3 p1 u2,1 fast",
     "conv2d f32 n1 c130 h14 w15 k40 r3 s3 p2 l2 N*C",
     "conv2d f64 n2 c67 h9 w11 k33 r3 s2 p1,0 u1,2",
+    "conv2d f32 n2 c37 h15 w10 k33 r3 s3 p1 fast",
+    "conv2d f32 n3 c34 h9 w21 k20 r3 s3 g2 p2 N*C fast",
+    "conv2d f64 n2 c9 h7 w5 k5 r3 s3 p1 fast",
+    "conv3d f32 n2 c6 d5 h9 w12 k9 t3 r3 s3 g3 p1 u2,1,1",
+    "conv3d f64 n1 c3 d6 h7 w9 k4 t2 r3 s9 p1,1,4 l2,1,1",
     "conv2d f32 n2 c24 h13 w12 k20 r3 s3 g2 p2 u2,1",
     "conv1d f32 n3 c33 w301 k66 s3 p1",
     "conv1d f32 n1 c1 w2100 k1 s69 p68",
@@ -239,7 +249,7 @@ class Torch:
 
     def convolve(self, problem: Any, x: Any, w: Any) -> Any:
         functional = self.torch.nn.functional
-        function = functional.conv1d if problem.ndim == 1 else functional.conv2d
+        function = getattr(functional, f"conv{problem.ndim}d")
         pads = tuple(before for before, _ in problem.padding)
         return function(x, w, None, problem.stride, pads, problem.dilation, problem.groups)
 

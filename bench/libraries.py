@@ -17,6 +17,10 @@ ndimage          `scipy.ndimage`, into an array that is there
 convolve, fftconvolve, oaconvolve
                  of `scipy.signal`
 numpy            `numpy.convolve`
+squarings        `fftconvolve`, squared bit by bit of the power
+matchTemplate, skimage
+                 TM_CCOEFF_NORMED of OpenCV into an array that is there, `match_template` of
+                 scikit-image
 
 Where a gradient with respect to the input is a transposed convolution, the libraries for inference
 compute it as one.
@@ -77,9 +81,11 @@ def fastconv_plan(c: Case, **options: Any) -> tuple[Work, Any]:
 
 
 def _fastconv(c: Case, options: dict[str, Any]) -> tuple[Callable[..., Any], Any, Any, Any]:
+    import fastconv
     from fastconv import ndimage, nn, signal
 
-    function = getattr({"layer": nn, "signal": signal, "image": ndimage}[c.kind], c.function)
+    modules = {"layer": nn, "signal": signal, "image": ndimage}
+    function = getattr(modules.get(c.kind, fastconv), c.function)
     size = {}
     if c.size is not None:
         size["input_size" if c.function.endswith("_input") else "weight_size"] = c.size
@@ -360,6 +366,44 @@ def _numpy(c: Case, threads: int) -> Work | None:
     return Work(lambda: np.convolve(x, w, c.options.get("mode", "full")))
 
 
+def _squarings(c: Case, threads: int) -> Work | None:
+    import scipy.fft
+    import scipy.signal
+
+    p, _ = arrays(c)
+
+    def run() -> Any:
+        power = p
+        with scipy.fft.set_workers(threads):
+            for bit in bin(c.options["n"])[3:]:
+                power = scipy.signal.fftconvolve(power, power)
+                if bit == "1":
+                    power = scipy.signal.fftconvolve(power, p)
+        return power
+
+    return Work(run)
+
+
+def _match_opencv(c: Case, threads: int) -> Work | None:
+    if c.dtype not in ("uint8", "float32") or len(c.x_shape) != 2 or "mode" in c.options:
+        return None
+    import cv2
+
+    cv2.setNumThreads(threads)
+    x, w = arrays(c)
+    y = np.empty([n - m + 1 for n, m in zip(x.shape, w.shape)], np.float32)
+    return Work(lambda: cv2.matchTemplate(x, w, cv2.TM_CCOEFF_NORMED, y))
+
+
+def _match_skimage(c: Case, threads: int) -> Work | None:
+    if c.options:
+        return None
+    from skimage.feature import match_template
+
+    x, w = arrays(c)
+    return Work(lambda: match_template(x, w))
+
+
 LIBRARIES = {
     "torch": Library("torch", "layer", _torch),
     "torch-nhwc": Library("torch", "layer", _torch_nhwc),
@@ -372,4 +416,7 @@ LIBRARIES = {
     "fftconvolve": Library("scipy", "signal", _scipy_signal("fftconvolve")),
     "oaconvolve": Library("scipy", "signal", _scipy_signal("oaconvolve")),
     "numpy": Library("numpy", "signal", _numpy),
+    "squarings": Library("scipy", "power", _squarings),
+    "matchTemplate": Library("cv2", "match", _match_opencv),
+    "skimage": Library("skimage", "match", _match_skimage),
 }

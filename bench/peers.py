@@ -64,10 +64,15 @@ FILES = [HERE / "workloads.toml", HERE / "others.toml"]
 
 MODES = ("plan", "call")
 
+#: Of a front end's module; `libraries` says who has the like of a kind.
+KINDS = {"nn": "layer", "ndimage": "image", "_match": "match", "_power": "power"}
+
 FAMILIES = {
     "layer": ("3x3 stride 1", "other forward", "depthwise", "transposed, backward"),
     "signal": ("signals",),
     "image": ("images",),
+    "match": ("templates",),
+    "power": ("powers",),
 }
 
 
@@ -117,7 +122,7 @@ def case_of(workload: Any) -> shapes.Case:
     size = options.pop("input_size", None) or options.pop("weight_size", None)
     module = workload.function.__module__.rpartition(".")[2]
     return shapes.Case(
-        workload.name, {"nn": "layer", "ndimage": "image"}.get(module, module),
+        workload.name, KINDS.get(module, module),
         workload.function.__name__, x.dtype.name, x.shape, None if w is None else w.shape,
         options, size, None if w is None else w.dtype.name,
     )  # fmt: skip
@@ -151,10 +156,11 @@ def agree(mine: Any, theirs: Any) -> bool:
     if mine.shape != theirs.shape:
         return False
     wide = np.result_type(mine, theirs, np.float64)  # differences of unsigned integers wrap
-    theirs = theirs.astype(wide)
+    narrow, theirs = theirs, theirs.astype(wide)
     allowed = 2.0
     if mine.dtype.kind in "fc":
-        allowed = 1e3 * np.finfo(mine.dtype).eps * np.abs(theirs).max(initial=0.0)
+        eps = max(np.finfo(a.dtype).eps for a in (mine, narrow) if a.dtype.kind in "fc")
+        allowed = 1e3 * eps * np.abs(theirs).max(initial=0.0)
     return bool((np.abs(mine.astype(wide) - theirs) <= allowed).all())
 
 

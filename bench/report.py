@@ -24,7 +24,7 @@ from .ceilings import Ceilings
 from .peers import FAMILIES, HERE, MODES, Row
 
 #: Of Okabe and Ito's palette, which eyes of every kind can tell apart.
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00")
+COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#000000", "#999999")
 
 #: Times the peak that a case may be above it and still be in the picture.
 ABOVE = 10
@@ -152,7 +152,7 @@ def _points(axes: Any, m: Measurement) -> int:
     """Draw every case, but those far above the roof: returns how many these are."""
     highest = ABOVE * m.ceilings.flops["float32"] / 1e9
     beyond = 0
-    for family, colour in zip(_FAMILIES, COLOURS):
+    for family, colour in zip(_FAMILIES, COLOURS, strict=True):
         axes.scatter([], [], s=34, color=colour, label=family, linewidths=0)
         for row in (r for r in m.rows if r.family == family):
             mode = next(mode for mode in MODES if mode in row.seconds)

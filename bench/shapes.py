@@ -92,7 +92,7 @@ METHODS = [
     "auto", "depthwise", "dot", "direct", "implicit_gemm", "panels", "separable", "im2col",
     "winograd", "fft", "overlap_save", "limbs", "tilted", "naive",
 ]  # fmt: skip
-CUDA_METHODS = ["cuda_direct", "cuda_fir", "cuda_gemm", "cuda_mma"]
+CUDA_METHODS = ["cuda_direct", "cuda_fir", "cuda_gemm", "cuda_mma", "cuda_winograd"]
 
 _NUMPY = {
     "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
@@ -218,4 +218,6 @@ def arrays(c: Case) -> tuple[Any, Any]:
         return values.astype(dtype)
 
     x = one(c.x_shape, c.dtype)
+    if c.kind == "power":  # probabilities
+        x = abs(x) / abs(x).sum()
     return x, None if c.w_shape is None else one(c.w_shape, c.w_dtype or c.dtype)

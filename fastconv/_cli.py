@@ -86,8 +86,8 @@ def app(context: click.Context) -> None:
        reflect mirror nearest wrap constant=1     what lies beyond the ends, else zeros
        strict fast    accuracy, else balanced     threads2 prepared "N*C"
 
-    FILE.toml lists calls in [[conv]], [[signal]] and [[image]] tables; FILE.toml:NAME is one of
-    them.
+    FILE.toml lists calls in [[conv]], [[signal]], [[image]], [[match]] and [[power]] tables;
+    FILE.toml:NAME is one of them.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -258,6 +258,15 @@ def check_nonnegative(**arrays: Array) -> None:
             raise ValueError(f"expected {name} without a negative number, got {least}")
 
 
+def granted_threads(threads: int | None) -> int:
+    """The most threads that a call may use; ValueError for fewer than one."""
+    if threads is None:
+        return this_machine().cores
+    if operator.index(threads) < 1:
+        raise ValueError(f"expected at least one thread, got {threads}")
+    return threads
+
+
 def _overlap(a: Array, b: Array) -> bool:
     return interop.share_memory(a, b)
 
@@ -299,8 +308,7 @@ def _problem(
             f"expected x of {w.shape[1]} * {groups} channels (w's shape is {w.shape}, groups"
             f" {groups}), got x of shape {x.shape}"
         )
-    if threads is not None and operator.index(threads) < 1:
-        raise ValueError(f"expected at least one thread, got {threads}")
+    granted = granted_threads(threads)
     x_dtype, w_dtype = dtype_name(x.dtype), dtype_name(w.dtype)
     compute = dtype_name(dtype) if dtype is not None else compute_name(x_dtype, w_dtype)
     return Problem(
@@ -310,7 +318,7 @@ def _problem(
         cval=cval if boundary == "constant" else 0.0, flip=flip, dtype=compute, x_dtype=x_dtype,
         w_dtype=w_dtype, y_dtype=dtype_name(out_dtype) if out_dtype is not None else compute,
         layout=layout_of(x), prepared=prepared, device="cuda" if interop.on_gpu(x) else "cpu",
-        threads=1 if interop.on_gpu(x) else threads or this_machine().cores,
+        threads=1 if interop.on_gpu(x) else granted,
         accuracy=accuracy, rank=rank.terms, box=rank.box, deterministic=bool(deterministic),
         # of use where errors are relative to each output: other problems have one text
         nonnegative=bool(nonnegative) and accuracy == "strict" and compute in ("f32", "f64"),
@@ -340,12 +348,12 @@ def met_before(function: _F) -> _F:
 
 
 def on_any_device(function: _F) -> _F:
-    """Decorator: `met_before` for data, the first argument or `input`, that are on a GPU."""
+    """Decorator: `met_before` where the first argument, `input` or `h`, is on a GPU."""
     met = met_before(function)
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        data = args[0] if args else options.get("input")
+        data = args[0] if args else options.get("input", options.get("h"))
         there = type(data) is not np.ndarray and interop.is_foreign(data)
         return (met if there else function)(*args, **options)
 
@@ -781,3 +789,4 @@ def forget_plans() -> None:
     _shortcuts.clear()
     _filters.clear()
     _shortcut.kept.clear()
+    core.drop_kept()

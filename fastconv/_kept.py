@@ -10,8 +10,9 @@ depends on what is kept, only when it returns.
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ class _Weights:
 
     def __init__(self) -> None:
         self.met = 0  # calls in a row with nothing kept
-        self.wanted = 2  # of these before a copy is made; doubles each time that one was in vain
+        # of these before a copy is made; doubles each time that one was in vain
+        self.wanted: float = 2
         self.used = 0  # when it was last used, in calls of all kinds
         self.bytes = 0
         # copy and packed form in one: another thread may take them away while they are looked at
@@ -95,6 +97,9 @@ class Kept:
         copy = w.copy()
         packed = pack(*given)
         size = copy.nbytes + _bytes(packed)
+        if any(np.may_share_memory(part, w) for part in _arrays(packed)):
+            found.wanted = math.inf  # read where it lies: there is nothing to keep
+            return packed
         # another thread may have written to w between the two
         if not core.same_bytes(w, copy):
             return packed
@@ -126,10 +131,17 @@ class Kept:
         weights.bytes = weights.met = 0
 
 
-def _bytes(packed: Any) -> int:
-    """Bytes of the arrays in a solver's packed weights."""
+def _arrays(packed: Any) -> Iterator[Array]:
+    """The arrays in a solver's packed weights."""
     if isinstance(packed, np.ndarray):
-        return packed.nbytes
-    if dataclasses.is_dataclass(packed):
-        return sum(map(_bytes, vars(packed).values()))
-    return sum(map(_bytes, packed)) if isinstance(packed, tuple | list) else 0
+        yield packed
+    elif dataclasses.is_dataclass(packed):
+        for part in vars(packed).values():
+            yield from _arrays(part)
+    elif isinstance(packed, tuple | list):
+        for part in packed:
+            yield from _arrays(part)
+
+
+def _bytes(packed: Any) -> int:
+    return sum(part.nbytes for part in _arrays(packed))

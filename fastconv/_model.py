@@ -30,7 +30,7 @@ from fastconv import _calibration
 from fastconv._calibration import Calibration
 from fastconv._ext import core
 from fastconv._machine import Machine
-from fastconv._problem import BOUNDARIES, LAYOUTS, Problem, numpy_dtype
+from fastconv._problem import Problem
 from fastconv._solver import Config
 
 _log = logging.getLogger("fastconv")
@@ -40,38 +40,7 @@ Floats = npt.NDArray[np.float64]
 #: "version" of the file: what features mean.
 VERSION = 1
 
-PROBLEM_FEATURES = (
-    "flops", "taps", "channels", "filters", "groups", "batch", "columns", "rows", "kernel",
-    "last kernel", "axes", "stride", "last stride", "dilation", "input dilation", "padding",
-    "boundary", "itemsize", "parts", "exact", "x itemsize", "y itemsize", "layout", "flip", "rank",
-    "prepared", "x", "w", "y", "size",
-)  # fmt: skip
-
-FEATURES = PROBLEM_FEATURES + core.CANDIDATE_FEATURES
-
-
-def _log2(value: float) -> float:
-    return math.log2(value) if value > 1 else 0.0
-
-
-def problem_features(p: Problem) -> list[float]:
-    """Of a problem, in the order of PROBLEM_FEATURES; counts by their logarithms."""
-    out = p.out
-    last = out[-1]
-    kernel = math.prod(p.kernel)
-    groups = p.groups
-    log2 = _log2
-    return [
-        log2(p.flops), log2(p.taps), log2(p.channels // groups), log2(p.filters // groups),
-        log2(groups), log2(p.batch), log2(last), log2(math.prod(out[:-1])), log2(kernel),
-        log2(p.kernel[-1]), sum([r > 1 for r in p.kernel]), log2(math.prod(p.stride)),
-        p.stride[-1], p.dilation[-1], log2(math.prod(p.input_dilation)),
-        log2(1 + p.padding[-1][0]), BOUNDARIES.index(p.boundary), p.itemsize,
-        1 + p.is_complex, p.is_exact, numpy_dtype(p.x_dtype).itemsize,
-        numpy_dtype(p.y_dtype).itemsize, LAYOUTS.index(p.layout), p.flip, p.rank, p.prepared,
-        log2(math.prod(p.x_shape)), log2(math.prod(p.w_shape)), log2(math.prod(p.y_shape)),
-        log2(p.size[-1]),
-    ]  # fmt: skip
+FEATURES = core.PROBLEM_FEATURES + core.CANDIDATE_FEATURES
 
 
 class Trees(NamedTuple):
@@ -148,7 +117,7 @@ def correct(
     """`expected`, by the trees given."""
     if machine.isa not in trees.isas:
         return [cost for *_, cost in found]
-    logs = trees.forest.log_corrections(problem, problem_features(problem), found, trees.solvers)
+    logs = trees.forest.log_corrections(problem, found, trees.solvers)
     known = sorted(log for log in logs if log is not None)
     # what no trial is of is as far off as the others: else it would win by that alone
     others = known[len(known) // 2] if known else 0.0

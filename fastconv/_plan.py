@@ -92,7 +92,7 @@ class Plan(abc.ABC):
         if self._y_dtype != self._dtype and (residual is not None or activation is not None):
             raise TypeError(f"expected results in {self._dtype} for a residual or an activation")
         own = y.dtype == self._y_dtype and y.flags.aligned and _whole_strides(y)
-        to = y if own else np.empty(self.y_shape, self._y_dtype)
+        to = y if own else core.empty(self.y_shape, self._y_dtype)
         epilogue = None
         if bias is not None or residual is not None or activation is not None:
             if bias is not None:
@@ -100,7 +100,7 @@ class Plan(abc.ABC):
             if residual is not None:
                 found = residual_like(residual, to)
                 if found is None:
-                    to = np.empty(self.y_shape, self._y_dtype)
+                    to = core.empty(self.y_shape, self._y_dtype)
                     found = residual_like(residual, to)
                 residual = found
             epilogue = Epilogue(bias, residual, activation)
@@ -154,7 +154,10 @@ def _whole_strides(a: Array) -> bool:
 
 def conversion_bytes(problem: Problem, solver: Solver) -> int:
     """Bytes of the copies that `Plan.__call__` makes when stored and computed dtypes differ."""
-    size = numpy_dtype(problem.accumulator).itemsize
+    own = problem.accumulator
+    if problem.x_dtype == problem.w_dtype == problem.y_dtype == own:
+        return 0
+    size = numpy_dtype(own).itemsize
     shapes = (
         (problem.x_dtype, problem.x_shape, solver.reads_stored(problem)),
         (problem.w_dtype, problem.w_shape, False),
@@ -162,7 +165,7 @@ def conversion_bytes(problem: Problem, solver: Solver) -> int:
     )
     total = 0
     for stored, shape, in_cache in shapes:
-        if stored != problem.accumulator and not in_cache:
+        if stored != own and not in_cache:
             count = 1
             for extent in shape:
                 count *= extent

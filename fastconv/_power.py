@@ -4,19 +4,33 @@
 
 so that the bits of n, from the highest, are as many squarings and at most as many products with p,
 which is short. Each is a convolution of its own to the planner.
+
+Where errors may be relative to the sum of all numbers, a transform takes the place of all of them:
+
+    p^n = F^-1(F(p)^n)
 """
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 
 from fastconv import _engine, signal
 from fastconv._engine import front_end
 from fastconv._problem import Array
+
+#: Numbers of a power up to which steps are taken: some microseconds each, by direct sums, which
+#: keep what is small accurate relative to itself.
+_SHORT = 256
+
+#: Bytes that `_by_spectrum` takes for a sample of the circle: p, its spectrum, a power of that and
+#: the transform back, all of which are twice as large where numbers are complex.
+_BYTES_A_SAMPLE = 32
 
 
 @front_end(data="p", kernel=None, packs=False)
@@ -49,9 +63,9 @@ def convolve_power(
     method : str
         As for `fastconv.convolve`; the name of a solver must be one that can do every step.
     accuracy : {"strict", "balanced", "fast"}
-        How much rounding error each step may add. ``strict`` keeps every number of a
-        non-negative result accurate *relative to itself*: it is what tail probabilities need. With
-        `nonnegative`, long ones are transformed all the same, tilted.
+        How large errors may be, see Notes. ``strict`` keeps every number of a non-negative result
+        accurate *relative to itself*: it is what tail probabilities need. With `nonnegative`, long
+        ones are transformed all the same, tilted.
     threads, workspace_limit, flush_denormals, deterministic
         As for `fastconv.convolve`.
     nonnegative : bool, default False
@@ -76,10 +90,15 @@ def convolve_power(
 
     Notes
     -----
-    With r the error of a step, relative to sum |p| ^ n in ``balanced`` mode and to each number of a
-    non-negative result in ``strict`` mode, the error of the result is at most (n - 1) r, to
-    first order: a square has twice the relative error of its root, and its own. In ``balanced``
-    mode, tails below r of the largest number have no correct digit, and may be negative.
+    In ``strict`` mode, with r the error of a step relative to each number of a non-negative result,
+    the error of the result is at most (n - 1) r, to first order: a square has twice the relative
+    error of its root, and its own.
+
+    In the other modes errors are relative to S = sum(abs(p)) ** n: what is much smaller may have no
+    correct digit, and be negative. Finite floats whose power has more than 256 numbers, N, are
+    transformed once, in double precision, with an error of at most (n + 1) log2(2 N) 2.2e-16 S and
+    what rounding to their dtype adds; where that would overflow, a `method` is named or memory is
+    short, steps are taken, with an error of at most (n - 1) r S.
 
     Numbers below the smallest normal one (2e-308 in float64) round to a fixed number of places, so
     that what a step sums from such is off by as much as there are products of them.
@@ -125,12 +144,64 @@ def convolve_power(
         accuracy, threads, workspace_limit, None, flush_denormals, deterministic, nonnegative
     )
     base = x.astype(signal._summed(x.dtype), copy=False)  # 16-bit floats are rounded once
-    power = base if times else np.ones(shape, base.dtype)
-    for bit in bin(times)[3:]:
-        power = signal.convolve(power, power, method=method, **options)
-        if bit == "1":
-            power = signal.convolve(power, base, method=method, **options)
-    if out is None:
-        return power.astype(x.dtype, copy=power is base)
-    out[...] = power
+    granted = _engine.granted_threads(threads)
+    whole = method == "auto" and accuracy in ("balanced", "fast")
+    if whole and _is_transformed(base, times, workspace_limit):
+        power = _by_spectrum(base, times, granted)
+        if nonnegative:
+            np.maximum(power, 0, out=power)
+    else:
+        power = base if times else np.ones(shape, base.dtype)
+        for bit in bin(times)[3:]:
+            power = signal.convolve(power, power, method=method, **options)
+            if bit == "1":
+                power = signal.convolve(power, base, method=method, **options)
+    with np.errstate(over="ignore"):  # infinities are what a smaller dtype has for it
+        if out is None:
+            return power.astype(x.dtype, copy=power is base)
+        out[...] = power
     return out
+
+
+def _circle(p: Array, n: int) -> list[int]:
+    """Sizes on which the n-th power of p does not meet itself."""
+    real = p.dtype.kind == "f"
+    return [scipy.fft.next_fast_len(n * (m - 1) + 1, real) for m in p.shape]
+
+
+def _is_transformed(p: Array, n: int, workspace_limit: int | None) -> bool:
+    """Whether a power is made by `_by_spectrum`."""
+    if p.dtype.char not in "fdFD" or n < 2:
+        return False
+    if math.prod(n * (m - 1) + 1 for m in p.shape) <= _SHORT:
+        return False
+    samples = math.prod(_circle(p, n))
+    parts = 1 if p.dtype.kind == "f" else 2
+    if workspace_limit is not None and parts * _BYTES_A_SAMPLE * samples > workspace_limit:
+        return False
+    # numbers of the spectrum are at most S, sums of them on the way back at most that many times
+    # as large; errors are eps S, and should not be lost among subnormal numbers
+    with np.errstate(over="ignore"):
+        total = float(np.abs(p).sum(dtype=float))
+    if not 0 < total < math.inf:
+        return False
+    range_of = np.finfo(float)
+    size = n * math.log2(total)
+    return range_of.minexp + 2 * range_of.nmant < size < range_of.maxexp - 2 - math.log2(samples)
+
+
+def _by_spectrum(p: Array, n: int, threads: int) -> Array:
+    """F^-1(F(p)^n) in double precision."""
+    sizes, real = _circle(p, n), p.dtype.kind == "f"
+    if real:
+        base = scipy.fft.rfftn(p.astype(float), sizes, workers=threads)
+    else:
+        base = scipy.fft.fftn(p.astype(complex), sizes, workers=threads)
+    power = base.copy()
+    for bit in bin(n)[3:]:
+        np.multiply(power, power, out=power)
+        if bit == "1":
+            np.multiply(power, base, out=power)
+    back = scipy.fft.irfftn if real else scipy.fft.ifftn
+    circle = back(power, sizes, workers=threads)
+    return circle[tuple(slice(n * (m - 1) + 1) for m in p.shape)]

@@ -18,7 +18,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +140,10 @@ class derived(Generic[_Value]):
         return value
 
 
+def _refuse(expected: str, came: object) -> NoReturn:
+    raise ValueError(f"expected {expected}, got {came}")
+
+
 _AXES = {1: ("w",), 2: ("h", "w"), 3: ("d", "h", "w")}
 _TAPS = {1: ("s",), 2: ("r", "s"), 3: ("t", "r", "s")}
 
@@ -186,69 +190,88 @@ class Problem:
     nonnegative: bool = False
 
     def __post_init__(self) -> None:
-        def put(name: str, value: Any) -> None:
-            object.__setattr__(self, name, value)
-
-        ndim = len(self.size)
-        for name, default in (("stride", 1), ("dilation", 1), ("input_dilation", 1)):
-            put(name, getattr(self, name) or (default,) * ndim)
-        put("padding", self.padding or ((0, 0),) * ndim)
-        for name in ("x_dtype", "w_dtype", "y_dtype"):
-            put(name, getattr(self, name) or self.dtype)
-        put("dtype", _COMPUTE.get(self.dtype, self.dtype))  # 16-bit floats are stored, not summed
-        put("cval", _number(self.cval))
+        ndim, own = len(self.size), self.__dict__  # the class is frozen
+        ones = (1,) * ndim
+        own["stride"] = self.stride or ones
+        own["dilation"] = self.dilation or ones
+        own["input_dilation"] = self.input_dilation or ones
+        own["padding"] = self.padding or ((0, 0),) * ndim
+        own["x_dtype"] = self.x_dtype or self.dtype
+        own["w_dtype"] = self.w_dtype or self.dtype
+        own["y_dtype"] = self.y_dtype or self.dtype
+        own["dtype"] = _COMPUTE.get(self.dtype, self.dtype)  # 16-bit floats are stored, not summed
+        own["cval"] = _number(self.cval)
         self._check(ndim)
 
     def _check(self, ndim: int) -> None:
-        def need(ok: bool, expected: str, came: object) -> None:
-            if not ok:
-                raise ValueError(f"expected {expected}, got {came}")
-
-        need(1 <= ndim <= MAX_DIMS, f"1 to {MAX_DIMS} spatial dimensions", ndim)
+        if not 1 <= ndim <= MAX_DIMS:
+            _refuse(f"1 to {MAX_DIMS} spatial dimensions", ndim)
         for name in ("kernel", "stride", "dilation", "input_dilation", "padding"):
             value = getattr(self, name)
-            need(len(value) == ndim, f"{ndim} values for {name}", value)
-        need(min(self.size) >= 0, "input sizes of at least 0", self.size)
-        need(min(self.kernel) >= 1, "kernel sizes of at least 1", self.kernel)
-        need(min(self.stride) >= 1, "a stride of at least 1", self.stride)
-        need(min(self.dilation) >= 1, "a dilation of at least 1", self.dilation)
-        need(min(self.input_dilation) >= 1, "an input dilation of at least 1", self.input_dilation)
-        need(min(map(min, self.padding)) >= 0, "padding of at least 0", self.padding)
-        need(self.batch >= 0 and self.channels >= 0, "batch and channels of at least 0",
-             (self.batch, self.channels))  # fmt: skip
-        need(self.groups >= 1, "at least one group", self.groups)
-        need(self.filters >= 0, "filters of at least 0", self.filters)
+            if len(value) != ndim:
+                _refuse(f"{ndim} values for {name}", value)
+        if min(self.size) < 0:
+            _refuse("input sizes of at least 0", self.size)
+        if min(self.kernel) < 1:
+            _refuse("kernel sizes of at least 1", self.kernel)
+        if min(self.stride) < 1:
+            _refuse("a stride of at least 1", self.stride)
+        if min(self.dilation) < 1:
+            _refuse("a dilation of at least 1", self.dilation)
+        if min(self.input_dilation) < 1:
+            _refuse("an input dilation of at least 1", self.input_dilation)
+        if min(map(min, self.padding)) < 0:
+            _refuse("padding of at least 0", self.padding)
+        if self.batch < 0 or self.channels < 0:
+            _refuse("batch and channels of at least 0", (self.batch, self.channels))
+        if self.groups < 1:
+            _refuse("at least one group", self.groups)
+        if self.filters < 0:
+            _refuse("filters of at least 0", self.filters)
         for what, count in (("channels", self.channels), ("filters", self.filters)):
-            need(count % self.groups == 0, f"{what} divisible by {self.groups} groups", count)
-        need(self.boundary in BOUNDARIES, f"a boundary out of {BOUNDARIES}", repr(self.boundary))
-        need(self.accuracy in ACCURACIES, f"an accuracy out of {ACCURACIES}", repr(self.accuracy))
-        need(self.layout in LAYOUTS, f"a layout out of {LAYOUTS}", repr(self.layout))
-        need(self.threads >= 1, "at least one thread", self.threads)
-        need(0 <= self.rank <= MOST_TERMS, f"a rank of 1 to {MOST_TERMS}, or 0 for an unknown one",
-             self.rank)  # fmt: skip
-        need(not self.box or self.rank == 1, "a box to be of rank 1", self.rank)
+            if count % self.groups:
+                _refuse(f"{what} divisible by {self.groups} groups", count)
+        if self.boundary not in BOUNDARIES:
+            _refuse(f"a boundary out of {BOUNDARIES}", repr(self.boundary))
+        if self.accuracy not in ACCURACIES:
+            _refuse(f"an accuracy out of {ACCURACIES}", repr(self.accuracy))
+        if self.layout not in LAYOUTS:
+            _refuse(f"a layout out of {LAYOUTS}", repr(self.layout))
+        if self.threads < 1:
+            _refuse("at least one thread", self.threads)
+        if not 0 <= self.rank <= MOST_TERMS:
+            _refuse(f"a rank of 1 to {MOST_TERMS}, or 0 for an unknown one", self.rank)
+        if self.box and self.rank != 1:
+            _refuse("a box to be of rank 1", self.rank)
         for name in (self.dtype, self.x_dtype, self.w_dtype, self.y_dtype):
-            need(name in DTYPES, f"a dtype out of {tuple(DTYPES)}", repr(name))
-        need(self.boundary == "zeros" or max(self.input_dilation) == 1,
-             "no input dilation with this boundary",
-             f"{self.input_dilation} with {self.boundary!r}")  # fmt: skip
-        if self.boundary not in ("zeros", "constant"):
-            need(min(self.size) >= 1, f"a non-empty input to extend by {self.boundary!r}",
-                 self.size)  # fmt: skip
-        if self.boundary == "constant":
-            need(self.is_complex or not isinstance(self.cval, complex),
-                 f"a real constant beyond the ends of {self.dtype}", self.cval)  # fmt: skip
-            need(not self.is_exact or math.isfinite(self.cval.real),
-                 f"a finite constant beyond the ends of {self.dtype}", self.cval)  # fmt: skip
-            need(not self.is_exact or self.cval.real == int(self.cval.real),
-                 f"a whole constant beyond the ends of {self.dtype}", self.cval)  # fmt: skip
+            if name not in DTYPES:
+                _refuse(f"a dtype out of {tuple(DTYPES)}", repr(name))
+        if self.boundary != "zeros":
+            self._check_boundary()
         padded = self.padded
-        need(max(padded) <= MAX_SIZE, f"padded sizes up to {MAX_SIZE}", padded)
-        need(all(p >= s for p, s in zip(padded, self.span)),
-             "a kernel no larger than the padded input",
-             f"kernel {self.kernel} spanning {self.span} over {padded}")  # fmt: skip
+        if max(padded) > MAX_SIZE:
+            _refuse(f"padded sizes up to {MAX_SIZE}", padded)
+        if any(p < s for p, s in zip(padded, self.span)):
+            _refuse("a kernel no larger than the padded input",
+                    f"kernel {self.kernel} spanning {self.span} over {padded}")  # fmt: skip
         for what, shape in (("x", self.x_shape), ("w", self.w_shape), ("y", self.y_shape)):
-            need(math.prod(shape) <= MAX_SIZE, f"{what} of at most {MAX_SIZE} elements", shape)
+            if math.prod(shape) > MAX_SIZE:
+                _refuse(f"{what} of at most {MAX_SIZE} elements", shape)
+
+    def _check_boundary(self) -> None:
+        if max(self.input_dilation) > 1:
+            _refuse("no input dilation with this boundary",
+                    f"{self.input_dilation} with {self.boundary!r}")  # fmt: skip
+        if self.boundary != "constant":
+            if min(self.size) < 1:
+                _refuse(f"a non-empty input to extend by {self.boundary!r}", self.size)
+            return
+        if isinstance(self.cval, complex) and not self.is_complex:
+            _refuse(f"a real constant beyond the ends of {self.dtype}", self.cval)
+        if self.is_exact and not math.isfinite(self.cval.real):
+            _refuse(f"a finite constant beyond the ends of {self.dtype}", self.cval)
+        if self.is_exact and self.cval.real != int(self.cval.real):
+            _refuse(f"a whole constant beyond the ends of {self.dtype}", self.cval)
 
     # ---- shapes ------------------------------------------------------------------------------
     @derived

@@ -126,7 +126,7 @@ class Shortcut:
             assert self._kernel is not None
             if self._look(self._kernel(arrays)) != self._seen:
                 return None
-        result = arrays[-1] if self._has_out else np.empty(self._shape, self._dtype)
+        result = arrays[-1] if self._has_out else core.empty(self._shape, self._dtype)
         epilogue = None
         if self._finishes:
             epilogue = Epilogue(
@@ -184,9 +184,9 @@ class Passes:
         self._shape, self._dtype = result.shape, result.dtype
 
     def __call__(self, arrays: Sequence[Array]) -> Array:
-        result = np.empty(self._shape, self._dtype)
+        result = core.empty(self._shape, self._dtype)
         pool = [arrays[0], result]
-        pool.extend(np.empty(shape, dtype) for shape, dtype in self._own)
+        pool.extend(core.empty(shape, dtype) for shape, dtype in self._own)
         for act, packed, x, y in self._steps:
             act(x(pool), packed, None, y(pool))
         return result

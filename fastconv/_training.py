@@ -57,7 +57,7 @@ class Rows(NamedTuple):
         for n, trial in enumerate(trials):
             found = timed(trial)
             best = min((seconds for *_, seconds in found), default=0.0)
-            features = _model.problem_features(trial.problem)
+            features = core.problem_features(trial.problem)
             for method, config, cost, seconds in found:
                 number.append(n)
                 solvers.append(method)

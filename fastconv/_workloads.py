@@ -1,4 +1,4 @@
-"""Calls listed in a TOML file: ``[[conv]]``, ``[[signal]]`` and ``[[image]]`` tables.
+"""Calls listed in a TOML file, in tables of ``[[conv]]``, ``[[signal]]`` and so on.
 
 =========  ========================================================================================
 table      keys, besides `name` and `dtype` (float32 by default)
@@ -8,6 +8,8 @@ conv       x, w: shapes (N, C, *spatial) and (K, C/groups, *kernel); op: conv, c
 signal     a, b: shapes; mode; axes: those to convolve along
 image      op: a function of `fastconv.ndimage`; a: shape; b, sigma or size: its kernel;
            mode, axis, output: a dtype
+match      `fastconv.match_template`; a, b: shapes of the image and the template; mode, normalized
+power      `fastconv.convolve_power`; a: shape; n: the number of factors
 =========  ========================================================================================
 """
 
@@ -84,8 +86,10 @@ def load(path: str | os.PathLike[str]) -> list[Workload]:
     found = []
     for kind, rows in tables.items():
         if kind not in KINDS or not isinstance(rows, list):
-            raise ValueError(f"{os.fspath(path)}: expected [[conv]], [[signal]] or [[image]]"
-                             f" tables, got {kind!r}")  # fmt: skip
+            *most, last = (f"[[{name}]]" for name in KINDS)
+            raise ValueError(
+                f"{os.fspath(path)}: expected {', '.join(most)} or {last} tables, got {kind!r}"
+            )
         for number, row in enumerate(rows, 1):
             name = row.get("name", f"{kind}{number}") if isinstance(row, dict) else kind
             try:
@@ -187,7 +191,25 @@ def _image(name: str, row: dict[str, Any]) -> Workload:
     return Workload(name, _front_end("ndimage", op), {**arguments, **options})
 
 
+def _match(name: str, row: dict[str, Any]) -> Workload:
+    dtype = _dtype(row)
+    arrays = {
+        "image": _Zeros(_take_shape(row, "a"), dtype),
+        "template": _Zeros(_take_shape(row, "b"), dtype),
+    }
+    options = _take_options(row, "mode", "normalized")
+    return Workload(name, _front_end("_match", "match_template"), {**arrays, **options})
+
+
+def _power(name: str, row: dict[str, Any]) -> Workload:
+    dtype = _dtype(row)
+    arguments = {"p": _Zeros(_take_shape(row, "a"), dtype), **_take_options(row, "n")}
+    if "n" not in arguments:
+        raise ValueError("expected n, the number of factors")
+    return Workload(name, _front_end("_power", "convolve_power"), arguments)
+
+
 #: Tables of a file, and what reads a row of each.
 KINDS: dict[str, Callable[[str, dict[str, Any]], Workload]] = {
-    "conv": _conv, "signal": _signal, "image": _image,
+    "conv": _conv, "signal": _signal, "image": _image, "match": _match, "power": _power,
 }  # fmt: skip

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastconv._engine import front_end, makes_weights, on_any_device, run
+from fastconv._ext import core
 from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
@@ -169,7 +170,7 @@ def _check_dtype(dtype: np.dtype[Any]) -> str:
 
 
 def _as_output(
-    output: Output, x: Array, is_complex: bool, allocate: Callable[..., Array] = np.empty
+    output: Output, x: Array, is_complex: bool, allocate: Callable[..., Array] = core.empty
 ) -> Array:
     """The array that an `output` argument stands for."""
     if output is None or isinstance(output, str | type | np.dtype):
@@ -371,6 +372,7 @@ class _Pass(NamedTuple):
     before: int
     mode: str
     divisor: int = 1
+    method: _Method | None = None  # in place of the call's
 
 
 def _separable(
@@ -402,7 +404,8 @@ def _separable(
         ones = (1,) * x.ndim
         shape, before = list(ones), [0] * x.ndim
         shape[step.axis], before[step.axis] = step.weights.size, step.before
-        _window(x, step.weights.reshape(shape), before, target, step.mode, cval, options,
+        chosen = options if step.method is None else options | {"method": step.method}
+        _window(x, step.weights.reshape(shape), before, target, step.mode, cval, chosen,
                 divisor=step.divisor)  # fmt: skip
         x = target
 
@@ -922,21 +925,29 @@ def gaussian_filter(
     return out
 
 
-#: Bytes averaged in floating point: means of at most as many are cut right, if made larger by more
-#: than they may be off (`doubt` in drivers/separable.c takes 146).
-_MOST_BYTES = 128
+#: Most integers whose mean `separable` is asked for: its published bound, which is that of a sum in
+#: floating point, admits 1028 at every accuracy.
+_MOST_MEANS = 1024
 
 
 def _uniform_pass(
-    axis: int, size: int, origin: int, mode: str, x: Array, out: Array, cval: complex
-) -> _Pass:
+    axis: int, size: int, origin: int, mode: str, x: Array, out: Array, cval: complex,
+    options: dict[str, Any],
+) -> _Pass:  # fmt: skip
     before = _before(size, origin, False)
-    whole = _boundary(mode) != "constant" or cval in range(256)
-    if x.dtype == out.dtype == np.uint8 and size <= _MOST_BYTES and whole:
-        return _Pass(axis, np.full(size, 1 / size), before, mode)
-    if out.dtype.kind in "biu":  # a sum of integers is exact and so is its quotient's integer part
-        return _Pass(axis, np.ones(size, np.int64), before, mode, size)
-    return _Pass(axis, np.full(size, 1 / np.longdouble(size)), before, mode)
+    if out.dtype.kind not in "biu":
+        return _Pass(axis, np.full(size, 1 / np.longdouble(size)), before, mode)
+    # A sum of integers is exact, and so is its quotient's integer part. `separable` makes both at
+    # once; other solvers would sum weighted samples in floating point, whose errors show where
+    # those of both signs cancel.
+    limited = options["workspace_limit"] is not None or options["config"] is not None
+    taken = options["method"] == "separable" or (options["method"] == "auto" and not limited)
+    same = x.dtype.newbyteorder("=") == out.dtype.newbyteorder("=")
+    if taken and same and x.dtype.char in "bBhH" and 1 < size <= _MOST_MEANS:
+        limits = np.iinfo(x.dtype)
+        if _boundary(mode) != "constant" or cval in range(limits.min, limits.max + 1):
+            return _Pass(axis, np.full(size, 1 / size), before, mode, method="separable")
+    return _Pass(axis, np.ones(size, np.int64), before, mode, size)
 
 
 @front_end(data="input", kernel="size", out="output")
@@ -1001,7 +1012,7 @@ def uniform_filter1d(
     is_complex = x.dtype.kind == "c"
     fill = _fill(cval, is_complex)
     out = _as_output(output, x, is_complex)
-    step = _uniform_pass(axis, size, origin, mode, x, out, fill)
+    step = _uniform_pass(axis, size, origin, mode, x, out, fill, options)
     _separable(x, [step], out, fill, options)
     return out
 
@@ -1078,7 +1089,7 @@ def uniform_filter(
     is_complex = x.dtype.kind == "c"
     fill = _fill(cval, is_complex)
     out = _as_output(output, x, is_complex)
-    passes = [_uniform_pass(*step, x, out, fill) for step in steps]
+    passes = [_uniform_pass(*step, x, out, fill, options) for step in steps]
     _separable(x, passes, out, fill, options)
     return out
 

@@ -49,7 +49,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _engine, _planner
-from fastconv._engine import Pads, front_end, met_before, run
+from fastconv._engine import Pads, front_end, met_before, on_any_device, run
 from fastconv._problem import MAX_DIMS, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
 from fastconv.cuda.interop import empty, on_gpu, on_host, share_memory
@@ -1015,6 +1015,7 @@ def _beyond(x: Array, mode: str, cval: complex, index: Array, dtype: np.dtype[An
 
 
 @front_end(data="x", kernel="h")
+@on_any_device
 def upfirdn(
     h: npt.ArrayLike,
     x: npt.ArrayLike,
@@ -1069,7 +1070,8 @@ def upfirdn(
     ------
     ValueError
         For h that is not 1-D or empty, rates below 1, an unknown mode, an axis that x does not
-        have, or an empty x that is to be extended.
+        have, an empty x that is to be extended, or, of arrays on a GPU, one that is empty or to be
+        extended by other than zeros and upsampled, or by a mode of no other function.
     TypeError
         For dtypes that are not numbers, masked arrays, and a `cval` that the result's dtype cannot
         hold.
@@ -1104,7 +1106,7 @@ def upfirdn(
         cval = _number("cval", cval, dtype)
     except ValueError as error:
         raise TypeError(str(error)) from None
-    n, k = data.shape[where], len(taps)
+    n, k = data.shape[where], taps.shape[0]
     length = max(0, ((n - 1) * up + k - 1) // down + 1)
     shape = list(data.shape)
     shape[where] = length
@@ -1115,13 +1117,19 @@ def upfirdn(
     reach = (k - 1) // up  # samples beyond each end that meet the filter
     if reach == 0 or (mode == "constant" and cval == 0):
         boundary = "zeros"
+    extended = boundary is None or (up > 1 and boundary != "zeros")
+    if on_gpu(data) and (extended or n == 0):
+        raise ValueError(
+            "expected on a GPU samples to be extended by zeros, or with up=1 by a boundary of the"
+            f" engine's, got {n} samples, mode {mode!r}, cval {cval} and up={up}"
+        )
     if n == 0:
         if boundary != "zeros":
             raise ValueError(f"expected samples to extend by {mode!r}, got x of shape {data.shape}")
         result = np.empty(shape, dtype) if out is None else out
         result[...] = 0
         return result
-    if boundary is None or (up > 1 and boundary != "zeros"):
+    if extended:
         moved = np.moveaxis(data, where, -1)
         with np.errstate(over="ignore", invalid="ignore"):  # slopes between infinities
             head = _beyond(moved, mode, cval, np.arange(-reach, 0), dtype)

@@ -676,6 +676,63 @@ class Emulator:
 
         return work
 
+    # ---- transforms: tuples are arrays of (values, threads), too -----------------------------
+
+    def converted(self, dtype: str, to: str) -> Any:
+        return lambda x: np.asarray(x).astype(COMPUTED[to])
+
+    def gathered(self, dtype: str, count: int) -> Any:
+        def gathered(*values: Any) -> Any:
+            assert len(values) == count
+            each = [np.broadcast_to(v, self.count) for v in values]
+            assert all(v.dtype == COMPUTED[dtype] for v in each)
+            return np.stack(each)
+
+        return gathered
+
+    def transform(self, dtype: str, matrix: Any) -> Any:
+        kind, fma = COMPUTED[dtype], self.fma(dtype)
+
+        def dot(row: Any, values: Any) -> Any:
+            total = None
+            for factor, value in zip(row, values):
+                if factor != 0:
+                    factor = kind(factor)
+                    total = factor * value if total is None else fma(factor, value, total)
+            return total
+
+        def transform(values: Any) -> Any:
+            n = len(matrix[0])
+            v = values.reshape(n, n, -1)
+            half = [dot(row, v) for row in matrix]
+            return np.concatenate([[dot(row, line) for row in matrix] for line in half])
+
+        return transform
+
+    def magnitude(self, dtype: str) -> Any:
+        return abs
+
+    def larger(self, dtype: str) -> Any:
+        return np.maximum
+
+    def unclear(self, dtype: str) -> Any:
+        return lambda size, limit: ~(size > limit) * 1
+
+    def doubtful(self, dtype: str, count: int) -> Any:
+        def doubtful(values: Any, limit: Any) -> Any:
+            bits = (~(abs(values) > limit)) * (1 << np.arange(count))[:, None]
+            return np.where(limit != 0, bits.sum(0), 0)
+
+        return doubtful
+
+    def placed(self, dtype: str, count: int) -> Any:
+        def placed(values: Any, i: int, value: Any) -> Any:
+            made = values.copy()
+            made[i] = value
+            return made
+
+        return placed
+
     # ---- tensor cores ------------------------------------------------------------------------
 
     def tf32(self) -> Any:

@@ -84,6 +84,15 @@ static inline __m256i lowered_cvtepi16_epi8(__m512i a)
     __builtin_memcpy(&result, bytes, 32);
     return result;
 }
+static inline __m128i lowered_cvtepi32_epi8(__m512i a)
+{
+    LANES_OF(int32_t, 16, a);
+    uint8_t bytes[16];
+    for (int i = 0; i < 16; i++) bytes[i] = (uint8_t)a_[i];
+    __m128i result;
+    __builtin_memcpy(&result, bytes, 16);
+    return result;
+}
 static inline __m512i lowered_mulhi_epu16(__m512i a, __m512i b)
 {
     LANES_OF(uint16_t, 32, a);
@@ -119,5 +128,6 @@ static inline __m512 lowered_cvtepi32_ps(__m512i a)
 #define _mm512_cvtepu8_epi32 lowered_cvtepu8_epi32
 #define _mm512_cvtepu8_epi16 lowered_cvtepu8_epi16
 #define _mm512_cvtepi16_epi8 lowered_cvtepi16_epi8
+#define _mm512_cvtepi32_epi8 lowered_cvtepi32_epi8
 #define _mm512_mulhi_epu16 lowered_mulhi_epu16
 #define _mm512_cvtepi32_ps lowered_cvtepi32_ps

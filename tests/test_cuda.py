@@ -12,7 +12,10 @@ import pytest
 from fake_gpu import Tensor, ndarray
 
 import fastconv
+from fastconv._problem import Problem
 from fastconv.cuda import interop, launch
+from fastconv.cuda.scratch import Scratch
+from fastconv.solvers import BY_NAME
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 7, 9)).astype("f4")
@@ -139,6 +142,20 @@ def test_tuning(emulated: Any) -> None:
     assert known is not None and known.config == timed[0].config
     assert "wisdom" in fastconv.plan(fastconv.conv2d, x, w, **options).explain()
     assert len(emulated.memory.sizes) <= before + 2
+
+
+@pytest.mark.parametrize("method", ["cuda_gemm", "cuda_winograd"])
+def test_what_is_tuned_may_be_a_view(emulated: Any, method: str) -> None:
+    """Flipped weights, and parts of what a plan made, make memory beside themselves."""
+    problem = Problem.parse("conv2d f32 n1 c2 h3 w3 k2 r3 s3 p1 flip").replace(device="cuda")
+    solver = BY_NAME[method]
+    plan = solver.plan(problem, solver.configs(problem, launch.gpu())[-1], launch.gpu())
+    x, w = (np.ones(shape, "f4") for shape in (problem.x_shape, problem.w_shape))
+    y = np.empty(problem.y_shape, "f4")
+    here = [Scratch.holding(a) for a in (x, w, y)]
+    plan(here[0], plan.pack_stored(here[1]), None, here[2])
+    here[2].download(y)
+    np.testing.assert_allclose(y[0, 0], [[8, 12, 8], [12, 18, 12], [8, 12, 8]], rtol=1e-6)
 
 
 def test_plans_of_device_and_host_are_apart(emulated: Any) -> None:

@@ -52,6 +52,7 @@ class TestBoundaries:
         fill = {"cval": 1.5 - 2j} if fill else {}
         a, w = noise(5, 3, dtype="c8"), noise(3, 2, dtype="c8")
         compare(ndimage.convolve, a, w, mode=mode, library=ndarray, **fill)
+        compare(ndimage.correlate, noise(3, 4, 5), noise(2, 3, 2), mode=mode)
 
     def test_one_axis(self, mode: str) -> None:
         compare(ndimage.correlate1d, noise(3, 5, 13), [0.5, -2, 1, 3], axis=2, mode=mode)
@@ -88,6 +89,22 @@ def test_signals(function: Any, mode: str) -> None:
     compare(function, noise(7, 9, dtype="c16"), noise(3, 4, dtype="c16"), mode, library=ndarray)
     compare(function, noise(3, 17), noise(1, 5), mode, axes=1)
     compare(function, noise(5, 3, dtype="c8"), noise(2, 3, dtype="c8"), mode, axes=0)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_resampling() -> None:
+    for up, down in ((1, 1), (3, 2), (2, 5)):  # a launch for each phase, taps that some lack
+        compare(signal.upfirdn, noise(7), noise(23), up, down)
+    compare(signal.upfirdn, noise(5, dtype="c8"), noise(9, 3, dtype="c8"), 2, 3, axis=0)
+    compare(signal.upfirdn, noise(4), noise(3, 11), 1, 2, mode="symmetric")
+    compare(signal.upfirdn, noise(2), noise(6), 5)  # phases without a tap
+    for call in (
+        lambda: signal.upfirdn(Tensor.holding(noise(4)), Tensor.holding(noise(9)), 2, mode="wrap"),
+        lambda: signal.upfirdn(Tensor.holding(noise(4)), Tensor.holding(noise(9)), mode="smooth"),
+        lambda: signal.upfirdn(Tensor.holding(noise(4)), Tensor.holding(noise(0)), 2),
+    ):
+        with pytest.raises(ValueError, match="expected on a GPU samples"):
+            call()
 
 
 @pytest.mark.usefixtures("emulated")
@@ -148,6 +165,6 @@ def test_what_is_given_decides(emulated: Any) -> None:
         assert ndimage.gaussian_filter(again, sigma, output=again) is again
         right = ndimage.gaussian_filter(x, sigma)
         np.testing.assert_allclose(again.host(), right, rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match="one and two dimensions"):
-        ndimage.correlate(Tensor.holding(noise(4, 4, 4)), Tensor.holding(noise(2, 2, 2)))
+    with pytest.raises(ValueError, match="one to three dimensions"):
+        ndimage.correlate(Tensor.holding(noise(2, 2, 2, 2)), Tensor.holding(noise(2, 2, 2, 2)))
     compare(signal.fftconvolve, x, noise(3, 3))  # by sums of products

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cuda_emulator import Fault
 from fake_gpu import execute
-from problems import PROBLEMS, arrays, check, oracle, solved, values
+from problems import PROBLEMS, arrays, check, mixed_magnitude, oracle, solved, values
 
 from fastconv._epilogue import activation_of
 from fastconv._problem import Problem, numpy_dtype
@@ -34,6 +34,9 @@ OWN = (
     "conv2d f32 n1 c6 h5 w6 k9 r3 s3 g3 p1 x:f16 w:f16 y:f16",
     "conv2d f32 n1 c2 h7 w6 k2 r5 s5 g2 p2 u2 x:bf16 w:bf16 y:bf16",
     "conv1d f32 n1 c4 w40 k4 s7 g4 p3 reflect x:f16 w:f16 y:f16",
+    # volumes: planes in groups, phases of them, taps in chunks
+    "conv3d f64 n1 c4 d5 h6 w7 k4 t3 r3 s2 g2 p2,1,0:1 u2,1,1 l1,2,1 reflect",
+    "conv3d f32 n2 c2 d3 h10 w4 k2 t2 r9 s1 g2 p1 N*C",
     # signals: two tiles, taps in whole blocks and not, every boundary, more taps than samples
     "conv1d f32 n2 c4 w1100 k4 s31 g4 p15",
     "conv1d f64 n1 c3 w1030 k2 s16 p9:3 constant=-2",
@@ -56,16 +59,34 @@ OWN = (
     "conv2d f32 n3 c11 h5 w7 k70 r1 s2 l1,2 N*C x:bf16 w:bf16 y:bf16",
 )
 
+#: In their place for Winograd: both sizes of tiles, two blocks of them, channels of two blocks,
+#: images that end in a tile.
+WINOGRADS = (
+    "conv2d f32 n2 c35 h5 w6 k3 r3 s3 p1 fast",
+    "conv2d f32 n3 c4 h11 w9 k4 r3 s3 g2 p2:0,0:1 N*C fast",
+    "conv2d f64 n1 c3 h9 w5 k5 r3 s3 p0:2,1 flip fast",
+)
+
 #: Of the problems of every solver, one in so many is run by each of these: their blocks are large,
 #: and what is particular to them is in OWN.
-EVERY = {"cuda_gemm": 16, "cuda_mma": 32}
+EVERY = {"cuda_gemm": 16, "cuda_mma": 32, "cuda_winograd": 4}
 
 #: Steps of tiles that a problem of every solver may have there: groups by taps.
 MOST_STEPS = 64
 
 
+def own(solver: Solver) -> tuple[str, ...]:
+    """Problems for the edges of a solver's blocks."""
+    return WINOGRADS if solver.name == "cuda_winograd" else OWN
+
+
 def on_gpu(text: str) -> Problem:
     return Problem.parse(text).replace(device="cuda", threads=1)
+
+
+def mixed(solver: Solver, problem: Problem, x: Any, w: Any) -> Any:
+    """B of the solver's bound, where it is not against S."""
+    return mixed_magnitude(problem, x, w) if solver.mixes_windows else None
 
 
 def of_its_kind(solver: Solver, text: str) -> str:
@@ -79,12 +100,12 @@ def of_its_kind(solver: Solver, text: str) -> str:
 def cases() -> list[Any]:
     found = []
     for solver in CUDA:
-        for text in dict.fromkeys((*OWN, *PROBLEMS)):
+        for text in dict.fromkeys((*own(solver), *PROBLEMS)):
             problem = on_gpu(text)
             turn = zlib.crc32(text.encode()) % EVERY.get(solver.name, 1)
             steps = problem.groups * math.prod(problem.kernel)
             large = problem.flops > MOST_FLOPS or (solver.name in EVERY and steps > MOST_STEPS)
-            if text not in OWN and (turn or large):
+            if text not in own(solver) and (turn or large):
                 continue
             if solver.why_not(problem) is None:
                 found.append(pytest.param(solver, text, id=f"{solver.name}-{text}"))
@@ -97,13 +118,16 @@ def test_published_bound(solver: Solver, text: str) -> None:
     problem = on_gpu(text)
     x, w, _ = arrays(Problem.parse(text))
     configs = solver.configs(problem, launch.gpu())  # type: ignore[arg-type]
-    if text not in OWN or math.prod(problem.kernel) > 25:
-        turn = zlib.crc32(text.encode()) // 7 % len(configs)
-        configs = configs[turn : turn + 1]
+    turn = zlib.crc32(text.encode()) // 7
+    if text not in own(solver) or math.prod(problem.kernel) > 25:
+        configs = configs[turn % len(configs) :][:1]
+    elif solver.name == "cuda_winograd":  # one kind of products, which have tests of their own
+        configs = configs[turn % 4 :: 4] or configs
     for config in configs:
         y = execute(solver, problem, config, x, w)
         bound = solver.error_bound(problem, config)
-        check(problem, y, solved(text), bound, None, f"{solver.name} {config}")
+        label = f"{solver.name} {config}"
+        check(problem, y, solved(text), bound, mixed(solver, problem, x, w), label)
 
 
 @pytest.mark.parametrize("solver", CUDA, ids=lambda s: s.name)
@@ -128,6 +152,8 @@ def test_bias_residual_and_activation(solver: Solver, activation: Any, dtype: st
     bias = bias.astype(x.dtype)
     residual = values(rng, problem.y_dtype, problem.y_shape)
     sums, s = oracle(problem, x, w, bias)
+    if solver.mixes_windows:
+        s = mixed_magnitude(problem, x, w)
     z = sums + residual
     if activation in ("silu", "gelu"):
         flat = [float(v) for v in z.ravel()]
@@ -163,27 +189,47 @@ def test_non_finite_samples_stay_in_their_windows(solver: Solver) -> None:
     x[0, 1, ..., 3], x[1, 0, ..., 8], x[1, 1, ..., 4] = np.nan, np.inf, -np.inf
     for config in solver.configs(problem, launch.gpu())[-2:]:  # type: ignore[arg-type]
         y = execute(solver, problem, config, x, w)
-        check(problem, y, oracle(problem, x, w), solver.error_bound(problem, config))
+        bound, b = solver.error_bound(problem, config), mixed(solver, problem, x, w)
+        check(problem, y, oracle(problem, x, w), bound, b)
 
 
-@pytest.mark.usefixtures("emulated")
-@pytest.mark.parametrize("right, wrong", [("sync()", "t = t"), ("base = t * 9", "base = t * 8")])
-def test_planted_faults_of_signals(
-    right: str, wrong: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = emulated.launch
+def plant(monkeypatch: pytest.MonkeyPatch, driver: Any, name: str, right: str, wrong: str) -> None:
+    """Kernels of that name have `wrong` in the place of `right` from now on."""
+    whole = driver.launch
 
     def planted(handle: Any, *rest: Any) -> None:
-        assert right in handle.text
-        whole(dataclasses.replace(handle, text=handle.text.replace(right, wrong)), *rest)
+        if handle.name == name:
+            assert right in handle.text
+            handle = dataclasses.replace(handle, text=handle.text.replace(right, wrong))
+        whole(handle, *rest)
 
-    monkeypatch.setattr(emulated, "launch", planted)
-    problem = on_gpu("conv1d f32 n1 c1 w40 k1 s12 p3")
+    monkeypatch.setattr(driver, "launch", planted)
+
+
+VOLUME = "conv3d f32 n1 c2 d5 h4 w5 k2 t3 r2 s3 p1 u2,1,1"
+
+
+@pytest.mark.parametrize(
+    "name, text, right, wrong",
+    [
+        ("cuda_fir", "conv1d f32 n1 c1 w40 k1 s12 p3", "sync()", "t = t"),
+        ("cuda_fir", "conv1d f32 n1 c1 w40 k1 s12 p3", "base = t * 9", "base = t * 8"),
+        ("cuda_direct", VOLUME, "inside(front, depth)", "inside(front + 1, depth)"),
+        ("cuda_direct", VOLUME, "o * step_d", "o * step_e"),
+        ("cuda_direct", VOLUME, "t * w_t", "t * w_r"),
+        ("cuda_direct", VOLUME, "advance_y(ys, o, y_d)", "advance_y(ys, o, y_k)"),
+    ],
+)
+def test_planted_faults_of_signals_and_volumes(
+    name: str, text: str, right: str, wrong: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, emulated, name.removeprefix("cuda_"), right, wrong)
+    problem, solver = on_gpu(text), BY_NAME[name]
     x, w, _ = arrays(problem)
-    solver = BY_NAME["cuda_fir"]
-    with pytest.raises((Fault, AssertionError), match="no barrier between|outputs are off"):
-        y = execute(solver, problem, {}, x, w)
-        check(problem, y, oracle(problem, x, w), solver.error_bound(problem, {}))
+    config = solver.configs(problem, launch.gpu())[-1]  # type: ignore[arg-type]
+    with pytest.raises((Fault, AssertionError), match="no barrier|are off|not allocated|element"):
+        y = execute(solver, problem, config, x, w)
+        check(problem, y, oracle(problem, x, w), solver.error_bound(problem, config))
 
 
 #: What to write wrongly in a kernel, and what is then found: an error of the emulator, or results.
@@ -223,15 +269,7 @@ def test_planted_faults_are_caught(
 ) -> None:
     """In the kernel of tensor cores, whose threads depend on each other the most."""
     right, wrong, message = (FAULTS | PAIRED)[name]
-    whole = emulated.launch
-
-    def planted(handle: Any, *rest: Any) -> None:
-        if handle.name == "mma":
-            assert right in handle.text
-            handle = dataclasses.replace(handle, text=handle.text.replace(right, wrong))
-        whole(handle, *rest)
-
-    monkeypatch.setattr(emulated, "launch", planted)
+    plant(monkeypatch, emulated, "mma", right, wrong)
     solver = BY_NAME["cuda_mma"]
     text = "conv2d f32 n1 c37 h9 w8 k40 r1 s2" + (" x:f16 w:f16 y:f16" if name in PAIRED else "")
     problem = on_gpu(text)
@@ -240,3 +278,45 @@ def test_planted_faults_are_caught(
     with pytest.raises((Fault, AssertionError), match=message):
         y = execute(solver, problem, config, x, w)
         check(problem, y, solved(text), solver.error_bound(problem, config))
+
+
+WINOGRAD = "conv2d f32 n1 c8 h10 w6 k3 r3 s3 p1 fast"
+
+
+def winograd_of_quiet_windows(m: int) -> None:
+    """Outputs whose windows are all but silent beside one sample of their tile, and some of 0."""
+    problem, solver = on_gpu(WINOGRAD), BY_NAME["cuda_winograd"]
+    x, w, _ = arrays(Problem.parse(WINOGRAD))
+    x = x.copy()
+    x[0, 4, 1, 1], x[0, 3, 6, 4], x[0, :, 7:, :3] = 3e14, -2e30, 0
+    config = {"m": m, "products": "f32", "tile": "64x64x8"}
+    y = execute(solver, problem, config, x, w)
+    b = mixed_magnitude(problem, x, w)
+    check(problem, y, oracle(problem, x, w), solver.error_bound(problem, config), b)
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("m", [2, 4])
+def test_quiet_windows_beside_loud_ones(m: int) -> None:
+    winograd_of_quiet_windows(m)
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong, message",
+    [
+        ("winograd_inputs", "sync()", "t = tid", "no barrier between"),
+        ("winograd_inputs", "tid + 32", "tid + 64", "outputs are off"),
+        ("winograd_inputs", "own in range(4)", "own in range(3)", "outputs are off"),
+        ("winograd_filters", "sync()", "t = t", "no barrier between"),
+        ("winograd_filters", "k * channels + c", "k * channels + 0 * c", "element|off"),
+        ("winograd_outputs", "doubts != 0", "doubts < 0", "outputs are off"),
+        ("winograd_outputs", "top + which // 4", "top + which % 4", "outputs are off"),
+        ("winograd_outputs", "q + 2, q_count", "q + 1, q_count", "write|off|not allocated"),
+    ],
+)
+def test_planted_faults_of_winograd(
+    name: str, right: str, wrong: str, message: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, emulated, name, right, wrong)
+    with pytest.raises((Fault, AssertionError), match=message):
+        winograd_of_quiet_windows(4)

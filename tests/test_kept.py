@@ -105,6 +105,21 @@ def test_nothing_larger_than_all_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (pack.count, kept._bytes) == (9, 0)
 
 
+def test_weights_that_are_read_where_they_lie_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gradients of depthwise weights, 96 @ 28: 0.25 ms a call instead of 0.35."""
+    kept, w = Kept(), np.arange(99.0)
+    compared = []
+    same = _kept.core.same_bytes
+    monkeypatch.setattr(_kept.core, "same_bytes", lambda *a: compared.append(0) or same(*a))
+    for i in range(20):
+        w[0] = i
+        _, packed = kept.packed("kind", w, 2, lambda a: ("call", a[::2]), w)
+        assert packed[0] == i and np.shares_memory(packed, w)
+    assert not compared and kept._bytes == 0
+
+
 def test_arrays_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_kept, "MOST_ARRAYS", 8)
     kept, pack = Kept(), Packer()

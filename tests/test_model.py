@@ -19,7 +19,7 @@ from fastconv._calibration import Calibration
 from fastconv._ext import core
 from fastconv._machine import Machine, this_machine
 from fastconv._model import FEATURES, Trees
-from fastconv._problem import Problem
+from fastconv._problem import BOUNDARIES, LAYOUTS, Problem, numpy_dtype
 from fastconv._trials import Trial
 from fastconv.solvers import BY_NAME, SOLVERS, _blocks
 from tests.problems import PROBLEMS
@@ -123,6 +123,32 @@ def walked(model: dict[str, Any], method: str, features: list[float]) -> float:
     return total
 
 
+def log2(value: float) -> float:
+    return math.log2(value) if value > 1 else 0.0
+
+
+@pytest.mark.parametrize("text", [*PROBLEMS, "conv2d f16 n0 c6 h9 w8 k4 r3 s2 g2 e2,3 N*C"])
+def test_features_are_what_they_are_called(text: str) -> None:
+    p = Problem.parse(text)
+    found = dict(zip(core.PROBLEM_FEATURES, core.problem_features(p), strict=True))
+    assert found == pytest.approx({
+        "flops": log2(p.flops), "taps": log2(p.taps), "channels": log2(p.channels / p.groups),
+        "filters": log2(p.filters / p.groups), "groups": log2(p.groups), "batch": log2(p.batch),
+        "columns": log2(p.out[-1]), "rows": log2(math.prod(p.out[:-1])),
+        "kernel": log2(math.prod(p.kernel)), "last kernel": log2(p.kernel[-1]),
+        "axes": len([r for r in p.kernel if r > 1]), "stride": log2(math.prod(p.stride)),
+        "last stride": p.stride[-1], "dilation": p.dilation[-1],
+        "input dilation": log2(math.prod(p.input_dilation)),
+        "padding": log2(1 + p.padding[-1][0]), "boundary": BOUNDARIES.index(p.boundary),
+        "itemsize": p.itemsize, "parts": 2 if p.is_complex else 1, "exact": float(p.is_exact),
+        "x itemsize": numpy_dtype(p.x_dtype).itemsize,
+        "y itemsize": numpy_dtype(p.y_dtype).itemsize, "layout": LAYOUTS.index(p.layout),
+        "flip": float(p.flip), "rank": p.rank, "prepared": float(p.prepared),
+        "x": log2(math.prod(p.x_shape)), "w": log2(math.prod(p.w_shape)),
+        "y": log2(math.prod(p.y_shape)), "size": log2(p.size[-1]),
+    })  # fmt: skip
+
+
 def test_trees_are_walked_all_at_once() -> None:
     model = json.loads((ROOT / "fastconv" / "model.json").read_text())
     trees, machine = Trees.of(model), this_machine()
@@ -133,8 +159,8 @@ def test_trees_are_walked_all_at_once() -> None:
         if s.name in model["solvers"] and s.why_not(LAYER) is None
         for config in s.configs(LAYER, machine)
     ]
-    of_problem = _model.problem_features(LAYER)
-    assert len(of_problem) == len(_model.PROBLEM_FEATURES)
+    of_problem = core.problem_features(LAYER)
+    assert len(of_problem) == len(core.PROBLEM_FEATURES)
     for (method, config, cost), seconds in zip(found, _model.correct(LAYER, machine, found, trees)):
         features = of_problem + core.candidate_features(LAYER, config, cost)
         assert len(features) == len(FEATURES)

@@ -112,6 +112,16 @@ size = 5
 name = "sobel"
 op = "sobel"
 a = [20, 30]
+[[match]]
+name = "template"
+a = [20, 30]
+b = [5, 4]
+dtype = "uint8"
+[[power]]
+name = "draws"
+a = [6]
+n = 11
+dtype = "float64"
 """
 
 
@@ -147,16 +157,17 @@ def test_the_script(measured: tuple[pathlib.Path, str]) -> None:
     assert all(f"\n{name} " in text for name in names)
     assert {row["family"] for row in found["rows"]} == {
         "3x3 stride 1", "other forward", "depthwise", "transposed, backward", "signals", "images",
+        "templates", "powers",
     }  # fmt: skip
     for row in found["rows"]:
         assert {"plan", "call"} <= row["seconds"].keys() and min(row["seconds"].values()) > 0
         assert "computes something else" not in row["notes"].values(), row
         assert min(row["least"].values()) > 0 and row["flops"] > 0 and row["bytes"] > 0
-        if row["kind"] != "layer":  # SciPy is always there
+        if row["kind"] not in ("layer", "match"):  # SciPy is always there
             assert len(row["seconds"]) > 2
     assert found["ceilings"]["flops"]["float32"] > 1e8
-    *_, images, calls = text.splitlines()
-    assert images.startswith("images") and " ratio " in images and calls.startswith("call / plan")
+    *_, powers, calls = text.splitlines()
+    assert powers.startswith("powers") and " ratio " in powers and calls.startswith("call / plan")
 
 
 def test_the_report(measured: tuple[pathlib.Path, str]) -> None:

@@ -87,6 +87,67 @@ def test_error_against_the_sum(accuracy: str, method: str) -> None:
     assert abs(got - want).max() <= 100 * 32 * 2 * U * want.max()
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("m, n", [(6, 1000), (40, 100), (300, 2), (129, 3)])
+def test_long_powers_keep_their_bound(m: int, n: int, dtype: str) -> None:
+    """Those of more than 256 numbers, transformed once: float32 is rounded once, at the end."""
+    p = np.random.default_rng(m).dirichlet(np.ones(m)).astype(dtype)
+    p[::3] *= -1
+    want, total = exact_power(p, n), math.fsum(abs(p)) ** n
+    got = fastconv.convolve_power(p, n)
+    assert got.dtype == p.dtype and got.shape == want.shape
+    bound = (n + 1) * math.log2(2 * len(want)) * 2 * U * total
+    rounding = np.finfo(dtype).eps * abs(want) if dtype == "f4" else 0
+    assert (abs(got - want) <= bound + rounding).all()
+
+
+def test_long_powers_where_memory_is_short() -> None:
+    p = np.random.default_rng(4).dirichlet(np.ones(40))
+    got = fastconv.convolve_power(p, 100, workspace_limit=120_000)
+    assert abs(got - fastconv.convolve_power(p, 100, method="direct")).max() <= 1e-13 * got.max()
+
+
+def test_long_powers_of_any_rank() -> None:
+    rng = np.random.default_rng(5)
+    p = rng.standard_normal((9, 4, 7)) + 1j * rng.standard_normal((9, 4, 7))
+    want = p
+    for _ in range(3):
+        want = signal.convolve(want, p, method="direct")
+    for x, y in ((p, want), (p.astype("c8"), want)):
+        got = fastconv.convolve_power(x, 4)
+        assert got.dtype == x.dtype
+        assert abs(got - y).max() <= 100 * np.finfo(x.dtype).eps * abs(p).sum() ** 4
+    real = fastconv.convolve_power(p.real, 4, nonnegative=False)
+    np.testing.assert_allclose(real, fastconv.convolve_power(p.real, 4, method="direct"),
+                               atol=1e-10 * abs(p.real).sum() ** 4)  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-110, 1e110, 1e300])
+def test_long_powers_of_very_large_and_very_small_numbers(scale: float) -> None:
+    """What a transform would lose or overflow goes step by step."""
+    p = np.random.default_rng(6).random(200)
+    got = fastconv.convolve_power(p * scale, 3)
+    want = fastconv.convolve_power(p * scale, 3, method="direct")
+    assert (np.isinf(got) == np.isinf(want)).all() and not np.isnan(got).any()
+    finite = np.isfinite(want)
+    error = abs(got[finite] - want[finite]).max(initial=0)
+    assert error <= 1e-14 * abs(want[finite]).max(initial=0) + 2.0**-1060
+
+
+def test_a_nan_in_a_long_power_stays_where_it_belongs() -> None:
+    p = np.random.default_rng(7).random(300)
+    p[290] = math.nan
+    got = fastconv.convolve_power(p, 2)
+    assert np.isnan(got[290:]).sum() == 300 and not np.isnan(got[:290]).any()
+
+
+def test_powers_beyond_float32_are_infinite_and_nothing_warns() -> None:
+    p = np.random.default_rng(8).standard_normal(1000).astype("f4")
+    for options in ({}, {"method": "fft"}):
+        got = fastconv.convolve_power(p, 64, **options)
+        assert got.dtype == np.float32 and not np.isfinite(got).all()
+
+
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i4", "u8", "i8"])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 64])
 def test_integers_are_exact_and_wrap(dtype: str, n: int) -> None:
@@ -170,6 +231,10 @@ def test_errors() -> None:
         fastconv.convolve_power(3.0, 2)
     with pytest.raises(ValueError, match="nonsense"):
         fastconv.convolve_power([1.0, 2], 2, method="nonsense")
+    with pytest.raises(ValueError, match="thread"):
+        fastconv.convolve_power(np.ones(400), 2, threads=0)
+    with pytest.raises(ValueError, match="accuracy"):
+        fastconv.convolve_power(np.ones(400), 2, accuracy="nonsense")
     for n in (0, 1, 2):
         with pytest.raises(ValueError, match="negative"):
             fastconv.convolve_power([1.0, -2], n, nonnegative=True)

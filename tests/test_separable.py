@@ -215,19 +215,28 @@ def test_boxes_do_not_drift() -> None:
     np.testing.assert_allclose(y[40:], 0.1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("value", ["random", 0, 255])
-def test_means_of_bytes_are_quotients(value: Any) -> None:
-    """Never the whole number above or below: in 16 bits, or in float of weights a little larger."""
-    x = (
-        np.full((3, 301), value, "u1")
-        if value != "random"
-        else RNG.integers(0, 256, (3, 301), "u1")
-    )
-    wide = np.pad(x.astype(int), ((0, 0), (200, 200)), constant_values=7)
-    for size in (2, 3, 7, 8, 9, 16, 31, 100, 127, 128, 129, 159):
-        sums = np.lib.stride_tricks.sliding_window_view(wide, size, 1).sum(-1)
-        first = 200 - size // 2
-        right = sums[:, first : first + 301] // size
+def means(x: Array, size: int, axis: int, mode: str, cval: int) -> Array:
+    """Sums over windows of exact integers, divided towards zero."""
+    pads = [(size // 2, (size - 1) // 2) if d == axis else (0, 0) for d in range(x.ndim)]
+    more = {"constant_values": cval} if mode == "constant" else {}
+    wide = np.pad(x.astype(np.int64), pads, NUMPY_MODES.get(mode, mode), **more)  # type: ignore[call-overload]
+    sums = np.lib.stride_tricks.sliding_window_view(wide, size, axis).sum(-1)
+    return np.asarray(np.sign(sums) * (abs(sums) // size))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+@pytest.mark.parametrize("kind", ["random", "near", "least", "most"])
+def test_means_of_whole_numbers_are_quotients(kind: str, dtype: str) -> None:
+    """Never the whole number above or below: of sums in 16 bits and in 32, of both signs."""
+    limits = np.iinfo(dtype)
+    low, high = {
+        "random": (limits.min, limits.max), "near": (-2 if limits.min else 0, 2),
+        "least": (limits.min, limits.min), "most": (limits.max, limits.max),
+    }[kind]  # fmt: skip
+    x = RNG.integers(low, high + 1, (3, 301), dtype)
+    # beyond 128 some divisors have no multiplier of 16 bits, beyond 257 sums do not fit
+    for size in (2, 3, 7, 8, 9, 31, 100, 128, 129, 150, 181, 187, 254, 255, 257, 258, 300, 599):
+        right = means(x, size, 1, "constant", 7)
         options: Any = {"mode": "constant", "cval": 7}
         y = ndimage.uniform_filter1d(x, size, 1, **options)
         np.testing.assert_array_equal(y, right, str(size))
@@ -235,20 +244,76 @@ def test_means_of_bytes_are_quotients(value: Any) -> None:
         np.testing.assert_array_equal(turned.T, right, str(size))
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+def test_means_of_many(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    x = np.full(70_000, limits.max, dtype)
+    x[30_000:], x[30_000::7] = limits.min, limits.min // 2
+    for size in (ndimage._MOST_MEANS, ndimage._MOST_MEANS + 1, 2**15, 2**15 + 1):
+        total = np.concatenate([[0], np.cumsum(x, dtype=np.int64)])
+        sums = total[size:] - total[:-size]
+        y = ndimage.uniform_filter1d(x, size)[size // 2 :][: len(sums)]
+        np.testing.assert_array_equal(y, np.sign(sums) * (abs(sums) // size))
+
+
+def test_equal_weights_that_are_no_means_wrap() -> None:
+    x = RNG.integers(0, 256, (5, 300), "u1")
+    for weight, taps in ((0.5, 9), (1.0, 3), (0.5, 65), (0.25, 300)):
+        wide = np.pad(x.astype(int), ((0, 0), (taps // 2, (taps - 1) // 2)), "symmetric")
+        right = np.lib.stride_tricks.sliding_window_view(wide, taps, 1).sum(-1) * weight
+        y = ndimage.correlate1d(x, [weight] * taps, 1)
+        np.testing.assert_array_equal(y, right.astype(int).astype("u1"), f"{weight} {taps}")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2"])
+def test_means_of_strided_pictures(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    x = RNG.integers(limits.min, limits.max, (60, 70, 6)).astype(dtype)
+    for part in (x[::2, ::-1], x.transpose(1, 0, 2), x[..., ::3], in_form(x, "byteswapped")):
+        out = np.zeros((*part.shape, 2), dtype)[..., 1]
+        for axis in (0, 1):
+            for size in (9, 150):
+                ndimage.uniform_filter1d(part, size, axis, out)
+                right = means(part, size, axis, "reflect", 0)
+                np.testing.assert_array_equal(out, right, f"{part.strides} {axis} {size}")
+
+
+@pytest.mark.parametrize("value", [0, 1, 100, 255])
+def test_bytes_in_flat_parts_of_a_picture(value: int) -> None:
+    """All of their sums are whole numbers, which float cannot tell from the next below."""
+    x = RNG.integers(0, 256, (90, 400), "u1")
+    x[20:70, 90:310] = value
+    for axis in (0, 1):
+        for sigma in (1, 3):
+            y = ndimage.gaussian_filter1d(x, sigma, axis, method="separable")
+            np.testing.assert_array_equal(y[32:58, 102:298], value)
+            wide = ndimage.gaussian_filter1d(x.astype("f8"), sigma, axis, method="direct")
+            clear = abs(wide - np.rint(wide)) > 1e-9
+            np.testing.assert_array_equal(y[clear], np.floor(wide[clear]))
+
+
+def test_bytes_just_below_whole_numbers() -> None:
+    """Nearer than float sums are right: all are in doubt."""
+    x = RNG.integers(1, 256, (90, 400), "u1")
+    x[20:70, 90:310] = 200
+    for axis in (0, 1):
+        y = ndimage.correlate1d(x, [0, 1 - 1e-7, 1e-12], axis, method="separable")
+        np.testing.assert_array_equal(y, x - 1)
+
+
 NUMPY_MODES = {"reflect": "symmetric", "mirror": "reflect", "nearest": "edge", "wrap": "wrap"}
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i2"])
 @pytest.mark.parametrize("mode", [*NUMPY_MODES, "constant"])
 @pytest.mark.parametrize("shape", [(3, 5), (70, 99), (33, 40, 3), (2, 131, 7)])
-def test_means_of_pictures_of_bytes(shape: tuple[int, ...], mode: str) -> None:
+def test_means_of_pictures(shape: tuple[int, ...], mode: str, dtype: str) -> None:
     """Rows of pixels, bands of several threads, padding longer than the picture."""
-    x = RNG.integers(0, 256, shape, "u1")
+    limits = np.iinfo(dtype)
+    x = RNG.integers(limits.min, limits.max, shape).astype(dtype)
     for axis in (0, 1):
-        for size in (2, 5, 9, 31, 64):
-            pads = [(0, 0)] * x.ndim
-            pads[axis] = size // 2, (size - 1) // 2
-            wide: Any = np.pad(x.astype(int), pads, mode=NUMPY_MODES.get(mode, mode))  # type: ignore[call-overload]
-            right = np.lib.stride_tricks.sliding_window_view(wide, size, axis).sum(-1) // size
+        for size in (2, 5, 9, 31, 64, 190):
+            right = means(x, size, axis, mode, 0)
             y = ndimage.uniform_filter1d(x, size, axis, mode=mode, method="separable", threads=2)
             np.testing.assert_array_equal(y, right, f"{axis} {size}")
 

@@ -13,6 +13,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import mutate
 import pytest
 
 import fastconv
@@ -257,3 +258,8 @@ def test_nothing_is_tied_to_one_machine() -> None:
         text = path.read_text()
         assert not re.search(r"/home/|/Users/|[A-Z]:\\\\Users", text), path
         assert not any(place in text for place in here), path
+
+
+def test_faults_can_be_seeded() -> None:
+    """A fault whose text a change has taken away would never be tried again."""
+    assert not mutate.unseedable(mutate.FAULTS)

@@ -319,6 +319,27 @@ def test_budget_is_kept(stage: Stage) -> None:
     assert len(timed) >= 2 and found[: len(timed)] == timed
 
 
+def test_who_would_spend_the_budget_on_memory_or_packing_is_not_begun(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spectra of 256 x 256 filters: 855 MB, 3 s to pack, and nothing was timed in 2 s."""
+    problem = PROBLEM.replace(prepared=True)
+    stage.add("a", ns=2e5, problem=problem)
+    stage.add("b", ns=3e5, problem=problem)
+    large = stage.add("c", ns=3e5, problem=problem, workspace=1 << 30)
+    assert names([c for c in stage.race(2.0) if c.source == "timed"]) == "ab"
+    assert large.packs == 0
+    solver = BY_NAME["direct"]
+    machine = this_machine()
+    config = solver.configs(problem, machine)[0]
+    monkeypatch.setattr(_tuner, "BY_NAME", BY_NAME)
+    c = Candidate(problem, "direct", config, 1e-4, 1000, 0.0)
+    whole = solver.cost(PROBLEM, config, machine) - solver.cost(problem, config, machine)
+    assert _tuner._before(c, machine) == pytest.approx(whole + 1000 * _tuner._FRESH)
+    unprepared = Candidate(PROBLEM, "direct", config, 1e-4, 1000, 0.0)
+    assert _tuner._before(unprepared, machine) == 1000 * _tuner._FRESH
+
+
 def test_a_machine_slower_than_the_model_thinks_does_not_break_the_budget(stage: Stage) -> None:
     """The last of them would take ten times what is left, as those before took ten times theirs."""
     stage.add("a", 10e6, estimate=1e-3)

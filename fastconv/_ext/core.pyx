@@ -177,6 +177,7 @@ cdef cnp.ndarray _for_weights(int64_t size):
     return kept
 
 
+include "pages.pxi"
 include "finish.pxi"
 include "calls.pxi"
 include "rank.pxi"
@@ -203,8 +204,7 @@ cdef class Call:
         `x_dtype` and `y_dtype` are what `run` gets x and y in, for a driver that reads or writes
         others than it computes in.
         """
-        name = driver.encode()
-        self.driver = fc_find_driver(name)
+        self.driver = fc_find_driver(driver.encode())
         if self.driver == NULL:
             raise ValueError(f"no driver is called {driver!r}")
         self.kernels = _kernels(isa)
@@ -216,15 +216,17 @@ cdef class Call:
         p.g = problem.groups
         p.c = problem.channels // problem.groups
         p.k = problem.filters // problem.groups
-        out = problem.out
+        cdef tuple size = problem.size, kernel = problem.kernel, out = problem.out
+        cdef tuple stride = problem.stride, dilation = problem.dilation
+        cdef tuple input_dilation = problem.input_dilation, padding = problem.padding
         for d in range(p.dims):
-            p.size[d] = problem.size[d]
-            p.ker[d] = problem.kernel[d]
+            p.size[d] = size[d]
+            p.ker[d] = kernel[d]
             p.out[d] = out[d]
-            p.stride[d] = problem.stride[d]
-            p.dilation[d] = problem.dilation[d]
-            p.input_dilation[d] = problem.input_dilation[d]
-            p.pad[d] = problem.padding[d][0]
+            p.stride[d] = stride[d]
+            p.dilation[d] = dilation[d]
+            p.input_dilation[d] = input_dilation[d]
+            p.pad[d] = padding[d][0]
         dtype = problem.accumulator
         p.dtype = <fc_dtype><int>DTYPES.index(dtype.replace("i", "u"))
         p.x_dtype = p.y_dtype = p.dtype

@@ -371,12 +371,15 @@ typedef struct {
     void (*gather)(const void *x, int64_t x_c, int64_t step, const fc_panel_piece *pieces, int64_t count,
                    int64_t rows, void *to);
     void (*line)(const void *x, int64_t step, int64_t low, int64_t high, int64_t count, void *to);
+    void (*weave)(int64_t phases, int64_t rows, const void *sums, int64_t ld, int64_t begin, int64_t end, int64_t more,
+                  void *y, int64_t step, int64_t ldy);
 } fc_panels;
 
 /* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
  * x may lie anywhere and overlap; one that is NULL is left out. No y overlaps an x.
  * along: y[j] = bias + sum over t < taps of w[t] * x[j + t*step] for j < count, and a vector of x may be
  * read behind the last sample used.
+ * Where x and y are of one floating type:
  * box: the same as run for equal weights w and outputs <= taps; ends is scratch, FC_BOX_VECTORS vectors a tap.
  * box_along: along for equal weights, of as many rows as a vector has lanes, whose samples x[j] lie side by
  * side; ends is scratch, 2 * taps * step vectors. */
@@ -393,22 +396,54 @@ typedef struct {
                       void *y, void *ends);
 } fc_rows;
 
-/* n / q, the whole part, as (n * multiplier >> 16) >> shift; multiplier 0: q has no such form. */
+/* A filter of bytes with weights that have no sign, in float, and their sum. Sums, of less than 2^16, are off by
+ * `near` at most. */
+typedef struct {
+    int64_t taps;
+    const float *w;
+    float near;
+    double total;
+} fc_cut_filter;
+
+/* Vectors of outputs, each by its row and its first column; found->count is how many. */
+typedef struct {
+    int64_t count;
+    int32_t *row, *column;
+} fc_suspects;
+
+/* Such filters, cut to bytes: y[i][j] = the whole part of sum over t < taps of w[t] * x[i + t][j], modulo 256, for
+ * j < count, at least `least`. Vectors (of floats) of outputs of which float sums leave that in doubt are appended to `found`, for
+ * the caller to make anew; some twice.
+ * down: of 1 or `rows` outputs i. A row of x that is NULL is left out.
+ * along: x[i + t][j] is x[j + t*step], in float, and a vector of x may be read behind the last sample used. */
+typedef struct {
+    int64_t rows, least;
+    void (*down)(const fc_cut_filter *f, int64_t outputs, const void *const *x, int64_t count, void *const *y,
+                 fc_suspects *found);
+    void (*along)(const fc_cut_filter *f, const void *x, int64_t step, int64_t count, void *y, fc_suspects *found);
+} fc_cut;
+
+/* n / q towards zero. Of n that fits 16 bits it is (n * multiplier >> 16) >> shift, unless multiplier is 0, where q has no
+ * such form. divisor 0: there is no quotient. */
 typedef struct {
     uint16_t multiplier, shift;
+    int32_t divisor;
 } fc_quotient;
 
-/* Means of `taps` bytes whose sum, of at most FC_BOX_TAPS, fits 16 bits; y[j] is modulo 256.
- * add: sums[j] += x[j] for j < count.
+/* Means of `taps` whole numbers, in sums of `bytes` bytes that hold any of them: up to FC_BOX_TAPS of bytes in 16 bits,
+ * FC_BOX_TAPS_I32 of up to 16 bits in 32. y[j] is of x's type, modulo 2^bits.
+ * widen: sums[j] = x[j] for j < count.
+ * add: sums[j] += x[j].
  * slide: the same of `enters`; y[j] = sums[j] / q; then sums[j] -= leaves[j].
- * along: y[j] = (sum over t < taps of x[j + t*step]) / q for j < count. x is overwritten, and so is up to a vector behind
- *     it and behind count elements of sums, which is scratch. */
-enum { FC_BOX_TAPS = 257 };
+ * along: y[j] = (sum over t < taps of row[j + t*step]) / q for j < count; row is widened. It is overwritten, and so is up to
+ *     a vector behind it and behind count elements of sums, which is scratch; up to 4 vectors behind are read. */
+enum { FC_BOX_TAPS = 257, FC_BOX_TAPS_I32 = 32768 };
 typedef struct {
-    void (*add)(int64_t count, const uint8_t *x, uint16_t *sums);
-    void (*slide)(int64_t count, const uint8_t *enters, const uint8_t *leaves, uint16_t *sums, fc_quotient q,
-                  uint8_t *y);
-    void (*along)(int64_t taps, int64_t step, int64_t count, uint16_t *x, uint16_t *sums, fc_quotient q, uint8_t *y);
+    int64_t bytes;
+    void (*widen)(int64_t count, const void *x, void *sums);
+    void (*add)(int64_t count, const void *x, void *sums);
+    void (*slide)(int64_t count, const void *enters, const void *leaves, void *sums, fc_quotient q, void *y);
+    void (*along)(int64_t taps, int64_t step, int64_t count, void *row, void *sums, fc_quotient q, void *y);
 } fc_box;
 
 /* What is stored in integers and summed in floats of `T`, float or double.

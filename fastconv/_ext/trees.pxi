@@ -4,6 +4,14 @@ from libc.math cimport log2
 
 include "blocks.pxi"
 
+#: Of a problem, in this order; counts by their logarithms.
+PROBLEM_FEATURES = (
+    "flops", "taps", "channels", "filters", "groups", "batch", "columns", "rows", "kernel",
+    "last kernel", "axes", "stride", "last stride", "dilation", "input dilation", "padding",
+    "boundary", "itemsize", "parts", "exact", "x itemsize", "y itemsize", "layout", "flip", "rank",
+    "prepared", "x", "w", "y", "size",
+)
+
 #: Of a candidate, in this order; a setting that its config lacks is 0.
 CANDIDATE_FEATURES = (
     "cost", "threads", "vector", "m", "across", "copy", "tile_bytes", "plane_bytes", "row_bytes",
@@ -11,17 +19,77 @@ CANDIDATE_FEATURES = (
 )
 
 cdef enum:
+    _OF_PROBLEM = 30
     _FEATURES = 12  # of a candidate
-    _MOST_FEATURES = 64  # of it and of its problem
 
 #: Bytes of a vector, as a number that orders instruction sets; 16 of others.
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 cdef dict _blocks = {}
 
+#: Of memory orders, `LAYOUTS` of `fastconv/_problem.py`; bytes of an element as it is stored.
+_LAYOUTS = {"NC*": 0, "N*C": 1, "strided": 2}
+_BYTES = {
+    "f16": 2, "bf16": 2, "f32": 4, "f64": 8, "f80": np.dtype(np.longdouble).itemsize,
+    "c64": 8, "c128": 16, "c160": np.dtype(np.clongdouble).itemsize, "bool": 1,
+    "i8": 1, "i16": 2, "i32": 4, "i64": 8, "u8": 1, "u16": 2, "u32": 4, "u64": 8,
+}
+_PLACES = {boundary: place for place, boundary in enumerate(BOUNDARIES)}
+
 
 cdef double _log2(double value) noexcept:
     return log2(value) if value > 1 else 0.0
+
+
+cdef double _log2_product(tuple values) except? -1:
+    cdef double product = 1
+    for value in values:
+        product *= <double>value
+    return _log2(product)
+
+
+cdef int _problem_features(double *x, problem) except -1:
+    cdef tuple out = problem.out, kernel = problem.kernel, stride = problem.stride
+    cdef Py_ssize_t last = len(out) - 1
+    cdef int64_t groups = problem.groups
+    x[0] = _log2(problem.flops)
+    x[1] = _log2(problem.taps)
+    x[2] = _log2(<int64_t>problem.channels // groups)
+    x[3] = _log2(<int64_t>problem.filters // groups)
+    x[4] = _log2(groups)
+    x[5] = _log2(problem.batch)
+    x[6] = _log2(out[last])
+    x[7] = _log2_product(out[:last])
+    x[8] = _log2_product(kernel)
+    x[9] = _log2(kernel[last])
+    x[10] = sum([r > 1 for r in kernel])
+    x[11] = _log2_product(stride)
+    x[12] = stride[last]
+    x[13] = problem.dilation[last]
+    x[14] = _log2_product(problem.input_dilation)
+    x[15] = _log2(1 + <int64_t>problem.padding[last][0])
+    x[16] = _PLACES[problem.boundary]
+    x[17] = problem.itemsize
+    x[18] = 1 + <bint>problem.is_complex
+    x[19] = <bint>problem.is_exact
+    x[20] = _BYTES[problem.x_dtype]
+    x[21] = _BYTES[problem.y_dtype]
+    x[22] = _LAYOUTS[problem.layout]
+    x[23] = <bint>problem.flip
+    x[24] = problem.rank
+    x[25] = <bint>problem.prepared
+    x[26] = _log2_product(problem.x_shape)
+    x[27] = _log2_product(problem.w_shape)
+    x[28] = _log2_product(problem.y_shape)
+    x[29] = _log2(problem.size[last])
+    return 0
+
+
+def problem_features(problem):
+    """Of a problem, in the order of PROBLEM_FEATURES."""
+    cdef double x[_OF_PROBLEM]
+    _problem_features(x, problem)
+    return [x[i] for i in range(_OF_PROBLEM)]
 
 
 cdef double _block(str name) except -1:
@@ -76,23 +144,18 @@ cdef class Forest:
     def __init__(self, feature, threshold, leaves):
         self.feature, self.threshold, self.leaves = feature, threshold, leaves
 
-    def log_corrections(self, problem, list of_problem, found, dict solvers):
+    def log_corrections(self, problem, found, dict solvers):
         """Sum of the trees of each candidate (method, config, estimate); None where there are none.
 
-        `of_problem` are the problem's features, `solvers` the place of each method's trees.
+        `solvers` are the place of each method's trees.
         """
-        cdef double x[_MOST_FEATURES]
-        cdef Py_ssize_t count = len(of_problem), trees, levels, s, t, level, leaf, i
+        cdef double x[_OF_PROBLEM + _FEATURES]
+        cdef Py_ssize_t trees, levels, s, t, level, leaf
         cdef const int64_t *feature
         cdef const double *threshold
         cdef const double *leaves
         cdef double total
-        if count + _FEATURES > _MOST_FEATURES:
-            raise ValueError(
-                f"expected at most {_MOST_FEATURES - _FEATURES} features of a problem, got {count}"
-            )
-        for i in range(count):
-            x[i] = of_problem[i]
+        _problem_features(x, problem)
         trees, levels = self.feature.shape[1], self.feature.shape[2]
         logs = []
         for method, config, cost in found:
@@ -100,7 +163,7 @@ cdef class Forest:
             if place is None:
                 logs.append(None)
                 continue
-            _candidate_features(x + count, problem, config, cost)
+            _candidate_features(x + _OF_PROBLEM, problem, config, cost)
             s = place
             total = 0
             if trees:

@@ -13,6 +13,9 @@ Sums are in two levels: over the taps that are unrolled, then over channels and 
 Complex numbers are pairs of real ones, and steps count those: (v + i v') (w + i w') is four
 multiply-adds into two sums. That w is conjugated is a sign of w', `turn`, whose negative is `back`;
 that x is, the sign of w' and that of the result's second part, `y_turn`.
+
+Volumes are `deep`: planes are numbered along the first axis, too, whose taps are a loop around the
+others'.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from fastconv.cuda.kernel import Kernel, operations
+from fastconv.cuda.kernel import Kernel, indented, operations
 
 #: Threads of a block: enough blocks for small planes, whole warps.
 THREADS = 128
@@ -45,6 +48,13 @@ CONSTANTS = (
 )  # fmt: skip
 
 
+#: Parameters of deep kernels alone.
+DEEP = (
+    *((name, "i32") for name in ("depth", "o_count", "taps_t", "pad_d", "step_d", "step_e")),
+    *((name, "i64") for name in ("o_div", "y_d", "r_d")),
+    *((name, "i32") for name in ("o_shift", "x_d", "w_t")),
+)  # fmt: skip
+
 #: Parameters of complex kernels alone.
 COMPLEX = ("fill_i", "turn", "back", "y_turn")
 
@@ -55,7 +65,8 @@ PARTS = ("", "_i")
 @dataclasses.dataclass(frozen=True)
 class Variant:
     """What is compiled in: all else comes with the call. `kernel`, `stride` and `dilation` are
-    (rows, columns), rows and rows; a kernel that is not unrolled counts its taps at run time.
+    (rows, columns), rows and rows; a kernel that is not unrolled counts its taps at run time, as a
+    deep one counts planes.
     `dtype` is that of the parts of numbers: one of real ones, two of complex ones."""
 
     dtype: str
@@ -68,6 +79,7 @@ class Variant:
     parts: int = 1
     weights: str = ""  # their dtype and that of results, where it is another
     result: str = ""
+    deep: bool = False
 
     @property
     def computed(self) -> str:
@@ -93,7 +105,8 @@ def kernel(v: Variant) -> Kernel:
     }  # fmt: skip
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
     named = ("fill", "low", "high", *(COMPLEX if v.parts == 2 else ()))
-    parameters = (*pointers, *CONSTANTS, *((name, v.computed) for name in named))
+    deep = DEEP if v.deep else ()
+    parameters = (*pointers, *CONSTANTS, *deep, *((name, v.computed) for name in named))
     text = _text(v, ", ".join(name for name, _ in parameters))
     return Kernel("direct", text, operations(text, table), parameters, THREADS, blocks=4)
 
@@ -107,6 +120,7 @@ def _text(v: Variant, parameters: str) -> str:
         "        q = item - line * q_count",
         "        plane = quotient(line, bands_div, bands_shift)",
         f"        p = (line - plane * bands) * {v.rows}",
+        *indented(_layer(v), 2),
         "        n = quotient(plane, filters_div, filters_shift)",
         "        k = plane - n * filters",
         "        xs = advance(advance(x, n, x_n), quotient(k, group_div, group_shift), x_g)",
@@ -115,14 +129,36 @@ def _text(v: Variant, parameters: str) -> str:
         "        left = q * step_v - pad_w",
         *(f"        {line}" for line in _zeros(v, "total")),
         "        for c in range(channels):",
-        *_indented(_unrolled(v) if v.unrolled else _looped(v), 3),
-        *_indented(_finish(v), 2),
+        *indented(_channel(v), 3),
+        *indented(_finish(v), 2),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _indented(lines: list[str], levels: int) -> list[str]:
-    return ["    " * levels + line for line in lines]
+def _layer(v: Variant) -> list[str]:
+    """Of a plane of y, the place in its volume."""
+    if not v.deep:
+        return []
+    return ["layer = plane", "plane = quotient(layer, o_div, o_shift)",
+            "o = layer - plane * o_count"]  # fmt: skip
+
+
+def _channel(v: Variant) -> list[str]:
+    """Products of a channel: of one plane, or of each that the window has."""
+    plane = _unrolled(v) if v.unrolled else _looped(v)
+    if not v.deep:
+        return plane
+    within = ["at_d = edge(front, depth) * x_d"]
+    if v.boundary == "zeros":
+        within = ["deep = inside(front, depth)", "at_d = front * x_d"]
+    return [
+        "for t in range(taps_t):",
+        "    front = o * step_d + t * step_e - pad_d",
+        *indented(within, 1),
+        "    at_x = c * x_c + at_d",
+        "    at_w = c * w_c + t * w_t",
+        *indented(plane, 1),
+    ]
 
 
 def _zeros(v: Variant, name: str) -> list[str]:
@@ -143,6 +179,11 @@ def _weight(v: Variant, r: int, at: str) -> list[str]:
     return lines
 
 
+def _plane(v: Variant, name: str) -> str:
+    """Where the channel's plane of x or w begins; of images, unnamed: it took 8 registers more."""
+    return f"at_{name}" if v.deep else f"c * {name}_c"
+
+
 def _rows(v: Variant, taps: int) -> list[int]:
     """Rows that a thread reads for so many taps, from its first one on."""
     return sorted({j * v.stride + r * v.dilation for j in range(v.rows) for r in range(taps)})
@@ -157,7 +198,8 @@ def _row(v: Variant, i: int) -> list[str]:
 
 def _column(v: Variant, s: str) -> list[str]:
     if v.boundary == "zeros":
-        return [f"col = left + {s} * step_m", "ok = inside(col, width)", "here = col * x_w"]
+        ok = "inside(col, width)" + " & deep" * v.deep
+        return [f"col = left + {s} * step_m", f"ok = {ok}", "here = col * x_w"]
     return [f"here = edge(left + {s} * step_m, width) * x_w"]
 
 
@@ -166,7 +208,7 @@ def _products(v: Variant, taps: int) -> list[str]:
     lines = []
     for i in _rows(v, taps):
         for n, part in enumerate(PARTS[: v.parts]):
-            at = f"xs, c * x_c + at{i} + here" + " + 1" * n
+            at = f"xs, {_plane(v, 'x')} + at{i} + here" + " + 1" * n
             if v.boundary == "zeros":
                 lines.append(f"v{i}{part} = load_x({at}, in{i} & ok, fill{part})")
             else:
@@ -192,7 +234,7 @@ def _unrolled(v: Variant) -> list[str]:
     for s in range(taps_s):
         lines += _column(v, str(s))
         for r in range(taps_r):
-            lines += _weight(v, r, f"ws, c * w_c + {r} * w_r + {s} * w_s")
+            lines += _weight(v, r, f"ws, {_plane(v, 'w')} + {r} * w_r + {s} * w_s")
         lines += _products(v, taps_r)
     return lines + _add_sums(v)
 
@@ -207,7 +249,7 @@ def _looped(v: Variant) -> list[str]:
             *(
                 line
                 for r in range(taps)
-                for line in _weight(v, r, f"ws, c * w_c + (first + {r}) * w_r + s * w_s")
+                for line in _weight(v, r, f"ws, {_plane(v, 'w')} + (first + {r}) * w_r + s * w_s")
             ),
             *_products(v, taps),
         ]
@@ -217,13 +259,13 @@ def _looped(v: Variant) -> list[str]:
     if whole:
         lines += [
             f"for block in range({whole}):",
-            *_indented(chunk(CHUNK), 1),
+            *indented(chunk(CHUNK), 1),
             f"    first = first + {CHUNK}",
             f"    top = top + {CHUNK * v.dilation}",
         ]
     lines += chunk(rest) if rest else []
     lines += _add_sums(v)
-    return ["for s in range(taps_s):", *_indented(lines, 1)]
+    return ["for s in range(taps_s):", *indented(lines, 1)]
 
 
 def _finish(v: Variant) -> list[str]:
@@ -232,6 +274,8 @@ def _finish(v: Variant) -> list[str]:
         "ys = advance_y(advance_y(y, n, y_n), k, y_k)",
         "rs = advance_y(advance_y(residual, n, r_n), k, r_k)",
     ]
+    if v.deep:
+        lines += ["ys = advance_y(ys, o, y_d)", "rs = advance_y(rs, o, r_d)"]
     for j in range(v.rows):
         lines += [f"row = p + {j}", "if row < p_count:"]
         for n in range(v.parts):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from fastconv.cuda.kernel import SIZES, Kernel, operations
+from fastconv.cuda.kernel import SIZES, Kernel, indented, operations
 
 #: Threads of a block, outputs of a thread and of a block.
 THREADS, OUTPUTS = 128, 8
@@ -101,21 +101,17 @@ def _text(v: Variant, parameters: str) -> str:
         *(f"    total{j} = zero()" for j in outputs),
         "    for c in range(channels):",
         "        sync()",
-        *_indented(_filled(v), 2),
+        *indented(_filled(v), 2),
         "        sync()",
-        *_indented(_sums(v), 2),
+        *indented(_sums(v), 2),
         "    sync()",
         *(f"    put(sx, base + {j}, total{j})" for j in outputs),
         "    sync()",
         "    ys = advance_y(advance_y(y, n, y_n), k, y_k)",
         "    rs = advance_y(advance_y(residual, n, r_n), k, r_k)",
-        *_indented([line for m in outputs for line in _finish(m)], 1),
+        *indented([line for m in outputs for line in _finish(m)], 1),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _indented(lines: list[str], levels: int) -> list[str]:
-    return ["    " * levels + line for line in lines]
 
 
 def _filled(v: Variant) -> list[str]:
@@ -156,8 +152,8 @@ def _sums(v: Variant) -> list[str]:
     lines += [f"sum{j} = zero()" for j in outputs]
     lines += [
         "for block in range(blocks_of_taps):",
-        *_indented(block(OUTPUTS), 1),
-        *_indented([f"v{j} = v{j + OUTPUTS}" for j in outputs], 1),
+        *indented(block(OUTPUTS), 1),
+        *indented([f"v{j} = v{j + OUTPUTS}" for j in outputs], 1),
         f"    at = at + {OUTPUTS + 1}",
         f"    tap = tap + {OUTPUTS}",
     ]

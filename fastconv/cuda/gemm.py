@@ -23,7 +23,7 @@ import functools
 from typing import Any, ClassVar
 
 from fastconv._accuracy import SUM_BLOCK
-from fastconv.cuda.kernel import SIZES, Kernel, operations
+from fastconv.cuda.kernel import SIZES, Kernel, indented, operations
 
 #: Products of an output that are added up before they join its total.
 FOLD = SUM_BLOCK
@@ -254,10 +254,10 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         *(f"    {name} = zero()" for name in held),
         *(["    st = shared_t()", "    sums = clear_totals(sums, st, tid)", "    since = 0"]
           if folds else []),
-        *_indented(t.places, 1),
+        *indented(t.places, 1),
         f"    for step in range(0 - {ahead}, steps):",
         f"        if step + {ahead} < steps:",
-        *_indented(copies, 3),
+        *indented(copies, 3),
         f"            at_w = at_w + {lines_a} * packed_w",
         f"            at_x = at_x + {t.k} * x_c",
         f"            c = c + {t.k}",
@@ -286,17 +286,13 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         f"                now = now - {t.stages}",
         f"            sums = step_of_tile(sums, sa, now * {a * t.parts} + at_a,"
         f" sb, now * {b} + at_b)",
-        *(_indented(fold, 3) if folds else []),
-        *([f"        if step + {ahead} < steps:", *_indented(puts, 3)] if held else []),
+        *(indented(fold, 3) if folds else []),
+        *([f"        if step + {ahead} < steps:", *indented(puts, 3)] if held else []),
         "    drain()",
         *(["    sums = add_totals(sums, st, tid)"] if folds else []),
-        *_indented(_finish(t), 1),
+        *indented(_finish(t), 1),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
-
-
-def _indented(lines: list[str], levels: int) -> list[str]:
-    return ["    " * levels + line for line in lines]
 
 
 def _finish(t: Any) -> list[str]:

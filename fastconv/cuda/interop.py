@@ -262,7 +262,7 @@ def empty(like: Any, shape: Sequence[int], dtype: Any) -> Any:
     """A new array beside `like`: on its device, of its library; of NumPy's for NumPy's."""
     if isinstance(like, DeviceArray):
         return like.new(shape, np.dtype(dtype))
-    return np.empty(tuple(shape), dtype)
+    return core.empty(tuple(shape), np.dtype(dtype))
 
 
 def share_memory(a: Any, b: Any) -> bool:

@@ -508,6 +508,116 @@ def totals(do: str, dtype: str, count: int, threads: int) -> Any:
     return _operation(kind, (kind, types.int32, types.int32), work)
 
 
+# ---- transforms in registers ---------------------------------------------------------------------
+
+
+def converted(dtype: str, to: str) -> Any:
+    """``converted(x)``: a number of one floating type in another, rounded to nearest."""
+    kind = COMPUTED[to]
+
+    def convert(b: Any, x: Any) -> Any:
+        if x.type == kind:
+            return x
+        return b.fpext(x, kind) if kind == F64 else b.fptrunc(x, kind)
+
+    return _operation(NUMBA[to], (NUMBA[dtype],), convert)
+
+
+def gathered(dtype: str, count: int) -> Any:
+    """``gathered(v0, v1, ...)``: a tuple of so many numbers."""
+    kind = NUMBA[dtype]
+    return _operation(
+        types.UniTuple(kind, count), (kind,) * count, lambda b, *v: cgutils.pack_array(b, list(v))
+    )
+
+
+def transform(dtype: str, matrix: Sequence[Sequence[float]]) -> Any:
+    """``transform(values)``: M v M', of a square v and its result a tuple each, by rows."""
+    kind, columns, rows = NUMBA[dtype], len(matrix[0]), len(matrix)
+
+    def dot(b: Any, row: Sequence[float], values: list[Any]) -> Any:
+        total = None
+        for factor, value in zip(row, values):
+            if factor == 0:
+                continue
+            constant = ir.Constant(value.type, factor)
+            if total is None:
+                total = value if factor == 1 else b.fmul(constant, value)
+            else:
+                total = _fma(b, constant, value, total)
+        return total
+
+    def apply(b: Any, values: Any) -> Any:
+        v = _unpacked(b, values, columns**2)
+        # down the columns, then along the rows
+        half = [[dot(b, row, v[j::columns]) for j in range(columns)] for row in matrix]
+        return cgutils.pack_array(b, [dot(b, row, line) for line in half for row in matrix])
+
+    of, to = (types.UniTuple(kind, n * n) for n in (columns, rows))
+    return _operation(to, (of,), apply)
+
+
+def magnitude(dtype: str) -> Any:
+    """``magnitude(x)``: its absolute value."""
+    kind = NUMBA[dtype]
+    return _operation(kind, (kind,), _magnitude)
+
+
+def _magnitude(b: Any, x: Any) -> Any:
+    return _call(b, "__nv_fabsf" if x.type == F32 else "__nv_fabs", x)
+
+
+def larger(dtype: str) -> Any:
+    """``larger(x, y)``: the larger of two numbers, NaN where one is."""
+    kind = NUMBA[dtype]
+
+    def choose(b: Any, x: Any, y: Any) -> Any:
+        if x.type == F32:  # one instruction; float64 has none
+            return _assembly(b, F32, "max.NaN.f32 $0, $1, $2;", "=f,f,f", [x, y])
+        more = b.select(b.fcmp_unordered(">", y, x), y, x)
+        return b.select(b.fcmp_unordered("!=", x, x), x, more)
+
+    return _operation(kind, (kind, kind), choose)
+
+
+def unclear(dtype: str) -> Any:
+    """``unclear(size, limit)``: 1 unless `size` is above `limit`, NaN never being so; else 0."""
+    kind = NUMBA[dtype]
+
+    def ask(b: Any, size: Any, limit: Any) -> Any:
+        return b.zext(b.fcmp_unordered("<=", size, limit), I32)
+
+    return _operation(types.int32, (kind, kind), ask)
+
+
+def doubtful(dtype: str, count: int) -> Any:
+    """``doubtful(values, limit)``: a bit for each value, 1 where its size is `unclear`; 0 where the
+    limit is 0, which says that the value is exact."""
+    kind = NUMBA[dtype]
+
+    def ask(b: Any, values: Any, limit: Any) -> Any:
+        bits = I32(0)
+        for i, value in enumerate(_unpacked(b, values, count)):
+            no = b.fcmp_unordered("<=", _magnitude(b, value), limit)
+            bits = b.or_(bits, b.select(no, I32(1 << i), I32(0)))
+        some = b.fcmp_unordered("!=", limit, ir.Constant(limit.type, 0.0))
+        return b.select(some, bits, I32(0))
+
+    return _operation(types.int32, (types.UniTuple(kind, count), kind), ask)
+
+
+def placed(dtype: str, count: int) -> Any:
+    """``placed(values, i, value)``: the tuple with another i-th value, without the stack."""
+    kind = types.UniTuple(NUMBA[dtype], count)
+
+    def place(b: Any, values: Any, i: Any, value: Any) -> Any:
+        made = [b.select(b.icmp_signed("==", i, I32(n)), value, old)
+                for n, old in enumerate(_unpacked(b, values, count))]  # fmt: skip
+        return cgutils.pack_array(b, made)
+
+    return _operation(kind, (kind, types.int32, NUMBA[dtype]), place)
+
+
 # ---- tensor cores --------------------------------------------------------------------------------
 # TF32 is float32 with 10 bits behind the point: the unit ignores the lower 13 of an operand.
 

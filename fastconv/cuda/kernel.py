@@ -80,6 +80,11 @@ def operations(text: str, *tables: Mapping[str, tuple[Any, ...]]) -> Any:
     return tuple((name, every[name]) for name in sorted(named & set(every)))
 
 
+def indented(lines: list[str], levels: int) -> list[str]:
+    """Lines of a kernel's text, so many levels further in."""
+    return ["    " * levels + line for line in lines]
+
+
 def divisor(d: int) -> tuple[int, int]:
     """(multiplier, shift) with which n // d is ``n * multiplier >> shift`` for 0 <= n < 2**31.
 

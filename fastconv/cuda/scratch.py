@@ -53,9 +53,30 @@ class Scratch(DeviceArray):
         """Copy to an array of the host's, when all that was started is done."""
         launch.driver().download(a.ctypes.data, self.pointer, self.nbytes)
 
+    def _view(self, offset: int, shape: Any, steps: Any) -> DeviceArray:
+        return _View(self, self.pointer + offset * self.dtype.itemsize, shape, steps)
+
     def new(self, shape: Any, dtype: np.dtype[Any]) -> Scratch:
         key = (tuple(shape), dtype)
         if key not in self._made:
             steps = packed_steps(key[0], (0,) * len(key[0]))
             self._made[key] = Scratch(key[0], steps, dtype, self.ordinal)
         return self._made[key]
+
+
+class _View(DeviceArray):
+    """A view of a `Scratch`, whose memory it keeps and whose `new` is its own."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: Scratch, pointer: int, shape: Any, steps: Any) -> None:
+        self._whole = whole
+        super().__init__(
+            pointer, tuple(shape), tuple(steps), whole.dtype, None, whole.ordinal, whole.stream
+        )
+
+    def _view(self, offset: int, shape: Any, steps: Any) -> DeviceArray:
+        return _View(self._whole, self.pointer + offset * self.dtype.itemsize, shape, steps)
+
+    def new(self, shape: Any, dtype: np.dtype[Any]) -> Scratch:
+        return self._whole.new(shape, dtype)

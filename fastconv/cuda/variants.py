@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastconv.cuda import direct, fir, gemm, mma, taps
+from fastconv.cuda import direct, fir, gemm, mma, taps, winograd
 from fastconv.cuda.kernel import Kernel
 
 
@@ -16,6 +16,7 @@ def common() -> dict[str, Kernel]:
         name += "" if v.activation == "clamp" else f" {v.activation}"
         name += "" if v.parts == 1 else " complex"
         name += "" if not v.weights else f" w:{v.weights}"
+        name += " deep" * v.deep
         found[name] = direct.kernel(v)
     for dtype, tiles in gemm.TILES.items():
         for name, tile in tiles.items():
@@ -30,6 +31,10 @@ def common() -> dict[str, Kernel]:
     for f in _FIR:
         name = f"fir {f.dtype} capacity{f.capacity} rest{f.rest}"
         found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)
+    for m in winograd.POINTS:
+        found[f"winograd_filters f32 in f64 m{m}"] = winograd.filters("f32", m)
+        found[f"winograd_inputs f32 m{m}"] = winograd.inputs("f32", m)
+        found[f"winograd_outputs f32 m{m}"] = winograd.outputs("f32", m)
     found["taps f32"] = taps.kernel("f32")
     for products in mma.TILES:
         found[f"mma_pack {products}"] = mma.pack_kernel(products)
@@ -49,6 +54,7 @@ _DIRECT = (
     direct.Variant("f64", (1, 31), 1, 1, 1, "reflect", "gelu"),
     direct.Variant("f32", (3, 3), 1, 1, 4, "nearest", "clamp", 2),
     direct.Variant("f16", (3, 3), 1, 1, 4, "nearest", "clamp", 1, "f32"),
+    direct.Variant("f32", (3, 3), 1, 1, 4, deep=True),
 )
 
 _FIR = (

@@ -7,6 +7,7 @@ from fastconv.solvers.cuda_direct import CudaDirect
 from fastconv.solvers.cuda_fir import CudaFir
 from fastconv.solvers.cuda_gemm import CudaGemm
 from fastconv.solvers.cuda_mma import CudaMma
+from fastconv.solvers.cuda_winograd import CudaWinograd
 from fastconv.solvers.depthwise import Depthwise
 from fastconv.solvers.direct import Direct
 from fastconv.solvers.dot import Dot
@@ -24,6 +25,6 @@ from fastconv.solvers.winograd import Winograd
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(),
     Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(), CudaGemm(),
-    CudaMma(),
+    CudaMma(), CudaWinograd(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

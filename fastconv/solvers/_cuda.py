@@ -245,7 +245,7 @@ def planes(a: DeviceArray | None) -> tuple[int, int, int, int]:
     """Steps along (batch or filter, channel, row, column); one dimension is one row."""
     if a is None:
         return 0, 0, 0, 0
-    return a.steps[0], a.steps[1], 0 if a.ndim == 3 else a.steps[2], a.steps[-1]
+    return a.steps[0], a.steps[1], 0 if a.ndim == 3 else a.steps[-2], a.steps[-1]
 
 
 def check_reach(problem: Problem, a: DeviceArray | None) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._plan import Plan, store
@@ -35,14 +33,14 @@ class DriverPlan(Plan):
         self, problem: Problem, solver: Solver, config: Config, driver: str, values: tuple[int, ...]
     ) -> None:
         super().__init__(problem, solver, config)
-        isa = str(config.get("isa", core.isa()))
-        self._call = call_of(problem, solver, driver, isa, values)
-        blocked = driver != "naive" and not problem.is_exact
-        self._naive = core.Call("naive", isa, problem) if blocked else None
+        self._isa = str(config.get("isa", core.isa()))
+        self._call = call_of(problem, solver, driver, self._isa, values)
+        self._is_blocked = driver != "naive" and not problem.is_exact
 
     def pack(self, w: Array) -> Any:
-        if self._naive is not None and not core.is_finite(w):
-            return self._naive, self._naive.pack(w)
+        if self._is_blocked and not core.is_finite(w):
+            naive = core.Call("naive", self._isa, self.problem)
+            return naive, naive.pack(w)
         return self._call, self._call.pack(w)
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
@@ -52,7 +50,7 @@ class DriverPlan(Plan):
             return
         if x.dtype != self._dtype:  # others read and write no stored dtypes
             x = x.astype(self._dtype)
-        wide = y if y.dtype == self._dtype else np.empty(y.shape, self._dtype)
+        wide = y if y.dtype == self._dtype else core.empty(y.shape, self._dtype)
         call.run(x, weights, epilogue, wide)
         if wide is not y:
             store(wide, y)

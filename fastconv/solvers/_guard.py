@@ -138,6 +138,15 @@ def _where(mask: Array) -> tuple[Array, ...]:
     return np.unravel_index(np.flatnonzero(mask), mask.shape)
 
 
+def _met(taps: int, outputs: int, first: int, last: int) -> tuple[int, int]:
+    """Taps that meet samples `first` to `last` in any of the outputs, from 0 on: begin, end.
+
+    At the ends of a signal most meet nothing but zeros.
+    """
+    begin = min(max(0, first - outputs + 1), taps - 1)
+    return begin, max(begin + 1, min(taps, last + 1))
+
+
 class Guard:
     """Mends the outputs of one piece of a plan: some images, groups and filters."""
 
@@ -165,8 +174,9 @@ class Guard:
         """
         if todo is not None and limit is not None:
             clean = np.where(np.isfinite(windows), windows, 0) if bad else windows
-            self._settle(rows, clean, z, todo, limit, double=rows.dtype.itemsize <= (
-                8 if rows.dtype.kind == "c" else 4))  # fmt: skip
+            double = rows.dtype.itemsize <= (8 if rows.dtype.kind == "c" else 4)
+            with np.errstate(over="ignore"):  # sums of sizes, and outputs that are infinite
+                self._settle(rows, clean, z, todo, limit, double=double)
         if bad:
             with np.errstate(invalid="ignore"):
                 self._put_back(windows, z)
@@ -193,7 +203,7 @@ class Guard:
             return
         if count * taps <= gathered:
             self._gather(x, z, todo)
-        elif double and self._tiles_of(todo) * _TILE * taps > _TILED_A_SAMPLE * x.size:
+        elif double and self._tiled(x, todo) > _TILED_A_SAMPLE * x.size:
             self._again_in_double(rows, x, z, todo)
         else:
             self._directly(x, z, todo)
@@ -202,10 +212,25 @@ class Guard:
         """Outputs of a direct tile along each axis."""
         return max(1, round(_TILE ** (1 / self._problem.ndim)))
 
-    def _tiles_of(self, todo: Array) -> int:
-        """Direct tiles that hold any of `todo`."""
-        n, g, _, *o = np.nonzero(todo)
-        return len(np.unique(np.stack([n, g, *(q // self._side() for q in o)], 1), axis=0))
+    def _tiled(self, x: Array, todo: Array) -> int:
+        """Products in the direct tiles that hold any of `todo`."""
+        p, side = self._problem, self._side()
+        n, g, _, *o = _where(todo)
+        tiles = np.unique(np.stack([n, g, *(q // side for q in o)], 1), axis=0)
+        if not self._trims:
+            return len(tiles) * _TILE * p.taps
+        sounding = np.flatnonzero(x.any(axis=(0, 1, 2)))
+        if not sounding.size:
+            return 0
+        ends = int(sounding[0]), int(sounding[-1])
+        met = [_met(p.kernel[0], side, *(s - side * int(t) for s in ends)) for t in tiles[:, 2]]
+        return p.channels // p.groups * side * sum(end - begin for begin, end in met)
+
+    @property
+    def _trims(self) -> bool:
+        """Whether direct tiles leave out taps that meet nothing but zeros at a signal's ends."""
+        p = self._problem
+        return p.ndim == 1 and p.stride == p.dilation == (1,)
 
     def _silence(self, x: Array, z: Array, todo: Array) -> None:
         """Outputs of windows of zeros are 0."""
@@ -308,12 +333,12 @@ class Guard:
 
     def _tile(self, data: Array, g: int) -> Array:
         p, w = self._problem, self._w[g]
-        if p.ndim == 1 and p.stride == p.dilation == (1,):
-            # at the end of a signal most taps meet nothing but zeros
+        if self._trims:
             outputs = data.shape[-1] - p.kernel[0] + 1
             sounding = np.flatnonzero(data.any(axis=(0, 1)))
-            begin = max(0, int(sounding[0]) - outputs + 1) if sounding.size else 0
-            end = min(p.kernel[0], int(sounding[-1]) + 1) if sounding.size else 1
+            begin, end = 0, 1
+            if sounding.size:
+                begin, end = _met(p.kernel[0], outputs, int(sounding[0]), int(sounding[-1]))
             data = data[..., begin : end + outputs - 1]
             w = w[..., begin:end]
         else:

@@ -45,14 +45,14 @@ class CudaDirect(CudaSolver):
     )
 
     def why_not_dense(self, problem: Problem) -> str | None:
-        if problem.ndim > 2:
-            return "it has kernels of one and two dimensions"
+        if problem.ndim > 3:
+            return "it has kernels of one to three dimensions"
         if math.prod(problem.y_shape) > MOST - direct.THREADS:
             return "it has more outputs than 31 bits count"
         return None
 
     def configs(self, problem: Problem, machine: Any) -> Sequence[Config]:
-        rows = problem.out[0] if problem.ndim > 1 else 1
+        rows = problem.out[-2] if problem.ndim > 1 else 1
         return [{"rows": r} for r in _ROWS if r == 1 or r < 2 * rows]
 
     def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
@@ -62,8 +62,8 @@ class CudaDirect(CudaSolver):
         x, w, y = (math.prod(s) for s in (problem.x_shape, problem.w_shape, problem.y_shape))
         memory = (x + w + y) * size / gpu.bandwidth
         products = problem.flops / (gpu.flops / (2 if problem.dtype in ("f64", "c128") else 1))
-        taps = problem.kernel[0] if problem.ndim > 1 else 1
-        stride = problem.stride[0] if problem.ndim > 1 else 1
+        taps = problem.kernel[-2] if problem.ndim > 1 else 1
+        stride = problem.stride[-2] if problem.ndim > 1 else 1
         loads = problem.flops / 2 * ((rows - 1) * stride + taps) / (rows * taps)
         l1 = loads / (32 * gpu.multiprocessors * 1.7e9)
         threads = y / rows
@@ -75,7 +75,7 @@ class CudaDirect(CudaSolver):
 
     def bound_dense(self, problem: Problem, config: Config) -> float:
         # a sum of those taps that are unrolled, then one of such sums: Higham, section 4.2
-        taps = problem.kernel if problem.ndim > 1 else (1, *problem.kernel)
+        taps = (1, *problem.kernel)[-2:]
         unrolled = _variant(problem, 1, None).unrolled
         inner = math.prod(taps) if unrolled else taps[0]
         if problem.is_complex:
@@ -96,9 +96,9 @@ def _variant(problem: Problem, rows: int, activation: Activation | None) -> dire
     )
     return direct.Variant(
         PART.get(problem.x_dtype, problem.x_dtype),
-        (1, problem.kernel[0]) if flat else problem.kernel,  # type: ignore[arg-type]
-        1 if flat else problem.stride[0], 1 if flat else problem.dilation[0], rows, boundary,
-        activation_name(activation), parts, weights, result,
+        (1, *problem.kernel)[-2:],  # type: ignore[arg-type]
+        1 if flat else problem.stride[-2], 1 if flat else problem.dilation[-2], rows, boundary,
+        activation_name(activation), parts, weights, result, problem.ndim == 3,
     )  # fmt: skip
 
 
@@ -113,13 +113,15 @@ class DirectPlan(UnpackedPlan):
             check_reach(p, a)
 
         def pair(values: Any, first: Any) -> Any:
-            return tuple(values) if p.ndim == 2 else (first, *values)
+            """Of rows and columns."""
+            return (first, *values)[-2:]
 
         (h, wide), (out_h, out_w) = pair(p.size, 1), pair(p.out, 1)
         pads, steps, gaps = pair(p.padding, (0, 0)), pair(p.stride, 1), pair(p.dilation, 1)
         channels, group = p.channels // p.groups, max(1, p.filters // p.groups)
         bands = -(-out_h // rows)
-        items = p.batch * p.filters * bands * out_w
+        layers = p.out[0] if variant.deep else 1
+        items = p.batch * p.filters * layers * bands * out_w
         xs, ws, ys, rs = (
             tuple(step * variant.parts for step in planes(a)) for a in (x, w, y, residual)
         )
@@ -142,6 +144,14 @@ class DirectPlan(UnpackedPlan):
             "y_turn": -1.0 if x.conjugated else 1.0,
             **divisors(q=out_w, bands=bands, filters=p.filters, group=group),
         }  # fmt: skip
+        if variant.deep:
+            steps_d = (a.steps[2] * variant.parts if a is not None else 0
+                       for a in (x, w, y, residual))  # fmt: skip
+            given |= {
+                "depth": p.size[0], "o_count": layers, "taps_t": p.kernel[0],
+                "pad_d": p.padding[0][0], "step_d": p.stride[0], "step_e": p.dilation[0],
+                **dict(zip(("x_d", "w_t", "y_d", "r_d"), steps_d)), **divisors(o=layers),
+            }  # fmt: skip
         kernel = direct.kernel(variant)
         constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
         return Launch(kernel, (-(-items // kernel.threads), 1, 1), constants)

@@ -9,7 +9,7 @@ from fastconv._accuracy import SUM_BLOCK, epsilon
 from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Problem
+from fastconv._problem import Problem, once
 from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._pixel_tiles import band_rows
@@ -33,6 +33,10 @@ _SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9}, 0.5e-9
 #: Seconds that a sample takes to a band.
 _SAMPLE = 0.4e-9
 
+#: Seconds that an output of phases takes to store beyond that, with two phases along the last axis
+#: and with others; most phases.
+_WEAVE, _APART, MOST_PHASES = 0.1e-9, 0.4e-9, 64
+
 #: Bytes a second, of x and of y, that do not hide behind products: in L3, and in memory.
 _MOVED, _FROM_MEMORY = 40e9, 14e9
 
@@ -49,26 +53,30 @@ class Panels(Solver):
             return "it runs on the CPU only"
         if problem.dtype not in ("f32", "f64"):
             return f"it has no kernels for {problem.dtype}"
-        if max(problem.input_dilation) > 1:
-            return "it takes no input dilation: its outputs lie side by side"
+        if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
+            return "it takes input dilation, or a stride, not both along an axis"
+        if (phases := math.prod(problem.input_dilation)) > MOST_PHASES:
+            return f"input dilation makes {phases} phases, more than {MOST_PHASES}"
         if problem.boundary != "zeros" and any(map(any, problem.padding)):
             return f"its panels are padded with zeros, not {problem.boundary}"
         if problem.layout == "N*C":
             return "it stores rows of pixels, not of channels"
-        if math.prod(problem.kernel) > SUM_BLOCK:
+        if math.prod(_pixels(problem)[1]) > SUM_BLOCK:
             return f"a kernel of more than {SUM_BLOCK} taps a channel fills no panel in L1"
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         # y that no cache holds is written in long runs: a block of filters is one register tile
-        # (3x3, 1 to 64 @ 572x572: 12.0 ms instead of 18.7; where L3 holds y 8 to 15 % are lost)
+        # (3x3, 1 to 64 @ 572x572: 12.0 ms instead of 18.7; where L3 holds y 8 to 15 % are lost).
+        # Phases share a panel, which may thus be in L2, as their weights are in L1 in that order:
+        # gradient of x, 3x3 stride 2, 64 @ 56x56 5.1 to 4.5 ms; 128 @ 56x56 3.1 to 2.8
         y_bytes = math.prod(problem.y_shape) * problem.itemsize
-        weights = 1 if y_bytes > machine.l3 else machine.l2 // 2
+        weights = 1 if y_bytes > machine.l3 or not problem.is_dense else machine.l2 // 2
         return [
             {
                 "isa": isa,
                 "panel_bytes": machine.l2 // 4,
-                "taps": _block_taps(isa, machine),
+                "taps": _block_taps(isa, machine) if problem.is_dense else SUM_BLOCK,
                 "weight_bytes": weights,
                 "band": band,
             }
@@ -82,8 +90,9 @@ class Panels(Solver):
         lanes = _VECTOR_BYTES.get(isa, 16) // size
         vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
         filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        outputs, row = math.prod(problem.out), max(1, problem.out[-1])
-        kernel = math.prod(problem.kernel)
+        pixels, window = _pixels(problem)
+        outputs, row = math.prod(pixels), max(1, pixels[-1])
+        kernel, phases = math.prod(window), math.prod(problem.input_dilation)
         register_tiles = max(1, -(-filters // rows))
         blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
         band = bool(config["band"])
@@ -96,10 +105,13 @@ class Panels(Solver):
             for wide, count in ((most, whole), (-(-left // lanes), left > 0))
         )  # fmt: skip
         tiles = whole + (left > 0)
-        work += tiles * register_tiles * blocks * _CALL
-        if left % lanes:  # through a buffer, one by one
+        work += tiles * register_tiles * blocks * phases * _CALL
+        if phases > 1:
+            one = _WEAVE if problem.input_dilation[-1] == 2 else _APART
+            work += blocks * outputs * phases * filters * one
+        elif left % lanes:  # through a buffer, one by one
             work += left * filters * 1e-9
-        flat = kernel == 1 and set(problem.stride) == {1} and not any(map(any, problem.padding))
+        flat = kernel == 1 and set(problem.stride) == {1} and pixels == problem.size
         if band:
             overlap = band_rows(problem, channels, int(config["panel_bytes"]))
             work += channels * math.prod(problem.padded) * overlap * _SAMPLE
@@ -108,18 +120,20 @@ class Panels(Solver):
         else:
             nr, u = most * lanes, problem.stride[-1]
             edges = sum(-(-side // u) for side in problem.padding[-1])
+            if phases > 1:
+                edges = window[-1] - 1
             alone = 1.0 if row % nr == 0 else max(0.0, 1 - nr / row)
             alone *= max(0.0, 1 - edges / row) if nr < row else 0.0
             taps = kernel * blocks
             each = most * _COPY[u] if u in _COPY else nr * _ONE
             runs = 1 + nr / row
             work += tiles * taps * (alone * _WHOLE + (1 - alone) * runs * _BROKEN)
-            work += tiles * problem.taps * each * (alone + (1 - alone) * runs)
+            work += tiles * channels * kernel * each * (alone + (1 - alone) * runs)
         work *= problem.batch * problem.groups
         # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = filters * problem.taps * size
         if weights > machine.l2 // 2:
-            panel = problem.taps / blocks * most * lanes * size
+            panel = channels * kernel / blocks * most * lanes * size
             passes = max(1.0, tiles * panel / int(config["panel_bytes"]))
             work += problem.batch * problem.groups * passes * weights / 90e9
         moved = size * (math.prod(problem.x_shape) + math.prod(problem.y_shape))
@@ -132,7 +146,7 @@ class Panels(Solver):
         return driver_bytes(problem, self, "panels", str(config["isa"]), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        kernel = math.prod(problem.kernel)
+        kernel = math.prod(_pixels(problem)[1])
         channels = problem.channels // problem.groups
         blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
         return (-(-channels // blocks) * kernel + blocks) * epsilon(problem) / 2
@@ -154,6 +168,25 @@ def _block_taps(isa: str, machine: Machine) -> int:
 def _has_bands(problem: Problem, isa: str, taps: int) -> bool:
     """Whether all taps are one block, and rows at least a tile long: the driver's plan_geometry."""
     most = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16) // problem.itemsize
-    return problem.ndim <= 2 and 1 < math.prod(problem.kernel) and (
+    return problem.is_dense and problem.ndim <= 2 and 1 < math.prod(problem.kernel) and (
         problem.taps <= taps and problem.out[-1] >= most
     )  # fmt: skip
+
+
+def _pixels(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Pixels along each axis, and taps of the kernel that their panels have."""
+    return (problem.out, problem.kernel) if problem.is_dense else _of_phases(problem)
+
+
+@once
+def _of_phases(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """`fc_panels_plan_phases` of the driver: each pixel has an output a phase."""
+    pixels, window = [], []
+    for axis, e in enumerate(problem.input_dilation):
+        out, taps, lead = problem.out[axis], problem.kernel[axis], 0
+        if e > 1:
+            pad, reach = problem.padding[axis][0], problem.span[axis] - 1
+            taps, lead = min(((pad + n) // e - (pad + n - reach) // e + 1, n) for n in range(e))
+        pixels.append(-(-(out + lead) // e))
+        window.append(taps)
+    return tuple(pixels), tuple(window)

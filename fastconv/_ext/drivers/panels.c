@@ -14,9 +14,11 @@
  *     for block of taps: whole channels
  *         for tile of the block: its panel
  *         for block of filters, for tile, for mr of the filters: y (+)= tile
+ * With input dilation (panels_phases.c) a tile has sums of its own for each phase of the outputs.
+ *
  * Settings: v[0] bytes of the panels of a block, v[1] most taps of a block, v[2] bytes of weights of a block
  * of filters, v[3] whether bands are read instead of panels.
- * Packed: per group, block of taps and mr filters, weights [tap of the kernel][channel][filter].
+ * Packed: per group, block of taps and mr filters, weights [phase][tap of the kernel][channel][filter].
  *
  * Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008; Van Zee
  * and van de Geijn, BLIS, ACM TOMS 41(3), 2015. Windows copied as panels are filled: Chetlur et al., cuDNN,
@@ -29,7 +31,8 @@
 static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           int64_t threads, geometry *s)
 {
-    s->p = p;
+    fc_panels_plan_phases(p, s);
+    p = s->p;
     s->kernels = p->dtype == FC_F64 ? kernels->panels_f64 : kernels->panels_f32;
     s->bytes = fc_dtype_bytes(p->dtype);
     s->nr = s->kernels->lanes * s->kernels->vectors;
@@ -50,7 +53,7 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->filter_parts = 1;
     if (threads > 1 && images * fc_ceil_div(tiles, block) < 4 * threads) {
         /* weights that caches do not hold are read once if threads share them out */
-        if (p->k * p->c * s->kernel * s->bytes > tiles * 65536 && s->register_tiles >= threads)
+        if (p->k * p->c * s->weights * s->bytes > tiles * 65536 && s->register_tiles >= threads)
             s->filter_parts = fc_ceil_div(threads, images * fc_ceil_div(tiles, block));
         else
             block = fc_max(1, fc_min(block, images * tiles / (tiles > 16 * threads ? 4 * threads : threads)));
@@ -59,15 +62,23 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->blocks = fc_ceil_div(tiles, s->tile_block);
     s->tiles_a_part = fc_ceil_div(s->register_tiles, s->filter_parts);
     s->filter_parts = fc_ceil_div(s->register_tiles, s->tiles_a_part);
-    s->tiles_at_once = fc_max(1, config->v[2] / (taps * s->kernels->rows * s->bytes));
+    s->tiles_at_once = fc_max(1, config->v[2] / (s->channel_block * s->weights * s->kernels->rows * s->bytes));
 
-    s->band = config->v[3] && s->tap_blocks == 1 && p->dims <= 2 && p->out[p->dims - 1] >= s->nr;
+    s->band = config->v[3] && s->phases == 1 && s->tap_blocks == 1 && p->dims <= 2 && p->out[p->dims - 1] >= s->nr;
     if (s->band) fc_panels_plan_bands(p, config->v[0], threads, s);
     s->most_spans = fc_panels_most_spans(taps);
     s->panel_bytes = s->band ? fc_round_up(p->c * s->plane * s->bytes, FC_ALIGN) : s->tile_block * s->panel * s->bytes;
     s->span_bytes = s->tile_block * (s->most_spans * (int64_t)sizeof(span) + 8);
-    s->slot_bytes = fc_round_up(s->panel_bytes + s->span_bytes, FC_ALIGN);
+    s->sum_bytes = s->phases > 1 ? fc_round_up(s->inner * s->kernels->rows * s->nr * s->bytes, FC_ALIGN) : 0;
+    s->slot_bytes = fc_round_up(s->panel_bytes + s->span_bytes, FC_ALIGN) + s->sum_bytes;
     s->bias_bytes = fc_round_up(p->g * p->k * s->bytes, FC_ALIGN);
+}
+
+/* Bytes of offsets and, where there are some, of phases. */
+static int64_t table_bytes(const geometry *s)
+{
+    if (s->phases == 1) return s->channel_block * s->kernel * 8;
+    return 2 * s->channel_block * s->weights * 8 + s->phases * (int64_t)sizeof(fc_panels_phase);
 }
 
 static int64_t workspace_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
@@ -75,18 +86,15 @@ static int64_t workspace_bytes(const fc_problem *p, const fc_config *config, con
 {
     geometry s;
     plan_geometry(p, config, kernels, threads, &s);
-    return threads * s.slot_bytes + s.bias_bytes + s.channel_block * s.kernel * 8;
+    return threads * s.slot_bytes + s.bias_bytes + table_bytes(&s);
 }
 
 static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
 {
     geometry s;
     plan_geometry(p, config, kernels, 1, &s);
-    return p->g * p->k * p->c * s.kernel * s.bytes;
+    return p->g * p->k * p->c * s.weights * s.bytes;
 }
-
-/* Filters of register tile i begin here: tiles are as even as can be. */
-static int64_t filter_of(const geometry *s, int64_t i) { return s->p->k * i / s->register_tiles; }
 
 typedef struct {
     const geometry *s;
@@ -104,17 +112,8 @@ static void pack_unit(void *context, int64_t index, int64_t slot)
     const int64_t k = filter_of(s, tile), rows = filter_of(s, tile + 1) - k;
     for (int64_t b = 0; b < s->tap_blocks; b++) {
         const int64_t first = b * s->channel_block, channels = channels_of(s, b);
-        char *to = a->packed + (g * p->k * p->c + p->k * first + k * channels) * s->kernel * s->bytes;
-        for (int64_t tap = 0; tap < s->kernel; tap++) {
-            int64_t at = (g * p->k + k) * p->w_k + first * p->w_c;
-            for (int64_t d = p->dims - 1, rest = tap; d >= 0; rest /= p->ker[d], d--) at += rest % p->ker[d] * p->w_s[d];
-            for (int64_t c = 0; c < channels; c++, at += p->w_c)
-                for (int64_t i = 0; i < rows; i++, to += s->bytes)
-                    if (s->bytes == 4)
-                        memcpy(to, a->w + (at + i * p->w_k) * 4, 4);
-                    else
-                        memcpy(to, a->w + (at + i * p->w_k) * 8, 8);
-        }
+        char *const to = a->packed + (g * p->k * p->c + p->k * first + k * channels) * s->weights * s->bytes;
+        fc_panels_pack(s, a->w + ((g * p->k + k) * p->w_k + first * p->w_c) * s->bytes, channels, rows, to);
     }
 }
 
@@ -124,7 +123,7 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
     geometry s;
     plan_geometry(p, config, kernels, 1, &s);
     packing a = {&s, w, packed};
-    const int64_t bytes = p->g * p->k * p->c * s.kernel * s.bytes;
+    const int64_t bytes = p->g * p->k * p->c * s.weights * s.bytes;
     fc_parallel(p->g * s.register_tiles, fc_pack_threads(bytes, threads), pack_unit, &a);
 }
 
@@ -148,17 +147,6 @@ static void move(const geometry *s, char *y, const int64_t *places, int64_t coun
             memcpy(back ? in_y : own, back ? own : in_y, (size_t)s->bytes);
         }
 }
-
-/* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps; and where in x the
- * panel that will take its place begins, of so many channels. */
-typedef struct {
-    int64_t first, count;
-    const char *x;
-    const span *spans;
-    int64_t found;
-    const char *ahead;
-    int64_t channels;
-} tile;
 
 /* Asks for a part of what the panel after a tile's is filled from. */
 static void fetch(const geometry *s, const tile *t, int64_t part, int64_t parts)
@@ -207,6 +195,10 @@ static void finish(const job *j, const unit *u, int64_t k, int64_t end)
     const fc_problem *p = s->p;
     const int64_t last = p->dims - 1;
     if (!j->epilogue->residual && !j->epilogue->activation) return;
+    if (s->phases > 1) {
+        fc_panels_finish_phases(j, u, k, end);
+        return;
+    }
     for (; k < end; k++) {
         const int64_t y = u->n * p->y_n + (u->g * p->k + k) * p->y_k;
         if (j->even) {
@@ -269,7 +261,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     int64_t *const found = (int64_t *)(workspace + s->panel_bytes);
     unit u = {image / p->g, image % p->g, block * s->tile_block * s->nr,
                     fc_min(s->outputs, (block + 1) * s->tile_block * s->nr), workspace,
-                    (span *)(found + s->tile_block), found};
+                    (span *)(found + s->tile_block), found, workspace + s->slot_bytes - s->sum_bytes};
     if (s->band) {
         run_band(j, &u, block);
         return;
@@ -278,7 +270,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     for (int64_t b = 0; b < s->tap_blocks; b++) {
         const int64_t taps = channels_of(s, b) * s->kernel;
         const char *const w =
-            j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->kernel * s->bytes;
+            j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->weights * s->bytes;
         fc_panels_fill(j, &u, b);
         int64_t ahead, channels = 0;
         if (j->flat) channels = next_panels(s, &u, b, &ahead);
@@ -289,7 +281,10 @@ static void run_unit(void *context, int64_t index, int64_t slot)
                 const tile t = {first, fc_min(s->nr, u.end - first), u.panels + i * s->panel * s->bytes,
                                 u.spans + i * s->most_spans, u.found[i],
                                 channels ? j->x + (ahead + i * s->nr) * s->bytes : 0, channels};
-                multiply(j, &u, &t, at, next, taps, b, w);
+                if (s->phases > 1)
+                    fc_panels_multiply_phases(j, &u, &t, at, next, b, w);
+                else
+                    multiply(j, &u, &t, at, next, taps, b, w);
             }
         }
     }
@@ -317,11 +312,17 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
         memcpy(bias, epilogue->bias, (size_t)(p->g * p->k * s.bytes));
     else
         memset(bias, 0, (size_t)s.bias_bytes);
+    p = s.p;
     int flat = s.kernel == 1 && is_even(p, p->x_s);
     for (int64_t d = 0; d < p->dims; d++) flat &= p->in[d] == p->out[d] && p->pad[d] == 0;
     int64_t *const offset = (int64_t *)(bias + s.bias_bytes);
-    fc_panels_offsets(&s, offset);
-    job j = {&s, kernels, x, epilogue, packed, bias, offset, y, workspace, flat, is_even(p, p->y_s)};
+    fc_panels_phase *const phases = (fc_panels_phase *)(offset + 2 * s.channel_block * s.weights);
+    if (s.phases > 1)
+        fc_panels_phase_offsets(&s, phases, offset);
+    else
+        fc_panels_offsets(&s, offset);
+    const int even = s.phases == 1 && is_even(p, p->y_s);
+    job j = {&s, kernels, x, epilogue, packed, bias, offset, phases, y, workspace, flat, even};
     fc_parallel(p->n * p->g * s.blocks * s.filter_parts, threads, run_unit, &j);
 }
 

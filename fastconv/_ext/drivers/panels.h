@@ -5,10 +5,15 @@
 #include "../fc.h"
 
 typedef struct {
-    const fc_problem *p;
+    const fc_problem *p;     /* what is multiplied ... */
+    const fc_problem *whole; /* ... and whose outputs are written */
+    fc_problem dense;        /* where these differ, p */
+    /* phases of the outputs, in all and along the last axis: 1 but with input dilation, as in panels_phases.c */
+    int64_t phases, inner, lead[FC_DIMS];
     const fc_panels *kernels;
     int64_t bytes, nr;
-    int64_t kernel, row_taps;             /* taps of a channel; of those along the last axis */
+    int64_t weights;                      /* of a filter's channel */
+    int64_t kernel, row_taps;             /* taps of a channel in a panel; of those along the last axis */
     int64_t channel_block, tap_blocks;    /* channels of a block of taps */
     int64_t outputs, tile_block, blocks;  /* of an image */
     int64_t register_tiles, filter_parts; /* of a group's filters */
@@ -16,13 +21,18 @@ typedef struct {
     int64_t panel, most_spans;            /* elements of a panel */
     /* of bands: rows of outputs of a block, elements of a phase of a row, of a row and of a channel */
     int64_t band, rows, phase, row, plane;
-    int64_t panel_bytes, span_bytes, slot_bytes, bias_bytes;
+    int64_t panel_bytes, span_bytes, sum_bytes, slot_bytes, bias_bytes;
 } geometry;
 
 /* Taps [first, first + count) of a block. */
 typedef struct {
     int64_t first, count;
 } span;
+
+/* Weights of a phase of the outputs, of a channel: so many, and those before. */
+typedef struct {
+    int64_t first, taps;
+} fc_panels_phase;
 
 typedef struct {
     const geometry *s;
@@ -31,6 +41,7 @@ typedef struct {
     const fc_epilogue *epilogue;
     const char *packed, *bias;
     const int64_t *offset; /* bytes from a tile's first sample to that of each tap of a block */
+    const fc_panels_phase *phases;
     char *y;
     char *workspace;
     int64_t flat, even; /* 1x1 whose pixels lie side by side in x; all outputs of an image do in y */
@@ -42,7 +53,19 @@ typedef struct {
     char *panels;
     span *spans;
     int64_t *found;
+    char *sums; /* of the phases of a tile along the last axis */
 } unit;
+
+/* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps; and where in x the
+ * panel that will take its place begins, of so many channels. */
+typedef struct {
+    int64_t first, count;
+    const char *x;
+    const span *spans;
+    int64_t found;
+    const char *ahead;
+    int64_t channels;
+} tile;
 
 static inline int64_t tiles_of(const geometry *s, const unit *u) { return fc_ceil_div(u->end - u->first, s->nr); }
 
@@ -50,6 +73,9 @@ static inline int64_t channels_of(const geometry *s, int64_t block)
 {
     return fc_min(s->channel_block, s->p->c - block * s->channel_block);
 }
+
+/* Filters of register tile i begin here: tiles are as even as can be. */
+static inline int64_t filter_of(const geometry *s, int64_t i) { return s->p->k * i / s->register_tiles; }
 
 /* An odd number of cache lines: what lies so far apart is spread over all sets of a cache. */
 static inline int64_t fc_panels_spread_out(const geometry *s, int64_t elements)
@@ -71,5 +97,21 @@ void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t row
 
 /* Bytes from a tile's first sample to that under each tap of a block, [tap][channel]. */
 void fc_panels_offsets(const geometry *s, int64_t *offset);
+
+/* Finds the phases of p's outputs, and the problem without input dilation that has panels for them. */
+void fc_panels_plan_phases(const fc_problem *p, geometry *s);
+
+/* Packs the weights of `rows` filters for a block of taps: [phase][tap][channel][filter]. */
+void fc_panels_pack(const geometry *s, const char *w, int64_t channels, int64_t rows, char *to);
+
+/* The phases, and fc_panels_offsets for them: of blocks of taps, then of the last, which may be smaller. */
+void fc_panels_phase_offsets(const geometry *s, fc_panels_phase *phases, int64_t *offset);
+
+/* y (+)= sums of filters from register tile `from` to `to`, of a block of taps, at all phases of a tile. */
+void fc_panels_multiply_phases(const job *j, const unit *u, const tile *t, int64_t from, int64_t to, int64_t block,
+                               const char *w);
+
+/* The rest of what becomes of finished sums of filters from k to `end`. */
+void fc_panels_finish_phases(const job *j, const unit *u, int64_t k, int64_t end);
 
 #endif

@@ -103,6 +103,9 @@ static int64_t fill_panel(const geometry *s, const char *x, int64_t channels, in
     int64_t rows[FC_PANEL_PIXELS], found = 0, end = 0; /* of the last span */
     const int64_t of_tile = find_runs(p, first, count, runs), last = p->dims - 1;
     const int64_t in_row = of_tile == 1 && count == s->nr, reach = (count - 1) * p->stride[last];
+    /* phases read what they need of a panel, which has no taps left out */
+    const int64_t bridge = s->phases > 1 ? INT64_MAX : BRIDGE;
+    if (s->phases > 1) spans[found++] = (span){0, 0};
     for (int64_t tap = 0; tap < s->kernel; tap++) {
         fc_panel_piece pieces[FC_PANEL_PIXELS + FC_PANEL_VECTORS];
         const int64_t r = tap % s->row_taps;
@@ -112,11 +115,11 @@ static int64_t fill_panel(const geometry *s, const char *x, int64_t channels, in
         const int whole = in_row && rows[0] != NO_ROW && origin >= 0 && origin + reach < p->in[last];
         const int64_t some = whole ? 0 : find_pieces(s, runs, rows, of_tile, r, pieces);
         if (!whole && !some) continue;
-        if (!found || (tap - end) * channels > BRIDGE) {
+        if (!found || (tap - end) * channels > bridge) {
             spans[found++] = (span){tap * channels, 0};
             end = tap;
         }
-        for (; end < tap; end++) s->kernels->gather(x, 0, 1, pieces, 0, channels, panel + end * row);
+        for (; end < tap; end++) s->kernels->gather(x, 0, 1, NULL, 0, channels, panel + end * row);
         if (whole)
             s->kernels->copy(x + (rows[0] + origin * p->x_s[last]) * s->bytes, p->x_c, step, channels, panel + tap * row);
         else
@@ -124,6 +127,7 @@ static int64_t fill_panel(const geometry *s, const char *x, int64_t channels, in
         end = tap + 1;
         spans[found - 1].count = end * channels - spans[found - 1].first;
     }
+    for (; s->phases > 1 && end < s->kernel; end++) s->kernels->gather(x, 0, 1, NULL, 0, channels, panel + end * row);
     return found;
 }
 

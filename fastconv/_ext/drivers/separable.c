@@ -27,7 +27,7 @@
  * each output row, summed down one after the other, and one sum along all of them. Where that is not finite the
  * output is made anew from the filter itself, also packed then.
  *
- * Whole numbers of up to 16 bits are summed in 16, modulo 2^16, and means of bytes too (separable_means.c).
+ * Whole numbers of up to 16 bits are summed in 16, modulo 2^16, and means of such numbers in 16 or 32 (separable_means.c).
  *
  * Settings: v[0] bytes of rows of x aimed at; v[1] terms, v[2] whether a part of the filter may be left out.
  * Packed: per filter, the factors of each axis.
@@ -57,42 +57,27 @@ static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const 
     return p->g * p->k * s.filter_bytes;
 }
 
-/* How far from a whole number a float sum of bytes must be to be cut without doubt; negative for none.
- *
- * It may be off by a rounding u of each sum so far, of the weights, and one to spare; beyond 2^21 `cut` has
- * no digits to tell by. Where all weights are 1 / q, and so little more that sums in double do not fall short,
- * sums are multiples of 1 / q: made larger by more than they may be off, but not by 1 / q, they need no
- * doubt. Such float weights are written to `to`. */
-static double doubt(const fc_separable *s, const fc_problem *p, const double *factors, void *to)
-{
-    const int64_t axis = s->along ? s->h : s->a, taps = p->ker[axis];
-    const double *const w = factors + s->first[axis], q = rint(1 / w[0]);
-    const double larger = 1.5 * (double)taps + 6; /* times eps, after the sum, of the largest */
-    int equal = q >= 1 && w[0] * q >= 1 && w[0] * q <= 1 + 0x1p-40 && 255 * larger * (double)taps * FLT_EPSILON < 1;
-    double sum = 0, sums = 0;
-    for (int64_t r = 0; r < taps; r++) {
-        sums += sum += fabs(w[r]);
-        equal &= w[r] == w[0];
-    }
-    const double c = p->boundary == FC_CONSTANT ? p->cval[0] : 0;
-    if (s->doubtful && equal && c >= 0 && c <= 255 && c == rint(c)) {
-        for (int64_t r = 0; r < taps; r++)
-            fc_separable_put(to, s->first[axis] + r, FC_F32, w[0] * (1 + ((double)taps + 4) * FLT_EPSILON));
-        return -1;
-    }
-    const double largest = fmax(255, fabs(p->cval[0])) * 1.001;
-    return sum * largest < 0x1p21 ? (sums + 2 * sum) * largest * FLT_EPSILON / 2 : INFINITY;
-}
+/* Sums whose rounding errors fc_cut_filter.near leaves room for beside those of its own. */
+enum { CUT_TAPS = 4096 };
 
-/* n / q for n <= most: n m / 2^(16 + s) is too large by n e / (q 2^(16 + s)), e = m q - 2^(16 + s), which changes no
- * whole part while it is less than 1 / q. */
-static fc_quotient quotient_of(double q, double most)
+/* What float sums of bytes are known to be off by: a rounding u of each sum so far, of the weights, and one to spare;
+ * beyond 2^21 `cut` of fc_stored has no digits to tell by. */
+static fc_separable_exact exact_of(const fc_separable *s, const fc_problem *p, const double *factors)
 {
-    for (int s = 15; s >= 0; s--) {
-        const double power = ldexp(1, 16 + s), m = ceil(power / q);
-        if (m < 0x1p16 && most * (m * q - power) < power) return (fc_quotient){(uint16_t)m, (uint16_t)s};
+    const int64_t axis = s->along ? s->h : s->a;
+    const double *const w = factors + s->first[axis], c = p->boundary == FC_CONSTANT ? p->cval[0] : 0;
+    double size = 0, sizes = 0, total = 0;
+    for (int64_t r = 0; r < p->ker[axis]; r++) {
+        sizes += size += fabs(w[r]);
+        total += w[r];
     }
-    return (fc_quotient){0, 0};
+    const double largest = fmax(255, fabs(c)) * 1.001;
+    const int fits = total == size && c >= 0 && size * largest < 0x1p16 && p->ker[axis] <= CUT_TAPS;
+    return (fc_separable_exact){
+        .near = size * largest < 0x1p21 ? (sizes + 2 * size) * largest * FLT_EPSILON / 2 : INFINITY,
+        .total = s->doubtful && fits ? total : 0,
+        .quotient = fc_separable_quotient(s, factors),
+    };
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
@@ -115,12 +100,8 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
             fc_separable_put(to + s.dense_at, i, p->dtype, fc_separable_get(from, at, p->dtype));
         }
         for (int64_t i = 0; i < s.weights; i++) fc_separable_put(to, i, s.dtype, factors[i]);
-        const int64_t axis = s.along ? s.h : s.a, taps = fc_separable_taps(p, axis);
-        const double weight = factors[s.first[axis]];
-        factors[s.weights] = doubt(&s, p, factors, to);
-        const int equal = factors[s.weights] < 0 && taps <= FC_BOX_TAPS;
-        const fc_quotient quotient = equal ? quotient_of(rint(1 / weight), 255 * (double)taps) : (fc_quotient){0, 0};
-        memcpy(factors + s.weights + 1, &quotient, sizeof quotient);
+        const fc_separable_exact exact = exact_of(&s, p, factors);
+        memcpy(factors + s.weights, &exact, sizeof exact);
     }
 }
 

@@ -2,6 +2,8 @@
 #ifndef FC_SEPARABLE_H
 #define FC_SEPARABLE_H
 
+#include <string.h>
+
 #include "../fc.h"
 
 /* Equal weights from which running sums pay. */
@@ -25,6 +27,13 @@ int64_t fc_low_rank(const fc_problem *p, const void *w, int64_t most, int droppi
 /* Position of a sample that is not there. */
 #define FC_BEYOND INT64_MIN
 
+/* What a packed filter says of bytes and of whole numbers, behind its factors. */
+typedef struct {
+    double near;          /* how far from a whole number float sums of bytes must be to be cut without doubt */
+    double total;         /* sum of the weights, where these sums are such as fc_cut takes; else 0 */
+    fc_quotient quotient; /* by which sums are to be divided where filters are means */
+} fc_separable_exact;
+
 /* A problem, a config and a number of threads. */
 typedef struct {
     const fc_problem *p;
@@ -34,6 +43,7 @@ typedef struct {
     fc_dtype dtype;                /* what is summed in */
     int doubtful;                  /* whether that is less than p->dtype */
     int whole;                     /* whether it is 16 bits of whole numbers */
+    int means;                     /* whether equal weights may be means of whole numbers */
     int64_t bytes, x_bytes, y_bytes;
     int64_t a, b, h;               /* axes, -1 for none; the row begins at h */
     int64_t unit;                  /* elements of one sample of h */
@@ -117,7 +127,13 @@ int fc_separable_slides(const fc_separable_unit *u);
 /* Where the chunk begins in the row of x at padded positions of a and b: elements, or FC_BEYOND. */
 int64_t fc_separable_source(const fc_separable_unit *u, int64_t ta, int64_t tb);
 
-/* Means of bytes, in whole numbers; whether the unit is one of these, and done. */
+/* Copies `count` samples of h, with all axes behind it, between a dense row and a spread one. */
+void fc_separable_copy(const fc_separable *s, char *dense, char *spread, const int64_t *stride, int64_t count,
+                       int64_t bytes, int to_dense);
+
+/* Means of whole numbers: what sums are to be divided by where the factors in double make these; whether the unit is one of
+ * them, and done. */
+fc_quotient fc_separable_quotient(const fc_separable *s, const double *factors);
 int fc_separable_means(const fc_separable_unit *u);
 
 /* Whether an axis has so many equal weights that running sums pay. */
@@ -158,6 +174,18 @@ static inline double fc_separable_rounded(double value, fc_dtype dtype) { return
 static inline const void *fc_separable_factor(const fc_separable_unit *u, int64_t axis)
 {
     return axis < 0 ? NULL : u->factors + u->s->first[axis] * u->s->bytes;
+}
+
+static inline const double *fc_separable_factors(const fc_separable_unit *u)
+{
+    return (const double *)(u->factors + u->s->exact_at);
+}
+
+static inline fc_separable_exact fc_separable_exactly(const fc_separable_unit *u)
+{
+    fc_separable_exact exact;
+    memcpy(&exact, fc_separable_factors(u) + u->s->weights, sizeof exact);
+    return exact;
 }
 
 static inline char *fc_separable_work(const fc_separable_unit *u, int64_t at, int64_t row)

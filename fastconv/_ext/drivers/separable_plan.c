@@ -50,6 +50,7 @@ static void find_dtypes(const fc_problem *p, const fc_kernels *kernels, fc_separ
     s->doubtful = p->dtype == FC_F64 && p->x_dtype == FC_U8 && p->y_dtype == FC_U8 && axes == 1 &&
                   (p->boundary != FC_CONSTANT || (double)(float)p->cval[0] == p->cval[0]);
     s->whole = p->dtype == FC_U8 || p->dtype == FC_U16;
+    s->means = p->dtype == FC_F64 && p->x_dtype == p->y_dtype && p->x_dtype != FC_F64 && axes == 1;
     s->dtype = s->doubtful ? FC_F32 : s->whole ? FC_U16 : p->dtype;
     s->kernel = s->whole ? kernels->rows_u16 : s->dtype == FC_F32 ? kernels->rows_f32 : kernels->rows_f64;
     s->turn = s->dtype == FC_F32 ? kernels->implicit_gemm_f32 : kernels->implicit_gemm_f64;
@@ -75,7 +76,7 @@ void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_ke
         if (d < s->h && d != s->a && d != s->b) s->outer *= p->out[d];
     }
     s->exact_at = fc_round_up(s->weights * s->bytes, FC_ALIGN);
-    s->dense_at = fc_round_up(s->exact_at + (s->weights + 2) * (int64_t)sizeof(double), FC_ALIGN);
+    s->dense_at = fc_round_up(s->exact_at + s->weights * (int64_t)sizeof(double) + (int64_t)sizeof(fc_separable_exact), FC_ALIGN);
     s->filter_bytes = s->dense_at + (s->terms > 1 ? fc_round_up(fc_volume(p->ker, p->dims) * s->bytes, FC_ALIGN) : 0);
     s->out_a = s->a < 0 ? 1 : p->out[s->a];
     s->out_b = s->b < 0 ? 1 : p->out[s->b];
@@ -87,8 +88,9 @@ void fc_separable_plan(const fc_problem *p, const fc_config *config, const fc_ke
     const int64_t taps_a = fc_separable_taps(p, s->a), taps_b = fc_separable_taps(p, s->b);
     const int64_t taps_h = fc_separable_taps(p, s->h);
     /* weights may turn out to be equal */
-    const int box = !s->whole && s->terms == 1 && sliding && s->b < 0 && taps_a >= FC_SEPARABLE_BOX;
-    const int along = !s->whole && s->terms == 1 && s->along && taps_h >= FC_SEPARABLE_BOX;
+    const int sums = !s->whole && !s->doubtful;
+    const int box = sums && s->terms == 1 && sliding && s->b < 0 && taps_a >= FC_SEPARABLE_BOX;
+    const int along = sums && s->terms == 1 && s->along && taps_h >= FC_SEPARABLE_BOX;
     s->rows = sliding ? s->kernel->rows : 1;
     if (sliding && along && s->b < 0) s->rows = fc_round_up(s->turn->lanes, s->kernel->rows);
     s->padded = fc_max(fc_max(s->rows, s->kernel->rows), fc_max(box ? taps_a : 1, along ? s->turn->lanes : 1));

@@ -16,8 +16,7 @@ int fc_separable_is_box(const fc_separable_unit *u, int64_t axis)
     const fc_separable *s = u->s;
     const char *const w = fc_separable_factor(u, axis);
     const int64_t taps = fc_separable_taps(u->p, axis);
-    if (s->whole) return 0;
-    if (s->doubtful && ((const double *)(u->factors + s->exact_at))[s->weights] >= 0) return 0;
+    if (s->whole || s->doubtful) return 0;
     return s->terms == 1 && taps >= FC_SEPARABLE_BOX && !memcmp(w, w + s->bytes, (size_t)((taps - 1) * s->bytes));
 }
 
@@ -35,9 +34,8 @@ static void copy_spread(char *to, int64_t to_step, const char *from, int64_t fro
             memcpy(to + i * to_step * bytes, from + i * from_step * bytes, (size_t)bytes);
 }
 
-/* Copies `count` samples of h, with all axes behind it, between a dense row and a spread one. */
-static void copy_row(const fc_separable *s, char *dense, char *spread, const int64_t *stride, int64_t count,
-                     int64_t bytes, int to_dense)
+void fc_separable_copy(const fc_separable *s, char *dense, char *spread, const int64_t *stride, int64_t count,
+                       int64_t bytes, int to_dense)
 {
     const fc_problem *p = s->p;
     int64_t at[FC_DIMS] = {0};
@@ -84,7 +82,7 @@ static void load_row(const fc_separable_unit *u, int64_t at, char *to)
     if (count <= 0) return;
     if (!u->j->x_dense) {
         char *const dense = s->from ? fc_separable_work(u, s->spread_at, 0) : to;
-        copy_row(s, dense, (char *)from, s->p->x_s, u->high - u->low, s->x_bytes, 1);
+        fc_separable_copy(s, dense, (char *)from, s->p->x_s, u->high - u->low, s->x_bytes, 1);
         from = dense;
     }
     if (s->from)
@@ -147,6 +145,15 @@ static void extend(const fc_separable_unit *u, double edge, char *row)
     }
 }
 
+/* Points to the samples of the taps along extended row i, of all terms. */
+static void list_samples(const fc_separable_unit *u, int64_t i, const void **pointers)
+{
+    const fc_separable *s = u->s;
+    const int64_t taps = u->p->ker[s->h], step = u->p->dilation[s->h] * s->unit;
+    for (int64_t t = 0; t < s->terms * taps; t++)
+        pointers[t] = fc_separable_work(u, s->padded_at, t / taps * s->padded + i) + t % taps * step * s->bytes;
+}
+
 /* Sums along extended row i, of all terms; `pointers` become those to samples where there are several terms,
  * sums may be in doubt, or whole numbers are summed. */
 static void filter_along(const fc_separable_unit *u, int64_t i, const void **pointers, char *y)
@@ -154,8 +161,7 @@ static void filter_along(const fc_separable_unit *u, int64_t i, const void **poi
     const fc_separable *s = u->s;
     const int64_t taps = u->p->ker[s->h], step = u->p->dilation[s->h] * s->unit, count = u->count * s->unit;
     const void *const w = fc_separable_factor(u, s->h), *const row = fc_separable_work(u, s->padded_at, i);
-    for (int64_t t = 0; t < s->terms * taps && (s->doubtful || s->whole || s->terms > 1); t++)
-        pointers[t] = fc_separable_work(u, s->padded_at, t / taps * s->padded + i) + t % taps * step * s->bytes;
+    if (s->doubtful || s->whole || s->terms > 1) list_samples(u, i, pointers);
     if (s->terms > 1 || s->whole)
         s->kernel->run(s->terms * taps, 1, w, pointers, count, u->bias, (void *[]){y});
     else
@@ -242,8 +248,8 @@ static void store_row(const fc_separable_unit *u, int64_t axis, const void *cons
     char *dense = sums;
     if (s->to) {
         const int64_t count = u->count * s->unit;
-        const double *const w = (const double *)(u->factors + s->exact_at);
-        const double near = !s->doubtful ? -1 : j->epilogue->bias ? INFINITY : w[s->weights];
+        const double *const w = fc_separable_factors(u);
+        const double near = !s->doubtful ? -1 : j->epilogue->bias ? INFINITY : fc_separable_exactly(u).near;
         dense = j->y_dense ? y : fc_separable_work(u, s->spread_at, 0);
         for (int64_t i = 0; (i = s->to->cut(sums, i, count, near, dense)) < count;) {
             if (near < 0) continue;
@@ -254,10 +260,34 @@ static void store_row(const fc_separable_unit *u, int64_t axis, const void *cons
         }
     }
     if (!j->y_dense)
-        copy_row(s, dense, y, p->y_s, u->count, s->y_bytes, 0);
+        fc_separable_copy(s, dense, y, p->y_s, u->count, s->y_bytes, 0);
     else if (!s->to && sums != y)
         memcpy(y, sums, (size_t)(u->count * s->unit * s->bytes));
     if (!s->to) finish(u, at);
+}
+
+/* Whether rows of y are bytes that are cut where they are summed, of samples that follow each other in x or in a row. */
+static int cuts(const fc_separable_unit *u, fc_cut_filter *filter, fc_suspects *found)
+{
+    const fc_separable *s = u->s;
+    const fc_separable_job *j = u->j;
+    const int64_t axis = s->along ? s->h : s->a, room = s->pitch * s->bytes;
+    if (!s->doubtful || !j->y_dense || !(s->along || j->in_place) || j->epilogue->bias) return 0;
+    if (u->count * s->unit < j->kernels->rows_cut->least) return 0;
+    const fc_separable_exact exact = fc_separable_exactly(u);
+    *filter = (fc_cut_filter){u->p->ker[axis], fc_separable_factor(u, axis), (float)(exact.near * 1.001), exact.total};
+    /* vectors of 4 rows and of tiles that overlap, at most: a sum's row has room for one in 4 bytes an output */
+    *found = (fc_suspects){0, (int32_t *)(u->work + s->store_at), (int32_t *)(u->work + s->store_at + 2 * room)};
+    return exact.total > 0;
+}
+
+/* Makes anew, from products in double, what float sums left in doubt. */
+static void settle(const fc_separable_unit *u, const fc_cut_filter *f, fc_suspects *found, const void *const *rows,
+                   int in_x, void *const *y)
+{
+    const double *const w = fc_separable_factors(u) + u->s->first[u->s->along ? u->s->h : u->s->a];
+    for (int64_t i = found->count; i-- > 0; found->count = i)
+        u->s->to->exact(f->taps, w, rows + found->row[i], in_x, found->column[i], u->s->to->lanes, 0, y[found->row[i]]);
 }
 
 /* Sums along as many extended rows as a vector has lanes, from `first` on, with equal weights. */
@@ -309,8 +339,18 @@ void fc_separable_along(const fc_separable_unit *u, int64_t o, int64_t outputs, 
         along_boxes(u, outputs, y_at, y_step);
         return;
     }
+    fc_cut_filter filter;
+    fc_suspects found;
+    const int cut = cuts(u, &filter, &found);
     for (int64_t i = 0; i < outputs; i++) {
         const int64_t at = y_at + i * y_step;
+        if (cut) {
+            u->j->kernels->rows_cut->along(&filter, fc_separable_work(u, s->padded_at, i), u->p->dilation[s->h] * s->unit,
+                                           u->count * s->unit, u->j->y + at, &found);
+            if (found.count) list_samples(u, i, pointers);
+            settle(u, &filter, &found, pointers, 0, (void *[]){u->j->y + at});
+            continue;
+        }
         char *const to = in_y(u) ? u->j->y + at * s->bytes : fc_separable_work(u, s->store_at, 0);
         filter_along(u, i, pointers, to);
         if (s->terms > 1 && !is_finite(u, to)) mend(u, o + i, to);
@@ -327,6 +367,18 @@ void fc_separable_emit(const fc_separable_unit *u, int64_t axis, const void **ro
     const void **const scratch = rows + taps + outputs;
     void **const to = (void **)(scratch + s->terms * fc_separable_taps(u->p, s->h));
     const double bias = s->along ? -0.0 : u->bias;
+    fc_cut_filter filter;
+    fc_suspects found;
+    if (!s->along && cuts(u, &filter, &found)) {
+        const fc_cut *const kernel = u->j->kernels->rows_cut;
+        for (int64_t i = 0; i < outputs; i++) to[i] = u->j->y + y_at + i * y_step;
+        for (int64_t i = 0, some; i < outputs; i += some) {
+            some = outputs - i < kernel->rows ? 1 : kernel->rows;
+            kernel->down(&filter, some, rows + i, count, to + i, &found);
+            settle(u, &filter, &found, rows + i, 1, to + i);
+        }
+        return;
+    }
     for (int64_t i = 0; i < outputs; i++)
         to[i] = s->along  ? fc_separable_work(u, s->padded_at, i) + u->shift * s->unit * s->bytes
                 : in_y(u) ? u->j->y + (y_at + i * y_step) * s->bytes

@@ -62,8 +62,10 @@
 #define NAME(x) x##_f64
 #include "along.inc"
 
+#include "cut.inc"
+
 const fc_rows FC_NAME(fc_rows_f32) = {ROWS, rows_f32, along_f32, box_f32, box_along_f32};
 const fc_rows FC_NAME(fc_rows_f64) = {ROWS, rows_f64, along_f64, box_f64, box_along_f64};
-const fc_rows FC_NAME(fc_rows_u16) = {ROWS, rows_u16, NULL, box_u16, NULL};
-const fc_rows FC_NAME(fc_rows_u8_u16) = {ROWS, rows_u8_u16, NULL, box_u8_u16, NULL};
-const fc_rows FC_NAME(fc_rows_u8) = {ROWS, rows_u8, NULL, box_u8, NULL};
+const fc_rows FC_NAME(fc_rows_u16) = {ROWS, rows_u16, NULL, NULL, NULL};
+const fc_rows FC_NAME(fc_rows_u8_u16) = {ROWS, rows_u8_u16, NULL, NULL, NULL};
+const fc_rows FC_NAME(fc_rows_u8) = {ROWS, rows_u8, NULL, NULL, NULL};

@@ -138,6 +138,32 @@ FC_INLINE vec_shorts vec_high(vec_shorts a, vec_shorts b)
 #endif
 }
 
+/* The low bytes of lanes of 32 bits, which hold less than 2^16: two vectors of them to y, two to z. */
+typedef int32_t vec_ints __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+FC_INLINE void vec_store_ints_u8(uint8_t *y, vec_ints y0, vec_ints y1, uint8_t *z, vec_ints z0, vec_ints z1)
+{
+#if defined(FC_ISA_avx512)
+    _mm_storeu_si128((__m128i *)y, _mm512_cvtepi32_epi8((__m512i)y0));
+    _mm_storeu_si128((__m128i *)(y + 16), _mm512_cvtepi32_epi8((__m512i)y1));
+    _mm_storeu_si128((__m128i *)z, _mm512_cvtepi32_epi8((__m512i)z0));
+    _mm_storeu_si128((__m128i *)(z + 16), _mm512_cvtepi32_epi8((__m512i)z1));
+#elif defined(FC_ISA_avx2)
+    const __m256i bits = _mm256_set1_epi16(255);
+    const __m256i of_y = _mm256_and_si256(_mm256_packus_epi32((__m256i)y0, (__m256i)y1), bits);
+    const __m256i of_z = _mm256_and_si256(_mm256_packus_epi32((__m256i)z0, (__m256i)z1), bits);
+    const __m256i groups = _mm256_packus_epi16(of_y, of_z); /* of 4 bytes, low halves of vectors first */
+    const __m256i both = _mm256_permutevar8x32_epi32(groups, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm_storeu_si128((__m128i *)y, _mm256_castsi256_si128(both));
+    _mm_storeu_si128((__m128i *)z, _mm256_extracti128_si256(both, 1));
+#else
+    enum { LANES = VEC_BYTES / 4 };
+    for (int i = 0; i < LANES; i++) {
+        y[i] = (uint8_t)y0[i], y[LANES + i] = (uint8_t)y1[i];
+        z[i] = (uint8_t)z0[i], z[LANES + i] = (uint8_t)z1[i];
+    }
+#endif
+}
+
 /* Eight groups of four floats taken apart, d[j] their elements j, for j < 2 or all, and put together
  * again. Where shuffles across the halves of a vector take longer than those within them, halves are loaded
  * and stored: four of the groups in each lie four groups apart. */
