@@ -235,7 +235,8 @@ FAULTS = (
           "across[j] += growth0[p * row->points + i] *",
           "across[j] += 0 * growth0[p * row->points + i] *", (ACCURACY, SOLVERS)),
     Fault("winograd: the tile of a mended output", "_ext/drivers/winograd.c",
-          "o[s->last] += (lane - g->lane) * s->step;", "o[s->last] += lane * s->step;",
+          "o[s->last] += (lane - g->lane) * s->step * s->apart;",
+          "o[s->last] += lane * s->step * s->apart;",
           (ACCURACY, SOLVERS)),
     # ---- separable
     Fault("rows: the last tap of the first of several rows is left out", "_ext/kernels/rows.inc",
