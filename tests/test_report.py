@@ -152,7 +152,7 @@ def test_what_is_stored_narrow_is_moved_narrow() -> None:
 
 def test_threads_of_the_winner_count() -> None:
     """Two threads granted, one taken: the rate is that of one."""
-    problem = Problem.parse(TEXTS[2] + " threads2")
+    problem = Problem.parse("conv2d f32 n1 c16 h28 w28 k16 r3 s3 p1 threads2")
     for c in _planner.candidates(problem):
         if c.refused is None and c.config.get("threads") == 1:
             timed = dataclasses.replace(c, source="timed", seconds=1e-3)
