@@ -168,12 +168,17 @@ def _output_shape(
     return problem.y_shape
 
 
-def _signal(name: str, row: dict[str, Any]) -> Workload:
+def _take_arrays(row: dict[str, Any], first: str, second: str) -> dict[str, _Zeros]:
+    """A row's a and b, by the names of a function's arguments."""
     dtype = _dtype(row)
-    arrays = {
-        "in1": _Zeros(_take_shape(row, "a"), dtype),
-        "in2": _Zeros(_take_shape(row, "b"), dtype),
+    return {
+        first: _Zeros(_take_shape(row, "a"), dtype),
+        second: _Zeros(_take_shape(row, "b"), dtype),
     }
+
+
+def _signal(name: str, row: dict[str, Any]) -> Workload:
+    arrays = _take_arrays(row, "in1", "in2")
     options = _take_options(row, "mode", "axes")
     # of SciPy's functions only the Fourier ones know axes
     function = _front_end("signal", "oaconvolve" if "axes" in options else "convolve")
@@ -192,11 +197,7 @@ def _image(name: str, row: dict[str, Any]) -> Workload:
 
 
 def _match(name: str, row: dict[str, Any]) -> Workload:
-    dtype = _dtype(row)
-    arrays = {
-        "image": _Zeros(_take_shape(row, "a"), dtype),
-        "template": _Zeros(_take_shape(row, "b"), dtype),
-    }
+    arrays = _take_arrays(row, "image", "template")
     options = _take_options(row, "mode", "normalized")
     return Workload(name, _front_end("_match", "match_template"), {**arrays, **options})
 

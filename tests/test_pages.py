@@ -102,6 +102,7 @@ def test_threads_take_and_give() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking with threads, from 3.12 on
 def test_a_child_has_its_own() -> None:
     a = core.empty((1 << 20,), BYTE)
     a[:] = 7
