@@ -97,8 +97,8 @@ def convolve_power(
     In the other modes errors are relative to S = sum(abs(p)) ** n: what is much smaller may have no
     correct digit, and be negative. Finite floats whose power has more than 256 numbers, N, are
     transformed once, in double precision, with an error of at most (n + 1) log2(2 N) 2.2e-16 S and
-    what rounding to their dtype adds, with nothing left to plan or tune; where that would overflow, a
-    `method` is named or memory is short, steps are taken, with an error of at most (n - 1) r S.
+    what rounding to their dtype adds, with nothing left to plan or tune; where that would overflow,
+    a `method` is named or memory is short, steps are taken, with an error of at most (n - 1) r S.
 
     Numbers below the smallest normal one (2e-308 in float64) round to a fixed number of places, so
     that what a step sums from such is off by as much as there are products of them.
