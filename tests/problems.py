@@ -170,6 +170,9 @@ NETWORKS = (
     "conv2d f32 n1 c2 h7 w210 k7 r3 s2 p1:2,0:3 u2,4 l2,1",
     "conv1d f32 n2 c1 w1003 k9 s15 p4:2 u5",
     "conv1d f64 n1 c4 w260 k8 s3 g2 p3 l2",
+    # a last tile of one pixel, whatever a vector's length
+    "conv2d f32 n2 c23 h7 w7 k20 r1 s1",
+    "conv2d f64 n1 c9 h7 w7 k11 r3 s3 p1 strided",
 )
 
 #: Signals and images: one channel, long or wide, every boundary.

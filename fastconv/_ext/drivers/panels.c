@@ -4,7 +4,7 @@
  * ends of rows: as they lie in y. A tile is nr of them, as wide as a register tile (kernels/panels.c); its
  * panel holds what each tap reads of x, 0 where that is padding, and stays in L1 while the filters pass by.
  * Tiles store whole vectors into y. Only the last of an image, and those of a y whose rows do not follow each
- * other, go through a buffer. Taps of which a tile reads nothing but padding are left out.
+ * other, go through a buffer. A last tile of one pixel, as of 7x7 outputs, has vectors of filters. Taps of which a tile reads nothing but padding are left out.
  *
  * Bands (v[3]), for windows of few channels, where filling panels tap by tap takes longer than the products: what is
  * under some rows of outputs, or a part of one, is copied once, with its padding, taken apart by strides. A tap is then
@@ -172,9 +172,10 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t vectors = fc_ceil_div(t->count, s->kernels->lanes);
+    const int64_t vectors = t->count == s->nr ? s->kernels->vectors : fc_ceil_div(t->count, s->kernels->lanes);
     /* tiles of bands lie in a row, unless these are joined */
-    const int whole = (j->even || (s->band && !s->joined && p->y_s[p->dims - 1] == 1)) && t->count == vectors * s->kernels->lanes;
+    const int in_row = j->even || (s->band && !s->joined && p->y_s[p->dims - 1] == 1), one = t->count == 1;
+    const int whole = one || (in_row && t->count == vectors * s->kernels->lanes);
     char buffer[FC_PANEL_ROWS * FC_PANEL_PIXELS * sizeof(double)] __attribute__((aligned(FC_ALIGN)));
     int64_t places[FC_PANEL_PIXELS];
     if (j->even && whole)
@@ -185,7 +186,7 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
         tiles = whole ? fc_min((i < s->larger ? fc_min(s->larger, to) : to) - i, s->tiles_a_call) : 1;
         if (t->channels) fetch(s, t, i % s->tiles_a_part, i % s->tiles_a_part + tiles, s->tiles_a_part);
-        fc_panel_fn *const run = s->kernels->tile[vectors - 1][rows - 1];
+        fc_panel_fn *const run = one ? s->kernels->pixel[rows - 1] : s->kernels->tile[vectors - 1][rows - 1];
         char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
         char *const sums = whole ? y + places[0] * s->bytes : buffer;
         const int64_t ld = whole ? p->y_k : s->nr;
