@@ -22,17 +22,15 @@ _TILE = {"avx512": (8, 3), "neon": (8, 3)}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 #: Measured seconds (Zen 3, one thread): a multiply-add to the next that needs it; a register tile
-#: beyond its products (20 cycles on data in L1, part of which hides behind stores), and one that is
-#: called by itself; a tap of a panel that is looked for where the tile lies within a row of x, and
-#: where rows end in it or padding begins.
+#: beyond its products (20 cycles in L1, partly behind stores), and the call of one; a tap of a panel
+#: that is looked for where the tile lies within a row of x, and where rows end or padding begins.
 _LATENCY, _NEXT, _CALL, _WHOLE, _BROKEN = 1.2e-9, 2e-9, 9e-9, 15e-9, 35e-9
 
 #: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
 #: its pixels; for each pixel at other strides.
 _SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9}, 0.5e-9
 
-#: Seconds that a sample takes to a band; a tap of one pixel, for each vector of a register tile's
-#: filters.
+#: Seconds that a sample takes to a band; a tap of one pixel, for each vector of filters of a tile.
 _SAMPLE, _PIXEL = 0.4e-9, 0.35e-9
 
 #: Seconds that an output of phases takes to store beyond that, with two phases along the last axis
@@ -102,10 +100,9 @@ class Panels(Solver):
         band = bool(config["band"])
         whole, left = divmod(outputs, most * lanes)
         if band:  # tiles of runs, of which the last overlaps the one before
-            run = outputs if problem.span[-1] <= problem.stride[-1] else row  # rows are joined
+            run = max(row, outputs) if problem.span[-1] <= problem.stride[-1] else row  # rows are joined
             whole, left = outputs // row * row // run * -(-run // (most * lanes)), 0
-        # products: no tap takes less than its latency, however few they are, and no tile less
-        # than its stores
+        # products: no tap takes less than its latency, and no tile less than its stores
         each = filters / register_tiles
         far = phases == 1 and math.prod(problem.y_shape) * size > machine.l2
         store = each * most * lanes * size / _FROM_MEMORY if far else 0.0
