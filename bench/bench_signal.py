@@ -64,6 +64,7 @@ class Growth:
 
     params = (FILTERS,)
     param_names = ("filter",)
+    version = "1"
     unit = "ratio"
     timeout = 300
 
