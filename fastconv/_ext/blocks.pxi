@@ -61,7 +61,7 @@ def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired
             total = pairs * (pair_ns + (c + k) * (5 * samples * log2(samples) / rate
                                                   + sides * row_ns + samples * sample_ns)
                              + c * k * samples * 2 * real * byte_ns)
-            by_two = total / pairs * ((pairs + 1) // 2)
+            by_two = total * ((pairs + 1) // 2) / max(pairs, 1)
             for way in range(2):
                 goes_by = by_two if way else total
                 i = held[way]
