@@ -22,8 +22,8 @@ _TILE = {"avx512": (8, 3), "neon": (8, 3)}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 #: Measured seconds (Zen 3, one thread): a multiply-add to the next that needs it; a register tile
-#: beyond its products (20 cycles in L1, partly behind stores), and the call of one; a tap of a panel
-#: that is looked for where the tile lies within a row of x, and where rows end or padding begins.
+#: beyond its products (20 cycles in L1), and the call of one; a tap of a panel that
+#: is looked for where the tile lies within a row of x, and where rows end or padding begins.
 _LATENCY, _NEXT, _CALL, _WHOLE, _BROKEN = 1.2e-9, 2e-9, 9e-9, 15e-9, 35e-9
 
 #: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
@@ -99,8 +99,8 @@ class Panels(Solver):
         blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
         band = bool(config["band"])
         whole, left = divmod(outputs, most * lanes)
-        if band:  # tiles of runs, of which the last overlaps the one before
-            run = max(row, outputs) if problem.span[-1] <= problem.stride[-1] else row  # rows are joined
+        if band:  # tiles of runs, rows or joined ones, of which the last overlaps the one before
+            run = max(row, outputs) if problem.span[-1] <= problem.stride[-1] else row
             whole, left = outputs // row * row // run * -(-run // (most * lanes)), 0
         # products: no tap takes less than its latency, and no tile less than its stores
         each = filters / register_tiles
