@@ -58,6 +58,27 @@ NETWORKS = (
     "conv2d f64 n1 c2 h10 w33 k2 r7 s7 g2 p3",
     "conv2d f32 n1 c2 h3 w2 k2 r4 s4 g2 p9 threads2",
     "conv1d f32 n1 c3 w41 k5 s4 p3 u3 l2",
+    # depthwise phases woven: taps of either parity first, one tap, rows of 4 + 4 and 3, narrow,
+    # halved and overlapping vectors, cropped, bands, phases of rows without a tap
+    "conv2d f32 n2 c3 h7 w7 k3 r3 s3 g3 p1:2 e2 flip",
+    "conv2d f32 n1 c3 h5 w13 k6 r5 s5 g3 p2:3,2 e2",
+    "conv2d f64 n1 c2 h9 w11 k2 r7 s7 g2 p4:3,3:4 e2 flip",
+    "conv2d f32 n1 c2 h6 w19 k2 r1 s1 g2 p0:1,0 e2",
+    "conv2d f32 n1 c2 h3 w3 k2 r4 s4 g2 p2:1 e2 threads2",
+    "conv2d f32 n1 c2 h120 w70 k2 r3 s2 g2 p1 e1,2 prepared",
+    "conv2d f64 n1 c2 h4 w2 k2 r2 s9 g2 p0,5 e5,2 N*C",
+    "conv2d f32 n2 c2 h5 w6 k2 r4 s3 g2 p1,0:3 e3,2 strided",
+    "conv1d f32 n1 c3 w21 k3 s16 g3 p15:14 e2 flip",
+    # dot of 3 x 3 outputs of rows that a vector holds: as wide, less padding, more, none, an axis
+    "conv2d f32 n2 c3 h7 w7 k3 r7 s7 g3 p1",
+    "conv2d f64 n1 c2 h4 w3 k4 r4 s3 g2 p1",
+    "conv2d f32 n1 c4 h2 w3 k6 r6 s7 g2 p3,2:4",
+    "conv2d f32 n1 c2 h10 w9 k2 r8 s7 g2",
+    "conv3d f32 n1 c3 d4 h7 w7 k3 t4 r7 s7 g3 p0,1,1",
+    # volumes whose planes are taps of a tile: all of them, some, none; strides and dilation
+    "conv3d f32 n1 c2 d5 h12 w9 k4 t3 r3 s3 g2 p1",
+    "conv3d f64 n2 c2 d4 h5 w7 k2 t2 r3 s4 g2 p5:3,1,2 u2,1,2 threads2",
+    "conv3d f32 n1 c2 d6 h11 w10 k2 t3 r2 s3 g2 p3,0,1 u1,2,1 l3,1,2",
     # one or two axes of kernels of 2 to 5 transformed, the others summed
     "conv2d f32 n2 c3 h9 w14 k9 r2 s2 p1:0,0:1",
     "conv2d f64 n1 c2 h6 w7 k5 r4 s4 p1 e2 flip",

@@ -297,9 +297,10 @@ typedef struct {
     void (*copy)(fc_dtype from, int64_t count, const void *x, int64_t step, void *to);
 } fc_depthwise;
 
-/* y[j][o] = bias + sum over r, s of w[r][s] * x[(j*u + r*l)*ldx + offset[s] + o] for j < rows, o < columns;
- * a vector of x beyond those may be read. */
+/* y[j][o] = bias + sum over t, r, s of w[t][r][s] * x[t*plane + (j*u + r*l)*ldx + offset[s] + o] for j < rows,
+ * o < columns; a vector of x beyond those may be read. */
 typedef struct {
+    int64_t t, plane;       /* planes of the kernel; from one to the next in x */
     int64_t r, s, u, l;     /* kernel rows, columns; stride and dilation of rows */
     int64_t rows, columns;  /* of outputs */
     const void *x;
@@ -310,10 +311,27 @@ typedef struct {
     int64_t ldy;
 } fc_picture;
 
+/* y[j][2*i + f] = bias + sum over r, t of w[r*ldw + 2*t + 1 - f - shift] * x[(j + r)*ldx + i + t], f 0 or 1, of the
+ * column taps 0 .. s - 1 alone, for j < rows, 2*i + f < columns; shift is 0 or 1. A vector of x beyond may be read. */
+enum { FC_WOVEN_ROWS = 4, FC_WOVEN_TAPS = 3 };
+typedef struct {
+    int64_t r, s, shift;
+    int64_t rows, columns; /* of outputs */
+    int64_t high, deep;    /* output rows and kernel rows at a time: up to FC_WOVEN_ROWS and rows, FC_WOVEN_TAPS */
+    const void *x;
+    int64_t ldx;
+    const void *w;
+    int64_t ldw;
+    const void *bias; /* may be NULL */
+    void *y;
+    int64_t ldy;
+} fc_woven;
+
 /* copy: to[i*ldto + t] = x[i*ldx + t] for i < rows, t < count, and touches nothing else. */
 typedef struct {
     void (*run)(const fc_picture *);
     void (*copy)(int64_t rows, int64_t count, const void *x, int64_t ldx, void *to, int64_t ldto);
+    void (*weave)(const fc_woven *);
 } fc_pictures;
 
 /* sums[q*ld + s][lane] += sum over i < height, j < columns, j % lanes == lane, of
@@ -330,12 +348,24 @@ typedef struct {
     int64_t ld;
 } fc_dot_block;
 
-/* run[q - 1][s - 1] has q rows and s columns, NULL where that is more than registers hold.
+/* sums[q*3 + s][j] += sum over i < height of w[i][j] * x[i + q - pad_rows][j + s - pad_columns], for q, s < 3 and
+ * j < width, which is at most `lanes`; nothing is read beyond x. */
+typedef struct {
+    int64_t height, width;
+    int64_t in_rows, in_columns, pad_rows, pad_columns;
+    const void *x, *w;
+    int64_t ldx, ldw;
+    void *sums;
+} fc_dot_narrow;
+
+/* run[q - 1][s - 1] has q rows and s columns, NULL where that is more than registers hold; narrow is NULL where
+ * parts of vectors are no instruction.
  * total: y[i] = sum over lanes of sums[i], for i < count. */
 enum { FC_DOT_ROWS = 3, FC_DOT_COLUMNS = 7 };
 typedef struct {
     int64_t lanes;
     void (*run[FC_DOT_ROWS][FC_DOT_COLUMNS])(const fc_dot_block *);
+    void (*narrow)(const fc_dot_narrow *);
     void (*total)(int64_t count, const void *sums, void *y);
 } fc_dot;
 

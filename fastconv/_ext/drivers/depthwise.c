@@ -20,6 +20,8 @@
  * Strips of a band of rows take v[0] bytes. A channel that is copied amid zeros is one call
  * (kernels/picture.c), where sums are floats and y is dense.
  *
+ * Transposed layers of stride 2 have a file of their own, depthwise_phases.c.
+ *
  * One unit of work is (image, channel, position along the axes before, band of rows, and, where there
  * are few of these, piece of the columns), on one thread. With dilated rows, every l-th row of a
  * band makes a block, in which neighbours are again one input row apart.
@@ -33,6 +35,7 @@
 static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
                                const fc_kernels *kernels, int64_t threads)
 {
+    if (p->input_dilation[p->dims - 1] > 1) return fc_depthwise_phases_bytes(p, config, kernels, threads);
     /* which of these a call uses depends on its strides */
     int64_t most = 0;
     for (int64_t merged = fc_depthwise_mergeable(p); merged >= 0; merged--)
@@ -182,7 +185,7 @@ static void run_pictures(const fc_depthwise_job *j, const fc_depthwise_band *b, 
     const int64_t y_row = p->y_s[s->row];
     const int finished = !j->epilogue->residual && !j->epilogue->activation;
     fc_picture picture = {
-        .r = s->r, .s = s->s, .u = s->u, .l = s->l, .rows = b->rows, .columns = s->out * s->unit,
+        .t = 1, .r = s->r, .s = s->s, .u = s->u, .l = s->l, .rows = b->rows, .columns = s->out * s->unit,
         .ldx = s->strip, .offset = j->offset, .ldy = y_row,
     };
     int64_t from, to;
@@ -247,29 +250,24 @@ static void run_channels(const fc_depthwise_job *j, fc_depthwise_band *b, int64_
     }
 }
 
-/* Rows under the taps of output position `outer` of the axes before, NULL beyond the ends; where it is in y. */
-static int64_t point_volume(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t outer, int64_t from,
-                            int64_t to)
+/* Output plane `outer` of filter k of a volume of three axes: the taps of the first that meet x are one range. */
+static void compute_plane(const fc_depthwise_job *j, const fc_depthwise_band *b, int64_t outer, int64_t k, int64_t at)
 {
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
-    int64_t at = 0;
-    for (int64_t d = s->outer - 1; d >= 0; outer /= p->out[d], d--) {
-        b->outer[d] = outer % p->out[d];
-        at += b->outer[d] * p->y_s[d];
-    }
-    for (int64_t t = 0; t < s->taps; t++) {
-        int64_t plane = 0, each = 1, beyond = 0;
-        for (int64_t d = s->outer - 1, rest = t; d >= 0; each *= p->in[d], rest /= p->ker[d], d--) {
-            const int64_t source = fc_source(p, d, b->outer[d] * p->stride[d] + rest % p->ker[d] * p->dilation[d]);
-            beyond |= source < 0;
-            plane += source * each;
-        }
-        for (int64_t i = 0; i < b->in_rows; i++)
-            b->pointers[t * b->in_rows + i] =
-                beyond || i < from || i >= to ? NULL : b->strips + (plane * s->in_rows + i) * s->strip * s->bytes;
-    }
-    return at;
+    const int64_t l = p->dilation[0], origin = outer * p->stride[0] - p->pad[0], plane = s->in_rows * s->strip;
+    const int64_t first = origin < 0 ? fc_ceil_div(-origin, l) : 0;
+    const int64_t end = fc_min(s->taps, origin < p->in[0] ? fc_ceil_div(p->in[0] - origin, l) : 0);
+    const char *const bias = j->epilogue->bias;
+    const fc_picture picture = {
+        .t = fc_max(0, end - first), .plane = l * plane, .r = s->r, .s = s->s, .u = s->u, .l = s->l,
+        .rows = b->rows, .columns = s->out * s->unit, .x = b->strips + (origin + first * l) * plane * s->bytes,
+        .ldx = s->strip, .offset = j->offset, .w = j->packed + (k * s->taps + first) * s->r * s->s * s->bytes,
+        .bias = bias ? bias + k * s->bytes : NULL, .y = j->y + at * s->bytes, .ldy = p->y_s[s->row],
+    };
+    s->picture->run(&picture);
+    for (int64_t o = 0; o < b->rows && (j->epilogue->residual || j->epilogue->activation); o++)
+        finish(j, at + o * p->y_s[s->row], s->out, j->y_step);
 }
 
 /* A band of some channels of volumes, all of whose planes are copied amid zeros. */
@@ -283,6 +281,7 @@ static void run_volumes(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t
         .columns = fc_max(columns, s->kernel->least), .offset = j->offset,
     };
     const int direct = columns >= s->kernel->least && (j->y_step == s->unit || s->out == 1);
+    const int pictures = s->picture && s->outer == 1 && (j->y_step == s->unit || s->out == 1);
     int64_t from, to;
     own_rows(j, b, &from, &to);
     memset(b->strips, 0, (size_t)s->strip_bytes);
@@ -294,7 +293,11 @@ static void run_volumes(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t
             copy_rows(j, b, c, at, from, to, b->strips + plane * s->in_rows * s->strip * s->bytes);
         }
         for (int64_t outer = 0; outer < s->outers; outer++) {
-            const int64_t at = point_volume(j, b, outer, from, to) + b->n * p->y_n + b->row * p->y_s[s->row];
+            const int64_t first = b->n * p->y_n + b->row * p->y_s[s->row];
+            for (int64_t k = c * p->k; pictures && k < (c + 1) * p->k; k++)
+                compute_plane(j, b, outer, k, first + k * p->y_k + outer * p->y_s[0]);
+            if (pictures) continue;
+            const int64_t at = first + fc_depthwise_point_volume(j, b, outer, from, to);
             for (int64_t k = c * p->k; k < (c + 1) * p->k; k++) {
                 set_filter(j, k, &block);
                 sweep(j, &block, b->pointers, at + k * p->y_k, b->rows, s->out, direct ? NULL : b->scratch);
@@ -352,6 +355,10 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
                 const void *x, const void *packed, const fc_epilogue *epilogue, void *y,
                 void *workspace, int64_t threads)
 {
+    if (p->input_dilation[p->dims - 1] > 1) {
+        fc_depthwise_phases_run(p, config, kernels, x, packed, epilogue, y, workspace, threads);
+        return;
+    }
     const int64_t merged = fc_depthwise_dense(p);
     fc_depthwise_cut s;
     fc_depthwise_plan(p, config, kernels, threads, merged, FC_EDGES, &s);

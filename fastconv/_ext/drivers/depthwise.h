@@ -71,4 +71,14 @@ void fc_depthwise_put(char *to, int64_t count, uint64_t value, int64_t bytes);
  * copied to strips for `count` outputs. */
 void fc_depthwise_point(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t first, int64_t count, int in_place);
 
+/* The same of rows that were copied with all planes, [from, to) of them x's, for output position `outer` of the axes
+ * before; where that is in y. */
+int64_t fc_depthwise_point_volume(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t outer, int64_t from,
+                                  int64_t to);
+
+/* Workspace and run of problems with input dilation; see depthwise_phases.c. */
+int64_t fc_depthwise_phases_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads);
+void fc_depthwise_phases_run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *x,
+                             const void *packed, const fc_epilogue *epilogue, void *y, void *workspace, int64_t threads);
+
 #endif

@@ -102,3 +102,27 @@ void fc_depthwise_point(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t
             }
         }
 }
+
+int64_t fc_depthwise_point_volume(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t outer, int64_t from,
+                                  int64_t to)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    int64_t at = 0;
+    for (int64_t d = s->outer - 1; d >= 0; outer /= p->out[d], d--) {
+        b->outer[d] = outer % p->out[d];
+        at += b->outer[d] * p->y_s[d];
+    }
+    for (int64_t t = 0; t < s->taps; t++) {
+        int64_t plane = 0, each = 1, beyond = 0;
+        for (int64_t d = s->outer - 1, rest = t; d >= 0; each *= p->in[d], rest /= p->ker[d], d--) {
+            const int64_t source = fc_source(p, d, b->outer[d] * p->stride[d] + rest % p->ker[d] * p->dilation[d]);
+            beyond |= source < 0;
+            plane += source * each;
+        }
+        for (int64_t i = 0; i < b->in_rows; i++)
+            b->pointers[t * b->in_rows + i] =
+                beyond || i < from || i >= to ? NULL : b->strips + (plane * s->in_rows + i) * s->strip * s->bytes;
+    }
+    return at;
+}

@@ -16,6 +16,8 @@
  * Multiplying zeros by what is not finite makes sums that are not finite: those are done again, product by
  * product that is there.
  *
+ * Pictures of rows that a vector holds are read as they lie, by a kernel of their own.
+ *
  * One unit of work is (image, some groups). Settings: v[0] rows and v[1] columns of the kernel at a time,
  * whose sums are added to those so far. Packed: nothing; w has its strides.
  */
@@ -307,6 +309,29 @@ static void add_plane(const dot_job *job, const char *x, const char *w, char *st
         }
 }
 
+/* Whether planes are read as they lie: copying a row of 7 takes longer than its products. */
+static int is_narrow(const dot_cut *s)
+{
+    return s->kernel->narrow && s->rows == 3 && s->columns == 3 && s->width <= s->kernel->lanes && s->u == 1 &&
+           s->v == 1 && s->l == 1 && s->m == 1 && s->p->x_s[s->column] == 1;
+}
+
+/* Adds what a plane of x as it lies gives to the sums of all filters of its group. */
+static void add_narrow(const dot_job *job, const char *x, const char *w, char *sums)
+{
+    const dot_cut *s = job->s;
+    fc_dot_narrow b = {
+        .height = s->height, .width = s->width, .in_rows = s->in_rows, .in_columns = s->in_columns,
+        .pad_rows = s->pad_rows, .pad_columns = s->pad_columns, .x = x, .w = w, .ldx = s->p->x_s[s->row],
+        .ldw = s->p->w_s[s->row], .sums = sums,
+    };
+    for (int64_t k = 0; k < s->p->k; k++) {
+        s->kernel->narrow(&b);
+        b.w = (const char *)b.w + s->p->w_k * s->bytes;
+        b.sums = (char *)b.sums + s->filter_bytes;
+    }
+}
+
 static void run_unit(void *context, int64_t index, int64_t slot)
 {
     const dot_job *job = context;
@@ -329,12 +354,14 @@ static void run_unit(void *context, int64_t index, int64_t slot)
             const char *x = job->x + (n * p->x_n + begin * p->c * p->x_c + x_at) * s->bytes;
             /* planes of one block have their zeros in the same places, and the next is copied before one is
              * read: what was just written in other pieces is read late */
-            const int whole = s->bands * s->pieces == 1;
+            const int narrow = is_narrow(s), whole = s->bands * s->pieces == 1 && !narrow;
             if (whole) copy(job, x, 0, 0, strips);
             for (int64_t q = 0, g = begin, c = 0; q < planes; q++, x += x_c) {
                 const char *const w = job->w + (g * p->k * p->w_k + c * p->w_c + w_at) * s->bytes;
                 char *const to = sums + (g - begin) * s->each;
-                if (!whole) {
+                if (narrow) {
+                    add_narrow(job, x, w, to);
+                } else if (!whole) {
                     add_plane(job, x, w, strips, table, to);
                 } else {
                     if (q + 1 < planes) copy(job, x + x_c, 0, 0, strips + (q + 1) % 2 * s->strip_bytes);

@@ -9,6 +9,9 @@
  * each multiply-add, which for 2 by 7 sums are 16 loads for 14 products, half of them across cache lines:
  * 44 GFLOP/s of 98.
  *
+ * narrow: 3 by 3 outputs of pictures whose rows are no longer than a vector, read as they lie: each row of w is loaded
+ * once, and one of x for each column of outputs, under a mask of what is x's.
+ *
  * Tails: w is read under a mask, so that what x has beyond its columns is multiplied by zero.
  */
 #include "vec.h"

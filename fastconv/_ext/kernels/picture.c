@@ -1,4 +1,4 @@
-/* picture: y[j][o] = bias + sum over r, s of w[r][s] * x[j*u + r*l][offset[s] + o], in registers.
+/* picture: y[j][o] = bias + sum over t, r, s of w[t][r][s] * x[t][j*u + r*l][offset[s] + o], in registers.
  *
  * Pictures that were copied amid zeros, so that nothing has to be cut off and one call does all of them. A tile is a column of up to 10 output rows, one vector wide. For each
  * column tap the weights of up to 5 kernel rows are held in registers (10 sums, 5 weights and a vector of x
@@ -12,6 +12,8 @@
  *
  * Tails: the last tile of a column and the last column overlap those before; rows shorter than a vector are
  * stored as two overlapping halves. x is read up to a vector beyond the columns.
+ *
+ * weave: the same of transposed layers of stride 2, a row of both phases at once; see picture_woven.inc.
  */
 #include <string.h>
 
