@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -14,10 +15,14 @@ from fastconv._problem import Problem, numpy_dtype, once
 SUM_BLOCK = 512
 
 
-@once
+@functools.cache
+def _epsilon(dtype: str) -> float:
+    return float(np.finfo(numpy_dtype(dtype)).eps)
+
+
 def epsilon(problem: Problem) -> float:
     """eps of the dtype that sums are computed in; 0 for exact dtypes."""
-    return 0.0 if problem.is_exact else float(np.finfo(numpy_dtype(problem.dtype)).eps)
+    return 0.0 if problem.is_exact else _epsilon(problem.dtype)
 
 
 def blocked_sum_bound(problem: Problem) -> float:

@@ -181,6 +181,8 @@ def _leading(problem: Problem, machine: Machine, solvers: Sequence[Solver]) -> l
     first: list[tuple[Solver, Sequence[Config], float]] = []
     least = math.inf
     for solver in solvers:
+        if solver.device != problem.device:
+            continue
         floor = solver.floor(problem, machine)
         if floor > _FLOORED * least or solver.why_not(problem) is not None:
             continue

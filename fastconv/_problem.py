@@ -107,6 +107,8 @@ def compute_name(x: str, w: str) -> str:
 
 def _number(value: Any) -> complex:
     """`value` as a Python number, whose repr reads back; one object for every NaN."""
+    if type(value) is float and value == value:
+        return value
     if isinstance(value, bool | np.bool_ | int | np.integer):
         return int(value)
     number = complex(value)
@@ -206,10 +208,10 @@ class Problem:
     def _check(self, ndim: int) -> None:
         if not 1 <= ndim <= MAX_DIMS:
             _refuse(f"1 to {MAX_DIMS} spatial dimensions", ndim)
+        own = self.__dict__
         for name in ("kernel", "stride", "dilation", "input_dilation", "padding"):
-            value = getattr(self, name)
-            if len(value) != ndim:
-                _refuse(f"{ndim} values for {name}", value)
+            if len(own[name]) != ndim:
+                _refuse(f"{ndim} values for {name}", own[name])
         if min(self.size) < 0:
             _refuse("input sizes of at least 0", self.size)
         if min(self.kernel) < 1:
@@ -228,9 +230,9 @@ class Problem:
             _refuse("at least one group", self.groups)
         if self.filters < 0:
             _refuse("filters of at least 0", self.filters)
-        for what, count in (("channels", self.channels), ("filters", self.filters)):
-            if count % self.groups:
-                _refuse(f"{what} divisible by {self.groups} groups", count)
+        for what in ("channels", "filters"):
+            if own[what] % self.groups:
+                _refuse(f"{what} divisible by {self.groups} groups", own[what])
         if self.boundary not in BOUNDARIES:
             _refuse(f"a boundary out of {BOUNDARIES}", repr(self.boundary))
         if self.accuracy not in ACCURACIES:
@@ -473,14 +475,14 @@ def once(function: _Function) -> _Function:
 
     @functools.wraps(function)
     def known(problem: Problem, *others: Any) -> Any:
-        key = (function, others) if others else function
-        try:
-            return problem._known[key]  # type: ignore[attr-defined]
-        except AttributeError:
+        # of a new problem most is not known yet: an exception would cost as much as what follows
+        kept = problem.__dict__.get("_known")
+        if kept is None:
             kept = problem.__dict__["_known"] = {}
-        except KeyError:
-            kept = problem.__dict__["_known"]
-        result = kept[key] = function(problem, *others)
+        key = (function, others) if others else function
+        result = kept.get(key, kept)
+        if result is kept:
+            result = kept[key] = function(problem, *others)
         return result
 
     return known  # type: ignore[return-value]

@@ -196,9 +196,11 @@ def test_a_bound_over_what_is_admitted_is_refused() -> None:
     assert found.refused == "its workspace of 1000 bytes is over the limit of 999"
 
 
-def test_cuda_is_refused_on_the_cpu() -> None:
-    for c in all_candidates(LAYER.replace(device="cuda")):
-        assert BY_NAME[c.method].device == "cuda" or c.refused is not None
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_solvers_of_another_device_refuse(device: str) -> None:
+    """Choosing passes over them without asking."""
+    for c in all_candidates(LAYER.replace(device=device)):
+        assert BY_NAME[c.method].device == device or c.refused is not None
 
 
 def known(**fields: Any) -> _wisdom.Known:

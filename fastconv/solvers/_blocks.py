@@ -112,6 +112,7 @@ class Blocks(NamedTuple):
                 yield Piece(slice(int(image), int(image) + 1), slice(g, g + 1), kept)
 
 
+@once
 def _axis(problem: Problem, axis: int, n: int) -> Axis:
     """Blocks of n samples, or one, where n holds the whole axis."""
     if problem.kernel[axis] == 1:
@@ -122,6 +123,7 @@ def _axis(problem: Problem, axis: int, n: int) -> Axis:
     return Axis(n, min(kept, problem.out[axis]))
 
 
+@once
 def _enough(problem: Problem, axis: int) -> int:
     """Samples that hold the whole axis."""
     before, after = problem.padding[axis]

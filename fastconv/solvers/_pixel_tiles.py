@@ -89,10 +89,16 @@ def _live(problem: Problem, pixels: float) -> float:
         wide = pixels if axis == problem.ndim - 1 else 1.0
         kernel, l, found = problem.kernel[axis], problem.dilation[axis], 0.0
         taps = range(0, kernel, max(1, kernel // 32))
+        before = padding[0]
         for r in taps:
-            at = r * l - padding[0]  # of the first output
-            low, high = max(0, -(at // u)), min(out, -((at - size) // u))
-            found += min(out, high - low + wide - 1) / out if high > low else 0.0
+            at = r * l - before  # of the first output
+            low = -(at // u) if at < 0 else 0
+            high = -((at - size) // u)
+            if high > out:
+                high = out
+            if high > low:
+                met = high - low + wide - 1
+                found += met / out if met < out else 1.0
         share *= found / len(taps)
     return share
 

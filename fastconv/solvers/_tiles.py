@@ -6,7 +6,7 @@ import functools
 import math
 from typing import NamedTuple
 
-from fastconv._problem import Problem, once
+from fastconv._problem import Problem
 
 #: Taps r of an axis and config m -> outputs of a tile along it (fc_lines of fc.h).
 _OUTPUTS = {2: {4: 4, 2: 4}, 3: {4: 4, 2: 2}, 4: {4: 3, 2: 3}, 5: {4: 2, 2: 2}}
@@ -77,30 +77,44 @@ def _sections(k: int, u: int, r: int) -> tuple[int, int]:
     return before + min(u, rest), before + max(0, rest - (r - 1) * u)
 
 
-@once
+@functools.lru_cache(maxsize=256)
+def _summed(kernel: tuple[int, ...], stride: tuple[int, ...], taps: tuple[int, ...],
+            made: tuple[int, ...]) -> int:  # fmt: skip
+    axes = zip(kernel, stride, taps, made)
+    return math.prod([k if o == 1 else _sections(k, u, r)[0] for k, u, r, o in axes])
+
+
 def summed(problem: Problem, made: tuple[int, ...]) -> int:
     """What is summed of each point: channels of a group, taps of the axes that are not transformed,
     and sections of those that are."""
-    axes = zip(problem.kernel, problem.stride, taps_of(problem), made)
-    sections = (k if o == 1 else _sections(k, u, r)[0] for k, u, r, o in axes)
-    return problem.channels // problem.groups * math.prod(sections)
+    sections = _summed(problem.kernel, problem.stride, taps_of(problem), made)
+    return problem.channels // problem.groups * sections
 
 
-@once
-def multiplied(problem: Problem, made: tuple[int, ...]) -> float:
-    """Share of the products: sections that are not full have none at infinity."""
+@functools.lru_cache(maxsize=256)
+def _multiplied(kernel: tuple[int, ...], stride: tuple[int, ...], taps: tuple[int, ...],
+                made: tuple[int, ...]) -> float:  # fmt: skip
     share = 1.0
-    for k, u, r, o in zip(problem.kernel, problem.stride, taps_of(problem), made):
+    for k, u, r, o in zip(kernel, stride, taps, made):
         if o > 1:
             sections, full = _sections(k, u, r)
             share *= 1 - (sections - full) / (sections * (o + r - 1))
     return share
 
 
-@once
+def multiplied(problem: Problem, made: tuple[int, ...]) -> float:
+    """Share of the products: sections that are not full have none at infinity."""
+    return _multiplied(problem.kernel, problem.stride, taps_of(problem), made)
+
+
+@functools.lru_cache(maxsize=256)
+def _points(taps: tuple[int, ...], made: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([o + r - 1 for r, o in zip(taps, made) if o > 1])
+
+
 def points_of(problem: Problem, made: tuple[int, ...]) -> tuple[int, ...]:
     """Points of each axis that is transformed."""
-    return tuple(o + r - 1 for r, o in zip(taps_of(problem), made) if o > 1)
+    return _points(taps_of(problem), made)
 
 
 def error_parts(problem: Problem, m: int) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -143,10 +144,7 @@ def _copied(problem: Problem) -> _Planes:
     parts = 2 if problem.is_complex else 1
     size, channels = problem.itemsize // parts, problem.channels // problem.groups
     fit = math.prod(problem.padded) / math.prod(problem.stride)
-    cells = fit * math.prod(
-        [min(r, u // math.gcd(u, l))
-         for r, u, l in zip(problem.kernel, problem.stride, problem.dilation)]
-    )  # fmt: skip
+    cells = fit * math.prod(_phases(problem.kernel, problem.stride, problem.dilation))
     dense = problem.stride[-1] == 1 and problem.layout != "N*C"
     each = 1e-9 if not dense else size / 14e9 if parts == 1 else 0.3e-9
     copy = cells * parts * channels * each
@@ -177,10 +175,14 @@ def _flattened(problem: Problem) -> tuple[int, int, int, int]:
     return rows, problem.out[axis] * unit, gap * unit, max(1, problem.padded[axis] * unit)
 
 
-@once
 def phases(problem: Problem) -> int:
     """Stride phases that the driver keeps a plane for, over all axes."""
-    return sum(
-        min(r, u // math.gcd(u, l))
-        for r, u, l in zip(problem.kernel, problem.stride, problem.dilation)
-    )
+    return sum(_phases(problem.kernel, problem.stride, problem.dilation))
+
+
+@functools.lru_cache(maxsize=256)
+def _phases(
+    kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Those of each axis: of a network's layers few differ."""
+    return tuple([min(r, u // math.gcd(u, l)) for r, u, l in zip(kernel, stride, dilation)])
