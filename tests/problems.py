@@ -27,9 +27,9 @@ NETWORKS = (
     "conv2d f32 n1 c32 h4 w4 k16 r1 s1",
     "conv2d f32 n1 c33 h6 w5 k17 r3 s3 p1",
     "conv2d f32 n1 c64 h7 w7 k33 r3 s3 p1 u2",
-    "conv2d f32 n1 c66 h4 w5 k40 r3 s3 g2 p1:0,0:2 threads3",
+    "conv2d f32 n1 c66 h4 w5 k32 r3 s3 g2 p1:0,0:2 threads3",
     "conv2d f32 n1 c300 h3 w7 k20 r1 s1 strict",
-    "conv2d f32 n1 c290 h2 w3 k18 r3 s3 p1 strict",
+    "conv2d f32 n1 c290 h2 w3 k16 r3 s3 p1 strict",
     "conv2d f32 n1 c40 h9 w8 k5 r2 s3 p2 u3,2 l2,3",
     "conv1d f32 n1 c35 w100 k20 s5 p2 threads2",
     "conv3d f32 n1 c34 d3 h4 w5 k18 t3 r3 s2 p1 u2,1,1",
@@ -384,7 +384,7 @@ class Emulated(AmxSplit):
         channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
         pixels = problem.batch * int(np.prod(problem.out))
         tiles = problem.groups * (-(-channels // 32) * -(-filters // 16) * -(-pixels // 16))
-        if tiles * int(np.prod(problem.kernel)) * 6 > 1000:  # some 10 us each
+        if tiles * int(np.prod(problem.kernel)) * 6 > 700:  # some 10 us each
             return "it takes too long to emulate"
         return super().why_not_dense(problem)
 

@@ -27,11 +27,11 @@
 #define HARDWARE
 #endif
 
-enum { SIDE = FC_AMX_SIDE, LENGTH = 2 * FC_AMX_SIDE, TILE = FC_AMX_TILE, ROW = 64 };
+typedef enum { SIDE = FC_AMX_SIDE, TILE = FC_AMX_TILE, ROW = 64 } amx_size; /* pixels; bytes of a tile, and of a row */
 
 typedef union {
     float sums[SIDE][SIDE];
-    uint16_t parts[SIDE][LENGTH];
+    uint16_t parts[SIDE][2 * SIDE];
 } tile;
 
 /* ---- tiles in memory -------------------------------------------------------------------------*/
@@ -166,11 +166,11 @@ FC_INLINE void split_pairs(int64_t count, const float *a, const float *b, uint32
     uint32_t least = seen->least, most = seen->most;
     for (int64_t i = 0; i < count; i++) {
         float v = a[i * step], z = float_of(bits_of(b[i * step]) & odd);
-        const uint32_t size = bits_of(v) & INT32_MAX, size_z = bits_of(z) & INT32_MAX;
-        most = most > size ? most : size;
-        most = most > size_z ? most : size_z;
-        least = least < size - 1 ? least : size - 1;
-        least = least < size_z - 1 ? least : size_z - 1;
+        const uint32_t of_v = bits_of(v) & INT32_MAX, of_z = bits_of(z) & INT32_MAX;
+        most = most > of_v ? most : of_v;
+        most = most > of_z ? most : of_z;
+        least = least < of_v - 1 ? least : of_v - 1;
+        least = least < of_z - 1 ? least : of_z - 1;
         uint32_t part = part_of(v), part_z = part_of(z);
         first[i] = part >> 16 | part_z;
         v -= float_of(part), z -= float_of(part_z);
