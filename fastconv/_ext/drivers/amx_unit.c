@@ -38,7 +38,7 @@ static int system_keeps_tiles(void)
 
 enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
 
-/* Whole numbers below 2^7 have 8 bits, 64 products of them and a sum 21. */
+/* Whole numbers of up to 2^7: 384 products of them and a sum are below 2^23, exact in any order. */
 static uint16_t whole(uint32_t i)
 {
     const float v = (float)((int32_t)(i * 2654435761u >> 24) - 128);
