@@ -141,9 +141,6 @@ FAULTS = (
           "if (least < 0x1p-103) safe = INFINITY;", "if (least < 0) safe = INFINITY;", (AMX,)),
     Fault("amx_split: a block of slices goes on with the sums before it",
           "_ext/drivers/amx_split.c", "slice % s->block > 0);", "slice > 0);", (AMX, SOLVERS)),
-    Fault("amx_split: what was right of a shorter row is read as padding",
-          "_ext/drivers/amx_split.c", "clear(s, line + end * 4, s->pitch - end);",
-          "(void)end;", (AMX, SOLVERS)),
     # ---- implicit GEMM
     Fault("implicit_gemm: the sums of a block of taps are forgotten",
           "_ext/kernels/implicit_gemm.inc",

@@ -277,6 +277,15 @@ def test_what_is_not_finite_stays_in_its_window() -> None:
         )
 
 
+def test_sums_that_overflow_on_the_way_are_made_anew() -> None:
+    problem, configs = offered("conv2d f32 n1 c32 h3 w3 k2 r1 s1 fast")
+    x, w = (np.zeros(shape, np.float32) for shape in (problem.x_shape, problem.w_shape))
+    x[:, :6] = 2.0**127
+    w[:, 0], w[:, 2], w[:, 4] = 1, 1, -1  # one after the other in a tile
+    for config in configs:
+        np.testing.assert_array_equal(execute(problem, config, x, w), 2.0**127)
+
+
 @pytest.mark.parametrize("text", [
     "conv2d f32 n1 c70 h9 w12 k40 r3 s3 p1", "conv2d f32 n2 c130 h5 w7 k33 r1 s1",
     "conv2d f32 n1 c64 h9 w11 k20 r3 s3 p1 u2", "conv1d f32 n1 c40 w200 k18 s3 p1",
