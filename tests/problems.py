@@ -177,6 +177,15 @@ NETWORKS = (
     "conv2d f32 n1 c4 h5 w18 k5 r5 s4 p4,2:3 l1,2 e3,2 flip",
     "conv1d f32 n2 c9 w31 k7 s9 p4:6 e4 flip",
     "conv3d f32 n1 c3 d3 h4 w9 k2 t3 r3 s3 p1:2 e2 flip",
+    # panels' bands: rows that are joined, whole and strided in y; blocks along a row; phases down
+    "conv2d f32 n2 c3 h15 w200 k13 r4 s4 u4",
+    "conv2d f64 n1 c2 h11 w152 k5 r2 s2 p0,1 u3 strided",
+    "conv2d f32 n1 c2 h7 w210 k7 r3 s2 p1:2,0:3 u2,4 l2,1",
+    "conv1d f32 n2 c1 w1003 k9 s15 p4:2 u5",
+    "conv1d f64 n1 c4 w260 k8 s3 g2 p3 l2",
+    # a last tile of one pixel, whatever a vector's length
+    "conv2d f32 n2 c23 h7 w7 k20 r1 s1",
+    "conv2d f64 n1 c9 h7 w7 k11 r3 s3 p1 strided",
 )
 
 #: Signals and images: one channel, long or wide, every boundary.

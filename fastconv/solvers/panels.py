@@ -21,28 +21,30 @@ _GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}
 _TILE = {"avx512": (8, 3), "neon": (8, 3)}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
-#: Measured seconds (Zen 3, one thread): a multiply-add to the next that needs it; a call of a tile,
-#: in which its sums are stored; a tap of a panel that is looked for where the tile lies within a
-#: row of x, and where rows end in it or padding begins.
-_LATENCY, _CALL, _WHOLE, _BROKEN = 1.2e-9, 9e-9, 15e-9, 35e-9
+#: Measured seconds (Zen 3, one thread): a multiply-add to the next that needs it; a register tile
+#: beyond its products (20 cycles in L1), and the call of one; a tap of a panel that
+#: is looked for where the tile lies within a row of x, and where rows end or padding begins.
+_LATENCY, _NEXT, _CALL, _WHOLE, _BROKEN = 1.2e-9, 2e-9, 9e-9, 15e-9, 35e-9
 
 #: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
 #: its pixels; for each pixel at other strides.
 _SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9}, 0.5e-9
 
-#: Seconds that a sample takes to a band.
-_SAMPLE = 0.4e-9
+#: Seconds that a sample takes to a band; a tap of one pixel, for each vector of filters of a tile.
+_SAMPLE, _PIXEL = 0.4e-9, 0.35e-9
 
 #: Seconds that an output of phases takes to store beyond that, with two phases along the last axis
 #: and with others; most phases.
 _WEAVE, _APART, MOST_PHASES = 0.1e-9, 0.4e-9, 64
 
-#: Bytes a second, of x and of y, that do not hide behind products: in L3, and in memory.
+#: Bytes a second, of x and of y, that do not hide behind products: in L3, and in memory. A register
+#: tile stores no more than the latter where L2 does not hold y: 1x1, 3 to 64 @ 200x200, 1.3 ms.
 _MOVED, _FROM_MEMORY = 40e9, 14e9
 
 
 class Panels(Solver):
     name = "panels"
+    revision = 2
     paper = (
         "Goto, van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3),"
         " 2008; Van Zee, van de Geijn, BLIS, ACM TOMS 41(3), 2015"
@@ -97,19 +99,25 @@ class Panels(Solver):
         blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
         band = bool(config["band"])
         whole, left = divmod(outputs, most * lanes)
-        if band:  # tiles of rows, of which the last overlaps the one before
-            whole, left = outputs // row * -(-row // (most * lanes)), 0
-        # products: no tap takes less than its latency, however few they are
-        work = problem.taps * register_tiles * sum(
-            count * max(filters / register_tiles * wide * vector, _LATENCY)
-            for wide, count in ((most, whole), (-(-left // lanes), left > 0))
-        )  # fmt: skip
+        if band:  # tiles of runs, rows or joined ones, of which the last overlaps the one before
+            run = max(row, outputs) if problem.span[-1] <= problem.stride[-1] else row
+            whole, left = outputs // row * row // run * -(-run // (most * lanes)), 0
+        # products: no tap takes less than its latency, and no tile less than its stores
+        each = filters / register_tiles
+        far = phases == 1 and math.prod(problem.y_shape) * size > machine.l2
+        store = each * most * lanes * size / _FROM_MEMORY if far else 0.0
+        work = whole * max(problem.taps * max(each * most * vector, _LATENCY), store)
+        if left == 1 and phases == 1:
+            work += problem.taps * math.ceil(each / lanes) * _PIXEL
+        elif left:
+            work += problem.taps * max(each * -(-left // lanes) * vector, _LATENCY)
+        work *= register_tiles
         tiles = whole + (left > 0)
-        work += tiles * register_tiles * blocks * phases * _CALL
+        work += tiles * register_tiles * blocks * phases * (_NEXT if phases == 1 else _CALL)
         if phases > 1:
             one = _WEAVE if problem.input_dilation[-1] == 2 else _APART
             work += blocks * outputs * phases * filters * one
-        elif left % lanes:  # through a buffer, one by one
+        elif left > 1 and left % lanes:  # through a buffer, one by one
             work += left * filters * 1e-9
         flat = kernel == 1 and set(problem.stride) == {1} and pixels == problem.size
         if band:

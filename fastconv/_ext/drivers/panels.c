@@ -4,11 +4,13 @@
  * ends of rows: as they lie in y. A tile is nr of them, as wide as a register tile (kernels/panels.c); its
  * panel holds what each tap reads of x, 0 where that is padding, and stays in L1 while the filters pass by.
  * Tiles store whole vectors into y. Only the last of an image, and those of a y whose rows do not follow each
- * other, go through a buffer. Taps of which a tile reads nothing but padding are left out.
+ * other, go through a buffer. A last tile of one pixel, as of 7x7 outputs, has vectors of filters. Taps of which a tile reads nothing but padding are left out.
  *
- * Bands (v[3]), for windows of few channels, where filling panels tap by tap takes longer than the products: rows of
- * x under some rows of outputs are copied once, with their padding, each taken apart by stride. A tap is then an
- * offset, and tiles, within a row, read the band in place; the last of a row overlaps the one before.
+ * Bands (v[3]), for windows of few channels, where filling panels tap by tap takes longer than the products: what is
+ * under some rows of outputs, or a part of one, is copied once, with its padding, taken apart by strides. A tap is then
+ * an offset, and tiles, within a row, read the band in place; the last of a row overlaps the one before. Where
+ * windows do not overlap along rows, as those of patches, rows of samples follow each other as rows of outputs do: tiles
+ * run on from one to the next.
  *
  * One unit of work is (image, group, block of tiles, part of the filters), on one thread:
  *     for block of taps: whole channels
@@ -28,6 +30,10 @@
 
 #include "panels.h"
 
+/* Register tiles that one call multiplies have about so many taps together: what is asked for between calls goes by a
+ * few lines at a time, and a call costs less than a twentieth of these. */
+enum { TAPS_A_CALL = 384 };
+
 static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           int64_t threads, geometry *s)
 {
@@ -46,6 +52,9 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     const int64_t taps = s->channel_block * s->kernel;
     s->panel = fc_panels_spread_out(s, taps * s->nr);
     s->register_tiles = fc_max(1, fc_ceil_div(p->k, s->kernels->rows));
+    s->tile_filters = p->k / s->register_tiles;
+    s->larger = p->k % s->register_tiles;
+    s->tiles_a_call = fc_max(1, TAPS_A_CALL / taps);
 
     s->outputs = fc_volume(p->out, p->dims);
     const int64_t tiles = fc_max(1, fc_ceil_div(s->outputs, s->nr)), images = p->n * p->g;
@@ -148,11 +157,11 @@ static void move(const geometry *s, char *y, const int64_t *places, int64_t coun
         }
 }
 
-/* Asks for a part of what the panel after a tile's is filled from. */
-static void fetch(const geometry *s, const tile *t, int64_t part, int64_t parts)
+/* Asks for parts [from, to) of what the panel after a tile's is filled from. */
+static void fetch(const geometry *s, const tile *t, int64_t from, int64_t to, int64_t parts)
 {
-    const int64_t end = t->channels * (part + 1) / parts;
-    for (int64_t c = t->channels * part / parts; c < end; c++)
+    const int64_t end = t->channels * to / parts;
+    for (int64_t c = t->channels * from / parts; c < end; c++)
         for (int64_t at = 0; at < s->nr * s->bytes; at += FC_ALIGN)
             __builtin_prefetch(t->ahead + c * s->p->x_c * s->bytes + at, 0, 2);
 }
@@ -163,16 +172,21 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t vectors = fc_ceil_div(t->count, s->kernels->lanes);
-    /* tiles of bands lie in a row */
-    const int whole = (j->even || (s->band && p->y_s[p->dims - 1] == 1)) && t->count == vectors * s->kernels->lanes;
+    const int64_t vectors = t->count == s->nr ? s->kernels->vectors : fc_ceil_div(t->count, s->kernels->lanes);
+    /* tiles of bands lie in a row, unless these are joined */
+    const int in_row = j->even || (s->band && !s->joined && p->y_s[p->dims - 1] == 1), one = t->count == 1;
+    const int whole = one || (in_row && t->count == vectors * s->kernels->lanes);
     char buffer[FC_PANEL_ROWS * FC_PANEL_PIXELS * sizeof(double)] __attribute__((aligned(FC_ALIGN)));
     int64_t places[FC_PANEL_PIXELS];
-    find_places(p, t->first, whole ? 1 : t->count, places);
-    for (int64_t i = from; i < to; i++) {
+    if (j->even && whole)
+        places[0] = t->first;
+    else
+        find_places(p, t->first, whole ? 1 : t->count, places);
+    for (int64_t i = from, tiles; i < to; i += tiles) {
         const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
-        if (t->channels) fetch(s, t, i % s->tiles_a_part, s->tiles_a_part);
-        fc_panel_fn *const run = s->kernels->tile[vectors - 1][rows - 1];
+        tiles = whole ? fc_min((i < s->larger ? fc_min(s->larger, to) : to) - i, s->tiles_a_call) : 1;
+        if (t->channels) fetch(s, t, i % s->tiles_a_part, i % s->tiles_a_part + tiles, s->tiles_a_part);
+        fc_panel_fn *const run = one ? s->kernels->pixel[rows - 1] : s->kernels->tile[vectors - 1][rows - 1];
         char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
         char *const sums = whole ? y + places[0] * s->bytes : buffer;
         const int64_t ld = whole ? p->y_k : s->nr;
@@ -181,9 +195,9 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         for (int64_t n = 0; n < t->found; n++) {
             const span *const next = &t->spans[n];
             run(next->count, t->x, j->offset + next->first, own + next->first * rows * s->bytes, bias, block || n,
-                sums, ld);
+                sums, ld, tiles, taps * rows);
         }
-        if (!t->found && !block) run(0, t->x, j->offset, own, bias, 0, sums, ld); /* sets the sums */
+        if (!t->found && !block) run(0, t->x, j->offset, own, bias, 0, sums, ld, tiles, 0); /* sets the sums */
         if (!whole) move(s, y, places, t->count, rows, buffer, 1);
     }
 }
@@ -220,22 +234,24 @@ static void run_band(const job *j, unit *u, int64_t block)
     const geometry *s = j->s;
     const fc_problem *p = s->p;
     const int64_t last = p->dims - 1, down = last - 1, width = p->out[last], taps = p->c * s->kernel;
-    const int64_t first = block * s->rows, rows = fc_min(s->rows, (down < 0 ? 1 : p->out[down]) - first);
+    const int64_t first = block / s->column_blocks * s->rows, at_column = block % s->column_blocks;
+    const int64_t rows = fc_min(s->rows, (down < 0 ? 1 : p->out[down]) - first);
+    const int64_t column = column_of(s, at_column), end = column_of(s, at_column + 1);
+    const int64_t runs = s->joined ? 1 : rows, run = (end - column) * (s->joined ? rows : 1);
     const char *const w = j->packed + u->g * p->k * taps * s->bytes;
     const span all = {0, taps};
-    fc_panels_fill_band(j, u, first, rows);
+    fc_panels_fill_band(j, u, first, rows, column, end);
     for (int64_t at = 0, next; at < s->register_tiles; at = next) {
         next = fc_min(s->register_tiles, at + s->tiles_at_once);
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t q = 0; q < width; q += s->nr) {
-                const int64_t begin = fc_min(q, width - s->nr);
-                const int64_t from = (down < 0 ? 0 : i * p->stride[down] * s->row) + begin;
-                const tile t = {(first + i) * width + begin, s->nr, u->panels + from * s->bytes, &all, 1, 0, 0};
+        for (int64_t i = 0; i < runs; i++)
+            for (int64_t q = 0; q < run; q += s->nr) {
+                const int64_t begin = fc_min(q, run - s->nr), from = i * s->phase + begin;
+                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, &all, 1, 0, 0};
                 multiply(j, u, &t, at, next, taps, 0, w);
             }
     }
-    u->first = first * width;
-    u->end = (first + rows) * width;
+    u->first = first * width + column;
+    u->end = (first + rows - 1) * width + end; /* there are blocks along a row where there is one row */
     finish(j, u, 0, p->k);
 }
 

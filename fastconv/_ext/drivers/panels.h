@@ -17,10 +17,12 @@ typedef struct {
     int64_t channel_block, tap_blocks;    /* channels of a block of taps */
     int64_t outputs, tile_block, blocks;  /* of an image */
     int64_t register_tiles, filter_parts; /* of a group's filters */
-    int64_t tiles_a_part, tiles_at_once;
+    int64_t tile_filters, larger;         /* of a register tile; how many have one more */
+    int64_t tiles_a_part, tiles_at_once, tiles_a_call;
     int64_t panel, most_spans;            /* elements of a panel */
-    /* of bands: rows of outputs of a block, elements of a phase of a row, of a row and of a channel */
-    int64_t band, rows, phase, row, plane;
+    /* of bands: rows of outputs of a block, blocks along a row and tiles of a row that these share; elements of a phase
+     * of a row, of all rows that share a phase, and of a channel; whether one row's tiles run on in the next */
+    int64_t band, rows, column_blocks, row_tiles, phase, grid, plane, joined;
     int64_t panel_bytes, span_bytes, sum_bytes, slot_bytes, bias_bytes;
 } geometry;
 
@@ -74,8 +76,8 @@ static inline int64_t channels_of(const geometry *s, int64_t block)
     return fc_min(s->channel_block, s->p->c - block * s->channel_block);
 }
 
-/* Filters of register tile i begin here: tiles are as even as can be. */
-static inline int64_t filter_of(const geometry *s, int64_t i) { return s->p->k * i / s->register_tiles; }
+/* Filters of register tile i begin here: tiles are as even as can be, the first `larger` have one more. */
+static inline int64_t filter_of(const geometry *s, int64_t i) { return i * s->tile_filters + fc_min(i, s->larger); }
 
 /* An odd number of cache lines: what lies so far apart is spread over all sets of a cache. */
 static inline int64_t fc_panels_spread_out(const geometry *s, int64_t elements)
@@ -92,8 +94,15 @@ void fc_panels_plan_bands(const fc_problem *p, int64_t target, int64_t threads, 
 /* Fills the panels of a unit for a block of taps, and finds the spans of its tiles. */
 void fc_panels_fill(const job *j, const unit *u, int64_t block);
 
-/* Copies the rows under `rows` rows of outputs from row `first` to a band: [channel][row][phase][sample]. */
-void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t rows);
+/* Columns of outputs of block i along a row begin here. */
+static inline int64_t column_of(const geometry *s, int64_t i)
+{
+    return i == s->column_blocks ? s->p->out[s->p->dims - 1] : s->row_tiles * i / s->column_blocks * s->nr;
+}
+
+/* Copies what is under `rows` rows of outputs from row `first`, and columns [begin, end) of these, to a band:
+ * [channel][phase down][phase along][row][sample]. */
+void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t rows, int64_t begin, int64_t end);
 
 /* Bytes from a tile's first sample to that under each tap of a block, [tap][channel]. */
 void fc_panels_offsets(const geometry *s, int64_t *offset);

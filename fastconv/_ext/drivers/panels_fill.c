@@ -17,19 +17,35 @@ static int64_t along(const fc_problem *p, int64_t d, int64_t outputs)
     return d < 0 ? 1 : (outputs - 1) * p->stride[d] + (p->ker[d] - 1) * p->dilation[d] + 1;
 }
 
+/* Lays out the samples of a channel under a block. */
+static void plan_plane(const fc_problem *p, geometry *s)
+{
+    const int64_t last = p->dims - 1, down = last - 1, u = p->stride[last], v = down < 0 ? 1 : p->stride[down];
+    const int64_t reach = (p->ker[last] - 1) * p->dilation[last] / u;
+    s->phase = fc_ceil_div(s->row_tiles, s->column_blocks) * s->nr + p->out[last] % s->nr + reach;
+    s->grid = fc_ceil_div(along(p, down, s->rows), v) * s->phase;
+    s->plane = fc_panels_spread_out(s, u * v * s->grid);
+    s->joined = reach == 0 && s->column_blocks == 1;
+}
+
 void fc_panels_plan_bands(const fc_problem *p, int64_t target, int64_t threads, geometry *s)
 {
-    const int64_t last = p->dims - 1, down = last - 1, u = p->stride[last], all = down < 0 ? 1 : p->out[down];
-    s->phase = p->out[last] + (p->ker[last] - 1) * p->dilation[last] / u;
-    s->row = u * s->phase;
+    const int64_t down = p->dims - 2, all = down < 0 ? 1 : p->out[down], units = threads > 1 ? 4 * threads : 1;
     s->rows = all;
-    while (s->rows > 1 && p->c * fc_panels_spread_out(s, along(p, down, s->rows) * s->row) * s->bytes > target)
+    s->row_tiles = p->out[p->dims - 1] / s->nr;
+    s->column_blocks = 1;
+    plan_plane(p, s);
+    while (s->rows > 1 && (p->c * s->plane * s->bytes > target || p->n * p->g * fc_ceil_div(all, s->rows) < units)) {
         s->rows = fc_ceil_div(s->rows, 2);
-    const int64_t units = threads > 1 ? 4 * threads : 1;
-    while (s->rows > 1 && p->n * p->g * fc_ceil_div(all, s->rows) < units) s->rows = fc_ceil_div(s->rows, 2);
-    s->plane = fc_panels_spread_out(s, along(p, down, s->rows) * s->row);
+        plan_plane(p, s);
+    }
+    while (s->rows == 1 && 2 * s->column_blocks <= s->row_tiles &&
+           (p->c * s->plane * s->bytes > target || p->n * p->g * all * s->column_blocks < units)) {
+        s->column_blocks *= 2;
+        plan_plane(p, s);
+    }
     s->tile_block = 1;
-    s->blocks = fc_ceil_div(all, s->rows);
+    s->blocks = fc_ceil_div(all, s->rows) * s->column_blocks;
     s->filter_parts = 1;
     s->tiles_a_part = s->register_tiles;
 }
@@ -156,34 +172,37 @@ void fc_panels_fill(const job *j, const unit *u, int64_t block)
     }
 }
 
-void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t rows)
+void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t rows, int64_t begin, int64_t end)
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t last = p->dims - 1, down = last - 1, v = p->stride[last];
-    const int64_t top = down < 0 ? 0 : first * p->stride[down] - p->pad[down];
+    const int64_t last = p->dims - 1, down = last - 1, step = p->stride[last], v = down < 0 ? 1 : p->stride[down];
+    const int64_t top = down < 0 ? 0 : first * v - p->pad[down], high_row = down < 0 ? 1 : p->in[down];
+    const int64_t count = end - begin + (p->ker[last] - 1) * p->dilation[last] / step;
     for (int64_t c = 0; c < p->c; c++)
-        for (int64_t i = 0; i < along(p, down, rows); i++)
-            for (int64_t f = 0; f < v; f++) {
-                const int64_t at = top + i, origin = f - p->pad[last];
-                const int inside = down < 0 || (at >= 0 && at < p->in[down]);
-                const int64_t low = fc_min(s->phase, origin < 0 ? fc_ceil_div(-origin, v) : 0);
-                const int64_t end = fc_max(0, p->in[last] - origin);
-                const int64_t high = inside ? fc_max(low, fc_min(s->phase, fc_ceil_div(end, v))) : low;
-                const int64_t from = u->n * p->x_n + (u->g * p->c + c) * p->x_c + (down < 0 ? 0 : at * p->x_s[down]);
-                s->kernels->line(j->x + (from + origin * p->x_s[last]) * s->bytes, v * p->x_s[last], low, high,
-                                 s->phase, u->panels + (c * s->plane + i * s->row + f * s->phase) * s->bytes);
+        for (int64_t f = 0; f < v * step; f++) {
+            const int64_t origin = begin * step + f % step - p->pad[last];
+            const int64_t low = fc_min(count, origin < 0 ? fc_ceil_div(-origin, step) : 0);
+            const int64_t high = fc_max(low, fc_min(count, fc_ceil_div(fc_max(0, p->in[last] - origin), step)));
+            const int64_t from = u->n * p->x_n + (u->g * p->c + c) * p->x_c + origin * p->x_s[last];
+            char *to = u->panels + (c * s->plane + f * s->grid) * s->bytes;
+            for (int64_t i = f / step; i < along(p, down, rows); i += v, to += s->phase * s->bytes) {
+                const int64_t at = top + i, row = down < 0 ? 0 : at * p->x_s[down];
+                s->kernels->line(j->x + (from + row) * s->bytes, step * p->x_s[last], low,
+                                 at >= 0 && at < high_row ? high : low, count, to);
             }
+        }
 }
 
 void fc_panels_offsets(const geometry *s, int64_t *offset)
 {
     const fc_problem *p = s->p;
-    const int64_t last = p->dims - 1, u = p->stride[last];
+    const int64_t last = p->dims - 1, u = p->stride[last], v = last > 0 ? p->stride[last - 1] : 1;
     for (int64_t t = 0; t < s->channel_block * s->kernel; t++) {
         const int64_t tap = t / s->channel_block, c = t % s->channel_block;
         const int64_t r = tap / s->row_taps * (last > 0 ? p->dilation[last - 1] : 1);
         const int64_t at = tap % s->row_taps * p->dilation[last];
-        offset[t] = s->bytes * (s->band ? c * s->plane + r * s->row + at % u * s->phase + at / u : t * s->nr);
+        const int64_t in_band = c * s->plane + (r % v * u + at % u) * s->grid + r / v * s->phase + at / u;
+        offset[t] = s->bytes * (s->band ? in_band : t * s->nr);
     }
 }

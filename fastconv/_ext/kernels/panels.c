@@ -1,7 +1,9 @@
 /* panels: register tiles of filters times vectors of pixels, and the panels that they read.
  *
  * tile     y[i][j] = add[i] + sum over t < taps of w[t][i] * x[offset[t] + j] for i < rows, j < vectors;
- *          `more` adds y[i][j] instead of add[i]. w is packed [tap][row], offsets are in bytes.
+ *          `more` adds y[i][j] instead of add[i]. w is packed [tap][row], offsets are in bytes. So are the next
+ *          `tiles` of `rows` filters each, whose w lie ldw apart.
+ * pixel    the same for one pixel, j = 0, whose sums are vectors of filters.
  * spread   panels of one tap: pixels t*nr ... of x, side by side, to to[t*ld ...]; zeros behind the last.
  * copy     rows of a panel, one a channel: pixel t of channel c is x[c*x_c + t*step].
  * gather   rows of a panel, one a channel: lanes [low, high) of vector v are x[from + lane*step] of each
