@@ -19,6 +19,7 @@ from fastconv._solver import Config
 from fastconv.solvers import BY_NAME
 from fastconv.solvers._blocks import named
 from fastconv.solvers._tiles import outputs, taps_of
+from fastconv.solvers.amx_split import AmxSplit
 
 Array = npt.NDArray[Any]
 Make = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -54,10 +55,24 @@ TRANSFORMS = (
     "conv2d f32 n1 c16 h48 w48 k8 r7 s7",
     "conv2d f32 n1 c1024 h12 w12 k8 r3 s3 p1",
 )
+PARTS = (
+    "conv2d f32 n1 c64 h12 w12 k16 r3 s3 p1",
+    "conv2d f32 n1 c320 h6 w6 k16 r3 s3 p1",
+    "conv2d f32 n1 c2048 h8 w8 k16 r1 s1",
+)
 ROWS = {
     "naive": SUMS[:1], "direct": SUMS, "im2col": SUMS, "winograd": TILES, "fft": TRANSFORMS,
-    "overlap_save": TRANSFORMS[:4],
+    "overlap_save": TRANSFORMS[:4], "amx_split": PARTS,
 }  # fmt: skip
+
+
+class Emulated(AmxSplit):
+    """On tiles in memory, which any machine has."""
+
+    emulated = True
+
+
+METHODS = {**BY_NAME, "amx_split": Emulated()}
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -149,7 +164,7 @@ def tile_peak(problem: Problem, x: Array, m: int) -> Array:
 
 def magnitude(problem: Problem, name: str, config: Config, x: Array, w: Array) -> Array:
     """S or B of each output: what the solver's bound is relative to."""
-    if name in ("naive", "direct", "im2col"):
+    if name in ("naive", "direct", "im2col", "amx_split"):
         return correlation(problem, abs(x), abs(w))
     total = abs(w).sum(tuple(range(1, w.ndim))).reshape(1, -1, *(1,) * problem.ndim)
     if name == "winograd":
@@ -170,7 +185,7 @@ def largest(problem: Problem, name: str, config: Config, kind: str) -> tuple[flo
     in_eps = of_s = 0.0
     for seed in range(SEEDS):
         x, w = arrays(problem, kind, seed)
-        plan = BY_NAME[name].plan(problem, config, this_machine())
+        plan = METHODS[name].plan(problem, config, this_machine())
         y = np.empty(problem.y_shape, x.dtype)
         plan(x, plan.pack_stored(w), None, y)
         wide = np.complex128 if problem.is_complex else np.float64
@@ -183,6 +198,8 @@ def largest(problem: Problem, name: str, config: Config, kind: str) -> tuple[flo
 
 
 def label(name: str, config: Config) -> str:
+    if name == "amx_split":
+        return f"amx_split {config['products']} products"
     return f"winograd m={config['m']}" if name == "winograd" else name
 
 
@@ -192,10 +209,10 @@ def measure() -> list[tuple[str, str, float, dict[str, float], float]]:
     for name, texts in ROWS.items():
         for text in texts:
             problem = Problem.parse(text)
-            for config in BY_NAME[name].configs(problem, this_machine()):
+            for config in METHODS[name].configs(problem, this_machine()):
                 key = label(name, config), text
                 bound, by_kind, worst = found.get(key, (0.0, dict.fromkeys(KINDS, 0.0), 0.0))
-                bound = max(bound, BY_NAME[name].error_bound(problem, config) / EPS)
+                bound = max(bound, METHODS[name].error_bound(problem, config) / EPS)
                 for kind in KINDS:
                     in_eps, of_s = largest(problem, name, config, kind)
                     by_kind[kind] = max(by_kind[kind], in_eps)
@@ -221,7 +238,9 @@ def draw(rows: list[tuple[str, str, float, dict[str, float], float]], to: pathli
         axes.scatter([r[3][kind] for r in rows], places + shift, s=14, color=colour, label=kind)
     axes.set_yticks(places, [f"{r[0]}   {r[1].partition(' n1 ')[2]}" for r in rows], fontsize=7.5)
     axes.set_xscale("log")
-    axes.set_xlabel("largest abs(error), in eps S (naive, direct, im2col) or eps B (the others)")
+    axes.set_xlabel(
+        "largest abs(error), in eps S (naive, direct, im2col, amx_split) or eps B (the others)"
+    )
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=7, fontsize=8, frameon=False)
     figure.savefig(to, dpi=110)

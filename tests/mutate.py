@@ -31,6 +31,7 @@ SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
 REPRODUCIBLE = "tests/test_reproducible.py"
 EPILOGUE, SHORTCUT = "tests/test_epilogue.py", "tests/test_shortcut.py"
+AMX = "tests/test_amx.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
     "tests/test_parallel.py",
@@ -129,6 +130,22 @@ FAULTS = (
     Fault("panels: a woven row ends a lane late", "_ext/kernels/panels.inc",
           "const fc_mask mask = fc_lanes(sizeof(T), low, high);",
           "const fc_mask mask = fc_lanes(sizeof(T), low, high + 1);"),
+    # ---- tiles of AMX
+    Fault("amx: odd channels are multiplied by the even ones' samples", "_ext/kernels/amx.c",
+          "odd[pair][j] = widened(x->parts[pair][2 * j + 1]);",
+          "odd[pair][j] = widened(x->parts[pair][2 * j]);", (AMX,)),
+    Fault("amx: sums below the smallest normal number are kept", "_ext/kernels/amx.c",
+          "fabs(v) < 0x1.ffffffp-127 ? v * 0.0 : v", "fabs(v) < 0 ? v * 0.0 : v", (AMX,)),
+    Fault("amx: an output that is not finite counts as right", "_ext/kernels/amx.c",
+          "fabsf(v) <= FLT_MAX);", "1);", (AMX,)),
+    Fault("amx: the third part of x is taken for its second", "_ext/kernels/amx.inc",
+          "x + 2 * b->x_part", "x + b->x_part", (AMX,)),
+    Fault("amx_split: what may have been flushed is not looked at", "_ext/drivers/amx_split.c",
+          "smallest(&q->seen) >= of.safe) return 0;", "1) return 0;", (AMX,)),
+    Fault("amx_split: weights with subnormal parts count as safe", "_ext/drivers/amx_split_plan.c",
+          "if (least < 0x1p-103) safe = INFINITY;", "if (least < 0) safe = INFINITY;", (AMX,)),
+    Fault("amx_split: a block of slices goes on with the sums before it",
+          "_ext/drivers/amx_split.c", "slice % s->block > 0);", "slice > 0);", (AMX, SOLVERS)),
     # ---- implicit GEMM
     Fault("implicit_gemm: the sums of a block of taps are forgotten",
           "_ext/kernels/implicit_gemm.inc",

@@ -13,13 +13,26 @@ import numpy as np
 import numpy.typing as npt
 import reference
 
+from fastconv._ext import core
 from fastconv._problem import Problem, numpy_dtype
+from fastconv._solver import Solver
 from fastconv.solvers import SOLVERS
+from fastconv.solvers.amx_split import AmxSplit
 
 Array = npt.NDArray[Any]
 
 #: The shapes each family of algorithms is for, and the edges of its blocks and tiles.
 NETWORKS = (
+    # tiles of 16 filters, 16 pixels and 32 channels: one, two, one more; slices and blocks of them
+    "conv2d f32 n1 c32 h4 w4 k16 r1 s1",
+    "conv2d f32 n1 c33 h6 w5 k17 r3 s3 p1",
+    "conv2d f32 n1 c64 h7 w7 k33 r3 s3 p1 u2",
+    "conv2d f32 n1 c66 h4 w5 k32 r3 s3 g2 p1:0,0:2 threads3",
+    "conv2d f32 n1 c300 h3 w7 k20 r1 s1 strict",
+    "conv2d f32 n1 c290 h2 w3 k16 r3 s3 p1 strict",
+    "conv2d f32 n1 c40 h9 w8 k5 r2 s3 p2 u3,2 l2,3",
+    "conv1d f32 n1 c35 w100 k20 s5 p2 threads2",
+    "conv3d f32 n1 c34 d3 h4 w5 k18 t3 r3 s2 p1 u2,1,1",
     "conv2d f32 n1 c64 h14 w14 k32 r3 s3 p1",
     "conv2d f32 n1 c128 h7 w7 k40 r3 s3 p1",
     "conv2d f64 n2 c33 h7 w7 k17 r3 s3 p1",
@@ -391,6 +404,30 @@ FIXED: tuple[str, ...] = (
 )
 
 PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + NONNEGATIVE + FIXED
+
+
+class Emulated(AmxSplit):
+    """amx_split on tiles in memory, of however few channels: what can be tried on any machine."""
+
+    name = "amx_emulated"
+    emulated = True
+
+    def why_not_dense(self, problem: Problem) -> str | None:
+        channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
+        pixels = problem.batch * int(np.prod(problem.out))
+        tiles = problem.groups * (-(-channels // 32) * -(-filters // 16) * -(-pixels // 16))
+        if tiles * int(np.prod(problem.kernel)) * 6 > 700:  # some 10 us each
+            return "it takes too long to emulate"
+        return super().why_not_dense(problem)
+
+
+EMULATED = Emulated()
+
+#: Solvers of the CPU that run here: where it has no tiles, amx_split by emulation alone.
+CPU: list[Solver] = [
+    *(s for s in SOLVERS if s.device == "cpu" and (s.name != "amx_split" or not core.amx_absent())),
+    EMULATED,
+]
 
 #: Solvers of the CPU whose bound is against B, the largest sample times the sum of magnitudes of a
 #: filter, because they mix windows.

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import MIXING, PROBLEMS, Array, arrays, check, mixed_magnitude, solved
+from problems import CPU, MIXING, PROBLEMS, Array, arrays, check, mixed_magnitude, solved
 
 import fastconv
 from fastconv._accuracy import epsilon
@@ -26,13 +26,13 @@ from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config, Solver
-from fastconv.solvers import SOLVERS, _driver
+from fastconv.solvers import _driver
 
 EXT = pathlib.Path(fastconv.__file__).parent / "_ext"
 TESTS = pathlib.Path(__file__).parent
 
 #: BLAS belongs to SciPy, which is not here; naive is what the others are compared with elsewhere.
-ELSEWHERE = [s for s in SOLVERS if s.device == "cpu" and s.name not in ("im2col", "naive")]
+ELSEWHERE = [s for s in CPU if s.name not in ("im2col", "naive")]
 
 
 def table(name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import Array, arrays, stored
+from problems import CPU, Array, arrays, stored
 from strategies import EXACT, FLOATS, FORMS, NARROW, cases, in_form
 from strategies import problems as random_problems
 
@@ -20,11 +20,9 @@ from fastconv._epilogue import Activation, activation_of
 from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Problem, numpy_dtype
-from fastconv.solvers import SOLVERS
 
 pytestmark = pytest.mark.usefixtures("every_thread")
 
-CPU = [s for s in SOLVERS if s.device == "cpu"]
 RNG = np.random.default_rng(0)
 ACTIVATIONS: tuple[Any, ...] = (
     None, "relu", "relu6", ("clamp", -0.75, 0.5), ("clamp", None, 1), "silu", "gelu",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import Array, arrays
+from problems import CPU, Array, arrays
 from strategies import FLOATS, cases
 from strategies import problems as random_problems
 
@@ -20,11 +20,9 @@ from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
-from fastconv.solvers import SOLVERS
 
 pytestmark = pytest.mark.usefixtures("every_thread", "fresh_plans")
 
-CPU = [s for s in SOLVERS if s.device == "cpu"]
 THREADS = (1, 2, 3, 5)
 RNG = np.random.default_rng(0)
 

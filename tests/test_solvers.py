@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import MIXING, PROBLEMS, Array, arrays, check, mixed_magnitude, oracle, solved, stored
+from problems import (
+    CPU,
+    MIXING,
+    PROBLEMS,
+    Array,
+    arrays,
+    check,
+    mixed_magnitude,
+    oracle,
+    solved,
+    stored,
+)
 from strategies import EXACT, FLOATS, KINDS, NARROW, WIDE, cases, special
 from strategies import problems as random_problems
 
@@ -21,10 +32,10 @@ from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config, Solver
 from fastconv.solvers import BY_NAME, SOLVERS
 
-CPU = [solver for solver in SOLVERS if solver.device == "cpu"]
-
 #: Methods whose sums do not depend on how outputs are shared among threads.
-THREAD_INVARIANT = ("naive", "direct", "depthwise", "dot", "implicit_gemm", "panels")
+THREAD_INVARIANT = (
+    "naive", "direct", "depthwise", "dot", "implicit_gemm", "panels", "amx_emulated",
+)  # fmt: skip
 
 
 def configs(solver: Solver, problem: Problem) -> Iterator[Config]:
@@ -307,9 +318,7 @@ def test_repeats_bit_for_bit(solver: Solver) -> None:
 
 @pytest.mark.parametrize("name", THREAD_INVARIANT)
 def test_threads_do_not_change_a_bit(name: str, every_thread: None) -> None:
-    if name not in BY_NAME:
-        pytest.skip(f"no solver is called {name}")
-    solver = BY_NAME[name]
+    solver = next(solver for solver in CPU if solver.name == name)
     for text in accepted(solver)[::2]:
         x, w, _ = arrays(Problem.parse(text))
         results = []

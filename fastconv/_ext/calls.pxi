@@ -5,6 +5,7 @@ from libc.string cimport memcmp
 
 include "recent.pxi"
 include "launches.pxi"
+include "tiles.pxi"
 
 cdef extern from "fc.h":
     int fc_flushes()

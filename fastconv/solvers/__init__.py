@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastconv._solver import Solver
+from fastconv.solvers.amx_split import AmxSplit
 from fastconv.solvers.cuda_direct import CudaDirect
 from fastconv.solvers.cuda_fir import CudaFir
 from fastconv.solvers.cuda_gemm import CudaGemm
@@ -24,7 +25,7 @@ from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(),
-    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(), CudaGemm(),
-    CudaMma(), CudaWinograd(),
+    AmxSplit(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(),
+    CudaGemm(), CudaMma(), CudaWinograd(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -1,0 +1,174 @@
+/* amx_split's blocks, and its weights: packing them. */
+#include <math.h>
+#include <string.h>
+
+#include "amx_split.h"
+
+/* Steps between which sums are read and written, 4 KB each way: 24 products or more beside 8 tiles moved. */
+enum { LEAST_STEPS = 4 };
+
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+    while (b) {
+        const int64_t rest = a % b;
+        a = b, b = rest;
+    }
+    return a;
+}
+
+/* Rows and columns of a unit. */
+static void plan_units(const fc_problem *p, int64_t bytes, int64_t threads, amx_geometry *s)
+{
+    const int64_t pairs = fc_ceil_div(s->filter_tiles, 2), phases = s->row_phases * s->column_phases;
+    const int64_t each = pairs * PAIR * 4 + phases * s->parts * s->depth * SIDE * 4;
+    const int64_t room = fc_max(1, bytes / each);
+    s->unit_columns = s->columns;
+    s->unit_rows = fc_min(s->rows, room / (s->columns + s->reach_columns));
+    if (s->unit_rows < 1) {
+        s->unit_rows = 1;
+        s->unit_columns = fc_min(s->columns, fc_max(PAIR, (room - s->reach_columns) / PAIR * PAIR));
+    }
+    const int64_t images = fc_max(1, p->n * p->g * s->outers * fc_ceil_div(s->columns, s->unit_columns));
+    if (threads > 1) /* two units a thread, or as many as there are rows */
+        s->unit_rows = fc_min(s->unit_rows, fc_max(1, images * s->rows / (2 * threads)));
+    s->row_units = fc_ceil_div(s->rows, fc_max(1, s->unit_rows));
+    s->unit_rows = fc_ceil_div(s->rows, fc_max(1, s->row_units));
+    s->column_units = fc_ceil_div(s->columns, fc_max(1, s->unit_columns));
+    s->filter_parts = fc_max(1, fc_min(pairs, threads / fc_max(1, images * s->row_units)));
+    s->part = fc_ceil_div(pairs, s->filter_parts);
+    s->filter_parts = fc_ceil_div(pairs, fc_max(1, s->part));
+}
+
+void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads,
+                          amx_geometry *s)
+{
+    memset(s, 0, sizeof *s);
+    s->p = p;
+    s->kernels = kernels;
+    s->tiles = kernels->amx_bf16;
+    const int64_t d = s->column = p->dims - 1;
+    s->columns = p->out[d], s->width = p->ker[d], s->in_columns = p->in[d];
+    s->v = p->stride[d], s->m = p->dilation[d], s->pad_columns = p->pad[d];
+    s->rows = s->height = s->in_rows = s->u = s->l = 1;
+    s->row = d - 1;
+    if (d > 0) {
+        s->rows = p->out[d - 1], s->height = p->ker[d - 1], s->in_rows = p->in[d - 1];
+        s->u = p->stride[d - 1], s->l = p->dilation[d - 1], s->pad_rows = p->pad[d - 1];
+    }
+    s->outer = fc_max(s->row, 0);
+    s->outers = fc_volume(p->out, s->outer);
+    s->outer_taps = fc_volume(p->ker, s->outer);
+    s->taps = s->height * s->width;
+    /* a tap's phase repeats after as many taps */
+    s->row_phases = fc_min(s->height, s->u / common_divisor(s->u, s->l));
+    s->column_phases = fc_min(s->width, s->v / common_divisor(s->v, s->m));
+    s->reach_rows = (s->height - 1) * s->l / s->u;
+    s->reach_columns = (s->width - 1) * s->m / s->v;
+
+    s->products = config->v[0];
+    s->parts = s->products == 6 ? 3 : 2;
+    s->channel_tiles = fc_max(1, fc_ceil_div(p->c, FC_AMX_CHANNELS));
+    s->filter_tiles = fc_max(1, fc_ceil_div(p->k, SIDE));
+    s->depth = fc_min(s->channel_tiles, fc_ceil_div(LEAST_STEPS, s->taps));
+    s->slices = fc_ceil_div(s->channel_tiles, s->depth);
+    s->block = fc_max(1, config->v[1] / (s->depth * s->taps * s->products));
+    plan_units(p, config->v[2], threads, s);
+
+    s->pitch = s->unit_columns + s->reach_columns;
+    const int64_t positions = fc_max(0, s->unit_rows - 1) * s->pitch + s->unit_columns;
+    /* the last tile reads beyond the last position; pairs lie an odd number of lines apart, in different sets of L1 */
+    const int64_t all = (s->unit_rows + s->reach_rows) * s->pitch + fc_round_up(positions, SIDE) - positions;
+    s->plane = (fc_ceil_div(all, SIDE) | 1) * SIDE;
+    s->x_part = s->row_phases * s->column_phases * s->depth * SIDE * s->plane * 4;
+    s->x_bytes = s->parts * s->x_part;
+    s->sum_bytes = fc_ceil_div(positions, PAIR) * s->part * SUMS * (int64_t)sizeof(float);
+    s->slot_bytes = s->x_bytes + s->sum_bytes;
+    s->offset_bytes = fc_round_up(s->depth * s->taps * (int64_t)sizeof(int64_t), FC_ALIGN);
+    s->raw_at = fc_round_up(p->g * p->k * (int64_t)sizeof(amx_statistics), FC_ALIGN);
+    const int64_t raw = p->g * p->k * p->c * s->outer_taps * s->taps * (int64_t)sizeof(float);
+    s->tiles_at = s->raw_at + fc_round_up(raw, FC_ALIGN);
+    s->filter_bytes = s->taps * s->parts * FC_AMX_TILE; /* of a tile of filters and one of channels */
+}
+
+int64_t fc_amx_packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
+{
+    amx_geometry s;
+    fc_amx_plan(p, config, kernels, 1, &s);
+    return s.tiles_at + p->g * s.outer_taps * s.channel_tiles * s.filter_tiles * s.filter_bytes;
+}
+
+typedef struct {
+    const amx_geometry *s;
+    const float *w;
+    char *packed;
+} packing;
+
+/* Offset in w of a tap. */
+static int64_t tap_in_w(const amx_geometry *s, int64_t outer_tap, int64_t tap)
+{
+    const fc_problem *p = s->p;
+    int64_t at = tap % s->width * p->w_s[s->column];
+    if (s->row >= 0) at += tap / s->width * p->w_s[s->row];
+    for (int64_t d = s->outer - 1; d >= 0; outer_tap /= p->ker[d], d--) at += outer_tap % p->ker[d] * p->w_s[d];
+    return at;
+}
+
+/* Weights of a filter as they are, and what its sums may lose. */
+static void describe(const packing *a, int64_t filter)
+{
+    const amx_geometry *s = a->s;
+    const fc_problem *p = s->p;
+    float *raw = (float *)(a->packed + s->raw_at) + filter * p->c * s->outer_taps * s->taps;
+    double total = 0, least = INFINITY;
+    for (int64_t c = 0; c < p->c; c++)
+        for (int64_t o = 0; o < s->outer_taps; o++)
+            for (int64_t t = 0; t < s->taps; t++) {
+                const float v = a->w[filter * p->w_k + c * p->w_c + tap_in_w(s, o, t)];
+                *raw++ = v;
+                total += fabsf(v);
+                if (v != 0) least = fmin(least, fabsf(v));
+            }
+    /* the last bit of v is 2^23 below its first: 2^-103 is the least whose parts are normal, and for the product of last
+     * bits first bits must be 2^-80 together */
+    float safe = 0;
+    if (least < 0x1p-103) safe = INFINITY;
+    else if (least < INFINITY) safe = (float)fmax(0x1p-103, ldexp(1, -80 - ilogb(least)));
+    ((amx_statistics *)a->packed)[filter] = (amx_statistics){safe, total};
+}
+
+/* Tiles of a pair of them, 0 where there are no filters or channels. */
+static void pack_unit(void *context, int64_t index, int64_t slot)
+{
+    (void)slot;
+    const packing *const a = context;
+    const amx_geometry *const s = a->s;
+    const fc_problem *const p = s->p;
+    const int64_t pairs = fc_ceil_div(s->filter_tiles, 2), g = index / pairs, pair = index % pairs;
+    const int64_t first = pair * PAIR, count = fc_min(PAIR, p->k - first), tiles = fc_min(2, s->filter_tiles - 2 * pair);
+    for (int64_t k = 0; k < count; k++) describe(a, g * p->k + first + k);
+    fc_amx_range ignored = {0, 0};
+    for (int64_t o = 0; o < s->outer_taps; o++)
+        for (int64_t tile = 0; tile < s->channel_tiles; tile++)
+            for (int64_t t = 0; t < s->taps; t++) {
+                const int64_t slice = tile / s->depth, step = tile % s->depth * s->taps + t;
+                char *const to = a->packed + place_of(s, g, o, slice, pair) + step * s->parts * tiles * FC_AMX_TILE;
+                const float *const w = a->w + tap_in_w(s, o, t);
+                for (int64_t k = 0; k < tiles * SIDE; k++) {
+                    float row[FC_AMX_CHANNELS] = {0};
+                    for (int64_t c = 0; k < count && c < fc_min(FC_AMX_CHANNELS, p->c - tile * FC_AMX_CHANNELS); c++)
+                        row[c] = w[(g * p->k + first + k) * p->w_k + (tile * FC_AMX_CHANNELS + c) * p->w_c];
+                    s->tiles->split(SIDE, row, row + 1, 2, s->parts, to + k * FC_AMX_TILE / SIDE, tiles * FC_AMX_TILE,
+                                    &ignored);
+                }
+            }
+}
+
+void fc_amx_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *w, void *packed,
+                 int64_t threads)
+{
+    amx_geometry s;
+    fc_amx_plan(p, config, kernels, 1, &s);
+    packing a = {&s, w, packed};
+    const int64_t units = p->g * fc_ceil_div(s.filter_tiles, 2);
+    fc_parallel(units, fc_pack_threads(fc_amx_packed_bytes(p, config, kernels), threads), pack_unit, &a);
+}

@@ -1,0 +1,62 @@
+"""Part of core.pyx: whether there are tiles of AMX, and one block of them for tests."""
+
+cdef extern from "fc.h" nogil:
+    enum: FC_AMX_SIDE, FC_AMX_CHANNELS
+    ctypedef struct fc_amx_state:
+        pass
+    ctypedef struct fc_amx_block:
+        int64_t filters, pixels, products, steps
+        const int64_t *offset
+        const char *x
+        const char *w
+        int64_t x_part, x_row
+        float *sums
+        int accumulate
+    ctypedef struct fc_amx:
+        void (*emulated)(const fc_amx_block *) noexcept nogil
+        void (*hardware)(const fc_amx_block *) noexcept nogil
+        void (*enter)(fc_amx_state *) noexcept nogil
+        void (*leave)(const fc_amx_state *) noexcept nogil
+    ctypedef struct amx_table "fc_kernels":
+        const fc_amx *amx_bf16
+    const char *fc_amx_absent()
+
+
+def amx_absent():
+    """None where tiles of AMX can be used with the instruction set in use, else why not.
+
+    The first call asks the operating system for them and tries them.
+    """
+    cdef const char *reason = fc_amx_absent()
+    if reason != NULL:
+        return reason.decode()
+    if (<const amx_table *>_kernels(_isa)).amx_bf16.hardware == NULL:
+        return f"AMX is used beside avx512, not {_isa}"
+    return None
+
+
+def multiply_tiles(cnp.ndarray w, cnp.ndarray x, cnp.ndarray sums, int64_t products, str isa,
+                   bint emulated):
+    """sums += one step: w (parts, filters, 32) and x (parts, 16, pixels, 2), uint16 bits of
+    bfloat16, sums (filters / 16, 2, 16, 16) float32, where filters and pixels are 16 or 32; all in C order."""
+    cdef const fc_amx *tiles = (<const amx_table *>_kernels(isa)).amx_bf16
+    cdef fc_amx_block b
+    cdef int64_t offset = 0
+    cdef fc_amx_state before
+    b.filters = cnp.PyArray_DIMS(w)[1] // FC_AMX_SIDE
+    b.pixels = cnp.PyArray_DIMS(x)[2] // FC_AMX_SIDE
+    b.products = products
+    b.steps = 1
+    b.offset = &offset
+    b.x = <const char *>cnp.PyArray_DATA(x)
+    b.w = <const char *>cnp.PyArray_DATA(w)
+    b.x_part = cnp.PyArray_STRIDES(x)[0]
+    b.x_row = cnp.PyArray_STRIDES(x)[1]
+    b.sums = <float *>cnp.PyArray_DATA(sums)
+    b.accumulate = 1
+    if emulated:
+        tiles.emulated(&b)
+    else:
+        tiles.enter(&before)
+        tiles.hardware(&b)
+        tiles.leave(&before)

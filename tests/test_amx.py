@@ -1,0 +1,315 @@
+"""Tiles of AMX, emulated beside exact arithmetic and in hardware beside that; amx_split on them."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import EMULATED, Array, arrays, check, oracle, solved
+from strategies import special
+
+import fastconv
+from fastconv._accuracy import allowed_error, blocked_sum_bound, epsilon
+from fastconv._ext import core
+from fastconv._machine import this_machine
+from fastconv._problem import Problem
+from fastconv._solver import Config
+from fastconv.solvers import BY_NAME
+
+#: (part of w, part of x) in the order that kernels/amx.inc multiplies them in.
+ORDER = {
+    3: ((1, 0), (0, 0), (0, 1)),
+    4: ((1, 0), (1, 1), (0, 1), (0, 0)),
+    6: ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0)),
+}
+LAYER = "conv2d f32 n1 c64 h56 w56 k64 r3 s3 p1 prepared"
+
+
+def bfloat16(v: Array) -> Array:
+    """The bits of numbers that bfloat16 holds: the rest is cut off."""
+    return (v.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def widened(bits: Array) -> Array:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def operands(kind: str, filters: int, pixels: int) -> tuple[Array, Array, Array]:
+    rng = np.random.default_rng([filters, pixels, len(kind)])
+    w, x = rng.standard_normal((3, filters, 32)), rng.standard_normal((3, 16, pixels, 2))
+    sums = rng.standard_normal((filters // 16, 2, 16, 16)).astype(np.float32)
+    if kind == "whole":
+        w, x, sums = (np.rint(20 * a) for a in (w, x, sums))
+    elif kind == "subnormal":  # operands, products and sums on both sides of 2^-126
+        w *= 2.0 ** rng.integers(-134, -120, w.shape)
+        w[:, ::2] *= 2.0**-12  # rows of nothing
+        x *= 2.0 ** rng.integers(-3, 4, x.shape)
+        sums *= 2.0 ** rng.integers(-150, -120, sums.shape)
+    elif kind == "far apart":
+        w *= 2.0 ** rng.integers(-40, 40, w.shape)
+        x *= 2.0 ** rng.integers(-40, 40, x.shape)
+    return bfloat16(w), bfloat16(x), sums.astype(np.float32)
+
+
+def rounded(v: Fraction) -> Fraction:
+    """To 24 bits, to nearest even; 0 where that is below the smallest normal number."""
+    if not v:
+        return v
+    size = abs(v)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    exponent -= size < Fraction(2) ** exponent
+    unit = Fraction(2) ** (exponent - 23)
+    near = round(v / unit) * unit
+    return near if abs(near) >= Fraction(2) ** -126 else Fraction(0)
+
+
+def kept(v: Any) -> Fraction:
+    """What an operand counts as: 0 where it is subnormal."""
+    return Fraction(float(v)) if abs(v) >= 2.0**-126 else Fraction(0)
+
+
+def one_sum(w: Array, x: Array, start: float, products: int) -> Fraction:
+    """A sum of TDPBF16PS's of w (3, 32) and x (3, 16, 2), as Intel's manual has it."""
+    total = Fraction(float(start))
+    for i, j in ORDER[products]:
+        halves = [Fraction(0), Fraction(0)]
+        for pair, half in itertools.product(range(16), range(2)):
+            product = kept(w[i, 2 * pair + half]) * kept(x[j, pair, half])
+            halves[half] = rounded(halves[half] + product)
+        total = rounded(kept(total) + rounded(sum(halves, Fraction(0))))
+    return total
+
+
+@pytest.mark.parametrize("kind", ["normal", "whole", "subnormal", "far apart"])
+@pytest.mark.parametrize("isa", core.isas())
+@pytest.mark.parametrize("products", ORDER)
+def test_emulation_is_bit_for_bit_that_of_the_manual(kind: str, isa: str, products: int) -> None:
+    """Every tile of every shape of a block, at random places."""
+    rng = np.random.default_rng(products)
+    seen_zero = False
+    for filters, pixels in itertools.product((16, 32), repeat=2):
+        w, x, start = operands(kind, filters, pixels)
+        parts = 3 if products == 6 else 2
+        sums = start.copy()
+        core.multiply_tiles(w[:parts].copy(), x[:parts].copy(), sums, products, isa, True)
+        wide_w, wide_x = widened(w), widened(x)
+        for _ in range(5):
+            k, j = int(rng.integers(filters)), int(rng.integers(pixels))
+            at = (k // 16, j // 16, k % 16, j % 16)
+            right = one_sum(wide_w[:, k], wide_x[:, :, j], start[at], products)
+            assert Fraction(float(sums[at])) == right, (at, sums[at], float(right))
+            seen_zero |= right == 0
+        if pixels == 16:
+            np.testing.assert_array_equal(sums[:, 1], start[:, 1], "a tile that is not there")
+    assert seen_zero == (kind == "subnormal")
+
+
+@pytest.mark.parametrize("isa", core.isas())
+def test_infinities_and_nans_of_tiles(isa: str) -> None:
+    w, x, sums = operands("whole", 16, 16)
+    w[0, 3, 4] = bfloat16(np.array(np.inf))
+    x[1, 2, 5, 0] = bfloat16(np.array(np.nan))
+    w[1, 6, :] = bfloat16(np.array(2.0**127))
+    core.multiply_tiles(w[:2].copy(), x[:2].copy(), sums, 3, isa, True)
+    assert not np.isfinite(sums[0, 0, 3]).any() and not np.isfinite(sums[0, 0, 6]).any()
+    assert np.isnan(sums[0, 0, :, 5]).all()
+    rest = np.delete(np.delete(sums[0, 0], (3, 6), 0), 5, 1)
+    assert np.isfinite(rest).all()
+
+
+def on_hardware() -> None:
+    if reason := core.amx_absent():
+        pytest.skip(f"no tiles: {reason}")
+
+
+@pytest.mark.parametrize("kind", ["normal", "whole", "far apart"])
+@pytest.mark.parametrize("products", ORDER)
+def test_hardware_beside_the_emulation(kind: str, products: int) -> None:
+    """Bit for bit where sums are exact, within their bound whatever the order elsewhere."""
+    on_hardware()
+    parts = 3 if products == 6 else 2
+    for filters, pixels in itertools.product((16, 32), repeat=2):
+        w, x, start = operands(kind, filters, pixels)
+        w, x = w[:parts].copy(), x[:parts].copy()
+        results = []
+        for emulated in (True, False):
+            sums = start.copy()
+            core.multiply_tiles(w, x, sums, products, core.isa(), emulated)
+            results.append(sums[:, : pixels // 16])
+        if kind == "whole":
+            np.testing.assert_array_equal(*results)
+            continue
+        sizes = abs(start[:, : pixels // 16]).astype(np.float64)
+        for i, j in ORDER[products]:
+            one = np.einsum("kph,pjh->kj", abs(widened(w[i])).reshape(-1, 16, 2).astype(np.float64),
+                            abs(widened(x[j])).astype(np.float64))  # fmt: skip
+            sizes += one.reshape(-1, 16, pixels // 16, 16).swapaxes(1, 2)
+        bound = 2 * (17 + products) * 2.0**-24 * sizes
+        assert (abs(results[0].astype(np.float64) - results[1]) <= bound).all()
+
+
+def test_other_libraries_tiles_are_left_alone() -> None:
+    """oneDNN's bfloat16 matrix products, in the same thread, before and after ours."""
+    on_hardware()
+    torch = pytest.importorskip("torch", reason="no other library that uses tiles")
+    a = torch.randn(256, 256).to(torch.bfloat16)
+    before = a @ a
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 64, 20, 20)).astype(np.float32)
+    w = rng.standard_normal((64, 64, 3, 3)).astype(np.float32)
+    y = fastconv.conv2d(x, w, method="amx_split")
+    assert torch.equal(a @ a, before)
+    np.testing.assert_array_equal(fastconv.conv2d(x, w, method="amx_split"), y)
+
+
+def test_what_is_absent_is_said() -> None:
+    reason = core.amx_absent()
+    assert reason is None or (reason and reason == reason.strip())
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda: found.append(core.amx_absent())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [reason] * 4
+    solver = BY_NAME["amx_split"]
+    assert solver.why_not(Problem.parse(LAYER)) == reason
+    few = solver.why_not(Problem.parse("conv2d f32 n1 c31 h9 w9 k9 r3 s3"))
+    assert few is not None and "32 channels" in few
+    if reason:
+        with pytest.raises(ValueError, match=reason):
+            fastconv.conv2d(np.ones((1, 32, 5, 5), np.float32), np.ones((4, 32, 3, 3), np.float32),
+                            method="amx_split")  # fmt: skip
+
+
+# ---- amx_split, by emulation
+
+
+def execute(problem: Problem, config: Config, x: Array, w: Array, **more: Any) -> Array:
+    plan = EMULATED.plan(problem, {**config, **more}, this_machine())
+    y = np.full(problem.y_shape, 77, np.float32)
+    plan(x, plan.pack_stored(w), None, y)
+    return y
+
+
+def offered(text: str) -> tuple[Problem, list[Config]]:
+    problem = Problem.parse(text)
+    return problem, list(EMULATED.configs(problem, this_machine()))
+
+
+def test_products_that_each_accuracy_admits() -> None:
+    for accuracy, products in (("strict", [6]), ("balanced", [3, 4, 6]), ("fast", [3, 4, 6])):
+        problem, configs = offered(f"{LAYER} {accuracy}".replace(" balanced", ""))
+        assert [c["products"] for c in configs] == products
+        for config in configs:
+            assert EMULATED.error_bound(problem, config) <= allowed_error(problem)
+    # a short sum has no room for what three products leave out, 512 u S
+    assert [c["products"] for c in offered("conv2d f32 n1 c64 h7 w7 k64 r1 s1")[1]] == [4, 6]
+
+
+@pytest.mark.parametrize("channels", [32, 64, 512, 4096])
+@pytest.mark.parametrize("kernel", ["r1 s1", "r3 s3 p1"])
+def test_six_products_are_a_blocked_sum(channels: int, kernel: str) -> None:
+    """So that strict admits them, however many channels there are."""
+    problem, (config,) = offered(f"conv2d f32 n1 c{channels} h14 w14 k64 {kernel} strict")
+    assert EMULATED.error_bound(problem, config) <= 2 * blocked_sum_bound(problem)
+
+
+def test_six_products_keep_every_bit_of_a_sample() -> None:
+    """Three parts are the number: one tap of 1 gives x back."""
+    problem, configs = offered("conv2d f32 n1 c32 h9 w9 k32 r1 s1 strict")
+    x = special(np.random.default_rng(0), "huge range", "f32", problem.x_shape)
+    w = np.eye(32, dtype=np.float32).reshape(problem.w_shape)
+    np.testing.assert_array_equal(execute(problem, configs[0], x, w), x)
+
+
+@pytest.mark.parametrize("products", ORDER)
+def test_bounds_are_met_by_data_made_for_them(products: int) -> None:
+    """Operands whose parts are as large as they can be: half of the bound, and no more than it."""
+    problem, configs = offered("conv2d f32 n1 c64 h6 w6 k16 r3 s3 p1 fast")
+    config = next(c for c in configs if c["products"] == products)
+    worst = np.float32(1 + 2.0**-8 - 2.0**-17 - 2.0**-23)
+    x, w = (np.full(shape, worst, np.float32) for shape in (problem.x_shape, problem.w_shape))
+    y = execute(problem, config, x, w)
+    bound = EMULATED.error_bound(problem, config)
+    check(problem, y, oracle(problem, x, w), bound)
+    right, s = oracle(problem, x, w)
+    if products < 6:
+        assert (abs(y - right) / s).max() > bound / 2
+
+
+#: On both sides of the smallest normal number, for parts, products and sums; and near the largest.
+POWERS = ((-126, 0), (0, -126), (-140, -3), (-70, -60), (-20, -100), (-103, 0), (-110, 30),
+          (100, -120), (64, 63))  # fmt: skip
+
+
+@pytest.mark.parametrize("products", ORDER)
+@pytest.mark.parametrize("x_power, w_power", POWERS)
+def test_nothing_is_flushed(x_power: int, w_power: int, products: int) -> None:
+    problem, configs = offered("conv2d f32 n1 c40 h5 w6 k9 r3 s3 p1 fast")
+    config = next(c for c in configs if c["products"] == products)
+    rng = np.random.default_rng(x_power % 99)
+    x = np.ldexp(rng.uniform(-1, 1, problem.x_shape), x_power).astype(np.float32)
+    w = np.ldexp(rng.uniform(-1, 1, problem.w_shape), w_power).astype(np.float32)
+    x[:, :, 3:] = 0  # and windows of nothing
+    y = execute(problem, config, x, w)
+    check(problem, y, oracle(problem, x, w), EMULATED.error_bound(problem, config))
+    assert not y[:, :, 4:].any()
+
+
+def test_what_is_not_finite_stays_in_its_window() -> None:
+    """Inf less Inf in a split, what bfloat16 rounds to Inf, and Inf beside the window."""
+    problem, configs = offered("conv2d f32 n1 c33 h8 w9 k17 r3 s3 p1 fast")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(problem.x_shape).astype(np.float32)
+    w = (rng.uniform(0.5, 1, problem.w_shape) / 1e4).astype(np.float32)
+    x[0, 3, 0, 0], x[0, 32, 4, 8], x[0, 0, 7, 0] = np.inf, -np.inf, np.nan
+    x[0, 5, 0, 6] = np.finfo(np.float32).max
+    expected = oracle(problem, x, w)
+    assert np.isposinf(expected[0][0, :, 0, 0]).all()
+    for config in configs:
+        check(
+            problem, execute(problem, config, x, w), expected, EMULATED.error_bound(problem, config)
+        )
+
+
+def test_sums_that_overflow_on_the_way_are_made_anew() -> None:
+    problem, configs = offered("conv2d f32 n1 c32 h3 w3 k2 r1 s1 fast")
+    x, w = (np.zeros(shape, np.float32) for shape in (problem.x_shape, problem.w_shape))
+    x[:, :6] = 2.0**127
+    w[:, 0], w[:, 2], w[:, 4] = 1, 1, -1  # one after the other in a tile
+    for config in configs:
+        np.testing.assert_array_equal(execute(problem, config, x, w), 2.0**127)
+
+
+@pytest.mark.parametrize("text", [
+    "conv2d f32 n1 c70 h9 w12 k40 r3 s3 p1", "conv2d f32 n2 c130 h5 w7 k33 r1 s1",
+    "conv2d f32 n1 c64 h9 w11 k20 r3 s3 p1 u2", "conv1d f32 n1 c40 w200 k18 s3 p1",
+])  # fmt: skip
+def test_blocks_do_not_change_a_bit(text: str, every_thread: None) -> None:
+    """Units of any size; blocks of few products are other sums, and right."""
+    problem, configs = offered(text)
+    x, w, _ = arrays(problem)
+    for config in configs:
+        y = execute(problem, config, x, w)
+        for cache_bytes, threads in itertools.product((1, 20000, 100000), (1, 3, 16)):
+            on = problem.on(threads)
+            np.testing.assert_array_equal(execute(on, config, x, w, cache_bytes=cache_bytes), y)
+        several = {**config, "most": 20}
+        bound = EMULATED.error_bound(problem, several)
+        check(problem, execute(problem, several, x, w), solved(text), bound)
+
+
+def test_estimates_are_in_order() -> None:
+    """Fewer products cost less, and tiles that are not filled as much as full ones."""
+    machine = this_machine()
+    problem, configs = offered(LAYER)
+    costs = [EMULATED.cost(problem, c, machine) for c in configs]
+    assert costs == sorted(costs) and costs[-1] < 3 * costs[0]
+    narrow, (config, *_) = offered(LAYER.replace("k64", "k49"))
+    assert EMULATED.cost(narrow, config, machine) >= 0.9 * EMULATED.cost(problem, config, machine)
+    assert epsilon(problem) == 2.0**-23
