@@ -1,10 +1,12 @@
-/* Whether this process may use tiles of AMX: asked once, when a problem could use them, not at import.
+/* Whether this process may use tiles of AMX: asked once, when a problem could use them, not at import. Nobody has seen
+ * this code run on hardware yet: until somebody has, FASTCONV_AMX=1 asks for it.
  *
  * Processor and operating system must have them (CPUID leaf 7, XGETBV: Intel, Software Developer's Manual, volume 1,
  * chapter 18), the kernel must grant this process the 8 KB of their state (Linux 5.16, Documentation/arch/x86/xstate.rst),
  * and one block must come out as by the emulation, bit for bit: it is of whole numbers whose sums are exact in any order. */
 #define _GNU_SOURCE
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../fc.h"
@@ -74,6 +76,8 @@ static const char *find_out(void)
     if (!system_keeps_tiles()) return "the operating system does not keep AMX tiles";
     const fc_amx *const kernels = with_hardware();
     if (!kernels) return "this build has no code for AMX";
+    const char *const asked = getenv("FASTCONV_AMX");
+    if (!asked || strcmp(asked, "1")) return "AMX tiles are not yet tried on hardware: FASTCONV_AMX=1 asks for them";
     if (syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA))
         return "the kernel did not grant AMX tiles to this process";
     return multiplies_as_documented(kernels) ? NULL : "AMX tiles of this processor do not multiply as documented";
