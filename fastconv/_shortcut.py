@@ -71,7 +71,8 @@ class Part(NamedTuple):
             if part is whole:
                 return cls(place, None)
             low, high = byte_bounds(whole)
-            if part.dtype == whole.dtype and low <= byte_bounds(part)[0] < high:
+            alike = part.dtype in (whole.dtype, whole.real.dtype)
+            if alike and low <= byte_bounds(part)[0] < high:
                 return cls(place, core.View(part, whole))
         raise LookupError
 
@@ -104,8 +105,8 @@ class Shortcut:
         # of arrays that share memory, `Part.of` could not tell which was meant
         pairs = itertools.combinations([result, *inputs], 2)
         need(not any(np.may_share_memory(a, b) for a, b in pairs))
-        need(result.flags.c_contiguous and result.dtype == y.dtype and result.size == y.size)
-        need(byte_bounds(result) == byte_bounds(y))
+        need(result.flags.c_contiguous and y.dtype in (result.dtype, result.real.dtype))
+        need(byte_bounds(result) == byte_bounds(y) and result.nbytes == y.nbytes)
         need(run.bias is None or (run.bias.dtype == y.dtype and run.bias.flags.c_contiguous))
         need(run.residual is None or run.residual.dtype == y.dtype)
         need(run.residual is None or same_strides(run.residual, y))
