@@ -12,12 +12,13 @@ typedef struct {
     const fc_fft *fft;
     int64_t axis[AXES], n[AXES], kept[FC_DIMS], count[FC_DIMS];
     int64_t one_axis, guard;
+    int64_t halved, half;        /* axis of the problem along which a block is two halves, -1 for none; its outputs */
     int64_t parts, size;         /* reals of an element, bytes of a real */
     int64_t slabs, slab, block;  /* of `lanes` rows of frequencies; reals of a slab and of a block */
     int64_t blocks, pairs;       /* of all images; what is transformed together */
     int64_t taps, row_bytes;     /* of a filter's channel; of a row of samples */
     /* places in the packed weights */
-    int64_t start, bound, w, factors[AXES], near, far, spectra, scratch, packed_bytes;
+    int64_t start, bound, w, factors[AXES], weights, near, far, spectra, scratch, packed_bytes;
     int64_t packers, scratch_bytes; /* threads that may pack at once, each with scratch of its own */
     /* places in a thread's workspace */
     int64_t buffer, across, edges, beyond, inputs, outputs, counts, suspects, blocks_at, slot_bytes;
@@ -33,6 +34,16 @@ typedef struct {
 
 void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                             overlap_save *s);
+/* Radices of n, and how many factors its stages have. */
+void fc_overlap_save_stages(int64_t n, fc_fft_line *line);
+
+/* Roots that tables are made of, a sample of a circle. */
+int64_t fc_overlap_save_turns(const overlap_save *s);
+
+/* Writes the tables of packed weights; scratch has so many bytes. */
+int64_t fc_overlap_save_tables_bytes(const overlap_save *s);
+void fc_overlap_save_tables(const overlap_save *s, char *packed, void *scratch);
+
 void fc_overlap_save_line(const overlap_save *s, int axis, const void *packed, fc_fft_line *line);
 void fc_overlap_save_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           const void *w, void *packed, int64_t threads);
