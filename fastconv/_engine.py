@@ -364,32 +364,87 @@ def makes_weights(function: _F) -> _F:
     """Decorator: take the short way for plain real arrays, the first argument.
 
     The function must have nothing to do with its array's values, and make its weights of its other
-    arguments alone. Its `output` may be a dtype, which calls are told apart by as well.
-    On a GPU it is `on_any_device`.
+    arguments alone. Its `output` may be a dtype, which calls are told apart by as well, or an
+    array. On a GPU it is `on_any_device`.
     """
-    anywhere = on_any_device(function)
+    anywhere, place = on_any_device(function), _place_of_output(function)
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        plain = len(args) > 0 and type(args[0]) is np.ndarray and args[0].dtype.kind != "c"
-        if not plain:
+        if not _is_plain_call(args, options):
             return anywhere(*args, **options)
-        if _recorder.get() is not None or _replay.get() is not None:
-            return function(*args, **options)
-        mode = _planner.mode()
-        if mode in COUNTED:
-            return function(*args, **options)
-        output = options.get("output")
-        if isinstance(output, type | np.dtype) and (dtype := np.dtype(output)).isnative:
-            named = {**options, "output": dtype.char}
-
-            def given(*_: Any, **__: Any) -> Any:
-                return function(*args, **options)
-
-            return _filters.call(given, function, mode, args, named)
-        return _filters.call(function, function, mode, args, options)
+        return _filtered(function, place, args, options, args, options)
 
     return call  # type: ignore[return-value]
+
+
+#: Bytes of weights that calls are told apart by: 21 x 21 of float64.
+_MOST_WEIGHTS = 1 << 12
+
+
+def takes_weights(function: _F) -> _F:
+    """Decorator: `makes_weights` for functions whose second argument is their weights.
+
+    Few as they are, their values belong to what calls are told apart by.
+    """
+    anywhere, place = on_any_device(function), _place_of_output(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if not _is_plain_call(args, options) or len(args) < 2:
+            return anywhere(*args, **options)
+        w = args[1]
+        if type(w) is list:
+            w = np.asarray(w)
+        few = type(w) is np.ndarray and w.dtype.kind in "biuf" and w.nbytes <= _MOST_WEIGHTS
+        if not few or not w.flags.c_contiguous:
+            return anywhere(*args, **options)
+        named = {**options, "weights": w, "values": hash(w.tobytes())}
+        return _filtered(function, place, args, options, (args[0], None, *args[2:]), named)
+
+    return call  # type: ignore[return-value]
+
+
+def _place_of_output(function: Callable[..., Any]) -> int:
+    return list(inspect.signature(function).parameters).index("output")
+
+
+def _is_plain_call(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    if len(args) == 0 or type(args[0]) is not np.ndarray or args[0].dtype.kind == "c":
+        return False
+    return _recorder.get() is None and _replay.get() is None and "out" not in options
+
+
+def _filtered(
+    function: Callable[..., Any], place: int, args: tuple[Any, ...], options: dict[str, Any],
+    told: tuple[Any, ...], by: dict[str, Any],
+) -> Any:  # fmt: skip
+    """``function(*args, **options)``, a call that is told from others by `told` and `by`.
+
+    Its output is the argument at `place`, or named.
+    """
+    mode = _planner.mode()
+    if mode in COUNTED:
+        return function(*args, **options)
+    named = len(args) <= place
+    output = options.get("output") if named else args[place]
+    stands: dict[str, Any] = {}
+    if isinstance(output, type | np.dtype):
+        if (dtype := np.dtype(output)).isnative:
+            stands = {"output": dtype.char}
+    elif type(output) is np.ndarray:
+        stands = {"output": "out", "out": output}
+    if stands:
+        by = {**by, **stands}
+        if not named:
+            told = (*told[:place], None, *told[place + 1 :])
+    if by is options:
+        return _filters.call(function, function, mode, args, options)
+
+    def given(*_: Any, **__: Any) -> Any:
+        return function(*args, **options)
+
+    return _filters.call(given, function, mode, told, by)
 
 
 #: Products of one channel from which it pays to look whether a kernel is an outer product, which

@@ -7,8 +7,9 @@ it was one `run`, on nothing but views of the caller's arrays, into nothing but 
 what it did is written down as a `Shortcut` (plan, and the view of each array) and done again,
 unless a kernel that was looked at is another kind of kernel now. All else takes the long way:
 lists, strided arrays, arrays that `out` overlaps, calls of several steps, calls that are being
-planned. Filters of pictures make their weights themselves, of options that calls are told apart by:
-all their passes are written down, with the weights packed, as `Passes`.
+planned. Filters of pictures make their weights themselves, of options that calls are told apart by,
+or are told apart by weights that are few: all their passes are written down, with the weights
+packed, as `Passes`.
 Calls on a GPU have a short way of their own, to its driver (`cuda/tape.py`).
 """
 
@@ -70,7 +71,8 @@ class Part(NamedTuple):
             if part is whole:
                 return cls(place, None)
             low, high = byte_bounds(whole)
-            if part.dtype == whole.dtype and low <= byte_bounds(part)[0] < high:
+            alike = part.dtype in (whole.dtype, whole.real.dtype)
+            if alike and low <= byte_bounds(part)[0] < high:
                 return cls(place, core.View(part, whole))
         raise LookupError
 
@@ -103,8 +105,8 @@ class Shortcut:
         # of arrays that share memory, `Part.of` could not tell which was meant
         pairs = itertools.combinations([result, *inputs], 2)
         need(not any(np.may_share_memory(a, b) for a, b in pairs))
-        need(result.flags.c_contiguous and result.dtype == y.dtype and result.size == y.size)
-        need(byte_bounds(result) == byte_bounds(y))
+        need(result.flags.c_contiguous and y.dtype in (result.dtype, result.real.dtype))
+        need(byte_bounds(result) == byte_bounds(y) and result.nbytes == y.nbytes)
         need(run.bias is None or (run.bias.dtype == y.dtype and run.bias.flags.c_contiguous))
         need(run.residual is None or run.residual.dtype == y.dtype)
         need(run.residual is None or same_strides(run.residual, y))
@@ -150,26 +152,33 @@ class Shortcut:
 
 
 class Passes:
-    """What a call does that makes its weights itself, of nothing but its options: one run after the
-    other, through arrays of its own. The weights stay packed."""
+    """What a call does whose weights are made of its options, or are told apart with them: one run
+    after the other, through arrays of its own. The weights stay packed."""
 
-    __slots__ = ("_dtype", "_own", "_shape", "_steps")
+    __slots__ = ("_dtype", "_has_out", "_own", "_shape", "_steps", "_weights")
 
-    def __init__(self, runs: Sequence[Run], arrays: Sequence[Array], result: Array) -> None:
-        """LookupError when the call was more than its runs."""
+    def __init__(
+        self, runs: Sequence[Run], arrays: Sequence[Array], has_out: bool, result: Array
+    ) -> None:
+        """LookupError when the call was more than its runs.
+
+        `arrays` are the data, the weights if the call brings its own, and `out` if it was given.
+        """
 
         def need(ok: bool) -> None:
             if not ok:
                 raise LookupError
 
-        need(len(arrays) == 1 and type(result) is np.ndarray and result.flags.c_contiguous)
-        need(not np.may_share_memory(arrays[0], result))
+        x, weights = arrays[0], arrays[1 : len(arrays) - has_out]
+        need(len(weights) <= 1 and type(result) is np.ndarray and result.flags.c_contiguous)
+        need(has_out == (result is arrays[-1]))
+        need(not np.may_share_memory(x, result))
         need(all(run.plain and not run.plan.is_empty for run in runs))
-        need(all((r.bias, r.residual, r.activation) == (None, None, None) for r in runs))
+        need(all((r.bias, r.activation) == (None, None) for r in runs))
         need(byte_bounds(runs[-1].y) == byte_bounds(result) and runs[-1].y.size == result.size)
-        pool, self._own, self._steps = [arrays[0], result], [], []
+        pool, self._own, self._steps = [x, result], [], []
         for run in runs:
-            x = Part.of(run.x, pool)
+            source = Part.of(run.x, pool)
             try:
                 y = Part.of(run.y, pool)
             except LookupError:
@@ -177,18 +186,30 @@ class Passes:
                 pool.append(run.y)
                 self._own.append((run.y.shape, run.y.dtype))
                 y = Part(len(pool) - 1, None)
-            need(x.place != y.place and y.place != 0)
+            need(source.place != y.place and y.place != 0)
+            # into sums that are there already
+            need(run.residual is None or run.residual is run.y)
             packed = run.packed if run.packed is not None else run.plan.pack_stored(run.w)
-            act = run.plan.execute if run.plan.is_direct else run.plan
-            self._steps.append((act, packed, x, y))
-        self._shape, self._dtype = result.shape, result.dtype
+            direct = run.plan.is_direct and run.residual is None
+            act: Callable[..., None] = run.plan.execute if direct else run.plan
+            self._steps.append((act, packed, source, y, run.residual is not None))
+        self._shape, self._dtype, self._has_out = result.shape, result.dtype, has_out
+        # two kinds of weights may have one hash
+        self._weights = weights[0].copy() if weights else None
 
-    def __call__(self, arrays: Sequence[Array]) -> Array:
-        result = core.empty(self._shape, self._dtype)
+    def __call__(self, arrays: Sequence[Array]) -> Array | None:
+        """The result, or None when the weights are others."""
+        if self._weights is not None and not core.same_bytes(arrays[1], self._weights):
+            return None
+        result = arrays[-1] if self._has_out else core.empty(self._shape, self._dtype)
         pool = [arrays[0], result]
         pool.extend(core.empty(shape, dtype) for shape, dtype in self._own)
-        for act, packed, x, y in self._steps:
-            act(x(pool), packed, None, y(pool))
+        for act, packed, x, y, adds in self._steps:
+            to = y(pool)
+            if adds:
+                act(x(pool), packed, None, to, to)
+            else:
+                act(x(pool), packed, None, to)
         return result
 
 
@@ -197,8 +218,8 @@ kept = Kept()
 
 
 class Shortcuts:
-    """The calls of functions, or of one plan, that were met before; of functions that make their
-    weights themselves, of their options, if `own_weights`."""
+    """The calls of functions, or of one plan, that were met before; of functions whose weights are
+    made of their options, or told apart with them, if `own_weights`."""
 
     def __init__(self, own_weights: bool = False, fixed: bool = False) -> None:
         self._own_weights = own_weights
@@ -252,7 +273,7 @@ class Shortcuts:
         shortcut: Shortcut | Passes | None = None
         if runs and self._own_weights:
             with contextlib.suppress(LookupError):
-                shortcut = Passes(runs, arrays, result)
+                shortcut = Passes(runs, arrays, options.get("out") is not None, result)
         elif len(runs) == 1:
             with contextlib.suppress(LookupError):
                 shortcut = Shortcut(runs[0], arrays, options.get("out") is not None, result)

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fastconv._engine import front_end, makes_weights, on_any_device, run
+from fastconv._engine import front_end, makes_weights, run, takes_weights
 from fastconv._ext import core
 from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
@@ -260,9 +260,12 @@ def _integer_sums(
 
 def _window(
     x: Array, w: Array, before: Sequence[int], out: Array, mode: str, cval: complex,
-    options: dict[str, Any], flip: bool = False, divisor: int = 1,
+    options: dict[str, Any], flip: bool = False, divisor: int = 1, adds: bool = False,
 ) -> None:  # fmt: skip
-    """Write the sums over windows that start `before` ahead of each output, over `divisor`."""
+    """Write the sums over windows that start `before` ahead of each output, over `divisor`.
+
+    With `adds` they are added to `out`, floats of the dtype computed in.
+    """
     boundary = _boundary(mode)
     if out.size == 0:
         return
@@ -286,7 +289,9 @@ def _window(
     if out.dtype.kind not in "biu":
         dtype = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(out.dtype)))
         w = w.astype(dtype, copy=False)[None, None]
-        run(data, w, dtype=dtype, cval=cval, out=out[None, None], **arguments)
+        to = out[None, None]
+        residual = to if adds else None
+        run(data, w, dtype=dtype, cval=cval, out=to, residual=residual, **arguments)
         return
     is_whole = _is_whole(w)
     whole = _integer_sums(x, w, out, cval, divisor) if is_whole else None
@@ -521,7 +526,7 @@ def _filter1d(
 
 
 @front_end(data="input", kernel="weights", out="output")
-@on_any_device
+@takes_weights
 @_documented
 def correlate(
     input: npt.ArrayLike, weights: npt.ArrayLike, output: Output = None, mode: str = "reflect",
@@ -578,7 +583,7 @@ def correlate(
 
 
 @front_end(data="input", kernel="weights", out="output")
-@on_any_device
+@takes_weights
 @_documented
 def convolve(
     input: npt.ArrayLike, weights: npt.ArrayLike, output: Output = None, mode: str = "reflect",
@@ -638,7 +643,7 @@ def convolve(
 
 
 @front_end(data="input", kernel="weights", out="output")
-@on_any_device
+@takes_weights
 @_documented
 def correlate1d(
     input: npt.ArrayLike, weights: npt.ArrayLike, axis: int = -1, output: Output = None,
@@ -692,7 +697,7 @@ def correlate1d(
 
 
 @front_end(data="input", kernel="weights", out="output")
-@on_any_device
+@takes_weights
 @_documented
 def convolve1d(
     input: npt.ArrayLike, weights: npt.ArrayLike, axis: int = -1, output: Output = None,
@@ -1308,6 +1313,7 @@ def generic_laplace(
 
 
 @front_end(data="input", kernel=None, out="output")
+@makes_weights
 @_documented
 def laplace(
     input: npt.ArrayLike, output: Output = None, mode: str | Sequence[str] = "reflect",
@@ -1357,12 +1363,62 @@ def laplace(
         method, config, accuracy, threads, workspace_limit, flush_denormals, deterministic
     )
 
-    def second_difference(
-        input: Array, axis: int, output: Output, mode: str, cval: complex
-    ) -> Array:
-        return _filter1d(input, _SECOND_DIFFERENCE, axis, output, mode, cval, 0, False, options)
+    x = _as_input(on_host("input", input))
+    axes = _axes(axes, x.ndim)
+    modes = _each(mode, len(axes), "mode")
+    is_complex = x.dtype.kind == "c"
+    fill = _fill(cval, is_complex)
+    out = _as_output(output, x, is_complex)
+    if not axes:
+        store(x, out)
+        return out
+    for rule in modes:
+        _boundary(rule)  # before anything is written
+    total = empty(x, out.shape, out.dtype) if share_memory(x, out) else out
+    if _is_one_cross(x, total, axes, modes, fill):
+        cross = np.zeros((3, 3), np.int64)
+        cross[1], cross[:, 1] = _SECOND_DIFFERENCE, _SECOND_DIFFERENCE
+        cross[1, 1] = -4
+        kept = sorted(axes)
+        shape = tuple(3 if a in kept else 1 for a in range(x.ndim))
+        before = tuple(int(a in kept) for a in range(x.ndim))
+        _window(x, cross.reshape(shape), before, total, modes[0], fill, options)
+    else:
+        for count, (axis, rule) in enumerate(zip(axes, modes)):
+            _add_second_difference(x, axis, rule, total, fill, options, adds=count > 0)
+    if total is not out:
+        out[...] = total
+    return out
 
-    return _combine(input, second_difference, output, mode, cval, (), {}, axes, False)
+
+def _is_one_cross(
+    x: Array, out: Array, axes: tuple[int, ...], modes: Sequence[str], fill: complex
+) -> bool:
+    """Whether a sum along two axes is that of one kernel: of whole numbers, which wrap as their
+    parts do. Of floats its corners would bring infinities to windows that do not hold them."""
+    if x.dtype.kind not in "iu" or out.dtype.kind not in "iu" or x.ndim > MAX_DIMS:
+        return False
+    boundaries = {_boundary(mode) for mode in modes}
+    whole = "constant" not in boundaries or (abs(fill) < 2**53 and fill.real % 1 == 0)
+    return len(axes) == 2 and len(boundaries) == 1 and whole
+
+
+def _add_second_difference(
+    x: Array, axis: int, mode: str, out: Array, fill: complex, options: dict[str, Any], adds: bool
+) -> None:
+    """Write the second difference along an axis to `out`, or add it to what is there: in the pass
+    that sums it, where `out` is of the dtype computed in."""
+    shape, before = [1] * x.ndim, [0] * x.ndim
+    shape[axis], before[axis] = 3, 1
+    w = _SECOND_DIFFERENCE.reshape(shape)
+    fused = out.dtype.char in "fd" and x.ndim <= MAX_DIMS
+    fused = fused and np.result_type(x.dtype, out.dtype) == out.dtype and x.ndim > 0
+    if not adds or fused:
+        _window(x, w, before, out, mode, fill, options, adds=adds)
+        return
+    term = empty(x, out.shape, out.dtype)
+    _window(x, w, before, term, mode, fill, options)
+    out += term
 
 
 def _gaussian_derivative(
@@ -1370,10 +1426,10 @@ def _gaussian_derivative(
     keywords: dict[str, Any],
 ) -> Callable[..., Array]:  # fmt: skip
     """A derivative along one of `axes` that is smoothed along all of them."""
-    sigmas = _each(sigma, len(axes), "sigma")
+    sigmas = tuple(_each(sigma, len(axes), "sigma"))  # calls with lists do not take the short way
 
     def derivative(input: Array, axis: int, output: Output, mode: str, cval: complex) -> Array:
-        order = [derivative_order if a == axis else 0 for a in axes]
+        order = tuple(derivative_order if a == axis else 0 for a in axes)
         return np.asarray(
             gaussian_filter(input, sigmas, order, output, mode, cval, axes=axes, **keywords)
         )

@@ -250,7 +250,8 @@ def _solve(
 
 def _run(
     x: Array, w: Array, axes: Sequence[int], padding: Pads, shape: Shape,
-    out: Array | None, stride: int = 1, input_dilation: int = 1, **options: Any,
+    out: Array | None, stride: int = 1, input_dilation: int = 1, dilation: Sequence[int] = (),
+    **options: Any,
 ) -> Array:  # fmt: skip
     """One `run` over `axes` of x and w, whose other dimensions broadcast; `shape` is the result's.
 
@@ -260,10 +261,12 @@ def _run(
     """
     if 0 in shape:
         return empty(x, shape, options["out_dtype"]) if out is None else out
+    if stride == input_dilation == 1 and _is_pairs(x, w, axes, out, options):
+        return _run_pairs(x, w, axes, padding, shape, out, options)
     if len(axes) == x.ndim:
         y = run(
             x[None, None], w[None, None], padding=padding, stride=(stride,) * len(axes),
-            input_dilation=(input_dilation,) * len(axes),
+            input_dilation=(input_dilation,) * len(axes), dilation=dilation,
             out=None if out is None else out[None, None], **options,
         )  # fmt: skip
         return y[0, 0] if out is None else out
@@ -294,11 +297,49 @@ def _run(
         groups=max(1, count(groups)), padding=[pads.get(d, (0, 0)) for d in space],
         stride=[stride if d in axes else 1 for d in space],
         input_dilation=[input_dilation if d in axes else 1 for d in space],
+        dilation=[dict(zip(axes, dilation)).get(d, 1) for d in space],
         out=y if in_place else None, **options,
     )  # fmt: skip
     if not in_place:
         result.transpose(order)[...] = y.reshape([shape[d] for d in order])
     return result
+
+
+#: Taps up to which they are summed as they are for certain; no Fourier solver takes a dilation.
+_MOST_OF_PAIRS = 64
+
+
+def _is_pairs(
+    x: Array, w: Array, axes: Sequence[int], out: Array | None, options: dict[str, Any]
+) -> bool:
+    """Whether complex samples lie as pairs of real ones, and the few weights are real."""
+    if x.dtype.kind != "c" or w.dtype.kind != "f" or w.size > _MOST_OF_PAIRS or on_gpu(x):
+        return False
+    if not (options["method"] == "auto" and options["boundary"] == "zeros"):
+        return False
+    dtype, last = options["dtype"], x.ndim - 1
+    same = x.dtype == dtype == options["out_dtype"] and dtype.char in "FD"
+    apart = out is None or (out.dtype == dtype and out.flags.c_contiguous and out.flags.aligned)
+    lie = x.flags.c_contiguous and x.flags.aligned and (last in axes or w.shape[last] == 1)
+    return same and apart and lie and not options["nonnegative"]
+
+
+def _run_pairs(
+    x: Array, w: Array, axes: Sequence[int], padding: Pads, shape: Shape, out: Array | None,
+    options: dict[str, Any],
+) -> Array:  # fmt: skip
+    """`_run` of real weights, with a quarter of the products of complex ones: real and imaginary
+    parts are by themselves, neighbours of a kind two samples apart."""
+    y = empty(x, shape, options["out_dtype"]) if out is None else out
+    real, last = x.real.dtype, x.ndim - 1
+    twice = [2 if d == last else 1 for d in axes]
+    _run(
+        x.view(real), w.astype(real, copy=False), axes,
+        [(t * before, t * after) for t, (before, after) in zip(twice, padding)],
+        (*shape[:-1], 2 * shape[-1]), y.view(real), dilation=twice,
+        **{**options, "dtype": real, "out_dtype": real},
+    )  # fmt: skip
+    return y
 
 
 def _check_not_empty(a: Array, b: Array, mode: str, axes: Sequence[int]) -> None:

@@ -59,40 +59,35 @@ static inline __mmask8 lowered_cmpneq_epi64_mask(__m512i a, __m512i b)
     for (int i = 0; i < 8; i++) met |= (__mmask8)((a_[i] != b_[i]) << i);
     return met;
 }
-static inline __m512i lowered_cvtepu8_epi32(__m128i x)
-{
-    uint8_t bytes[16];
-    int32_t lanes[16];
-    __builtin_memcpy(bytes, &x, 16);
-    for (int i = 0; i < 16; i++) lanes[i] = bytes[i];
-    FROM_LANES(__m512i, lanes);
-}
-static inline __m512i lowered_cvtepu8_epi16(__m256i x)
-{
-    uint8_t bytes[32];
-    uint16_t lanes[32];
-    __builtin_memcpy(bytes, &x, 32);
-    for (int i = 0; i < 32; i++) lanes[i] = bytes[i];
-    FROM_LANES(__m512i, lanes);
-}
-static inline __m256i lowered_cvtepi16_epi8(__m512i a)
-{
-    LANES_OF(uint16_t, 32, a);
-    uint8_t bytes[32];
-    for (int i = 0; i < 32; i++) bytes[i] = (uint8_t)a_[i];
-    __m256i result;
-    __builtin_memcpy(&result, bytes, 32);
-    return result;
-}
-static inline __m128i lowered_cvtepi32_epi8(__m512i a)
-{
-    LANES_OF(int32_t, 16, a);
-    uint8_t bytes[16];
-    for (int i = 0; i < 16; i++) bytes[i] = (uint8_t)a_[i];
-    __m128i result;
-    __builtin_memcpy(&result, bytes, 16);
-    return result;
-}
+#define WIDENED(name, from_vector, from_type, to_type, count) \
+    static inline __m512i lowered_##name(from_vector x) \
+    { \
+        from_type narrow[count]; \
+        to_type lanes[count]; \
+        __builtin_memcpy(narrow, &x, sizeof narrow); \
+        for (int i = 0; i < count; i++) lanes[i] = narrow[i]; \
+        FROM_LANES(__m512i, lanes); \
+    }
+WIDENED(cvtepu8_epi32, __m128i, uint8_t, int32_t, 16)
+WIDENED(cvtepi8_epi32, __m128i, int8_t, int32_t, 16)
+WIDENED(cvtepu16_epi32, __m256i, uint16_t, int32_t, 16)
+WIDENED(cvtepi16_epi32, __m256i, int16_t, int32_t, 16)
+WIDENED(cvtepu8_epi16, __m256i, uint8_t, uint16_t, 32)
+
+#define NARROWED(name, to_vector, from_type, to_type, count) \
+    static inline to_vector lowered_##name(__m512i a) \
+    { \
+        LANES_OF(from_type, count, a); \
+        to_type narrow[count]; \
+        for (int i = 0; i < count; i++) narrow[i] = (to_type)a_[i]; \
+        to_vector result; \
+        __builtin_memcpy(&result, narrow, sizeof narrow); \
+        return result; \
+    }
+NARROWED(cvtepi16_epi8, __m256i, uint16_t, uint8_t, 32)
+NARROWED(cvtepi32_epi8, __m128i, int32_t, uint8_t, 16)
+NARROWED(cvtepi32_epi16, __m256i, int32_t, uint16_t, 16)
+
 static inline __m512i lowered_mulhi_epu16(__m512i a, __m512i b)
 {
     LANES_OF(uint16_t, 32, a);
@@ -127,6 +122,10 @@ static inline __m512 lowered_cvtepi32_ps(__m512i a)
 #define _mm512_cmpneq_epi64_mask lowered_cmpneq_epi64_mask
 #define _mm512_cvtepu8_epi32 lowered_cvtepu8_epi32
 #define _mm512_cvtepu8_epi16 lowered_cvtepu8_epi16
+#define _mm512_cvtepi8_epi32 lowered_cvtepi8_epi32
+#define _mm512_cvtepu16_epi32 lowered_cvtepu16_epi32
+#define _mm512_cvtepi16_epi32 lowered_cvtepi16_epi32
+#define _mm512_cvtepi32_epi16 lowered_cvtepi32_epi16
 #define _mm512_cvtepi16_epi8 lowered_cvtepi16_epi8
 #define _mm512_cvtepi32_epi8 lowered_cvtepi32_epi8
 #define _mm512_mulhi_epu16 lowered_mulhi_epu16

@@ -265,6 +265,33 @@ def test_equal_weights_that_are_no_means_wrap() -> None:
         np.testing.assert_array_equal(y, right.astype(int).astype("u1"), f"{weight} {taps}")
 
 
+#: Whole numbers and what they are over: sums that reach 2^16, divisors that have no multiplier.
+WHOLE = [
+    ([1, 4, 6, 4, 1], 16), ([1, 2, 4, 2, 1], 10), ([0, 1, 0, 2], 3), ([200, 57], 257),
+    ([3, 7], 11), ([1, 1, 2], 1000), ([*range(1, 20)], 190), ([250, 3, 4], 250), ([1, 0], 1),
+    ([200, 58], 258),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("numbers, over", WHOLE)
+def test_bytes_by_weights_that_are_whole_numbers_over_another(
+    numbers: list[int], over: int
+) -> None:
+    """What sums of integers give, divided; where no float sum leaves no doubt."""
+    taps = len(numbers)
+    for shape in ((37, 130), (70, 9), (6, 50, 3), (1, 1)):
+        x = RNG.integers(0, 256, shape).astype("u1")
+        for axis, mode, part in ((0, "wrap", x), (1, "reflect", x), (1, "constant", x[::-1])):
+            pads = [(taps // 2, (taps - 1) // 2) if d == axis else (0, 0) for d in range(x.ndim)]
+            more = {"constant_values": 7} if mode == "constant" else {}
+            numpys = NUMPY_MODES.get(mode, mode)
+            wide = np.pad(part.astype(int), pads, numpys, **more)  # type: ignore[call-overload]
+            view = np.lib.stride_tricks.sliding_window_view(wide, taps, axis)
+            right = ((view * np.array(numbers)).sum(-1) // over).astype("u1")
+            y = ndimage.correlate1d(part, np.array(numbers) / over, axis, mode=mode, cval=7)
+            np.testing.assert_array_equal(y, right, f"{shape} {axis} {mode}")
+
+
 @pytest.mark.parametrize("dtype", ["u1", "i2"])
 def test_means_of_strided_pictures(dtype: str) -> None:
     limits = np.iinfo(dtype)

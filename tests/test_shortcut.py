@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -383,28 +384,82 @@ FILTERS: dict[str, tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any
     "gaussian": ("f4", ndimage.gaussian_filter, (1.5,), {"threads": 2}),
     "gaussian of bytes": ("u1", ndimage.gaussian_filter, (1.5,), {"method": "separable"}),
     "gaussian of lines": ("f8", ndimage.gaussian_filter1d, (1.5,), {"order": 1}),
+    "laplace": ("f4", ndimage.laplace, (), {}),
+    "laplace of bytes": ("u1", ndimage.laplace, (), {"mode": "wrap"}),
+    "correlate": ("f4", ndimage.correlate, (RNG.standard_normal((3, 3)),), {}),
+    "convolve": ("f8", ndimage.convolve, ([[1, 2], [3, 5]],), {"mode": "nearest"}),
+    "correlate bytes": ("u1", ndimage.correlate, (RNG.integers(-9, 9, (5, 5)),), {}),
+    "correlate lines": ("f4", ndimage.correlate1d, (np.array([1, 2, 1]), 0), {}),
+    "convolve lines": ("i2", ndimage.convolve1d, ([0.1, 0.7],), {"origin": -1}),
 }
 
 
+@pytest.mark.parametrize("to", [None, "named", "placed"])
 @pytest.mark.parametrize("name", FILTERS)
-def test_filters_that_make_their_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_of_few_weights(name: str, to: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that make their own and those that are given them, into new arrays and the caller's."""
     dtype, function, args, options = FILTERS[name]
+    if to is not None and "output" in options:
+        options = {k: v for k, v in options.items() if k != "output"}
     sets = [(200 * RNG.random((200, 141))).astype(dtype) for _ in range(3)]
     if dtype[0] == "f":
         sets[2][40, 50], sets[2][70, 7] = np.nan, np.inf
+    parameters = list(inspect.signature(function).parameters.values())
+    place = [p.name for p in parameters].index("output")
+    filled = [p.default for p in parameters[1 + len(args) : place]]
+
+    def call(x: Array) -> Array:
+        if to is None:
+            return function(x, *args, **options)
+        out = np.full_like(x, 7)
+        if to == "named":
+            assert function(x, *args, output=out, **options) is out
+        elif filled and "order" in options:
+            assert function(x, *args, -1, 1, out) is out
+        else:
+            assert function(x, *args, *filled, out, **options) is out
+        return out
+
     expected = []
     with np.errstate(invalid="ignore"):
         for x in sets:
             _engine.forget_plans()
-            expected.append(function(x, *args, **options))
+            expected.append(call(x))
         assert [type(d) for d in _engine._filters._known.values()] == [Passes]
         monkeypatch.setattr(ndimage, "run", None)  # not reached again
         for x, right in zip(sets, expected):
             for _ in range(2):
-                y = function(x, *args, **options)
+                y = call(x)
                 assert y.dtype == right.dtype and y.flags.writeable
                 assert not np.may_share_memory(y, x)
                 np.testing.assert_array_equal(y, right)
+
+
+def test_filters_are_told_apart_by_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By values, shapes and dtypes; and where a hash does not tell, by the weights themselves."""
+    x = RNG.standard_normal((50, 40))
+    kernels = [np.ones((2, 3)), np.ones((3, 2)), np.ones((2, 3), "i8"), -np.ones((2, 3))]
+    right = [ndimage.correlate(x, w, method="naive") for w in kernels]
+    for alike in (False, True):
+        if alike:
+            monkeypatch.setattr(_engine, "hash", lambda _: 0, raising=False)
+            _engine.forget_plans()
+        for _ in range(3):
+            for w, y in zip(kernels, right):
+                np.testing.assert_allclose(ndimage.correlate(x, w), y, atol=1e-14)
+    changed = kernels[0]
+    changed[0, 0] = 5
+    y = ndimage.correlate(x, changed, method="naive")
+    np.testing.assert_allclose(ndimage.correlate(x, changed), y, atol=1e-14)
+    out = np.empty_like(x)
+    with pytest.raises(TypeError, match="out"):
+        ndimage.correlate(x, changed, out=out)  # type: ignore[call-arg]
+    for _ in range(2):
+        inside = x.copy()
+        ndimage.correlate(inside, changed, output=inside)
+        np.testing.assert_allclose(inside, y, atol=1e-14)
+        with pytest.warns(UserWarning, match="promoted"):
+            ndimage.correlate(x, changed * 1j, output=np.float64)
 
 
 def test_filters_of_other_calls_take_the_long_way() -> None:

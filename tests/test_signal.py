@@ -703,3 +703,41 @@ def test_upfirdn_errors() -> None:
             signal.upfirdn([1.0, 2.0], [1, 2], cval=cval)
     with pytest.raises(ValueError, match="extend"):
         signal.upfirdn([1, 2], [], mode="wrap")
+
+
+@pytest.mark.parametrize("dtype", ["c8", "c16"])
+@pytest.mark.parametrize("mode", MODES)
+def test_complex_samples_by_real_weights(dtype: str, mode: str) -> None:
+    """Pairs of real numbers; the second call of a kind takes the short way."""
+    rng = np.random.default_rng(5)
+    real = np.dtype(dtype).char.lower()
+    for shape, taps, axes in (
+        ((301,), (7,), None), ((301,), (1,), None), ((20, 33), (3, 4), None),
+        ((9, 40), (1, 5), (1,)), ((40, 9), (5, 1), (0,)), ((9, 40), (9, 5), (1,)),
+    ):  # fmt: skip
+        x = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+        w = rng.standard_normal(taps).astype(real)
+        function = signal.oaconvolve if axes else signal.convolve
+        options = {"axes": axes} if axes else {}
+        want = [
+            getattr(scipy.signal, function.__name__)(
+                part.astype("f8"), w.astype("f8"), mode, **options
+            )
+            for part in (x.real, x.imag)
+        ]
+        for data in (x, x.copy(), x[..., ::-1][..., ::-1], np.asfortranarray(x)):
+            got = function(data, w, mode, **options)
+            assert got.dtype == x.dtype
+            bound = 40 * np.finfo(dtype).eps * abs(x).max() * abs(w).sum()
+            np.testing.assert_allclose(got, want[0] + 1j * want[1], rtol=0, atol=bound)
+        out = np.zeros(got.shape, dtype)
+        for _ in range(3):
+            if axes is None:
+                assert signal.convolve(x, w, mode, out=out) is out
+                np.testing.assert_allclose(out, want[0] + 1j * want[1], rtol=0, atol=bound)
+                prepared = plan(signal.convolve, x, w, mode=mode)
+                assert np.array_equal(prepared(x), out) and np.array_equal(prepared(x), out)
+    x = np.ones(50, dtype)
+    x[20] = complex(np.inf, 1)
+    y = signal.convolve(x, np.ones(3, real))
+    assert np.isinf(y.real).sum() == 3 and np.isfinite(y.imag).all()

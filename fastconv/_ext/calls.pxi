@@ -74,15 +74,19 @@ cdef extern from "numpy/arrayobject.h":
 
 
 cdef class View:
-    """How an array lies in the memory of another, to be found in others of its shape and dtype."""
+    """How an array lies in the memory of another, to be found in others of its shape and dtype.
 
+    It may be of another dtype: complex numbers are pairs of real ones.
+    """
+
+    cdef object dtype
     cdef int ndim
     cdef cnp.npy_intp offset
     cdef cnp.npy_intp shape[64]  # NumPy's limit
     cdef cnp.npy_intp strides[64]
 
     def __init__(self, cnp.ndarray part, cnp.ndarray whole):
-        self.ndim = cnp.PyArray_NDIM(part)
+        self.ndim, self.dtype = cnp.PyArray_NDIM(part), part.dtype
         self.offset = <char *>cnp.PyArray_DATA(part) - <char *>cnp.PyArray_DATA(whole)
         for d in range(self.ndim):
             self.shape[d] = cnp.PyArray_DIMS(part)[d]
@@ -90,9 +94,8 @@ cdef class View:
 
     def of(self, cnp.ndarray whole):
         """The same part of another array."""
-        cdef cnp.PyArray_Descr *dtype = cnp.PyArray_DESCR(whole)
-        Py_INCREF(<object>dtype)  # the new array's own
-        part = _new_array(&PyArray_Type, dtype, self.ndim, self.shape, self.strides,
+        Py_INCREF(self.dtype)  # the new array's own
+        part = _new_array(&PyArray_Type, <cnp.PyArray_Descr *>self.dtype, self.ndim, self.shape, self.strides,
                           <char *>cnp.PyArray_DATA(whole) + self.offset,
                           cnp.NPY_ARRAY_ALIGNED | cnp.NPY_ARRAY_WRITEABLE, NULL)
         cnp.set_array_base(part, whole)

@@ -38,6 +38,11 @@ _WHOLE = ("u8", "i8", "u16", "i16")
 
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
+#: Rows of whole numbers whose mean is taken down a column are met twice, not once a window: pieces
+#: of a row this much wider. 250 rows of 1920 int16: 2.9 ms, by 2 1.8, by 4 1.15, by 8 0.87, by 16
+#: 0.84, one thread of a Zen 3 with AVX2.
+_MEANS_WIDER = 8
+
 
 class SeparablePlan(DriverPlan):
     """Weights that turn out not to be as many outer products go to the direct driver."""
@@ -64,7 +69,7 @@ class SeparablePlan(DriverPlan):
 
 class Separable(Solver):
     name = "separable"
-    revision = 2
+    revision = 3
     paper = (
         "Treitel, Shanks, The design of multistage separable planar filters, IEEE Trans. Geoscience"
         " Electronics 9(1), 1971; equal weights: van Herk, Pattern Recognition Letters 13(7), 1992"
@@ -166,7 +171,9 @@ def _stored(problem: Problem, dtype: str) -> bool:
 
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     terms = problem.rank if len(_axes(problem)) > 1 else 1
-    return int(config["row_bytes"]), terms, int(problem.accuracy == "fast")
+    means = problem.box and problem.dtype == "f64" and problem.x_dtype in _WHOLE
+    row_bytes = int(config["row_bytes"]) * (_MEANS_WIDER if means else 1)
+    return row_bytes, terms, int(problem.accuracy == "fast")
 
 
 def _axes(problem: Problem) -> list[int]:

@@ -73,11 +73,12 @@ static fc_separable_exact exact_of(const fc_separable *s, const fc_problem *p, c
     }
     const double largest = fmax(255, fabs(c)) * 1.001;
     const int fits = total == size && c >= 0 && size * largest < 0x1p16 && p->ker[axis] <= CUT_TAPS;
-    return (fc_separable_exact){
+    fc_separable_exact exact = {
         .near = size * largest < 0x1p21 ? (sizes + 2 * size) * largest * FLT_EPSILON / 2 : INFINITY,
         .total = s->doubtful && fits ? total : 0,
-        .quotient = fc_separable_quotient(s, factors),
     };
+    fc_separable_quotient(s, factors, &exact);
+    return exact;
 }
 
 static void pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
@@ -229,7 +230,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     }
     if (s->along) fc_separable_borders(&u);
     const void **const pointers = (const void **)(u.work + s->pointers_at);
-    if (fc_separable_means(&u)) return;
+    if (fc_separable_means(&u, pointers)) return;
     if (fc_separable_taps(p, s->a) == 1)
         run_none(&u, pointers);
     else if (s->b >= 0)

@@ -31,7 +31,8 @@ int64_t fc_low_rank(const fc_problem *p, const void *w, int64_t most, int droppi
 typedef struct {
     double near;          /* how far from a whole number float sums of bytes must be to be cut without doubt */
     double total;         /* sum of the weights, where these sums are such as fc_cut takes; else 0 */
-    fc_quotient quotient; /* by which sums are to be divided where filters are means */
+    fc_quotient quotient; /* by which sums are to be divided where filters are means; and */
+    int weighted;         /* whether of weights that differ */
 } fc_separable_exact;
 
 /* A problem, a config and a number of threads. */
@@ -131,10 +132,10 @@ int64_t fc_separable_source(const fc_separable_unit *u, int64_t ta, int64_t tb);
 void fc_separable_copy(const fc_separable *s, char *dense, char *spread, const int64_t *stride, int64_t count,
                        int64_t bytes, int to_dense);
 
-/* Means of whole numbers: what sums are to be divided by where the factors in double make these; whether the unit is one of
- * them, and done. */
-fc_quotient fc_separable_quotient(const fc_separable *s, const double *factors);
-int fc_separable_means(const fc_separable_unit *u);
+/* Means of whole numbers: says by what sums are to be divided where the factors in double make these; whether the unit is one
+ * of them, and done. */
+void fc_separable_quotient(const fc_separable *s, const double *factors, fc_separable_exact *exact);
+int fc_separable_means(const fc_separable_unit *u, const void **pointers);
 
 /* Whether an axis has so many equal weights that running sums pay. */
 int fc_separable_is_box(const fc_separable_unit *u, int64_t axis);
