@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from fastconv._epilogue import Activation, Epilogue, same_strides
+from fastconv._epilogue import Activation, Epilogue, Quantization, same_strides
 from fastconv._ext import core
 from fastconv._kept import Kept
 from fastconv._plan import Plan
@@ -44,7 +44,7 @@ class Run(NamedTuple):
     w: Array
     bias: Array | None
     residual: Array | None
-    activation: Activation | None
+    activation: Activation | Quantization | None
     y: Array
     look: Callable[[Array], Any] | None  # at w's values, where the choice of the plan depends on
     seen: Any  # what it saw

@@ -24,7 +24,8 @@ from fastconv.solvers import BY_NAME, SOLVERS
 CPU = [solver for solver in SOLVERS if solver.device == "cpu"]
 
 #: Methods whose sums do not depend on how outputs are shared among threads.
-THREAD_INVARIANT = ("naive", "direct", "depthwise", "dot", "implicit_gemm", "panels")
+THREAD_INVARIANT = ("naive", "direct", "depthwise", "dot", "implicit_gemm", "panels",
+                    "pairs")  # fmt: skip
 
 
 def configs(solver: Solver, problem: Problem) -> Iterator[Config]:

@@ -25,6 +25,7 @@ void fc_panels_plan_bands(const fc_problem *p, int64_t target, int64_t threads, 
     s->rows = all;
     while (s->rows > 1 && p->c * fc_panels_spread_out(s, along(p, down, s->rows) * s->row) * s->bytes > target)
         s->rows = fc_ceil_div(s->rows, 2);
+    while (s->narrow && s->rows > 1 && p->k * s->rows * p->out[last] * s->bytes > target) s->rows = fc_ceil_div(s->rows, 2);
     const int64_t units = threads > 1 ? 4 * threads : 1;
     while (s->rows > 1 && p->n * p->g * fc_ceil_div(all, s->rows) < units) s->rows = fc_ceil_div(s->rows, 2);
     s->plane = fc_panels_spread_out(s, along(p, down, s->rows) * s->row);

@@ -29,10 +29,21 @@
 #endif
 
 #define T float
+#define MULTIPLY(sum, weight, column) sum += weight * column
 #define BITS int32_t
 #define NAME(x) x##_f32
 #include "panels.inc"
 #define T double
+#define MULTIPLY(sum, weight, column) sum += weight * column
 #define BITS int64_t
 #define NAME(x) x##_f64
+#include "panels.inc"
+
+/* Two products of 16 bits at once, of neighbouring channels: integers as bits, which wrap. */
+typedef uint32_t vec_pairs __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+typedef int32_t bits_pairs __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+#define T uint32_t
+#define BITS int32_t
+#define MULTIPLY(sum, weight, column) sum += vec_products(weight, column)
+#define NAME(x) x##_pairs
 #include "panels.inc"
