@@ -62,6 +62,9 @@ class Plan(abc.ABC):
         self._widens_x = single and problem.x_dtype in HALVES and self._x_dtype == self._dtype
         self._widens_w = single and problem.w_dtype in HALVES
         self._narrows = single and problem.y_dtype in HALVES and self._y_dtype == self._dtype
+        #: Whether all arrays are in 16 bits, and C converts them.
+        self.is_half = self._widens_x and self._widens_w and self._narrows
+        self.is_half = self.is_half and problem.x_dtype == problem.w_dtype == problem.y_dtype
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
@@ -82,7 +85,10 @@ class Plan(abc.ABC):
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
-        w = self.flipped(w)
+        return self.pack_flipped(self.flipped(w))
+
+    def pack_flipped(self, w: Array) -> Any:
+        """`pack_stored` for weights that are reversed already where the problem says so."""
         if self._widens_w and _is_plain(w):
             return self.pack(core.widen(w, self.problem.threads))
         return self.pack(_native(w, self._dtype))
@@ -152,6 +158,11 @@ class Plan(abc.ABC):
             core.narrow(to, y, self.problem.threads)
         elif to is not y:
             store(to != 0 if self.problem.dtype == "bool" else to, y)
+
+    def execute_stored(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
+        """`execute` on what is stored."""
+        bias, residual, activation = epilogue or NOTHING
+        self(x, packed, bias, y, residual, activation)
 
     def _sum(self, x: Array, packed: Any, bias: Array | None, sums: Array) -> None:
         """Integer sums in the dtype computed in, not finished."""

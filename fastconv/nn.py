@@ -1745,14 +1745,16 @@ def conv3d_weight(
 
 
 def _zero_points(name: str, value: Any, dtype: np.dtype[Any], count: int) -> int | Array:
-    """A whole number that `dtype` holds, or one a filter."""
+    """A whole number that `dtype`, of 8 bits, holds, or one a filter."""
+    low, high = (-128, 127) if dtype.kind == "i" else (0, 255)
+    if type(value) is int and low <= value <= high:
+        return value
     a = np.asarray(value)
     if a.dtype.kind not in "iu":
         raise TypeError(f"expected {name} of integers, got {value!r}")
     if a.shape not in ((), (1,), (count,)):
         raise ValueError(f"expected one {name}, or {count}, got shape {a.shape}")
-    info = np.iinfo(dtype)
-    if a.size and not info.min <= a.min() <= a.max() <= info.max:
+    if a.size and not low <= a.min() <= a.max() <= high:
         raise ValueError(f"expected {name} that {dtype} holds, got {value!r}")
     return int(a.reshape(-1)[0]) if a.size == 1 else a.astype(np.int32)
 
@@ -1767,17 +1769,27 @@ def _scales(name: str, value: Any, count: int) -> Array:
     return a.reshape(-1)
 
 
-def _centred(w: Array, x_zero: int, w_zero: int | Array) -> tuple[Array, Array | None]:
-    """w less its zero points, and what padding with x's zero point adds to each filter's sums,
-    negative."""
-    if isinstance(w_zero, int) and w_zero == 0:
-        centred = w
-    else:
-        zero = np.asarray(w_zero, np.int16).reshape(-1, *(1,) * (w.ndim - 1))
-        centred = w - zero
+def _factor(x_scale: Any, w_scale: Any, y_scale: Any, filters: int) -> Array:
+    """What sums are multiplied by, (filters,), from scales."""
+    scale = _scales("x_scale", x_scale, 1) * _scales("w_scale", w_scale, filters)
+    scale = np.ascontiguousarray(np.broadcast_to(scale / _scales("y_scale", y_scale, 1), filters))
+    if not np.isfinite(scale).all():
+        raise ValueError(f"expected scales whose quotient is finite, got {scale.max()}")
+    return scale
+
+
+_factor_of_numbers = functools.lru_cache(256, typed=True)(_factor)
+
+
+def _centred(w: Array, x_zero: int, w_zero: int | Array) -> tuple[Array | None, Array | None]:
+    """w less its zero points, None where these are 0; and, negative, what x's zero point adds to
+    each filter's sums where x holds nothing else."""
+    centred = None
+    if not isinstance(w_zero, int) or w_zero:
+        centred = w - np.asarray(w_zero, np.int16).reshape(-1, *(1,) * (w.ndim - 1))
     if x_zero == 0:
         return centred, None
-    sums = centred.reshape(len(w), -1).sum(axis=1, dtype=np.int64)
+    sums = (w if centred is None else centred).reshape(len(w), -1).sum(axis=1, dtype=np.int64)
     return centred, (-x_zero * sums).astype(np.int32)
 
 
@@ -1818,7 +1830,8 @@ def _integer(
         key = w_zero if isinstance(w_zero, int) else w_zero.tobytes()
         kind = _centred, w.shape, w.dtype, x_zero, key
         packed = kept.packed(kind, w, 1, _centred, *given) if w.flags.c_contiguous else None
-        w, added = packed if packed is not None else _centred(*given)
+        centred, added = packed if packed is not None else _centred(*given)
+        w = w if centred is None else centred
         if added is not None:
             b = added if b is None else b + added
     y = out
@@ -1995,10 +2008,9 @@ def qlinear_conv(
     array([[[ 9, 11,  8, 12]]], dtype=uint8)
     """
     filters = np.shape(w)[0] if np.ndim(w) else 0
-    scale = _scales("x_scale", x_scale, 1) * _scales("w_scale", w_scale, filters)
-    scale = np.ascontiguousarray(np.broadcast_to(scale / _scales("y_scale", y_scale, 1), filters))
-    if not np.isfinite(scale).all():
-        raise ValueError(f"expected scales whose quotient is finite, got {scale.max()}")
+    numbers = type(x_scale) is type(w_scale) is type(y_scale) is float
+    factor: Any = _factor_of_numbers if numbers else _factor
+    scale = factor(x_scale, w_scale, y_scale, filters)
     x = _array("x", x)
     kind = getattr(y_zero_point, "dtype", None)
     dtype = kind if kind in (np.int8, np.uint8) else x.dtype.newbyteorder("=")
