@@ -206,6 +206,8 @@ SIGNALS = (
     "conv2d f32 n1 c1 h60 w1 k1 r7 s1 p3,0 nearest",
     "conv2d f32 n1 c1 h1 w60 k1 r1 s7 p0,3 nearest",
     "conv2d f32 n3 c1 h40 w7 k1 r15 s1 p7,0 reflect",
+    "conv2d f64 n2 c1 h5 w300 k1 r1 s129 p0,64",  # a block holds a row: in halves
+    "conv2d f32 n2 c1 h300 w5 k1 r129 s1 p64,0",  # and a column, beside which others lie
     "conv3d f64 n1 c1 d9 h8 w7 k1 t3 r3 s3 p1 reflect",
     "conv3d f32 n1 c1 d12 h13 w11 k1 t5 r6 s7 p4,5,6 flip",
     "conv3d c64 n1 c1 d5 h4 w6 k1 t3 r2 s3 p1 mirror",

@@ -60,15 +60,18 @@ def test_offered_blocks_are_the_best_of_all(text: str) -> None:
     problem = Problem.parse(text)
     if problem.is_exact:  # its blocks are those of its digits
         problem = problem.replace(dtype="f64", x_dtype="", w_dtype="", y_dtype="")
+    cuts = [(shape, n, False) for shape, n in _blocks.shapes(problem)]
+    if not problem.is_complex:
+        cuts += [(shape, n, True) for shape, n in _blocks.shapes(problem, 2)]
     every = {}
-    for shape, n in _blocks.shapes(problem):
+    for shape, n, halves in cuts:
         layout = tuple(_blocks._axis(problem, d, n.get(d, 1)) for d in range(problem.ndim))
-        prepared = _blocks.Blocks(shape, layout, problem.replace(prepared=True))
-        every[shape] = _blocks.seconds(prepared)
+        prepared = _blocks.Blocks(shape, layout, problem.replace(prepared=True), halves)
+        every[shape, halves] = _blocks.seconds(prepared)
     found = _blocks.offered(problem)
     assert 1 <= len(found) <= 4
     best = sorted(every.values())[: len(found)]
-    assert [every[b.shape] for b in found.values()] == pytest.approx(best, rel=1e-12)
+    assert [every[b.shape, b.halves] for b in found.values()] == pytest.approx(best, rel=1e-12)
 
 
 def test_what_is_derived_goes_along_to_other_threads() -> None:

@@ -3,15 +3,16 @@
 from libc.math cimport log2
 
 
-def best_blocks(list axes, list rows, int64_t blocks, bint paired, int64_t c, int64_t k,
-                int64_t real, tuple rates, tuple ns, int64_t longest, int64_t most):
+def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired, int64_t c,
+                int64_t k, int64_t real, tuple rates, tuple ns, int64_t longest, int64_t most):
     """[(nanoseconds of a group, place of each axis' length)] of the `most` cheapest, best first.
 
     `axes` are (lengths, span, stride, outputs, length that holds the whole axis or 0) of each axis
-    that is transformed; every combination of lengths is a block, of `longest` samples at most.
-    `rows` are those of each length where there is one axis, else None: all sides but the last.
+    that is transformed; every combination of lengths is a block, one of whose `parts` has `longest`
+    samples at most.
+    `rows` are a part's of each length where there is one axis, else None: all sides but the last.
     `rates` are (bytes of a block, nominal operations a ns from there on), the smallest first; `ns`
-    those of a pair of blocks, of a row, and of a byte of a product: `_blocks._nanoseconds`. Of
+    those of a pair of blocks, a row, a byte of a product and a sample: `_blocks._nanoseconds`. Of
     equal ones the first comes first, the last axis' length moving fastest.
     """
     cdef int64_t lengths[3][512]
@@ -22,7 +23,7 @@ def best_blocks(list axes, list rows, int64_t blocks, bint paired, int64_t c, in
     cdef int64_t places[8][3]
     cdef Py_ssize_t dims = len(axes), d, i, j, held = 0
     cdef int64_t span, stride, out, whole, n, kept, pairs, sides, total_blocks
-    cdef double pair_ns = ns[0], row_ns = ns[1], byte_ns = ns[2], rate, total, samples
+    cdef double pair_ns = ns[0], row_ns = ns[1], byte_ns = ns[2], sample_ns = ns[3], rate, total, samples
     if not 1 <= dims <= 3 or most > 8:
         raise ValueError(f"expected one to three axes and at most 8 blocks, got {dims}, {most}")
     for d in range(dims):
@@ -43,16 +44,17 @@ def best_blocks(list axes, list rows, int64_t blocks, bint paired, int64_t c, in
                 sides = n
             n *= lengths[d][at[d]]
             total_blocks *= counts[d][at[d]]
+        n //= parts
         if n <= longest:
-            if rows is not None:
-                sides = rows[at[0]]
+            sides = sides // parts if rows is None else rows[at[0]]
             pairs = (total_blocks + 1) // 2 if paired else total_blocks
             rate = 0
             for size, value in rates:
                 if n * 2 * real > <int64_t>size:
                     rate = value
             samples = n
-            total = pairs * (pair_ns + (c + k) * (5 * samples * log2(samples) / rate + sides * row_ns)
+            total = pairs * (pair_ns + (c + k) * (5 * samples * log2(samples) / rate
+                                                  + sides * row_ns + samples * sample_ns)
                              + c * k * samples * 2 * real * byte_ns)
             i = held
             while i > 0 and total < found[i - 1]:

@@ -491,13 +491,13 @@ typedef struct {
  * forward, inverse: of z[n], in place; the inverse is n times that.
  * across: forward of `count` neighbouring samples, along an axis whose steps are `pitch` elements; buffer
  *     holds n samples. across_back: inverse.
- * load: z[i] = (a[i][at + lane], b[i][at + lane]) for i < n, or, where b is NULL, complex numbers of a.
- *     peak[0] becomes the larger of itself and the size of each part, peak[1] NaN if one is not finite.
+ * load: z[i] = (a[i][at + lane], b[i][at + lane]) for i < n, or, where b is NULL, complex numbers of a;
+ *     times weights[i], a complex number each, where these are not NULL. peak[0] becomes the larger of itself and the size of each part, peak[1] NaN if one is not finite.
  * turn: sample l of z + k/lanes*pitch, lane k % lanes, is buffer[k] of lane l times near[k] times
  *     far[k], a vector and a number a line, where these are not NULL, for k < n. turn_back: the reverse,
  *     with conjugate factors.
- * store: part 0 or 1 of z[i], 2 for both as a complex number, to rows[i] from column `at` on, as far as
- *     counts[i] columns reach. Those of size at most `limit`, in either part, are appended to suspects as
+ * store: part 0 or 1 of z[i], times the conjugate of weights[i] where these are not NULL, or 2 for both as a
+ *     complex number, to rows[i] from column `at` on, as far as counts[i] columns reach. Those of size at most `limit`, in either part, are appended to suspects as
  *     i * width + column, as far as `most` reaches; returns found, and how many more these are.
  * multiply: sum[i] = z[i] h[i] for i < count, plus sum[i] when `accumulate`. */
 typedef struct {
@@ -506,14 +506,15 @@ typedef struct {
     void (*inverse)(const fc_fft_line *line, void *z);
     void (*across)(const fc_fft_line *line, void *z, int64_t pitch, int64_t count, void *buffer);
     void (*across_back)(const fc_fft_line *line, void *z, int64_t pitch, int64_t count, void *buffer);
-    void (*load)(int64_t n, const void *const *a, const void *const *b, int64_t at, void *z, void *peak);
+    void (*load)(int64_t n, const void *const *a, const void *const *b, const void *weights, int64_t at,
+                 void *z, void *peak);
     void (*turn)(int64_t n, const void *buffer, const void *near, const void *far, void *z,
                  int64_t pitch);
     void (*turn_back)(int64_t n, const void *z, int64_t pitch, const void *near, const void *far,
                       void *buffer);
-    int64_t (*store)(int64_t n, const void *z, int64_t part, void *const *rows, const int64_t *counts,
-                     int64_t at, double limit, int64_t width, int32_t *suspects, int64_t found,
-                     int64_t most);
+    int64_t (*store)(int64_t n, const void *z, const void *weights, int64_t part, void *const *rows,
+                     const int64_t *counts, int64_t at, double limit, int64_t width, int32_t *suspects,
+                     int64_t found, int64_t most);
     void (*multiply)(int64_t count, const void *z, const void *h, int64_t accumulate, void *sum);
 } fc_fft;
 /* y[f] = sum over j < count of x[j*ldx + 2f] * w[j*ldw + 2f] for f < bins, complex numbers of two elements

@@ -7,12 +7,13 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv._ext import core
 from fastconv._problem import Array, Problem, once
+from fastconv._solver import Config
 from fastconv.solvers._fourier import Axis, Layout, Piece
 
 #: Settings that are offered: the best by the cost model, for the planner to time.
@@ -23,7 +24,8 @@ _LENGTHS = 9
 
 #: Samples of the longest block: beyond it one transform of scipy.fft, of real data, takes less time
 #: than ours of complex ones: 1e6 by 1e6 doubles 69 ms, in one block of 1440 x 1440 106.
-_LONGEST = 1 << 20
+#: A half of one is as quick as a transform of real data.
+_LONGEST = {1: 1 << 20, 2: 1 << 22}
 
 
 @functools.cache
@@ -51,11 +53,23 @@ def _factored(lanes: int) -> tuple[list[int], list[int]]:
 
 
 class Blocks(NamedTuple):
-    """How a problem is cut: samples of a block's planes, rows and columns, and the layout."""
+    """How a problem is cut: samples of a block's planes, rows and columns, and the layout.
+
+    Where `halves`, these are samples of a half of one, and the other half has as many rows.
+    """
 
     shape: tuple[int, int, int]
     layout: Layout
     problem: Problem
+    halves: bool = False
+
+    @property
+    def name(self) -> str:
+        return "x".join(map(str, self.shape[1:] if self.shape[0] == 1 else self.shape))
+
+    @property
+    def config(self) -> Config:
+        return {"block": self.name, "halves": 1} if self.halves else {"block": self.name}
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -69,7 +83,7 @@ class Blocks(NamedTuple):
     @property
     def together(self) -> int:
         """Blocks that are one transform: real ones are its real and imaginary parts."""
-        return 1 if self.problem.is_complex else 2
+        return 1 if self.problem.is_complex or self.halves else 2
 
     @property
     def pairs(self) -> int:
@@ -80,7 +94,7 @@ class Blocks(NamedTuple):
         """The driver's settings."""
         kept = [a.kept for a, r in zip(self.layout, self.problem.kernel) if r > 1]
         guard = self.problem.accuracy != "fast"
-        return (*self.shape, *[1] * (3 - len(kept)), *kept, int(guard))
+        return (*self.shape, *[1] * (3 - len(kept)), *kept, int(guard), int(self.halves))
 
     def pieces(self, left: Array) -> Iterator[Piece]:
         """The blocks of those pairs that the driver left."""
@@ -115,7 +129,7 @@ def _enough(problem: Problem, axis: int) -> int:
     return problem.padded[axis]
 
 
-def _lengths(problem: Problem) -> dict[int, list[int]]:
+def _lengths(problem: Problem, parts: int) -> dict[int, list[int]]:
     """Lengths that may be worth it along each axis that is transformed, of several axes."""
     axes = [d for d, r in enumerate(problem.kernel) if r > 1]
     real = problem.itemsize // (2 if problem.is_complex else 1)
@@ -124,6 +138,8 @@ def _lengths(problem: Problem) -> dict[int, list[int]]:
         lanes = 64 // real  # of the widest vectors
         multiple = lanes if i == len(axes) - 1 else 8 if i == len(axes) - 2 else 1
         lengths = _smooth(multiple, 8192)
+        if parts == 2 and i == len(axes) - 2:
+            lengths = [2 * n for n in lengths if n % problem.stride[d] == 0]
         start = bisect.bisect_left(lengths, problem.span[d] + problem.stride[d] - 1)
         end = min(bisect.bisect_left(lengths, _enough(problem, d), start), len(lengths) - 1) + 1
         step = max(1, -(-(end - start) // _LENGTHS))
@@ -131,67 +147,84 @@ def _lengths(problem: Problem) -> dict[int, list[int]]:
     return found
 
 
-def _of_signal(problem: Problem, axis: int) -> tuple[list[int], list[int]]:
-    """Lengths that may be worth it where one axis is transformed, and the rows of each."""
+def _of_signal(problem: Problem, axis: int, parts: int) -> tuple[list[int], list[int]]:
+    """Lengths that may be worth it where one axis is transformed, and the rows of each part."""
     real = problem.itemsize // (2 if problem.is_complex else 1)
     lengths, rows = _factored(64 // real)
     least = problem.span[axis] + problem.stride[axis] - 1
-    start = bisect.bisect_left(lengths, least)
-    end = bisect.bisect_left(lengths, _enough(problem, axis)) + 1
-    end = min(end, bisect.bisect_left(lengths, 1 + max(64 * least, 1 << 13)))
-    return lengths[start:end], rows[start:end]
+    start = bisect.bisect_left(lengths, -(-least // parts))
+    end = bisect.bisect_left(lengths, -(-_enough(problem, axis) // parts)) + 1
+    end = min(end, bisect.bisect_left(lengths, 1 + max(64 * least, 1 << 13) // parts))
+    if parts == 1:
+        return lengths[start:end], rows[start:end]
+    kept = [i for i in range(start, end) if lengths[i] % problem.stride[axis] == 0]
+    return [2 * lengths[i] for i in kept], [rows[i] for i in kept]
 
 
-def shapes(problem: Problem) -> Iterator[tuple[tuple[int, int, int], dict[int, int]]]:
-    """Blocks that may be worth it: their samples, and the length along each axis transformed."""
+def shapes(
+    problem: Problem, parts: int = 1
+) -> Iterator[tuple[tuple[int, int, int], dict[int, int]]]:
+    """Blocks that may be worth it: samples of a part of one, and the length along each axis
+    transformed."""
     axes = [d for d, r in enumerate(problem.kernel) if r > 1]
     if len(axes) == 1:
-        for n, rows in zip(*_of_signal(problem, axes[0])):
-            if n <= _LONGEST:
-                yield (1, rows, n // rows), {axes[0]: n}
+        for n, rows in zip(*_of_signal(problem, axes[0], parts)):
+            if n // parts <= _LONGEST[parts]:
+                yield (1, rows, n // parts // rows), {axes[0]: n}
         return
-    for chosen in itertools.product(*_lengths(problem).values()):
-        if math.prod(chosen) <= _LONGEST:
-            shape = (1,) * (3 - len(axes)) + chosen
-            yield shape, dict(zip(axes, chosen))  # type: ignore[misc]
+    for chosen in itertools.product(*_lengths(problem, parts).values()):
+        if math.prod(chosen) // parts <= _LONGEST[parts]:
+            yield _part(chosen, parts), dict(zip(axes, chosen))
+
+
+def _part(lengths: tuple[int, ...], parts: int) -> tuple[int, int, int]:
+    """Samples of a part of a block of so many along each of several axes."""
+    *planes, rows, columns = lengths
+    return (*planes, rows // parts, columns) if planes else (1, rows // parts, columns)  # type: ignore[return-value]
+
+
+def named(problem: Problem, config: Config) -> Blocks:
+    """The cut that a config is."""
+    return offered(problem)[str(config["block"]), int(config.get("halves", 0))]
 
 
 @once
-def offered(problem: Problem) -> dict[str, Blocks]:
-    """The cuts that cost least, best first; by their names.
+def offered(problem: Problem) -> dict[tuple[Any, ...], Blocks]:
+    """The cuts that cost least, best first; by their names, and whether halves are transformed.
 
     What is offered depends on the shape alone, so that a plan's config is legal for a plain call.
     """
     p = problem
     axes = [d for d, r in enumerate(p.kernel) if r > 1]
     real = p.itemsize // (2 if p.is_complex else 1)
-    rows = None
-    if len(axes) == 1:
-        lengths, rows = _of_signal(p, axes[0])
-        along = {axes[0]: lengths}
-    else:
-        along = _lengths(p)
     zeros = p.boundary == "zeros"
-    best = core.best_blocks(
-        [(n, p.span[d], p.stride[d], p.out[d], _enough(p, d) if zeros else 0)
-         for d, n in along.items()],
-        rows, p.batch * math.prod(out for out, r in zip(p.out, p.kernel) if r == 1),
-        not p.is_complex, p.channels // p.groups, p.filters // p.groups, real,
-        ((0, _RATE[real]), *((size, _RATE[real] * share) for size, share in _OUT_OF_CACHE)),
-        (_NS_A_PAIR, _NS_A_ROW, _NS_A_PRODUCT_BYTE), _LONGEST, _OFFERED,
-    )  # fmt: skip
-    found = {}
-    for _, places in best:
-        of = {d: n[i] for (d, n), i in zip(along.items(), places)}
-        if rows is not None:
-            side = rows[places[0]]
-            shape = 1, side, of[axes[0]] // side
+    found = []
+    for parts in (1,) if p.is_complex else (1, 2):
+        rows = None
+        if len(axes) == 1:
+            lengths, rows = _of_signal(p, axes[0], parts)
+            along = {axes[0]: lengths}
         else:
-            shape = (*(1,) * (3 - len(of)), *of.values())  # type: ignore[assignment]
-        layout = tuple([_axis(p, d, of.get(d, 1)) for d in range(p.ndim)])
-        name = "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
-        found[name] = Blocks(shape, layout, p)
-    return found
+            along = _lengths(p, parts)
+        best = core.best_blocks(
+            [(n, p.span[d], p.stride[d], p.out[d], _enough(p, d) if zeros else 0)
+             for d, n in along.items()],
+            rows, p.batch * math.prod(out for out, r in zip(p.out, p.kernel) if r == 1),
+            parts, not p.is_complex and parts == 1, p.channels // p.groups, p.filters // p.groups,
+            real, _rates(real), (_NS_A_PAIR, _NS_A_ROW, _NS_A_PRODUCT_BYTE, _weights(real, parts)),
+            _LONGEST[parts], _OFFERED,
+        )  # fmt: skip
+        for ns, places in best:
+            of = {d: n[i] for (d, n), i in zip(along.items(), places)}
+            if rows is not None:
+                side = rows[places[0]]
+                shape = 1, side, of[axes[0]] // parts // side
+            else:
+                shape = _part(tuple(of.values()), parts)
+            layout = tuple([_axis(p, d, of.get(d, 1)) for d in range(p.ndim)])
+            found.append((ns, Blocks(shape, layout, p, halves=parts == 2)))
+    found.sort(key=lambda one: one[0])
+    return {(b.name, int(b.halves)): b for _, b in found[:_OFFERED]}
 
 
 #: Transforms' nominal operations, 5 n log2(n) a block, in 1e9 a second, by bytes of a real: what is
@@ -202,12 +235,22 @@ _RATE = {4: 25.0, 8: 16.5}
 #: 1440 x 1440 doubles.
 _OUT_OF_CACHE = ((1 << 19, 0.95), (1 << 24, 0.5))
 
+
+def _rates(real: int) -> tuple[tuple[int, float], ...]:
+    """Bytes of a block, and 1e9 nominal operations a second from there on."""
+    return (0, _RATE[real]), *((size, _RATE[real] * share) for size, share in _OUT_OF_CACHE)
+
+
 #: ns a pair of blocks, and a row of each: 2000 signals of 4096 samples in blocks of 16 x 32.
 _NS_A_PAIR = 500.0
 _NS_A_ROW = 60.0
 
 #: ns a byte of a spectrum that is multiplied: from L3, 20 GB/s.
 _NS_A_PRODUCT_BYTE = 0.05
+
+#: ns a real of a half that is multiplied by its weight: 1e6 by 256 float32, 2.85 ms in halves of
+#: 48 x 144 where pairs took 2.6.
+_NS_A_WEIGHT_REAL = 0.0375
 
 #: ns to pack a sample of a filter's channel and one of the tables, and one call of Python.
 _NS_A_WEIGHT = 6.5
@@ -239,7 +282,8 @@ def floor(problem: Problem) -> float:
         samples *= max(shortest, min(out * min(moved, span), (out - 1) * moved + 1))
     if len(multiples) == 2:  # one axis: rows and columns are whole lanes
         least = max(least, lanes * lanes)
-    transforms = (c + k) * 5 * math.log2(max(2, least)) / _RATE.get(real, _RATE[8])
+    least = max(2, least // 2)  # of halves
+    transforms = (c + k) * 5 * math.log2(least) / _RATE.get(real, _RATE[8])
     products = c * k * 2 * real * _NS_A_PRODUCT_BYTE
     total = p.groups * samples * (transforms + products)
     if not p.prepared:
@@ -247,26 +291,27 @@ def floor(problem: Problem) -> float:
     return _SECONDS_A_CALL + total * 1e-9
 
 
-def _nanoseconds(p: Problem, n: int, rate: float, rows: int, pairs: int) -> float:
-    """Of pairs of blocks of n samples in so many rows, packing left out; `core.best_blocks` goes by
-    the same formula."""
+def _weights(real: int, parts: int) -> float:
+    """ns a sample of a part."""
+    return _NS_A_WEIGHT_REAL * real * (parts - 1)
+
+
+def _nanoseconds(b: Blocks) -> float:
+    """Of a group, packing left out; `core.best_blocks` goes by the same formula."""
+    p, n = b.problem, math.prod(b.shape)
     c, k = p.channels // p.groups, p.filters // p.groups
     real = p.itemsize // (2 if p.is_complex else 1)
-    transforms = (c + k) * (5 * n * math.log2(n) / rate + rows * _NS_A_ROW)
+    rate = max((size, rate) for size, rate in _rates(real) if n * 2 * real > size)[1]
+    transforms = (c + k) * (5 * n * math.log2(n) / rate + b.shape[0] * b.shape[1] * _NS_A_ROW)
+    transforms += (c + k) * n * _weights(real, 1 + b.halves)
     products = c * k * n * 2 * real * _NS_A_PRODUCT_BYTE
-    return p.groups * pairs * (_NS_A_PAIR + transforms + products)
+    return b.pairs * (_NS_A_PAIR + transforms + products)
 
 
 def seconds(b: Blocks) -> float:
     """Estimated time of a call on one thread; the constants above say how they were measured."""
-    p = b.problem
-    n = math.prod(b.shape)
-    real = p.itemsize // (2 if p.is_complex else 1)
-    rate = _RATE[real]
-    for size, share in _OUT_OF_CACHE:
-        if n * 2 * real > size:
-            rate = _RATE[real] * share
-    total = _nanoseconds(p, n, rate, b.shape[0] * b.shape[1], b.pairs)
+    p, n = b.problem, math.prod(b.shape)
+    total = p.groups * _nanoseconds(b)
     if not p.prepared:
         total += p.filters * (p.channels // p.groups) * n * _NS_A_WEIGHT + n * _NS_A_FACTOR
     return float(_SECONDS_A_CALL + total * 1e-9)

@@ -152,8 +152,8 @@ def _offered(problem: Problem) -> dict[str, tuple[Blocks, Digits]]:
         if d is not None:
             p = transformed(problem, d)
             layout = tuple(_blocks._axis(p, i, n.get(i, 1)) for i in range(p.ndim))
-            name = "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
-            found[name] = Blocks(shape, layout, p), d
+            blocks = Blocks(shape, layout, p)
+            found[blocks.name] = blocks, d
     best = heapq.nsmallest(_OFFERED, found, key=lambda name: _blocks.seconds(found[name][0]))
     return {name: found[name] for name in best}
 

@@ -13,7 +13,15 @@
  * Two blocks of real data, a and b, are transformed as a + i b: h is real, so that the parts of the
  * result are their outputs. Complex data are transformed block by block.
  *
- *   settings  planes, rows and columns of a block, outputs it keeps along each, whether it is guarded
+ * Or a and b are the halves of one block of N real samples: less of it overlaps. Multiplying polynomials
+ * of N coefficients modulo X^N + 1 is, of real ones, multiplying a + i b modulo X^(N/2) - i; and with
+ * X = theta Z, theta^(N/2) = i, that is a product on a circle of N/2 samples, sample j of each times
+ * theta^j. A sum that runs past the end comes back negative, so that the kernel's taps before the first
+ * one are laid on the circle negative. Of several axes the rows are halved (Nussbaumer, Fast Fourier
+ * Transform and Convolution Algorithms, 2nd ed., 1982, section 7.1, on products modulo X^N + 1).
+ *
+ *   settings  planes, rows and columns of a block, outputs it keeps along each, whether it is guarded,
+ *             whether it has twice as many rows, as two halves
  *   packed    tables, weights as they are, their spectra [g][k][c] in the order of a block
  *   threads   share pairs of blocks of a group
  *
@@ -56,6 +64,16 @@ static place find_block(const fc_problem *p, const overlap_save *s, int64_t i)
     }
     at.image = i;
     return at;
+}
+
+/* The halves of a block: those of outputs lie as far apart as those of samples. */
+static void split(const overlap_save *s, place *at)
+{
+    const int64_t d = s->halved;
+    at[1] = at[0];
+    at[1].first[d] += s->half;
+    at[1].kept[d] = fc_max(0, at[0].kept[d] - s->half);
+    at[0].kept[d] -= at[1].kept[d];
 }
 
 /* Rows of plane i of a block: where they are, in x or, at its ends, in copies. */
@@ -198,7 +216,8 @@ static void into_slabs(const call *c, const place *at, int64_t blocks, int64_t c
         if (blocks < 2)
             for (int64_t j = 0; j < s->n[ROWS]; j++) rows[s->n[ROWS] + j] = slot + s->beyond;
         for (int64_t column = 0; column < s->n[COLUMNS]; column += lanes) {
-            s->fft->load(s->n[ROWS], rows, s->parts == 2 ? NULL : rows + s->n[ROWS], column, buffer, peak);
+            s->fft->load(s->n[ROWS], rows, s->parts == 2 ? NULL : rows + s->n[ROWS],
+                         s->half ? c->packed + s->weights : NULL, column, buffer, peak);
             s->fft->forward(&c->line[ROWS], buffer);
             s->fft->turn(s->n[ROWS], buffer, c->packed + s->near,
                          s->one_axis ? c->packed + s->far + column / lanes * s->n[ROWS] * 2 * s->size : NULL,
@@ -257,10 +276,11 @@ static int from_slabs(const call *c, const place *at, int64_t blocks, int64_t g,
             s->fft->inverse(&c->line[ROWS], slot + s->buffer);
             for (int64_t b = 0; b < blocks; b++)
                 if (wanted[b])
-                    found[b] = s->fft->store(s->n[ROWS], slot + s->buffer, s->parts == 2 ? 2 : b,
-                                             rows + b * s->n[ROWS], counts + b * s->n[ROWS], column,
-                                             11 * error, s->n[COLUMNS], suspects + b * SUSPECTS,
-                                             found[b], SUSPECTS);
+                    found[b] = s->fft->store(s->n[ROWS], slot + s->buffer,
+                                             s->half ? c->packed + s->weights : NULL,
+                                             s->parts == 2 ? 2 : b, rows + b * s->n[ROWS],
+                                             counts + b * s->n[ROWS], column, 11 * error, s->n[COLUMNS],
+                                             suspects + b * SUSPECTS, found[b], SUSPECTS);
         }
         for (int64_t b = 0; b < blocks; b++) {
             if (!wanted[b]) continue;
@@ -295,10 +315,11 @@ static int one_pair(const call *c, int64_t g, int64_t pair, char *slot)
 {
     const fc_problem *const p = c->p;
     const overlap_save *const s = &c->s;
-    const int64_t together = s->parts == 2 ? 1 : 2, block_bytes = s->block * s->size;
-    const int64_t blocks = fc_min(together, s->blocks - pair * together);
+    const int64_t together = s->parts == 2 || s->half ? 1 : 2, block_bytes = s->block * s->size;
+    int64_t blocks = fc_min(together, s->blocks - pair * together);
     place at[2];
     for (int64_t b = 0; b < blocks; b++) at[b] = find_block(p, s, pair * together + b);
+    if (s->half) split(s, at), blocks = 2;
     const int64_t vectors = 2 * s->fft->lanes * s->size;
     char *const peak = slot + s->buffer + s->n[ROWS] * vectors, *const z = slot + s->blocks_at;
     memset(peak, 0, (size_t)vectors);

@@ -12,12 +12,13 @@ typedef struct {
     const fc_fft *fft;
     int64_t axis[AXES], n[AXES], kept[FC_DIMS], count[FC_DIMS];
     int64_t one_axis, guard;
+    int64_t halved, half;        /* axis of the problem along which a block is two halves, -1 for none; its outputs */
     int64_t parts, size;         /* reals of an element, bytes of a real */
     int64_t slabs, slab, block;  /* of `lanes` rows of frequencies; reals of a slab and of a block */
     int64_t blocks, pairs;       /* of all images; what is transformed together */
     int64_t taps, row_bytes;     /* of a filter's channel; of a row of samples */
     /* places in the packed weights */
-    int64_t start, bound, w, factors[AXES], near, far, spectra, scratch, packed_bytes;
+    int64_t start, bound, w, factors[AXES], weights, near, far, spectra, scratch, packed_bytes;
     int64_t packers, scratch_bytes; /* threads that may pack at once, each with scratch of its own */
     /* places in a thread's workspace */
     int64_t buffer, across, edges, beyond, inputs, outputs, counts, suspects, blocks_at, slot_bytes;

@@ -78,14 +78,23 @@ int fc_overlap_save_settle(const fc_problem *p, const overlap_save *s, const voi
     const int64_t filter = g * p->k + k, along = p->ker[last], step = p->x_s[last];
     const char *const w = (const char *)packed + s->w + filter * p->c * s->taps * item;
     const char *const at_image = (const char *)x + (image * p->x_n + g * p->c * p->x_c) * item;
-    const int64_t runs = fc_ceil_div(along, RUN), total = p->c * s->taps / along * runs;
+    /* taps that meet x along the last axis: near the ends of a long signal they are few of many */
+    int64_t begin = 0, end = along;
+    if (p->boundary == FC_ZEROS) {
+        const int64_t before = p->pad[last] - o[last] * p->stride[last];
+        begin = fc_min(along, fc_ceil_div(fc_max(0, before), p->dilation[last]));
+        end = fc_max(begin, fc_min(along, fc_ceil_div(fc_max(0, before + p->in[last]), p->dilation[last])));
+    }
+    const int64_t runs = fc_ceil_div(end - begin, RUN), lines = p->c * s->taps / along;
+    const int64_t total = lines * runs;
     const int64_t start = ((const int64_t *)((const char *)packed + s->start))[filter];
-    const int64_t first = start / along * runs + start % along / RUN;
+    const int64_t first = start / along * runs
+                          + fc_max(0, fc_min(runs - 1, (start % along - begin) / RUN));
     sums sum = {0, 0, 0};
     char copied[RUN * 16];
     for (int64_t i = 0; i < total && sum.size <= 10 * error; i++) {
-        const int64_t run = (first + i) % total, line = run / runs, tap = run % runs * RUN;
-        const int64_t count = fc_min(RUN, along - tap), dilation = p->dilation[last];
+        const int64_t run = (first + i) % total, line = run / runs, tap = begin + run % runs * RUN;
+        const int64_t count = fc_min(RUN, end - tap), dilation = p->dilation[last];
         const int64_t t = o[last] * p->stride[last] + tap * dilation;
         const char *row = at_image + line / (s->taps / along) * p->x_c * item;
         int64_t rest = line % (s->taps / along);
@@ -97,13 +106,11 @@ int fc_overlap_save_settle(const fc_problem *p, const overlap_save *s, const voi
             const int64_t source = fc_source(p, d, o[d] * p->stride[d] + r * p->dilation[d]);
             row = source < 0 ? NULL : row + source * p->x_s[d] * item;
         }
-        const int64_t end = t + (count - 1) * dilation - p->pad[last];
-        const int beyond = !row || end < 0 || t - p->pad[last] >= p->in[last];
-        if (beyond && p->boundary == FC_ZEROS) continue;
+        if (!row && p->boundary == FC_ZEROS) continue;
         *budget -= count;
         const char *from = NULL;
         int64_t apart = step * dilation;
-        if (row && t >= p->pad[last] && end < p->in[last])
+        if (row && t >= p->pad[last] && t + (count - 1) * dilation < p->pad[last] + p->in[last])
             from = row + (t - p->pad[last]) * step * item;
         else {
             for (int64_t j = 0; j < count; j++)

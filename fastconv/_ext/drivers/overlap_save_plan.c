@@ -77,8 +77,17 @@ static void set_root(const roots *r, int64_t j, int64_t size, void *to, int64_t 
     set(size, to, i + apart, a[0] * b[1] + a[1] * b[0]);
 }
 
-/* Settings: planes, rows and columns of a block, outputs that it keeps along each of its axes, and
- * whether small outputs are looked at. */
+/* Roots that tables are made of, a sample of a circle: theta, of halves, is the last of four times as many. */
+static int64_t turns(const overlap_save *s) { return s->half ? 4 : 1; }
+
+/* Of one plane of a filter's channel on its circles: its rows, or those of both halves, and one of zeros. */
+static int64_t laid_bytes(const overlap_save *s)
+{
+    return fc_round_up(((s->half ? 2 : 1) * s->n[ROWS] + 1) * s->row_bytes, FC_ALIGN);
+}
+
+/* Settings: planes, rows and columns of a block, outputs that it keeps along each of its axes, whether
+ * small outputs are looked at, and whether a block has twice as many rows, as two halves. */
 void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                             overlap_save *s)
 {
@@ -105,7 +114,12 @@ void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const 
         s->count[d] = fc_ceil_div(p->out[d], s->kept[d]);
         s->blocks *= s->count[d];
     }
-    s->pairs = is_complex ? s->blocks : fc_ceil_div(s->blocks, 2);
+    s->halved = -1;
+    if (config->v[2 * AXES + 1]) {
+        s->halved = s->axis[s->one_axis ? COLUMNS : ROWS];
+        s->half = s->n[ROWS] * (s->one_axis ? s->n[COLUMNS] : 1) / p->stride[s->halved];
+    }
+    s->pairs = is_complex || s->half ? s->blocks : fc_ceil_div(s->blocks, 2);
 
     const int64_t lanes = s->fft->lanes, item = s->parts * s->size;
     s->slabs = fc_ceil_div(s->n[ROWS], lanes);
@@ -124,16 +138,17 @@ void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const 
         stages_of(s->n[i], &line);
         s->factors[i] = place_of(&end, 2 * line.factor_count * s->size);
     }
+    s->weights = place_of(&end, s->half ? s->n[ROWS] * 2 * s->size : 0);
     s->near = place_of(&end, s->n[ROWS] * 2 * lanes * s->size);
     s->far = place_of(&end, s->one_axis ? s->n[ROWS] * s->n[COLUMNS] / lanes * 2 * s->size : 0);
     s->spectra = place_of(&end, p->g * p->k * p->c * s->block * s->size);
     /* what packing itself needs: rows of a plane, columns in flight, tables of roots and rows */
     s->scratch = end;
     const int64_t rows = fc_max(s->n[ROWS], s->n[PLANES]);
-    s->scratch_bytes = fc_round_up((s->n[ROWS] + 1) * s->row_bytes, FC_ALIGN)
+    s->scratch_bytes = laid_bytes(s)
                        + (rows + 1) * 2 * lanes * s->size
                        + fc_round_up(fc_max(s->n[ROWS] * 2 * (int64_t)sizeof(void *),
-                                            roots_bytes(s->n[ROWS] * s->n[COLUMNS] + s->n[PLANES])),
+                                            roots_bytes(turns(s) * s->n[ROWS] * s->n[COLUMNS] + s->n[PLANES])),
                                      FC_ALIGN);
     s->packers = fc_max(1, fc_min(p->g * p->k * p->c / 8, 16));
     s->packed_bytes = end + s->packers * s->scratch_bytes;
@@ -173,16 +188,28 @@ static void tables(const overlap_save *s, char *packed, void *scratch)
             m = q;
         }
     }
-    if (!s->one_axis) return;
     fc_overlap_save_line(s, ROWS, packed, &line);
-    const roots r = roots_of(s->n[ROWS] * s->n[COLUMNS], scratch);
-    for (int64_t i = 0; i < line.n; i++) {
-        const int64_t k = frequency(&line, i);
+    if (!s->one_axis && !s->half) return;
+    /* theta^(j1 n2 + j2): powers by rows are weights, those by columns part of what rows are turned by */
+    const int64_t row = s->one_axis ? s->n[COLUMNS] : 1;
+    const roots r = roots_of(turns(s) * s->n[ROWS] * row, scratch);
+    for (int64_t i = 0; s->half && i < line.n; i++)
+        set_root(&r, r.n - i * row, size, packed + s->weights, 2 * i, 1);
+    for (int64_t i = 0; s->one_axis && i < line.n; i++) {
+        const int64_t k = turns(s) * frequency(&line, i) + (s->half ? r.n - 1 : 0);
         for (int64_t l = 0; l < lanes; l++)
             set_root(&r, k * l, size, packed + s->near, i * 2 * lanes + l, lanes);
         for (int64_t b = 0; b < s->n[COLUMNS] / lanes; b++)
-            set_root(&r, k * b * lanes % r.n, size, packed + s->far, 2 * (b * line.n + i), 1);
+            set_root(&r, k * b * lanes, size, packed + s->far, 2 * (b * line.n + i), 1);
     }
+}
+
+static void copy(int64_t size, int64_t parts, int negative, const void *from, void *to)
+{
+    memcpy(to, from, (size_t)(parts * size));
+    if (!negative) return; /* of reals alone */
+    if (size == 4) *(float *)to = -*(float *)to;
+    else *(double *)to = -*(double *)to;
 }
 
 /* Plane i of one filter's channel, laid on its circles backwards: y[o] is then sample o u. */
@@ -196,15 +223,18 @@ static void lay(const fc_problem *p, const overlap_save *s, const char *w, int64
         step[a] = d < 0 ? 1 : p->dilation[d];
         length[a] = s->one_axis && a == COLUMNS ? s->n[ROWS] * s->n[COLUMNS] : s->n[a];
     }
-    memset(rows, 0, (size_t)(s->n[ROWS] * s->row_bytes));
+    const int halved = s->half ? s->one_axis ? COLUMNS : ROWS : -1;
+    if (s->half) length[halved] *= 2;
+    memset(rows, 0, (size_t)((s->half ? 2 : 1) * s->n[ROWS] * s->row_bytes));
     for (int64_t r0 = 0; r0 < ker[PLANES]; r0++) {
         if ((length[PLANES] - r0 * step[PLANES] % length[PLANES]) % length[PLANES] != i) continue;
         for (int64_t r1 = 0; r1 < ker[ROWS]; r1++)
             for (int64_t r2 = 0; r2 < ker[COLUMNS]; r2++) {
                 const int64_t row = s->one_axis ? 0 : (length[ROWS] - r1 * step[ROWS]) % length[ROWS];
                 const int64_t column = (length[COLUMNS] - r2 * step[COLUMNS]) % length[COLUMNS];
-                memcpy(rows + row * s->row_bytes + column * item,
-                       w + ((r0 * ker[ROWS] + r1) * ker[COLUMNS] + r2) * item, (size_t)item);
+                const int negative = (halved == ROWS && r1 > 0) || (halved == COLUMNS && r2 > 0);
+                copy(s->size, s->parts, negative, w + ((r0 * ker[ROWS] + r1) * ker[COLUMNS] + r2) * item,
+                     rows + row * s->row_bytes + column * item);
             }
     }
 }
@@ -217,17 +247,19 @@ static void spectrum(const fc_problem *p, const overlap_save *s, const char *w, 
     const int64_t lanes = fft->lanes, vectors = 2 * lanes * s->size;
     fc_fft_line line[AXES];
     for (int a = 0; a < AXES; a++) fc_overlap_save_line(s, a, packed, &line[a]);
-    char *const rows = scratch, *const nothing = rows + s->n[ROWS] * s->row_bytes;
-    char *const buffer = rows + fc_round_up((s->n[ROWS] + 1) * s->row_bytes, FC_ALIGN);
+    char *const rows = scratch, *const other = rows + s->n[ROWS] * s->row_bytes;
+    char *const buffer = rows + laid_bytes(s), *const nothing = s->half ? other + s->n[ROWS] * s->row_bytes : other;
     char *const peak = buffer + fc_max(s->n[ROWS], s->n[PLANES]) * vectors;
     const void **const a = (const void **)(peak + vectors), **const b = a + s->n[ROWS];
     memset(nothing, 0, (size_t)s->row_bytes);
-    for (int64_t i = 0; i < s->n[ROWS]; i++) a[i] = rows + i * s->row_bytes, b[i] = nothing;
+    for (int64_t i = 0; i < s->n[ROWS]; i++)
+        a[i] = rows + i * s->row_bytes, b[i] = s->half ? other + i * s->row_bytes : nothing;
     memset(peak, 0, (size_t)vectors);
     for (int64_t i = 0; i < s->n[PLANES]; i++) {
         lay(p, s, w, i, rows);
         for (int64_t at = 0; at < s->n[COLUMNS]; at += lanes) {
-            fft->load(s->n[ROWS], a, s->parts == 2 ? NULL : b, at, buffer, peak);
+            fft->load(s->n[ROWS], a, s->parts == 2 ? NULL : b, s->half ? packed + s->weights : NULL, at,
+                      buffer, peak);
             fft->forward(&line[ROWS], buffer);
             fft->turn(s->n[ROWS], buffer, packed + s->near,
                       s->one_axis ? packed + s->far + at / lanes * s->n[ROWS] * 2 * s->size : NULL,
@@ -286,8 +318,8 @@ static void pack_filter(void *context, int64_t k, int64_t slot)
     const overlap_save *const s = &c->s;
     const int64_t item = s->parts * s->size;
     /* eps log2 of the samples of a group, and a little for each channel; a pair's moduli are at most
-     * sqrt 2 times the largest part: docs/accuracy.md */
-    const double samples = (double)(s->n[PLANES] * s->n[ROWS] * s->n[COLUMNS] * p->c);
+     * sqrt 2 times the largest part, weights as good as two stages more: docs/accuracy.md */
+    const double samples = (double)(turns(s) * s->n[PLANES] * s->n[ROWS] * s->n[COLUMNS] * p->c);
     const double unit = (s->size == 4 ? 0x1p-23 : 0x1p-52) * sqrt(2)
                         * (log2(2 + samples) + (double)p->c / 16);
     double largest = -1;
