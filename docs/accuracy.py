@@ -6,7 +6,6 @@ matplotlib. The truth is summed from windows in float64 by NumPy, with nothing o
 
 from __future__ import annotations
 
-import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,7 @@ from fastconv._machine import this_machine
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.solvers import BY_NAME
-from fastconv.solvers._blocks import offered
+from fastconv.solvers._blocks import named
 from fastconv.solvers._tiles import outputs, taps_of
 
 Array = npt.NDArray[Any]
@@ -156,8 +155,8 @@ def magnitude(problem: Problem, name: str, config: Config, x: Array, w: Array) -
     if name == "winograd":
         return tile_peak(problem, x, int(config["m"])) * total
     if name == "overlap_save" and problem.ndim == 1:  # pairs of blocks, each longer than it keeps
-        blocks = offered(problem)[str(config["block"])]
-        n, kept = math.prod(blocks.shape), blocks.layout[0].kept
+        blocks = named(problem, config)
+        n, kept = blocks.layout[0].n, blocks.layout[0].kept
         block = np.arange(problem.out[0]) // kept
         loud = np.array([abs(x)[..., b * kept : b * kept + n].max() for b in range(block[-1] + 1)])
         pair = np.arange(len(loud)) // blocks.together

@@ -368,7 +368,7 @@ def transform_bound(radices: Sequence[int], unit: float) -> float:
 
 
 def driver_radices(n: int) -> list[int]:
-    """Stages in the order of overlap_save_plan.c."""
+    """Stages in the order of overlap_save_tables.c."""
     found = []
     for radix in (4, 2, 3, 5):
         while n % radix == 0:

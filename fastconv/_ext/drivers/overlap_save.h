@@ -34,6 +34,16 @@ typedef struct {
 
 void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                             overlap_save *s);
+/* Radices of n, and how many factors its stages have. */
+void fc_overlap_save_stages(int64_t n, fc_fft_line *line);
+
+/* Roots that tables are made of, a sample of a circle. */
+int64_t fc_overlap_save_turns(const overlap_save *s);
+
+/* Writes the tables of packed weights; scratch has so many bytes. */
+int64_t fc_overlap_save_tables_bytes(const overlap_save *s);
+void fc_overlap_save_tables(const overlap_save *s, char *packed, void *scratch);
+
 void fc_overlap_save_line(const overlap_save *s, int axis, const void *packed, fc_fft_line *line);
 void fc_overlap_save_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           const void *w, void *packed, int64_t threads);

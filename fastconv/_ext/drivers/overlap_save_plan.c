@@ -1,4 +1,4 @@
-/* overlap_save: how a problem is cut, tables of factors, and the spectra of weights. */
+/* overlap_save: how a problem is cut, and the spectra of weights. */
 #include <math.h>
 #include <string.h>
 
@@ -10,75 +10,6 @@ static int64_t place_of(int64_t *end, int64_t bytes)
     *end = fc_round_up(at + bytes, FC_ALIGN);
     return at;
 }
-
-/* Radices of n, and how many factors its stages have. Fours first: they are the cheapest. */
-static void stages_of(int64_t n, fc_fft_line *line)
-{
-    memset(line, 0, sizeof *line);
-    line->n = n;
-    static const int32_t radices[] = {4, 2, 3, 5};
-    int64_t m = n;
-    for (int64_t i = 0; i < 4; i++)
-        for (; m % radices[i] == 0; m /= radices[i]) {
-            line->radix[line->stages++] = radices[i];
-            line->factor_count += (m / radices[i] - 1) * (radices[i] - 1);
-        }
-}
-
-/* The frequency that ends up at position i. */
-static int64_t frequency(const fc_fft_line *line, int64_t i)
-{
-    int64_t k = 0, weight = 1, m = line->n;
-    for (int64_t s = 0; s < line->stages; s++) {
-        m /= line->radix[s];
-        k += i / m * weight;
-        i %= m;
-        weight *= line->radix[s];
-    }
-    return k;
-}
-
-/* Long doubles whose products are all roots e^(-2 pi i j / n). */
-typedef struct {
-    int64_t n, step;
-    long double *near, *far;
-} roots;
-
-static int64_t root_step(int64_t n) { return (int64_t)ceil(sqrt((double)n)) + 1; }
-
-static int64_t roots_bytes(int64_t n) { return 4 * root_step(n) * (int64_t)sizeof(long double); }
-
-static roots roots_of(int64_t n, void *scratch)
-{
-    const int64_t step = root_step(n);
-    roots r = {n, step, scratch, (long double *)scratch + 2 * step};
-    const long double turn = 6.283185307179586476925286766559005768L;
-    for (int64_t i = 0; i < step; i++) {
-        const long double a = turn * (long double)i / (long double)n;
-        const long double b = turn * (long double)(i * step % n) / (long double)n;
-        r.near[2 * i] = cosl(a), r.near[2 * i + 1] = -sinl(a);
-        r.far[2 * i] = cosl(b), r.far[2 * i + 1] = -sinl(b);
-    }
-    return r;
-}
-
-static void set(int64_t size, void *to, int64_t i, long double value)
-{
-    if (size == 4) ((float *)to)[i] = (float)value;
-    else ((double *)to)[i] = (double)value;
-}
-
-/* Writes root j, rounded once, as elements i and i + apart. */
-static void set_root(const roots *r, int64_t j, int64_t size, void *to, int64_t i, int64_t apart)
-{
-    j %= r->n;
-    const long double *const a = r->near + 2 * (j % r->step), *const b = r->far + 2 * (j / r->step);
-    set(size, to, i, a[0] * b[0] - a[1] * b[1]);
-    set(size, to, i + apart, a[0] * b[1] + a[1] * b[0]);
-}
-
-/* Roots that tables are made of, a sample of a circle: theta, of halves, is the last of four times as many. */
-static int64_t turns(const overlap_save *s) { return s->half ? 4 : 1; }
 
 /* Of one plane of a filter's channel on its circles: its rows, or those of both halves, and one of zeros. */
 static int64_t laid_bytes(const overlap_save *s)
@@ -135,7 +66,7 @@ void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const 
     s->bound = place_of(&end, p->g * p->k * (int64_t)sizeof(double));
     s->w = place_of(&end, p->g * p->k * p->c * s->taps * item);
     for (int64_t i = 0; i < AXES; i++) {
-        stages_of(s->n[i], &line);
+        fc_overlap_save_stages(s->n[i], &line);
         s->factors[i] = place_of(&end, 2 * line.factor_count * s->size);
     }
     s->weights = place_of(&end, s->half ? s->n[ROWS] * 2 * s->size : 0);
@@ -148,7 +79,7 @@ void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const 
     s->scratch_bytes = laid_bytes(s)
                        + (rows + 1) * 2 * lanes * s->size
                        + fc_round_up(fc_max(s->n[ROWS] * 2 * (int64_t)sizeof(void *),
-                                            roots_bytes(turns(s) * s->n[ROWS] * s->n[COLUMNS] + s->n[PLANES])),
+                                            fc_overlap_save_tables_bytes(s)),
                                      FC_ALIGN);
     s->packers = fc_max(1, fc_min(p->g * p->k * p->c / 8, 16));
     s->packed_bytes = end + s->packers * s->scratch_bytes;
@@ -166,50 +97,21 @@ void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const 
     s->slot_bytes = end;
 }
 
-void fc_overlap_save_line(const overlap_save *s, int axis, const void *packed, fc_fft_line *line)
-{
-    stages_of(s->n[axis], line);
-    line->factors = (const char *)packed + s->factors[axis];
-}
+/* Writes n elements of `parts` reals each, read from w forwards, backwards from `to` on. */
+#define LAY_BACKWARDS(T)                                                          \
+    for (int64_t r = 0; r < n; r++, to -= step)                                   \
+        for (int64_t i = 0; i < parts; i++) ((T *)to)[i] = sign * ((const T *)w)[r * parts + i];
 
-static void tables(const overlap_save *s, char *packed, void *scratch)
+static void lay_backwards(int64_t size, int64_t parts, int negative, int64_t n, const char *w, int64_t step,
+                          char *to)
 {
-    const int64_t lanes = s->fft->lanes, size = s->size;
-    fc_fft_line line;
-    for (int axis = 0; axis < AXES; axis++) {
-        fc_overlap_save_line(s, axis, packed, &line);
-        const roots r = roots_of(line.n, scratch);
-        int64_t at = 0, m = line.n;
-        for (int64_t t = 0; t < line.stages; t++) {
-            const int64_t radix = line.radix[t], q = m / radix;
-            for (int64_t j = 1; j < q; j++)
-                for (int64_t i = 1; i < radix; i++, at += 2)
-                    set_root(&r, i * j * (line.n / m), size, packed + s->factors[axis], at, 1);
-            m = q;
-        }
+    if (size == 4) {
+        const float sign = negative ? -1 : 1;
+        LAY_BACKWARDS(float)
+    } else {
+        const double sign = negative ? -1 : 1;
+        LAY_BACKWARDS(double)
     }
-    fc_overlap_save_line(s, ROWS, packed, &line);
-    if (!s->one_axis && !s->half) return;
-    /* theta^(j1 n2 + j2): powers by rows are weights, those by columns part of what rows are turned by */
-    const int64_t row = s->one_axis ? s->n[COLUMNS] : 1;
-    const roots r = roots_of(turns(s) * s->n[ROWS] * row, scratch);
-    for (int64_t i = 0; s->half && i < line.n; i++)
-        set_root(&r, r.n - i * row, size, packed + s->weights, 2 * i, 1);
-    for (int64_t i = 0; s->one_axis && i < line.n; i++) {
-        const int64_t k = turns(s) * frequency(&line, i) + (s->half ? r.n - 1 : 0);
-        for (int64_t l = 0; l < lanes; l++)
-            set_root(&r, k * l, size, packed + s->near, i * 2 * lanes + l, lanes);
-        for (int64_t b = 0; b < s->n[COLUMNS] / lanes; b++)
-            set_root(&r, k * b * lanes, size, packed + s->far, 2 * (b * line.n + i), 1);
-    }
-}
-
-static void copy(int64_t size, int64_t parts, int negative, const void *from, void *to)
-{
-    memcpy(to, from, (size_t)(parts * size));
-    if (!negative) return; /* of reals alone */
-    if (size == 4) *(float *)to = -*(float *)to;
-    else *(double *)to = -*(double *)to;
 }
 
 /* Plane i of one filter's channel, laid on its circles backwards: y[o] is then sample o u. */
@@ -228,14 +130,15 @@ static void lay(const fc_problem *p, const overlap_save *s, const char *w, int64
     memset(rows, 0, (size_t)((s->half ? 2 : 1) * s->n[ROWS] * s->row_bytes));
     for (int64_t r0 = 0; r0 < ker[PLANES]; r0++) {
         if ((length[PLANES] - r0 * step[PLANES] % length[PLANES]) % length[PLANES] != i) continue;
-        for (int64_t r1 = 0; r1 < ker[ROWS]; r1++)
-            for (int64_t r2 = 0; r2 < ker[COLUMNS]; r2++) {
-                const int64_t row = s->one_axis ? 0 : (length[ROWS] - r1 * step[ROWS]) % length[ROWS];
-                const int64_t column = (length[COLUMNS] - r2 * step[COLUMNS]) % length[COLUMNS];
-                const int negative = (halved == ROWS && r1 > 0) || (halved == COLUMNS && r2 > 0);
-                copy(s->size, s->parts, negative, w + ((r0 * ker[ROWS] + r1) * ker[COLUMNS] + r2) * item,
-                     rows + row * s->row_bytes + column * item);
-            }
+        for (int64_t r1 = 0; r1 < ker[ROWS]; r1++) {
+            const int64_t row = s->one_axis || r1 == 0 ? 0 : length[ROWS] - r1 * step[ROWS];
+            const char *const line = w + (r0 * ker[ROWS] + r1) * ker[COLUMNS] * item;
+            char *const to = rows + row * s->row_bytes;
+            const int negative = halved == ROWS && r1 > 0;
+            lay_backwards(s->size, s->parts, negative, 1, line, 0, to);
+            lay_backwards(s->size, s->parts, negative || halved == COLUMNS, ker[COLUMNS] - 1, line + item,
+                          step[COLUMNS] * item, to + (length[COLUMNS] - step[COLUMNS]) * item);
+        }
     }
 }
 
@@ -276,32 +179,65 @@ static void spectrum(const fc_problem *p, const overlap_save *s, const char *w, 
 }
 
 /* Divides h by the block's samples; the largest modulus of it, summed over channels. */
+#define SCALE(T)                                                                                      \
+    for (int64_t slab = 0; slab < s->slabs; slab++)                                                   \
+        for (int64_t i = slab * s->slab; i < slab * s->slab + samples; i += 2 * lanes) {              \
+            double sum[FC_ALIGN / sizeof(float)] = {0};                                               \
+            for (int64_t c = 0; c < p->c; c++) {                                                      \
+                T *const re = (T *)h + c * s->block + i, *const im = re + lanes;                      \
+                for (int64_t l = 0; l < lanes; l++) {                                                 \
+                    const double size = (double)re[l] * re[l] + (double)im[l] * im[l];                \
+                    sum[l] += p->c == 1 ? size : sqrt(size);                                          \
+                    re[l] = (T)(re[l] * one), im[l] = (T)(im[l] * one);                               \
+                }                                                                                     \
+            }                                                                                         \
+            for (int64_t l = 0; l < lanes; l++) top[l] = sum[l] > top[l] ? sum[l] : top[l];           \
+        }
+
 static double scale(const fc_problem *p, const overlap_save *s, char *h)
 {
     const double one = 1.0 / (double)(s->n[PLANES] * s->n[ROWS] * s->n[COLUMNS]);
-    const int64_t lanes = s->fft->lanes;
-    double largest = 0;
-    const int64_t samples = s->n[PLANES] * s->n[COLUMNS] * 2 * lanes;
-    for (int64_t i = 0; i < s->block; i += 2 * lanes)
-        for (int64_t l = 0; l < lanes && i % s->slab < samples; l++) {
-            double sum = 0;
-            for (int64_t c = 0; c < p->c; c++) {
-                const int64_t at = c * s->block + i + l;
-                double re, im;
-                if (s->size == 4) {
-                    float *const f = (float *)h;
-                    re = f[at], im = f[at + lanes];
-                    f[at] = (float)(re * one), f[at + lanes] = (float)(im * one);
-                } else {
-                    double *const f = (double *)h;
-                    re = f[at], im = f[at + lanes];
-                    f[at] = re * one, f[at + lanes] = im * one;
-                }
-                sum += p->c == 1 ? re * re + im * im : sqrt(re * re + im * im);
-            }
-            if (sum > largest) largest = sum;
-        }
+    const int64_t lanes = s->fft->lanes, samples = s->n[PLANES] * s->n[COLUMNS] * 2 * lanes;
+    double top[FC_ALIGN / sizeof(float)] = {0}, largest = 0;
+    if (s->size == 4) SCALE(float)
+    else SCALE(double)
+    for (int64_t l = 0; l < lanes; l++)
+        if (top[l] > largest) largest = top[l];
     return p->c == 1 ? sqrt(largest) : largest;
+}
+
+/* n elements `step` elements apart, side by side. */
+static void line_of(int64_t item, int64_t n, const char *from, int64_t step, char *to)
+{
+    if (step == 1) memcpy(to, from, (size_t)(n * item));
+    else if (item == 4)
+        for (int64_t r = 0; r < n; r++) memcpy(to + r * 4, from + r * step * 4, 4);
+    else if (item == 8)
+        for (int64_t r = 0; r < n; r++) memcpy(to + r * 8, from + r * step * 8, 8);
+    else
+        for (int64_t r = 0; r < n; r++) memcpy(to + r * item, from + r * step * item, (size_t)item);
+}
+
+/* The largest size of every `step`-th of n reals, and the first place of it. */
+#define LARGEST(T, ABS)                                                                            \
+    const T *const x = v;                                                                          \
+    T top[8] = {0}, largest = 0;                                                                   \
+    for (int64_t i = 0; i + 8 <= n; i += 8)                                                        \
+        for (int64_t l = 0; l < 8; l++) {                                                          \
+            const T size = ABS(x[(i + l) * step]);                                                 \
+            top[l] = size > top[l] ? size : top[l];                                                \
+        }                                                                                          \
+    for (int64_t l = 0; l < 8; l++) largest = top[l] > largest ? top[l] : largest;                 \
+    for (int64_t i = n / 8 * 8; i < n; i++) largest = ABS(x[i * step]) > largest ? ABS(x[i * step]) : largest; \
+    for (*at = 0; ABS(x[*at * step]) < largest;) ++*at;                                            \
+    return (double)largest;
+
+static double largest_part(int64_t size, int64_t n, int64_t step, const void *v, int64_t *at)
+{
+    if (size == 4) {
+        LARGEST(float, fabsf)
+    }
+    LARGEST(double, fabs)
 }
 
 typedef struct {
@@ -319,27 +255,25 @@ static void pack_filter(void *context, int64_t k, int64_t slot)
     const int64_t item = s->parts * s->size;
     /* eps log2 of the samples of a group, and a little for each channel; a pair's moduli are at most
      * sqrt 2 times the largest part, weights as good as two stages more: docs/accuracy.md */
-    const double samples = (double)(turns(s) * s->n[PLANES] * s->n[ROWS] * s->n[COLUMNS] * p->c);
+    const double samples = (double)(fc_overlap_save_turns(s) * s->n[PLANES] * s->n[ROWS] * s->n[COLUMNS] * p->c);
     const double unit = (s->size == 4 ? 0x1p-23 : 0x1p-52) * sqrt(2)
                         * (log2(2 + samples) + (double)p->c / 16);
     double largest = -1;
+    int64_t at = 0;
     char *const h = c->packed + s->spectra + k * p->c * s->block * s->size;
     for (int64_t i = 0; i < p->c; i++) {
         char *const plain = c->packed + s->w + (k * p->c + i) * s->taps * item;
-        for (int64_t t = 0; t < s->taps; t++) {
-            int64_t from = k * p->w_k + i * p->w_c, rest = t;
-            for (int64_t d = p->dims - 1; d >= 0; d--) {
+        const int64_t last = p->dims - 1, along = p->ker[last];
+        for (int64_t t = 0; t < s->taps; t += along) {
+            int64_t from = k * p->w_k + i * p->w_c, rest = t / along;
+            for (int64_t d = last - 1; d >= 0; d--) {
                 from += rest % p->ker[d] * p->w_s[d];
                 rest /= p->ker[d];
             }
-            memcpy(plain + t * item, c->w + from * item, (size_t)item);
-            const double v = fabs(s->size == 4 ? (double)((float *)plain)[t * s->parts]
-                                               : ((double *)plain)[t * s->parts]);
-            if (v > largest) {
-                largest = v;
-                ((int64_t *)(c->packed + s->start))[k] = i * s->taps + t;
-            }
+            line_of(item, along, c->w + from * item, p->w_s[last], plain + t * item);
         }
+        const double v = largest_part(s->size, s->taps, s->parts, plain, &at);
+        if (v > largest) largest = v, ((int64_t *)(c->packed + s->start))[k] = i * s->taps + at;
         spectrum(p, s, plain, c->packed, c->packed + s->scratch + slot * s->scratch_bytes,
                  h + i * s->block * s->size);
     }
@@ -351,7 +285,7 @@ void fc_overlap_save_pack(const fc_problem *p, const fc_config *config, const fc
 {
     packing c = {.p = p, .w = w, .packed = packed};
     fc_overlap_save_layout(p, config, kernels, &c.s);
-    tables(&c.s, packed, c.packed + c.s.scratch);
+    fc_overlap_save_tables(&c.s, packed, c.packed + c.s.scratch);
     fc_parallel(p->g * p->k, fc_min(c.s.packers, fc_pack_threads(c.s.packed_bytes, threads)), pack_filter,
                 &c);
 }
