@@ -5,7 +5,8 @@ from libc.math cimport log2
 
 def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired, int64_t c,
                 int64_t k, int64_t real, tuple rates, tuple ns, int64_t longest, int64_t most):
-    """[(nanoseconds of a group, place of each axis' length)] of the `most` cheapest, best first.
+    """[(nanoseconds of a group by one thread, by two that share pairs, place of each axis' length)] of
+    the `most` that take least by one, and of those by two.
 
     `axes` are (lengths, span, stride, outputs, length that holds the whole axis or 0) of each axis
     that is transformed; every combination of lengths is a block, one of whose `parts` has `longest`
@@ -19,11 +20,14 @@ def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired
     cdef int64_t counts[3][512]
     cdef int64_t sizes[3]
     cdef int64_t at[3]
-    cdef double found[8]
-    cdef int64_t places[8][3]
-    cdef Py_ssize_t dims = len(axes), d, i, j, held = 0
+    cdef double found[2][8]  # what each goes by
+    cdef double alone[2][8]
+    cdef double shared[2][8]
+    cdef int64_t places[2][8][3]
+    cdef Py_ssize_t held[2]
+    cdef Py_ssize_t dims = len(axes), d, i, j, way
     cdef int64_t span, stride, out, whole, n, kept, pairs, sides, total_blocks
-    cdef double pair_ns = ns[0], row_ns = ns[1], byte_ns = ns[2], sample_ns = ns[3], rate, total, samples
+    cdef double pair_ns = ns[0], row_ns = ns[1], byte_ns = ns[2], sample_ns = ns[3], rate, total, by_two, samples, goes_by
     if not 1 <= dims <= 3 or most > 8:
         raise ValueError(f"expected one to three axes and at most 8 blocks, got {dims}, {most}")
     for d in range(dims):
@@ -37,6 +41,7 @@ def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired
             n = lengths[d][i] = numbers[i]
             kept = out if whole and n >= whole else min((n - span) // stride + 1, out)
             counts[d][i] = (out + kept - 1) // kept
+    held[0] = held[1] = 0
     while True:
         n, sides, total_blocks = 1, 1, blocks
         for d in range(dims):
@@ -56,18 +61,22 @@ def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired
             total = pairs * (pair_ns + (c + k) * (5 * samples * log2(samples) / rate
                                                   + sides * row_ns + samples * sample_ns)
                              + c * k * samples * 2 * real * byte_ns)
-            i = held
-            while i > 0 and total < found[i - 1]:
-                i -= 1
-            if i < most:
-                held = min(held + 1, most)
-                for j in range(held - 1, i, -1):
-                    found[j] = found[j - 1]
+            by_two = total * ((pairs + 1) // 2) / max(pairs, 1)
+            for way in range(2):
+                goes_by = by_two if way else total
+                i = held[way]
+                while i > 0 and goes_by < found[way][i - 1]:
+                    i -= 1
+                if i < most:
+                    held[way] = min(held[way] + 1, most)
+                    for j in range(held[way] - 1, i, -1):
+                        found[way][j] = found[way][j - 1]
+                        alone[way][j], shared[way][j] = alone[way][j - 1], shared[way][j - 1]
+                        for d in range(dims):
+                            places[way][j][d] = places[way][j - 1][d]
+                    found[way][i], alone[way][i], shared[way][i] = goes_by, total, by_two
                     for d in range(dims):
-                        places[j][d] = places[j - 1][d]
-                found[i] = total
-                for d in range(dims):
-                    places[i][d] = at[d]
+                        places[way][i][d] = at[d]
         d = dims - 1
         while d >= 0:
             at[d] += 1
@@ -77,4 +86,5 @@ def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired
             d -= 1
         if d < 0:
             break
-    return [(found[i], [places[i][d] for d in range(dims)]) for i in range(held)]
+    return list({(alone[way][i], shared[way][i], tuple([places[way][i][d] for d in range(dims)])): None
+                 for way in range(2) for i in range(held[way])})

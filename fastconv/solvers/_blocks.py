@@ -6,6 +6,7 @@ import bisect
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from fastconv._problem import Array, Problem, once
 from fastconv._solver import Config
 from fastconv.solvers._fourier import Axis, Layout, Piece
 
-#: Settings that are offered: the best by the cost model, for the planner to time.
-_OFFERED = 4
+#: Settings that are offered: so many of the best by the cost model for one thread, and for two that
+#: share pairs of blocks. The planner may time them.
+_OFFERED = 2
 
 #: Lengths that are tried along an axis of several, from the shortest that holds a window on.
 _LENGTHS = 9
@@ -190,7 +192,7 @@ def named(problem: Problem, config: Config) -> Blocks:
 
 @once
 def offered(problem: Problem) -> dict[tuple[Any, ...], Blocks]:
-    """The cuts that cost least, best first; by their names, and whether halves are transformed.
+    """The cuts that cost least, by their names, and whether halves are transformed.
 
     What is offered depends on the shape alone, so that a plan's config is legal for a plain call.
     """
@@ -214,17 +216,19 @@ def offered(problem: Problem) -> dict[tuple[Any, ...], Blocks]:
             real, _rates(real), (_NS_A_PAIR, _NS_A_ROW, _NS_A_PRODUCT_BYTE, _weights(real, parts)),
             _LONGEST[parts], _OFFERED,
         )  # fmt: skip
-        for ns, places in best:
+        for one, two, places in best:
             of = {d: n[i] for (d, n), i in zip(along.items(), places)}
-            if rows is not None:
-                side = rows[places[0]]
-                shape = 1, side, of[axes[0]] // parts // side
-            else:
-                shape = _part(tuple(of.values()), parts)
+            found.append((one, two, parts, of, rows[places[0]] if rows else 0))
+    chosen = {}
+    for by in operator.itemgetter(0), operator.itemgetter(1):
+        for _, _, parts, of, side in sorted(found, key=by)[:_OFFERED]:
+            shape = (
+                (1, side, of[axes[0]] // parts // side) if side else _part((*of.values(),), parts)
+            )
             layout = tuple([_axis(p, d, of.get(d, 1)) for d in range(p.ndim)])
-            found.append((ns, Blocks(shape, layout, p, halves=parts == 2)))
-    found.sort(key=lambda one: one[0])
-    return {(b.name, int(b.halves)): b for _, b in found[:_OFFERED]}
+            b = Blocks(shape, layout, p, halves=parts == 2)
+            chosen[b.name, int(b.halves)] = b
+    return chosen
 
 
 #: Transforms' nominal operations, 5 n log2(n) a block, in 1e9 a second, by bytes of a real: what is
