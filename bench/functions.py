@@ -37,6 +37,23 @@ def _layer(name: str) -> Callable[[], Call]:
     return make
 
 
+def _integers(name: str) -> Callable[[], Call]:
+    """The same layer of bytes."""
+
+    def make() -> Call:
+        import numpy as np
+
+        from fastconv import nn
+
+        x = np.full((1, 8, 64, 64), 130, np.uint8)
+        w = np.ones((8, 8, 3, 3), np.int8)
+        if name == "conv_integer":
+            return lambda: nn.conv_integer(x, w, 128, padding=1)
+        return lambda: nn.qlinear_conv(x, 0.1, 128, w, 0.1, 0, 0.1, 128, padding=1)
+
+    return make
+
+
 def _signal(name: str) -> Callable[[], Call]:
     def make() -> Call:
         from fastconv import signal
@@ -163,6 +180,7 @@ _FILTERS = [
 
 CALLS: dict[str, Callable[[], Call]] = {
     **{f"nn.{name}": _layer(name) for name in _LAYERS},
+    **{f"nn.{name}": _integers(name) for name in ("conv_integer", "qlinear_conv")},
     **{f"signal.{name}": _signal(name) for name in _SIGNALS},
     **{f"ndimage.{name}": _filter(name) for name in _FILTERS},
     "stream.Convolver": _convolver,

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _planner, _shortcut
-from fastconv._epilogue import CLAMP, Activation
+from fastconv._epilogue import CLAMP, Activation, Quantization
 from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, compute_name, dtype_name
@@ -97,7 +97,7 @@ def run(
     flip: bool = False,
     bias: Array | None = None,
     residual: Array | None = None,
-    activation: Activation | None = None,
+    activation: Activation | Quantization | None = None,
     out: Array | None = None,
     dtype: Any = None,
     out_dtype: Any = None,
@@ -122,7 +122,7 @@ def run(
         In samples of the dilated input; negative ones cut it, where zeros or a constant extend it.
     residual : array, optional
         Of the output's shape, added to the sums; may share memory with anything.
-    activation : Activation, optional
+    activation : Activation or Quantization, optional
         Applied last.
     dtype : dtype, optional
         What sums are computed in; by default what x and w promote to, float32 for 16-bit floats.

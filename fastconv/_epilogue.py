@@ -29,6 +29,14 @@ class Activation(NamedTuple):
     high: float = 0.0
 
 
+class Quantization(NamedTuple):
+    """In an activation's place: integer sums become ``sum * scale[k]``, rounded to even, plus zero,
+    saturated to what y holds."""
+
+    scale: Array  # float32, one a filter
+    zero: int
+
+
 CLAMP, SILU, GELU = (core.ACTIVATIONS.index(name) for name in ("clamp", "silu", "gelu"))
 
 _PLAIN = {
@@ -87,7 +95,7 @@ class Epilogue(NamedTuple):
 
     bias: Array | None
     residual: Array | None
-    activation: Activation | None
+    activation: Activation | Quantization | None
 
     def part(self, index: Any) -> Epilogue:
         """That of the outputs y[index], of all filters."""
@@ -103,11 +111,13 @@ class Epilogue(NamedTuple):
         if self.residual is None and self.activation is None:
             return
         if y.dtype.kind in "fc" and y.real.itemsize <= 8:
-            core.finish(y, self.residual, self.activation)
+            activation = self.activation
+            assert not isinstance(activation, Quantization)  # of integers only
+            core.finish(y, self.residual, activation)
             return
         if self.residual is not None:
             y += self.residual
-        if self.activation is not None:
+        if isinstance(self.activation, Activation):
             _, low, high = self.activation
             if y.dtype.kind in "iu":
                 info = np.iinfo(y.dtype)

@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastconv._epilogue import FUSED, NOTHING, Activation, Epilogue, residual_like
+from fastconv._epilogue import (
+    FUSED,
+    NOTHING,
+    Activation,
+    Epilogue,
+    Quantization,
+    residual_like,
+)
 from fastconv._ext import core
 from fastconv._problem import Array, Problem, numpy_dtype
 
 if TYPE_CHECKING:
     from fastconv._solver import Config, Solver
+
+
+#: Stored in 16 bits, summed in float32.
+HALVES = ("f16", "bf16")
 
 
 class Plan(abc.ABC):
@@ -46,6 +57,14 @@ class Plan(abc.ABC):
             numpy_dtype(problem.x_dtype), self.y_dtype,
         )  # fmt: skip
         self.is_direct = self.is_direct and problem.dtype != "bool"
+        # which of x, w and y C converts, and not NumPy
+        single = self._dtype == np.float32
+        self._widens_x = single and problem.x_dtype in HALVES and self._x_dtype == self._dtype
+        self._widens_w = single and problem.w_dtype in HALVES
+        self._narrows = single and problem.y_dtype in HALVES and self._y_dtype == self._dtype
+        #: Whether all arrays are in 16 bits, and C converts them.
+        self.is_half = self._widens_x and self._widens_w and self._narrows
+        self.is_half = self.is_half and problem.x_dtype == problem.w_dtype == problem.y_dtype
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
 
@@ -66,7 +85,19 @@ class Plan(abc.ABC):
 
     def pack_stored(self, w: Array) -> Any:
         """`pack` for weights in the dtype they are stored in, flipped when the problem says so."""
-        return self.pack(_native(self.flipped(w), self._dtype))
+        return self.pack_flipped(self.flipped(w))
+
+    def pack_flipped(self, w: Array) -> Any:
+        """`pack_stored` for weights that are reversed already where the problem says so."""
+        if self._widens_w and _is_plain(w):
+            return self.pack(core.widen(w, self.problem.threads))
+        return self.pack(_native(w, self._dtype))
+
+    def _taken(self, x: Array) -> Array:
+        """x as `execute` wants it."""
+        if self._widens_x and _is_plain(x):
+            return core.widen(x, self.problem.threads)
+        return _native(x, self._x_dtype)
 
     def flipped(self, w: Array) -> Array:
         """w, reversed when the problem says so: a view."""
@@ -74,7 +105,7 @@ class Plan(abc.ABC):
 
     def __call__(
         self, x: Array, packed: Any, bias: Array | None, y: Array, residual: Array | None = None,
-        activation: Activation | None = None, flush: bool = False,
+        activation: Activation | Quantization | None = None, flush: bool = False,
     ) -> None:  # fmt: skip
         """Run on arrays of `problem`'s shapes and stored dtypes, with weights of `pack_stored`.
 
@@ -89,7 +120,14 @@ class Plan(abc.ABC):
             finally:
                 core.flush(before)
             return
-        if self._y_dtype != self._dtype and (residual is not None or activation is not None):
+        quantizes = isinstance(activation, Quantization)
+        if isinstance(activation, Quantization) and (self.is_empty or self._y_dtype == self._dtype):
+            sums = core.empty(self.y_shape, self._dtype)
+            self._sum(x, packed, bias, sums)
+            quantize(sums, activation, y)
+            return
+        finished = residual is not None or isinstance(activation, Activation)
+        if self._y_dtype != self._dtype and finished:
             raise TypeError(f"expected results in {self._dtype} for a residual or an activation")
         own = y.dtype == self._y_dtype and y.flags.aligned and _whole_strides(y)
         to = y if own else core.empty(self.y_shape, self._y_dtype)
@@ -106,18 +144,43 @@ class Plan(abc.ABC):
             epilogue = Epilogue(bias, residual, activation)
         if self.is_empty:
             (epilogue or NOTHING).fill(to)
-        elif epilogue is None or self._fuses:
-            self.execute(_native(x, self._x_dtype), packed, epilogue, to)
+        elif epilogue is None or self._fuses or quantizes:
+            self.execute(self._taken(x), packed, epilogue, to)
         else:
             self.execute(
-                _native(x, self._x_dtype),
+                self._taken(x),
                 packed,
                 epilogue._replace(residual=None, activation=None),
                 to,
             )
             epilogue.finish(to)
-        if to is not y:
+        if to is not y and self._narrows and _is_plain(y):
+            core.narrow(to, y, self.problem.threads)
+        elif to is not y:
             store(to != 0 if self.problem.dtype == "bool" else to, y)
+
+    def execute_stored(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
+        """`execute` on what is stored."""
+        bias, residual, activation = epilogue or NOTHING
+        self(x, packed, bias, y, residual, activation)
+
+    def _sum(self, x: Array, packed: Any, bias: Array | None, sums: Array) -> None:
+        """Integer sums in the dtype computed in, not finished."""
+        epilogue = None
+        if bias is not None:
+            epilogue = Epilogue(np.ascontiguousarray(bias, dtype=self._dtype), None, None)
+        if self.is_empty:
+            (epilogue or NOTHING).fill(sums)
+        else:
+            self.execute(self._taken(x), packed, epilogue, sums)
+
+
+def quantize(sums: Array, how: Quantization, y: Array) -> None:
+    """Write C-ordered int32 sums (N, K, *out) to y of 8 bits."""
+    to = y if y.flags.c_contiguous else np.empty(y.shape, y.dtype)
+    core.quantize(sums, how.scale, how.zero, to)
+    if to is not y:
+        y[...] = to
 
 
 def store(y: Array, out: Array) -> None:
@@ -144,6 +207,11 @@ def _native(a: Array, dtype: np.dtype[Any]) -> Array:
     if a.dtype == dtype and flags.aligned and (flags.c_contiguous or _whole_strides(a)):
         return a
     return a.astype(dtype)  # to the same kind or wider: the front end has seen to it
+
+
+def _is_plain(a: Array) -> bool:
+    """Whether elements lie as C reads them."""
+    return a.dtype.isnative and a.flags.aligned
 
 
 def _whole_strides(a: Array) -> bool:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from fastconv._epilogue import Activation, Epilogue, same_strides
+from fastconv._epilogue import Activation, Epilogue, Quantization, same_strides
 from fastconv._ext import core
 from fastconv._kept import Kept
 from fastconv._plan import Plan
@@ -45,7 +45,7 @@ class Run(NamedTuple):
     w: Array
     bias: Array | None
     residual: Array | None
-    activation: Activation | None
+    activation: Activation | Quantization | None
     y: Array
     look: Callable[[Array], Any] | None  # at w's values, where the choice of the plan depends on
     seen: Any  # what it saw
@@ -100,7 +100,7 @@ class Shortcut:
             return None if a is None else Part.of(a, inputs)
 
         plan = run.plan
-        need(plan.is_plain and run.plain and not plan.is_empty)
+        need((plan.is_plain or plan.is_half) and run.plain and not plan.is_empty)
         need(type(result) is np.ndarray and has_out == (bool(arrays) and result is arrays[-1]))
         # of arrays that share memory, `Part.of` could not tell which was meant
         pairs = itertools.combinations([result, *inputs], 2)
@@ -110,7 +110,9 @@ class Shortcut:
         need(run.bias is None or (run.bias.dtype == y.dtype and run.bias.flags.c_contiguous))
         need(run.residual is None or run.residual.dtype == y.dtype)
         need(run.residual is None or same_strides(run.residual, y))
-        self._execute, self._pack, self._packed = run.plan.execute, run.plan.pack, run.packed
+        self._execute, self._pack, self._packed = plan.execute, plan.pack, run.packed
+        if plan.is_half:
+            self._execute, self._pack = plan.execute_stored, plan.pack_flipped
         self._x, self._y = Part.of(run.x, inputs), Part.of(y, (result,)).view
         self._w = part(run.plan.flipped(run.w)) if run.packed is None else None
         self._look, self._seen = run.look, run.seen

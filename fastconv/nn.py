@@ -12,7 +12,8 @@ The forward functions finish their result where it is made: with `residual` and 
 
 Arrays may have any strides and byte order and are read where they lie. x, w and bias share one
 dtype, which is the result's: nothing is promoted or narrowed. float16 and bfloat16 (of ml_dtypes)
-are summed in float32 and rounded once; integers wrap around as NumPy's do.
+are summed in float32 and rounded once; integers wrap around as NumPy's do. Quantised data have
+functions of their own, `conv_integer` and `qlinear_conv`, with the meaning of ONNX's operators.
 
 Beyond the ends of x, `padding_mode` names what is read, as PyTorch does, and one mode more:
 
@@ -39,15 +40,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv._engine import front_end, met_before, run
-from fastconv._epilogue import ActivationLike, activation_of
+from fastconv._epilogue import ActivationLike, Quantization, activation_of
 from fastconv._problem import MAX_SIZE, Array
+from fastconv._shortcut import kept
 from fastconv._solver import Config
 from fastconv.cuda.interop import empty, on_gpu, on_host, share_memory
 
 __all__ = [
     "conv1d", "conv1d_input", "conv1d_weight", "conv2d", "conv2d_input", "conv2d_weight",
-    "conv3d", "conv3d_input", "conv3d_weight", "conv_transpose1d", "conv_transpose2d",
-    "conv_transpose3d",
+    "conv3d", "conv3d_input", "conv3d_weight", "conv_integer", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d", "qlinear_conv",
 ]  # fmt: skip
 
 #: One integer for every axis, or one an axis.
@@ -1736,4 +1738,288 @@ def conv3d_weight(
         method=method, config=config, accuracy=accuracy,
         threads=threads, workspace_limit=workspace_limit,
         flush_denormals=flush_denormals, deterministic=deterministic,
+    )  # fmt: skip
+
+
+# ---- integers ------------------------------------------------------------------------------------
+
+
+def _zero_points(name: str, value: Any, dtype: np.dtype[Any], count: int) -> int | Array:
+    """A whole number that `dtype`, of 8 bits, holds, or one a filter."""
+    low, high = (-128, 127) if dtype.kind == "i" else (0, 255)
+    if type(value) is int and low <= value <= high:
+        return value
+    a = np.asarray(value)
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"expected {name} of integers, got {value!r}")
+    if a.shape not in ((), (1,), (count,)):
+        raise ValueError(f"expected one {name}, or {count}, got shape {a.shape}")
+    if a.size and not low <= a.min() <= a.max() <= high:
+        raise ValueError(f"expected {name} that {dtype} holds, got {value!r}")
+    return int(a.reshape(-1)[0]) if a.size == 1 else a.astype(np.int32)
+
+
+def _scales(name: str, value: Any, count: int) -> Array:
+    """A positive number in float32, or one a filter."""
+    a = np.asarray(value, dtype=np.float32)
+    if a.shape not in ((), (1,), (count,)):
+        raise ValueError(f"expected one {name}, or {count}, got shape {a.shape}")
+    if not ((a > 0) & np.isfinite(a)).all():
+        raise ValueError(f"expected {name} that is positive and finite, got {value!r}")
+    return a.reshape(-1)
+
+
+def _factor(x_scale: Any, w_scale: Any, y_scale: Any, filters: int) -> Array:
+    """What sums are multiplied by, (filters,), from scales."""
+    scale = _scales("x_scale", x_scale, 1) * _scales("w_scale", w_scale, filters)
+    scale = np.ascontiguousarray(np.broadcast_to(scale / _scales("y_scale", y_scale, 1), filters))
+    if not np.isfinite(scale).all():
+        raise ValueError(f"expected scales whose quotient is finite, got {scale.max()}")
+    return scale
+
+
+_factor_of_numbers = functools.lru_cache(256, typed=True)(_factor)
+
+
+def _centred(w: Array, x_zero: int, w_zero: int | Array) -> tuple[Array | None, Array | None]:
+    """w less its zero points, None where these are 0; and, negative, what x's zero point adds to
+    each filter's sums where x holds nothing else."""
+    centred = None
+    if not isinstance(w_zero, int) or w_zero:
+        centred = w - np.asarray(w_zero, np.int16).reshape(-1, *(1,) * (w.ndim - 1))
+    if x_zero == 0:
+        return centred, None
+    sums = (w if centred is None else centred).reshape(len(w), -1).sum(axis=1, dtype=np.int64)
+    return centred, (-x_zero * sums).astype(np.int32)
+
+
+def _integer(
+    x: npt.ArrayLike, w: npt.ArrayLike, x_zero_point: Any, w_zero_point: Any,
+    bias: npt.ArrayLike | None, stride: Sizes, padding: Padding, dilation: Sizes,
+    groups: SupportsIndex, layout: str, out: Array | None, dtype: np.dtype[Any] | None,
+    quantization: Quantization | None, **how: Any,
+) -> Array:  # fmt: skip
+    """sum over (x - x_zero_point)(w - w_zero_point), of `dtype` if it is quantised, else int32.
+
+    Beyond its ends x is its zero point, whose products are the same for all outputs of a filter:
+    they are taken off with the bias.
+    """
+    x, w = _array("x", x), _array("w", w)
+    for name, a in (("x", x), ("w", w)):
+        if on_gpu(a):
+            raise TypeError(f"expected {name} in the memory of the host, got an array on a GPU")
+        if a.dtype not in (np.int8, np.uint8):
+            raise TypeError(f"expected {name} of int8 or uint8, got {a.dtype}")
+    n = w.ndim - 2
+    if n not in _LAYOUTS:
+        raise ValueError(f"expected w of 3 to 5 dimensions, got shape {w.shape}")
+    groups = _index("groups", groups)
+    g = _forward(
+        n, "x", x.shape, "w", w.shape, _sizes("stride", stride, n), _pads(padding, n),
+        _sizes("dilation", dilation, n), groups, "zeros", layout,
+    )  # fmt: skip
+    result = np.empty((), np.int32 if dtype is None else dtype)
+    if out is not None:
+        _check_out(out, g.shape, result)
+    x_zero = _zero_points("x_zero_point", x_zero_point, x.dtype, 1)
+    w_zero = _zero_points("w_zero_point", w_zero_point, w.dtype, len(w))
+    assert isinstance(x_zero, int)
+    b = _bias(bias, len(w), np.empty((), np.int32), out)
+    if x_zero or not isinstance(w_zero, int) or w_zero:
+        given = w, x_zero, w_zero
+        key = w_zero if isinstance(w_zero, int) else w_zero.tobytes()
+        kind = _centred, w.shape, w.dtype, x_zero, key
+        packed = kept.packed(kind, w, 1, _centred, *given) if w.flags.c_contiguous else None
+        centred, added = packed if packed is not None else _centred(*given)
+        w = w if centred is None else centred
+        if added is not None:
+            b = added if b is None else b + added
+    y = out
+    if y is None and g.channels_last:
+        y = empty(x, g.shape, result.dtype)
+    found = run(
+        _first(x, g.batched, g.channels_last), w, stride=g.stride, dilation=g.dilation,
+        padding=g.padding, groups=groups, boundary="constant" if x_zero else "zeros", cval=x_zero,
+        bias=b, activation=quantization, dtype=np.int32, out_dtype=result.dtype,
+        out=None if y is None else _first(y, g.batched, g.channels_last), kernel_repeats=True,
+        **how,
+    )  # fmt: skip
+    if y is not None:
+        return y
+    return found if g.batched else found[0]
+
+
+@front_end(data="x", kernel="w")
+def conv_integer(
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    x_zero_point: npt.ArrayLike = 0,
+    w_zero_point: npt.ArrayLike = 0,
+    stride: Sizes = 1,
+    padding: Padding = 0,
+    dilation: Sizes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: str = "NC*",
+    out: Array | None = None,
+    method: str = "auto",
+    config: Config | None = None,
+    threads: int | None = None,
+    workspace_limit: int | None = None,
+    deterministic: bool = False,
+) -> Array:
+    """Convolve integers of 8 bits into sums of 32, exactly: ONNX's ConvInteger.
+
+    ``y[n, k, o] = sum over c, r of (x[n, c, o*u + r*l - a] - x_zero_point) * (w[k, c, r] -
+    w_zero_point[k])``, in one to three spatial dimensions, those of w. Padding is of zero points:
+    it adds nothing. Nothing saturates; sums wrap modulo 2^32, of more than 33 000 products.
+
+    Parameters
+    ----------
+    x : array_like, (N, C, *space) or (C, *space)
+        Data of int8 or uint8, batched or not; any strides.
+    w : array_like, (K, C / groups, *kernel)
+        K filters of int8 or uint8, whichever x is of.
+    x_zero_point : int, default 0
+        What stands for 0 in x.
+    w_zero_point : int or array_like, (K,); default 0
+        What stands for 0 in w, or in each filter.
+    stride, padding, dilation, groups, layout
+        As `conv1d`, `conv2d` and `conv3d` take them.
+    out : array, optional
+        Where to write the result: of its shape and of int32, any strides; may overlap the inputs.
+    method, config, threads, workspace_limit, deterministic
+        As `conv2d` takes them.
+
+    Returns
+    -------
+    array, (N, K, *out) or (K, *out), int32
+        In x's layout; `out` itself if given.
+
+    Raises
+    ------
+    ValueError
+        As `conv2d`; also if a zero point is none that its array's dtype holds.
+    TypeError
+        If x or w is not of int8 or uint8, or a number is not an integer.
+
+    See Also
+    --------
+    qlinear_conv : the same sums quantised to 8 bits.
+
+    References
+    ----------
+    ONNX Operator Schemas, ConvInteger, version 10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.nn import conv_integer
+    >>> x, w = np.array([[[130, 128, 131]]], np.uint8), np.array([[[1, -1]]], np.int8)
+    >>> conv_integer(x, w, x_zero_point=128, padding=1)
+    array([[[-2,  2, -3,  3]]], dtype=int32)
+    """
+    return _integer(
+        x, w, x_zero_point, w_zero_point, None, stride, padding, dilation, groups, layout, out,
+        None, None, method=method, config=config, threads=threads,
+        workspace_limit=workspace_limit, deterministic=deterministic,
+    )  # fmt: skip
+
+
+@front_end(data="x", kernel="w")
+def qlinear_conv(
+    x: npt.ArrayLike,
+    x_scale: npt.ArrayLike,
+    x_zero_point: npt.ArrayLike,
+    w: npt.ArrayLike,
+    w_scale: npt.ArrayLike,
+    w_zero_point: npt.ArrayLike,
+    y_scale: npt.ArrayLike,
+    y_zero_point: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    stride: Sizes = 1,
+    padding: Padding = 0,
+    dilation: Sizes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: str = "NC*",
+    out: Array | None = None,
+    method: str = "auto",
+    config: Config | None = None,
+    threads: int | None = None,
+    workspace_limit: int | None = None,
+    deterministic: bool = False,
+) -> Array:
+    """Convolve quantised data into quantised results: ONNX's QLinearConv.
+
+    With s the sums of `conv_integer` and the bias added, ``y = saturate(round(s * (x_scale *
+    w_scale[k] / y_scale)) + y_zero_point)``. s is exact; the factor, the number that s is in it and
+    their product are float32, each rounded once, as in onnxruntime; halves round to even.
+
+    Parameters
+    ----------
+    x : array_like, (N, C, *space) or (C, *space)
+        Data of int8 or uint8, batched or not, that stands for ``(x - x_zero_point) * x_scale``.
+    x_scale : float
+    x_zero_point : int
+    w : array_like, (K, C / groups, *kernel)
+        K filters of int8 or uint8, whichever x is of.
+    w_scale : float or array_like, (K,)
+        One, or one a filter; w_zero_point too.
+    w_zero_point : int or array_like, (K,)
+    y_scale : float
+    y_zero_point : int
+        Of NumPy's int8 or uint8 it says which of them the result is; else that is x's.
+    bias : array_like, (K,), int32, optional
+        In units of ``x_scale * w_scale``.
+    stride, padding, dilation, groups, layout
+        As `conv1d`, `conv2d` and `conv3d` take them. Padding is of zero points.
+    out : array, optional
+        Where to write the result: of its shape and dtype, any strides; may overlap the inputs.
+    method, config, threads, workspace_limit, deterministic
+        As `conv2d` takes them.
+
+    Returns
+    -------
+    array, (N, K, *out) or (K, *out)
+        Of int8 or uint8, in x's layout; `out` itself if given.
+
+    Raises
+    ------
+    ValueError
+        As `conv_integer`; also if a scale is not positive and finite.
+    TypeError
+        As `conv_integer`; also if bias is not of int32.
+
+    See Also
+    --------
+    conv_integer : the sums.
+
+    References
+    ----------
+    ONNX Operator Schemas, QLinearConv, version 10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.nn import qlinear_conv
+    >>> x, w = np.array([[[130, 128, 131]]], np.uint8), np.array([[[1, -1]]], np.int8)
+    >>> qlinear_conv(x, 0.5, 128, w, 1.0, 0, 1.0, 10, padding=1)
+    array([[[ 9, 11,  8, 12]]], dtype=uint8)
+    """
+    filters = np.shape(w)[0] if np.ndim(w) else 0
+    numbers = type(x_scale) is type(w_scale) is type(y_scale) is float
+    factor: Any = _factor_of_numbers if numbers else _factor
+    scale = factor(x_scale, w_scale, y_scale, filters)
+    x = _array("x", x)
+    kind = getattr(y_zero_point, "dtype", None)
+    dtype = kind if kind in (np.int8, np.uint8) else x.dtype.newbyteorder("=")
+    if dtype not in (np.int8, np.uint8):
+        raise TypeError(f"expected x of int8 or uint8, got {dtype}")
+    zero = _zero_points("y_zero_point", y_zero_point, dtype, 1)
+    assert isinstance(zero, int)
+    return _integer(
+        x, w, x_zero_point, w_zero_point, bias, stride, padding, dilation, groups, layout, out,
+        dtype, Quantization(scale, zero), method=method, config=config, threads=threads,
+        workspace_limit=workspace_limit, deterministic=deterministic,
     )  # fmt: skip

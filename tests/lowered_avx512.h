@@ -102,7 +102,45 @@ static inline __m512 lowered_cvtepi32_ps(__m512i a)
     for (int i = 0; i < 16; i++) lanes[i] = (float)a_[i];
     FROM_LANES(__m512, lanes);
 }
+static inline __m512i lowered_set1_epi32(int x)
+{
+    int32_t lanes[16];
+    for (int i = 0; i < 16; i++) lanes[i] = x;
+    FROM_LANES(__m512i, lanes);
+}
+static inline __m512i lowered_madd_epi16(__m512i a, __m512i b)
+{
+    LANES_OF(int16_t, 32, a);
+    LANES_OF(int16_t, 32, b);
+    uint32_t lanes[16];
+    for (int i = 0; i < 16; i++)
+        lanes[i] = (uint32_t)(a_[2 * i] * b_[2 * i]) + (uint32_t)(a_[2 * i + 1] * b_[2 * i + 1]);
+    FROM_LANES(__m512i, lanes);
+}
+static inline __m512 lowered_loadu_ps(const void *from) { FROM_LANES(__m512, from); }
+static inline void lowered_storeu_ps(void *to, __m512 v) { __builtin_memcpy(to, &v, 64); }
+static inline __m512 lowered_cvtph_ps(__m256i x)
+{
+    float lanes[16];
+    _mm256_storeu_ps(lanes, _mm256_cvtph_ps(_mm256_castsi256_si128(x)));
+    _mm256_storeu_ps(lanes + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(x, 1)));
+    FROM_LANES(__m512, lanes);
+}
+static inline __m256i lowered_cvtps_ph(__m512 x)
+{
+    LANES_OF(float, 16, x);
+    const __m128i low = _mm256_cvtps_ph(_mm256_loadu_ps(x_), _MM_FROUND_TO_NEAREST_INT);
+    const __m128i high = _mm256_cvtps_ph(_mm256_loadu_ps(x_ + 8), _MM_FROUND_TO_NEAREST_INT);
+    return _mm256_set_m128i(high, low);
+}
 
+#define _mm512_set1_epi32 lowered_set1_epi32
+#define _mm512_madd_epi16 lowered_madd_epi16
+#define _mm512_loadu_ps lowered_loadu_ps
+#define _mm512_storeu_ps lowered_storeu_ps
+#define _mm512_cvtph_ps lowered_cvtph_ps
+#undef _mm512_cvtps_ph
+#define _mm512_cvtps_ph(x, how) lowered_cvtps_ph(x)
 #define _mm512_maskz_loadu_epi32 lowered_maskz_loadu_epi32
 #define _mm512_maskz_loadu_epi64 lowered_maskz_loadu_epi64
 #define _mm512_mask_storeu_epi32 lowered_mask_storeu_epi32

@@ -30,6 +30,7 @@ HANGS = 240
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
 REPRODUCIBLE = "tests/test_reproducible.py"
+INTEGER, HALVES = "tests/test_integer.py", "tests/test_halves.py"
 EPILOGUE, SHORTCUT = "tests/test_epilogue.py", "tests/test_shortcut.py"
 AMX = "tests/test_amx.py"
 ACCURACY, PARALLEL, PROBLEM = (
@@ -106,6 +107,23 @@ FAULTS = (
     Fault("phase: the tail mask keeps a column too many", "_ext/drivers/phase.c",
           "run->count = fc_min(end - from, (row - run->o[last]) * l->unit - run->rest);",
           "run->count = fc_min(end - from, (row + 1 - run->o[last]) * l->unit - run->rest);"),
+    # ---- integers and halves
+    Fault("pairs: padding with a zero point adds nothing", "_ext/drivers/pairs.c",
+          "bias[k] = (uint32_t)zero * sums[k];", "bias[k] = 0;"),
+    Fault("pairs: the sign of a channel spills into the next", "_ext/kernels/pairs.inc",
+          "to[j] = (uint16_t)(x[j] - zero) |", "to[j] = (uint32_t)(x[j] - zero) |"),
+    Fault("pairs: rows of an image that is not dense are taken for one", "_ext/drivers/pairs.c",
+          "return in_a_row ? 1 : rows;", "return 1;"),
+    Fault("panels: narrow sums of a part of the filters are the first's", "_ext/drivers/panels.c",
+          "u.k = filter_of(s, from);", "u.k = 0;", (SOLVERS, INTEGER)),
+    Fault("pairs: quantised sums lose their zero point", "_ext/kernels/pairs.c",
+          "const int32_t back = 0x4b400000 - (int32_t)zero;", "const int32_t back = 0x4b400000;",
+          (INTEGER,)),
+    Fault("halves: bfloat16 rounds ties up", "_ext/kernels/halves.c",
+          "(bits + 0x7fff + (bits >> 16 & 1)) >> 16", "(bits + 0x8000) >> 16", (HALVES,)),
+    Fault("halves: the last elements of a chunk stay", "_ext/drivers/halves.c",
+          "fc_min(CHUNK, h->count - first)", "fc_min(CHUNK, h->count - first) / 8 * 8",
+          (HALVES,)),
     # ---- panels
     Fault("panels: the sums of a block of taps are forgotten", "_ext/drivers/panels.c",
           "bias, block || n,", "bias, n > 0,"),

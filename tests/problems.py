@@ -277,6 +277,20 @@ DTYPES = (
     "conv1d f32 n1 c1 w300 k1 s65 p64 x:f16 w:f16",
     "conv2d f32 n1 c3 h9 w11 k5 r3 s3 p1 x:u8 y:f64",
     "conv2d f64 n1 c3 h9 w11 k5 r3 s3 p1 x:f32 y:f32",
+    # pairs: an odd channel, tiles across rows and in bands, groups, zero points, sums made narrow
+    "conv2d i32 n1 c5 h9 w11 k7 r3 s3 p1 x:u8 w:i8",
+    "conv2d i32 n2 c6 h9 w37 k14 r3 s3 g2 p1 constant=131 x:u8 w:i8 threads2",
+    "conv2d i32 n1 c130 h5 w6 k8 r3 s3 p1:2,2 x:i8 w:i8 y:i8",
+    "conv2d i32 n2 c4 h12 w33 k7 r3 s3 p1 u2 constant=-128 x:i8 w:u8 y:u8",
+    "conv2d i32 n1 c3 h9 w40 k5 r3 s3 p1 l2 x:u8 w:i16 y:i16 threads2",
+    "conv2d u32 n1 c16 h7 w9 k20 r1 s1 x:u8 w:u8 N*C",
+    "conv2d i32 n1 c9 h8 w8 k20 r1 s1 x:u8 w:i8 y:u8 strided threads2",
+    "conv3d i32 n1 c3 d4 h5 w6 k5 t2 r3 s3 p1 x:i16 w:i16",
+    "conv1d i32 n1 c3 w40 k3 s5 p4 e3 flip x:i8 w:u8",
+    "conv2d i16 n1 c6 h9 w37 k14 r3 s3 g2 p1 constant=131 threads2",
+    "conv2d u8 n2 c5 h12 w33 k7 r3 s3 p1 u2",
+    "conv2d u16 n1 c130 h5 w6 k8 r3 s3 p1:2,2",
+    "conv2d i32 n1 c64 h4 w4 k64 r3 s3 p1 x:u8 w:i8 y:u8 threads2",  # filters shared out
 )
 
 #: Kernels that are outer products, and kernels of one axis: bands, rows, borders and boxes.

@@ -65,6 +65,11 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"panel_bytes": 1, "taps": 400, "weight_bytes": 1, "band": 1},
         {"panel_bytes": 6000, "taps": 40, "weight_bytes": 2000, "band": 0},
     ),
+    "pairs": (
+        {"panel_bytes": 1, "taps": 1, "weight_bytes": 1, "band": 0},
+        {"panel_bytes": 6000, "taps": 9, "weight_bytes": 1, "band": 0},
+        {"panel_bytes": 1, "taps": 400, "weight_bytes": 1, "band": 1},
+    ),
     "separable": ({"row_bytes": 1}, {"row_bytes": 3000}),
     "winograd": ({"cache_bytes": 1}, {"cache_bytes": 30000}),
 }

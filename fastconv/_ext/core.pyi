@@ -44,6 +44,17 @@ def transform(
     back: bool = False,
     isa: str | None = None,
 ) -> None: ...
+def quantize(
+    sums: npt.NDArray[Any],
+    scale: npt.NDArray[Any],
+    zero: int,
+    y: npt.NDArray[Any],
+    isa: str | None = None,
+) -> None: ...
+def widen(x: npt.NDArray[Any], threads: int, isa: str | None = None) -> npt.NDArray[Any]: ...
+def narrow(
+    x: npt.NDArray[Any], y: npt.NDArray[Any], threads: int, isa: str | None = None
+) -> None: ...
 def finish(
     y: npt.NDArray[Any],
     residual: npt.NDArray[Any] | None,
@@ -160,7 +171,7 @@ class Call:
         self,
         x: npt.NDArray[Any],
         packed: npt.NDArray[np.uint8],
-        epilogue: tuple[Any, Any, tuple[int, float, float] | None] | None,
+        epilogue: tuple[Any, Any, tuple[Any, ...] | None] | None,
         y: npt.NDArray[Any],
         left: npt.NDArray[np.uint8] | None = None,
     ) -> None: ...

@@ -13,7 +13,6 @@ cimport numpy as cnp
 from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
-from scipy.linalg cimport cython_blas
 
 cnp.import_array()
 
@@ -55,11 +54,16 @@ cdef extern from "fc.h" nogil:
         fc_activation activation
         double low, high
         uint8_t *left
+        const float *scale
+        int64_t zero
     ctypedef struct fc_spectra:
         void (*run)(int64_t, int64_t, const void *, int64_t, const void *, int64_t,
                     void *) noexcept nogil
+    ctypedef struct fc_pairs:
+        void (*quantize)(fc_dtype, const void *, int64_t, float, int64_t, void *) noexcept nogil
     ctypedef struct fc_kernels:
         const char *isa
+        const fc_pairs *pairs_i32
         const fc_spectra *spectra_f32
         const fc_spectra *spectra_f64
     ctypedef struct fc_driver:
@@ -76,24 +80,11 @@ cdef extern from "fc.h" nogil:
     int64_t fc_dtype_bytes(fc_dtype)
     void fc_finish_run(const fc_problem *, const fc_kernels *, const fc_epilogue *, void *, int64_t,
                        int64_t, int64_t) noexcept nogil
-    ctypedef void fc_gemm(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *,
-                          void *, void *, int *) noexcept nogil
-    ctypedef struct fc_blas:
-        fc_gemm *sgemm
-        fc_gemm *dgemm
-        fc_gemm *cgemm
-        fc_gemm *zgemm
-    fc_blas fc_blas_table
     ctypedef struct fc_isa:
         const fc_kernels *kernels
         int (*usable)() noexcept nogil
     const fc_isa *fc_isas
     const int64_t fc_isa_count
-
-fc_blas_table.sgemm = <fc_gemm *>cython_blas.sgemm
-fc_blas_table.dgemm = <fc_gemm *>cython_blas.dgemm
-fc_blas_table.cgemm = <fc_gemm *>cython_blas.cgemm
-fc_blas_table.zgemm = <fc_gemm *>cython_blas.zgemm
 
 # in the order of fc_dtype; signed integers are summed as unsigned ones, bit for bit the same, but
 # become others by their sign
@@ -177,7 +168,9 @@ cdef cnp.ndarray _for_weights(int64_t size):
     return kept
 
 
+include "blas.pxi"
 include "pages.pxi"
+include "halves.pxi"
 include "finish.pxi"
 include "calls.pxi"
 include "rank.pxi"

@@ -26,6 +26,7 @@
 typedef enum {
     FC_F32, FC_F64, FC_C64, FC_C128, FC_U8, FC_U16, FC_U32, FC_U64, FC_F80, FC_C160,
     FC_I8, FC_I16, FC_I32, FC_I64, /* of x and y only: sums of integers are kept in unsigned ones */
+    FC_PAIRS, /* two int16, of neighbouring channels, whose products are summed in 32 bits: of panels, for pairs */
     FC_DTYPES
 } fc_dtype;
 
@@ -67,6 +68,8 @@ typedef struct {
     fc_activation activation;
     double low, high;     /* of FC_CLAMP */
     uint8_t *left;        /* becomes 1 for parts of the work that overlap_save leaves to its caller */
+    const float *scale;   /* of each filter of all groups, or NULL: sums of 32 bits become quantised ones of y_dtype ... */
+    int64_t zero;         /* ... for which this stands for 0 */
 } fc_epilogue;
 
 struct fc_kernels;
@@ -127,7 +130,7 @@ static inline int64_t fc_dtype_bytes(fc_dtype t)
 {
     static const int8_t bytes[FC_DTYPES] = {
         4, 8, 8, 16, 1, 2, 4, 8, (int8_t)sizeof(long double), (int8_t)(2 * sizeof(long double)),
-        1, 2, 4, 8};
+        1, 2, 4, 8, 4};
     return bytes[t];
 }
 
@@ -492,6 +495,16 @@ typedef struct {
                   int64_t count, double bias, void *y);
 } fc_stored;
 
+/* Integers of 8 and 16 bits, and sums of 32. `of` is U8, I8, U16 or I16.
+ * join: to[j] = x[j*step] - zero, and in the upper half y[j*step] - zero, or 0 where y is NULL, for j < count.
+ * cut: y[j] = sums[j] modulo 2^(8 bytes), for j < count.
+ * quantize: y[j] = sums[j] * scale, in float, rounded to even, plus zero, at least and at most what `to`, U8 or I8, holds. */
+typedef struct {
+    void (*join)(fc_dtype of, const void *x, const void *y, int64_t step, int64_t count, int64_t zero, void *to);
+    void (*cut)(int64_t bytes, const void *sums, int64_t count, void *y);
+    void (*quantize)(fc_dtype to, const void *sums, int64_t count, float scale, int64_t zero, void *y);
+} fc_pairs;
+
 /* How a circle of n samples is transformed: stages of radix[s] = 2, 3, 4 or 5, whose product is n. The
  * factors of a stage on blocks of m = radix q are w_m^(ij), [q - 1][radix - 1][2], for 0 < j < q and
  * 0 < i < radix; those of all stages follow each other, factor_count complex numbers. */
@@ -602,6 +615,12 @@ typedef struct {
 
 /* NULL where tiles of AMX can be used, else why not. The first call asks the operating system for them and tries them. */
 const char *fc_amx_absent(void);
+
+/* Floats of 16 bits, [0] float16 and [1] bfloat16, from and to float: y[i] = x[i] for i < count, rounded to even. */
+typedef struct {
+    void (*widen[2])(const void *x, int64_t count, void *y);
+    void (*narrow[2])(const void *x, int64_t count, void *y);
+} fc_halves;
 
 /* One table per ISA: FC_KERNEL(type, name) is a field here and a definition in kernels/. */
 typedef struct fc_kernels {

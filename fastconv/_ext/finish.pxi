@@ -24,10 +24,27 @@ cdef void _set_epilogue(fc_epilogue *e, bias, residual, activation):
         e.bias = cnp.PyArray_DATA(<cnp.ndarray>bias)
     if residual is not None:
         e.residual = cnp.PyArray_DATA(<cnp.ndarray>residual)
-    if activation is not None:
+    if activation is not None and len(activation) == 2:  # a quantization
+        e.scale = <const float *>cnp.PyArray_DATA(<cnp.ndarray>activation[0])
+        e.zero = activation[1]
+    elif activation is not None:
         e.activation = <fc_activation><int>activation[0]
         e.low = activation[1]
         e.high = activation[2]
+
+
+def quantize(cnp.ndarray sums, cnp.ndarray scale, int64_t zero, cnp.ndarray y, str isa=None):
+    """y (N, K, *out) of 8 bits from int32 sums, of filter k times scale[k]; all in C order."""
+    cdef const fc_kernels *kernels = _kernels(isa or _isa)
+    cdef fc_dtype to = <fc_dtype><int>STORED.index(y.dtype.kind + "8")
+    cdef int64_t i, filters = cnp.PyArray_DIMS(y)[1], rows = cnp.PyArray_DIMS(y)[0] * filters
+    cdef int64_t count = y.size // rows if rows else 0
+    cdef const char *from_ = <const char *>cnp.PyArray_DATA(sums)
+    cdef char *at = <char *>cnp.PyArray_DATA(y)
+    cdef const float *scales = <const float *>cnp.PyArray_DATA(scale)
+    with nogil:
+        for i in range(rows):
+            kernels.pairs_i32.quantize(to, from_ + 4 * i * count, count, scales[i % filters], zero, at + i * count)
 
 
 def finish(cnp.ndarray y, residual, activation, str isa=None):

@@ -18,14 +18,15 @@ from fastconv.solvers.implicit_gemm import ImplicitGemm
 from fastconv.solvers.limbs import Limbs
 from fastconv.solvers.naive import Naive
 from fastconv.solvers.overlap_save import OverlapSave
+from fastconv.solvers.pairs import Pairs
 from fastconv.solvers.panels import Panels
 from fastconv.solvers.separable import Separable
 from fastconv.solvers.tilted import Tilted
 from fastconv.solvers.winograd import Winograd
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Separable(), Im2col(), Winograd(),
-    AmxSplit(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(), CudaDirect(), CudaFir(),
-    CudaGemm(), CudaMma(), CudaWinograd(),
+    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Separable(), Im2col(),
+    Winograd(), AmxSplit(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
+    CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

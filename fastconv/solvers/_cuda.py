@@ -6,7 +6,7 @@ import abc
 import math
 from typing import Any, ClassVar
 
-from fastconv._epilogue import CLAMP, GELU, SILU, Activation
+from fastconv._epilogue import CLAMP, GELU, SILU, Activation, Quantization
 from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Problem
@@ -129,8 +129,9 @@ class CudaPlan(Plan):
 
     def __call__(
         self, x: Any, packed: Any, bias: Any, y: Any, residual: Any = None,
-        activation: Activation | None = None, flush: bool = False,
+        activation: Activation | Quantization | None = None, flush: bool = False,
     ) -> None:  # fmt: skip
+        assert not isinstance(activation, Quantization)  # front ends refuse it
         self.start(x, packed, bias, y, residual, activation)
 
 

@@ -18,6 +18,8 @@
  *         for block of filters, for tile, for mr of the filters: y (+)= tile
  * With input dilation (panels_phases.c) a tile has sums of its own for each phase of the outputs.
  *
+ * A y of fewer bits than sums have (pairs.c) is made from the sums of a unit, which stay in cache.
+ *
  * Settings: v[0] bytes of the panels of a block, v[1] most taps of a block, v[2] bytes of weights of a block
  * of filters, v[3] whether bands are read instead of panels.
  * Packed: per group, block of taps and mr filters, weights [phase][tap of the kernel][channel][filter].
@@ -39,7 +41,7 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
 {
     fc_panels_plan_phases(p, s);
     p = s->p;
-    s->kernels = p->dtype == FC_F64 ? kernels->panels_f64 : kernels->panels_f32;
+    s->kernels = p->dtype == FC_F64 ? kernels->panels_f64 : p->dtype == FC_F32 ? kernels->panels_f32 : kernels->panels_pairs;
     s->bytes = fc_dtype_bytes(p->dtype);
     s->nr = s->kernels->lanes * s->kernels->vectors;
     /* plans are made of problems with nothing in them too, and never run */
@@ -59,6 +61,8 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->outputs = fc_volume(p->out, p->dims);
     const int64_t tiles = fc_max(1, fc_ceil_div(s->outputs, s->nr)), images = p->n * p->g;
     int64_t block = fc_max(1, fc_min(tiles, config->v[0] / (s->panel * s->bytes)));
+    s->narrow = p->y_dtype != p->dtype;
+    if (s->narrow) block = fc_max(1, fc_min(block, config->v[0] / (fc_max(1, p->k) * s->nr * s->bytes)));
     s->filter_parts = 1;
     if (threads > 1 && images * fc_ceil_div(tiles, block) < 4 * threads) {
         /* weights that caches do not hold are read once if threads share them out */
@@ -79,6 +83,8 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->panel_bytes = s->band ? fc_round_up(p->c * s->plane * s->bytes, FC_ALIGN) : s->tile_block * s->panel * s->bytes;
     s->span_bytes = s->tile_block * (s->most_spans * (int64_t)sizeof(span) + 8);
     s->sum_bytes = s->phases > 1 ? fc_round_up(s->inner * s->kernels->rows * s->nr * s->bytes, FC_ALIGN) : 0;
+    s->unit_outputs = s->band ? s->rows * p->out[p->dims - 1] : s->tile_block * s->nr;
+    if (s->narrow) s->sum_bytes = fc_round_up(p->k * s->unit_outputs * s->bytes, FC_ALIGN);
     s->slot_bytes = fc_round_up(s->panel_bytes + s->span_bytes, FC_ALIGN) + s->sum_bytes;
     s->bias_bytes = fc_round_up(p->g * p->k * s->bytes, FC_ALIGN);
 }
@@ -175,7 +181,7 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
     const int64_t vectors = t->count == s->nr ? s->kernels->vectors : fc_ceil_div(t->count, s->kernels->lanes);
     /* tiles of bands lie in a row, unless these are joined */
     const int in_row = j->even || (s->band && !s->joined && p->y_s[p->dims - 1] == 1), one = t->count == 1;
-    const int whole = one || (in_row && t->count == vectors * s->kernels->lanes);
+    const int whole = s->narrow || one || (in_row && t->count == vectors * s->kernels->lanes);
     char buffer[FC_PANEL_ROWS * FC_PANEL_PIXELS * sizeof(double)] __attribute__((aligned(FC_ALIGN)));
     int64_t places[FC_PANEL_PIXELS];
     if (j->even && whole)
@@ -188,8 +194,12 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         if (t->channels) fetch(s, t, i % s->tiles_a_part, i % s->tiles_a_part + tiles, s->tiles_a_part);
         fc_panel_fn *const run = one ? s->kernels->pixel[rows - 1] : s->kernels->tile[vectors - 1][rows - 1];
         char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
-        char *const sums = whole ? y + places[0] * s->bytes : buffer;
-        const int64_t ld = whole ? p->y_k : s->nr;
+        char *sums = whole ? y + places[0] * s->bytes : buffer;
+        int64_t ld = whole ? p->y_k : s->nr;
+        if (s->narrow) {
+            ld = s->unit_outputs;
+            sums = u->sums + ((k - u->k) * ld + t->first - u->first) * s->bytes;
+        }
         if (!whole && block) move(s, y, places, t->count, rows, buffer, 0);
         const char *const bias = j->bias + (u->g * p->k + k) * s->bytes, *const own = w + k * taps * s->bytes;
         for (int64_t n = 0; n < t->found; n++) {
@@ -202,12 +212,40 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
     }
 }
 
+/* Filters from k to `end` of a unit's sums, [filter][output], to a y of fewer bits. */
+static void store_narrow(const job *j, const unit *u, int64_t k, int64_t end)
+{
+    const geometry *const s = j->s;
+    const fc_problem *const p = s->p;
+    const fc_epilogue *const e = j->epilogue;
+    const int64_t last = p->dims - 1, size = fc_dtype_bytes(p->y_dtype);
+    const char *sums = u->sums;
+    for (; k < end; k++, sums += s->unit_outputs * s->bytes) {
+        char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * size;
+        for (int64_t at = u->first, count; at < u->end; at += count) {
+            int64_t place = at;
+            count = u->end - at;
+            if (!j->even) {
+                find_places(p, at, 1, &place);
+                count = p->y_s[last] == 1 ? fc_min(count, p->out[last] - at % p->out[last]) : 1;
+            }
+            const char *const from = sums + (at - u->first) * s->bytes;
+            char *const to = y + place * size;
+            if (e->scale)
+                j->kernels->pairs_i32->quantize(p->y_dtype, from, count, e->scale[u->g * p->k + k], e->zero, to);
+            else
+                j->kernels->pairs_i32->cut(size, from, count, to);
+        }
+    }
+}
+
 /* The rest of what becomes of finished sums of filters from k to `end`. */
 static void finish(const job *j, const unit *u, int64_t k, int64_t end)
 {
     const geometry *s = j->s;
     const fc_problem *p = s->p;
     const int64_t last = p->dims - 1;
+    if (s->narrow) store_narrow(j, u, k, end);
     if (!j->epilogue->residual && !j->epilogue->activation) return;
     if (s->phases > 1) {
         fc_panels_finish_phases(j, u, k, end);
@@ -240,6 +278,8 @@ static void run_band(const job *j, unit *u, int64_t block)
     const int64_t runs = s->joined ? 1 : rows, run = (end - column) * (s->joined ? rows : 1);
     const char *const w = j->packed + u->g * p->k * taps * s->bytes;
     const span all = {0, taps};
+    u->first = first * width + column;
+    u->end = (first + rows - 1) * width + end; /* there are blocks along a row where there is one row */
     fc_panels_fill_band(j, u, first, rows, column, end);
     for (int64_t at = 0, next; at < s->register_tiles; at = next) {
         next = fc_min(s->register_tiles, at + s->tiles_at_once);
@@ -250,8 +290,6 @@ static void run_band(const job *j, unit *u, int64_t block)
                 multiply(j, u, &t, at, next, taps, 0, w);
             }
     }
-    u->first = first * width + column;
-    u->end = (first + rows - 1) * width + end; /* there are blocks along a row where there is one row */
     finish(j, u, 0, p->k);
 }
 
@@ -277,12 +315,13 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     int64_t *const found = (int64_t *)(workspace + s->panel_bytes);
     unit u = {image / p->g, image % p->g, block * s->tile_block * s->nr,
                     fc_min(s->outputs, (block + 1) * s->tile_block * s->nr), workspace,
-                    (span *)(found + s->tile_block), found, workspace + s->slot_bytes - s->sum_bytes};
+                    (span *)(found + s->tile_block), found, workspace + s->slot_bytes - s->sum_bytes, 0};
     if (s->band) {
         run_band(j, &u, block);
         return;
     }
     const int64_t from = part * s->tiles_a_part, end = fc_min(s->register_tiles, from + s->tiles_a_part);
+    u.k = filter_of(s, from);
     for (int64_t b = 0; b < s->tap_blocks; b++) {
         const int64_t taps = channels_of(s, b) * s->kernel;
         const char *const w =

@@ -24,6 +24,7 @@ typedef struct {
      * of a row, of all rows that share a phase, and of a channel; whether one row's tiles run on in the next */
     int64_t band, rows, column_blocks, row_tiles, phase, grid, plane, joined;
     int64_t panel_bytes, span_bytes, sum_bytes, slot_bytes, bias_bytes;
+    int64_t narrow, unit_outputs; /* whether y has fewer bits than sums, which lie by unit then; its most outputs */
 } geometry;
 
 /* Taps [first, first + count) of a block. */
@@ -55,7 +56,8 @@ typedef struct {
     char *panels;
     span *spans;
     int64_t *found;
-    char *sums; /* of the phases of a tile along the last axis */
+    char *sums; /* of the phases of a tile along the last axis, or of filters from k on, to be made narrow */
+    int64_t k;
 } unit;
 
 /* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps; and where in x the

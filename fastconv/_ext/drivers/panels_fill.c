@@ -35,7 +35,8 @@ void fc_panels_plan_bands(const fc_problem *p, int64_t target, int64_t threads, 
     s->row_tiles = p->out[p->dims - 1] / s->nr;
     s->column_blocks = 1;
     plan_plane(p, s);
-    while (s->rows > 1 && (p->c * s->plane * s->bytes > target || p->n * p->g * fc_ceil_div(all, s->rows) < units)) {
+    while (s->rows > 1 && (p->c * s->plane * s->bytes > target || p->n * p->g * fc_ceil_div(all, s->rows) < units ||
+                           (s->narrow && p->k * s->rows * p->out[p->dims - 1] * s->bytes > target))) {
         s->rows = fc_ceil_div(s->rows, 2);
         plan_plane(p, s);
     }

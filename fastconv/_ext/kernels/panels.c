@@ -31,10 +31,28 @@
 #endif
 
 #define T float
+#define MULTIPLY(sum, weight, column) sum += weight * column
+#define PRODUCT(x, weight) ((x) * (weight))
 #define BITS int32_t
 #define NAME(x) x##_f32
 #include "panels.inc"
 #define T double
+#define MULTIPLY(sum, weight, column) sum += weight * column
+#define PRODUCT(x, weight) ((x) * (weight))
 #define BITS int64_t
 #define NAME(x) x##_f64
+#include "panels.inc"
+
+/* Two products of 16 bits at once, of neighbouring channels: integers as bits, which wrap. */
+typedef uint32_t vec_pairs __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+typedef int32_t bits_pairs __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+static uint32_t pair_product(uint32_t x, uint32_t w)
+{
+    return (uint32_t)((int16_t)x * (int16_t)w) + (uint32_t)(((int32_t)x >> 16) * ((int32_t)w >> 16));
+}
+#define T uint32_t
+#define BITS int32_t
+#define MULTIPLY(sum, weight, column) sum += vec_products(weight, column)
+#define PRODUCT(x, weight) pair_product(x, weight)
+#define NAME(x) x##_pairs
 #include "panels.inc"

@@ -10,6 +10,8 @@
 
 #if defined(FC_ISA_avx512) || defined(FC_ISA_avx2)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 #if defined(FC_ISA_avx512)
@@ -135,6 +137,23 @@ FC_INLINE vec_shorts vec_high(vec_shorts a, vec_shorts b)
     vec_shorts y;
     for (int i = 0; i < VEC_BYTES / 2; i++) y[i] = (uint16_t)((uint32_t)a[i] * b[i] >> 16);
     return y;
+#endif
+}
+
+/* Lanes of two int16: x0*y0 + x1*y1 in 32 bits. */
+typedef uint32_t vec_words __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+FC_INLINE vec_words vec_products(uint32_t x, vec_words y)
+{
+#if defined(FC_ISA_avx512)
+    return (vec_words)_mm512_madd_epi16(_mm512_set1_epi32((int)x), (__m512i)y);
+#elif defined(FC_ISA_avx2)
+    return (vec_words)_mm256_madd_epi16(_mm256_set1_epi32((int)x), (__m256i)y);
+#elif defined(__SSE2__)
+    return (vec_words)_mm_madd_epi16(_mm_set1_epi32((int)x), (__m128i)y);
+#else
+    typedef int32_t ints __attribute__((vector_size(VEC_BYTES)));
+    const ints low = (ints)(y << 16) >> 16, high = (ints)y >> 16;
+    return (vec_words)(low * (int16_t)x) + (vec_words)(high * ((int32_t)x >> 16));
 #endif
 }
 
