@@ -315,13 +315,13 @@ def _is_pairs(
     """Whether complex samples lie as pairs of real ones, and the few weights are real."""
     if x.dtype.kind != "c" or w.dtype.kind != "f" or w.size > _MOST_OF_PAIRS or on_gpu(x):
         return False
-    if not (options["method"] == "auto" and options["boundary"] == "zeros"):
+    if options["method"] != "auto" or options.get("boundary", "zeros") != "zeros":
         return False
     dtype, last = options["dtype"], x.ndim - 1
     same = x.dtype == dtype == options["out_dtype"] and dtype.char in "FD"
     apart = out is None or (out.dtype == dtype and out.flags.c_contiguous and out.flags.aligned)
     lie = x.flags.c_contiguous and x.flags.aligned and (last in axes or w.shape[last] == 1)
-    return same and apart and lie and not options["nonnegative"]
+    return same and apart and lie and not options.get("nonnegative", False)
 
 
 def _run_pairs(

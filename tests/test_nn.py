@@ -698,11 +698,16 @@ def test_bad_conv(changes: dict[str, Any], error: type[Exception], message: str)
 def test_bad_sizes(function: Any, name: str) -> None:
     if name not in inspect.signature(function).parameters:
         return
-    n = int(next(c for c in function.__name__ if c.isdigit()))
+    whole = function in (nn.conv_integer, nn.qlinear_conv)
+    n = 2 if whole else int(next(c for c in function.__name__ if c.isdigit()))
     arguments: dict[str, Any] = {}
-    for key in inspect.signature(function).parameters:
+    for key, parameter in inspect.signature(function).parameters.items():
         if key in ("x", "w", "grad_output"):
-            arguments[key] = np.ones((1, 1, *(1,) * n))
+            arguments[key] = np.ones((1, 1, *(1,) * n), np.uint8 if whole else np.float64)
+        elif key.endswith("scale"):
+            arguments[key] = np.float32(1)
+        elif key.endswith("zero_point") and parameter.default is parameter.empty:
+            arguments[key] = np.uint8(0)
         elif key in ("input_size", "weight_size"):
             arguments[key] = (1, 1, *(1,) * n)
     function(**arguments)

@@ -37,7 +37,9 @@ TEXTS = (
 )  # fmt: skip
 
 #: Of a solver that takes integers alone.
-INTEGERS = ("conv1d i32 n1 c1 w3000 k1 s1000 p30",)
+INTEGERS = (
+    "conv1d i32 n1 c1 w3000 k1 s1000 p30", "conv2d i16 n2 c5 h40 w41 k9 r3 s3 p1"
+)  # fmt: skip
 
 
 def execute(

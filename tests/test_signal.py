@@ -511,7 +511,8 @@ def test_how_inputs_lie_in_memory(name: str, mode: str, f1: str, f2: str, dtype:
     fn = getattr(signal, name)
     got, want = fn(a, b, mode), fn(*plain, mode)
     assert got.dtype == want.dtype and got.dtype.isnative and got.flags.c_contiguous
-    tolerance = 0 if np.dtype(dtype).kind in "iub" else 100 * np.finfo(got.dtype).eps
+    # transforms of whole numbers round, by a way that may depend on how they lie
+    tolerance = 0 if got.dtype.kind in "iub" else 100 * np.finfo(got.dtype).eps
     assert np.allclose(got, want, rtol=tolerance, atol=tolerance)
     assert np.array_equal(a, plain[0]) and np.array_equal(b, plain[1])
 

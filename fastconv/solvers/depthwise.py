@@ -53,6 +53,7 @@ class Depthwise(Polyphase):
         "Zhang, Lo, Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices,"
         " AAAI 2020"
     )
+    revision = 2
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.device != "cpu":

@@ -39,6 +39,7 @@ class Dot(Polyphase):
         "Zhang, Lo, Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices,"
         " AAAI 2020, whose register tiles are turned round: sums along vectors"
     )
+    revision = 2
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.device != "cpu":

@@ -81,7 +81,7 @@ class OverlapSave(Solver):
         "Stockham, High-speed convolution and correlation (1966); Oppenheim and Schafer,"
         " Discrete-Time Signal Processing (3rd ed.), section 8.7.3; error as for fft"
     )
-    revision = 2
+    revision = 3
 
     def why_not(self, problem: Problem) -> str | None:
         reason = _fourier.refuse(problem)

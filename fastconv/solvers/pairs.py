@@ -76,10 +76,10 @@ class Pairs(Solver):
         ]
 
     def reads_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.is_exact
 
     def writes_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.is_exact
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa = str(config["isa"])
