@@ -1868,7 +1868,7 @@ def conv_integer(
     workspace_limit: int | None = None,
     deterministic: bool = False,
 ) -> Array:
-    """Convolve integers of 8 bits into sums of 32, exactly: ONNX's ConvInteger.
+    r"""Convolve integers of 8 bits into sums of 32, exactly: ONNX's ConvInteger.
 
     ``y[n, k, o] = sum over c, r of (x[n, c, o*u + r*l - a] - x_zero_point) * (w[k, c, r] -
     w_zero_point[k])``, in one to three spatial dimensions, those of w. Padding is of zero points:
@@ -1876,9 +1876,9 @@ def conv_integer(
 
     Parameters
     ----------
-    x : array_like, (N, C, *space) or (C, *space)
+    x : array_like, (N, C, \*space) or (C, \*space)
         Data of int8 or uint8, batched or not; any strides.
-    w : array_like, (K, C / groups, *kernel)
+    w : array_like, (K, C / groups, \*kernel)
         K filters of int8 or uint8, whichever x is of.
     x_zero_point : int, default 0
         What stands for 0 in x.
@@ -1893,7 +1893,7 @@ def conv_integer(
 
     Returns
     -------
-    array, (N, K, *out) or (K, *out), int32
+    array, (N, K, \*out) or (K, \*out), int32
         In x's layout; `out` itself if given.
 
     Raises
@@ -1950,7 +1950,7 @@ def qlinear_conv(
     workspace_limit: int | None = None,
     deterministic: bool = False,
 ) -> Array:
-    """Convolve quantised data into quantised results: ONNX's QLinearConv.
+    r"""Convolve quantised data into quantised results: ONNX's QLinearConv.
 
     With s the sums of `conv_integer` and the bias added, ``y = saturate(round(s * (x_scale *
     w_scale[k] / y_scale)) + y_zero_point)``. s is exact; the factor, the number that s is in it and
@@ -1958,11 +1958,11 @@ def qlinear_conv(
 
     Parameters
     ----------
-    x : array_like, (N, C, *space) or (C, *space)
+    x : array_like, (N, C, \*space) or (C, \*space)
         Data of int8 or uint8, batched or not, that stands for ``(x - x_zero_point) * x_scale``.
     x_scale : float
     x_zero_point : int
-    w : array_like, (K, C / groups, *kernel)
+    w : array_like, (K, C / groups, \*kernel)
         K filters of int8 or uint8, whichever x is of.
     w_scale : float or array_like, (K,)
         One, or one a filter; w_zero_point too.
@@ -1981,7 +1981,7 @@ def qlinear_conv(
 
     Returns
     -------
-    array, (N, K, *out) or (K, *out)
+    array, (N, K, \*out) or (K, \*out)
         Of int8 or uint8, in x's layout; `out` itself if given.
 
     Raises
