@@ -154,6 +154,7 @@ def test_plans_keep_weights_and_take_new_data() -> None:
         "y_scale": 1.0,
         "y_zero_point": 100,
         "padding": 1,
+        "method": "pairs",
     }
     for x_like in (x, (x.shape, x.dtype)):
         plan = fastconv.plan(nn.qlinear_conv, x_like, w, **options)
