@@ -341,6 +341,7 @@ EDGES = (
     "conv3d f32 n1 c1 d1 h1 w1 k1 t1 r1 s1",
     "conv2d f32 n1 c2 h3 w3 k2 r3 s3",
     "conv2d f32 n1 c2 h3 w3 k2 r3 s3 p9",  # most outputs see nothing but padding
+    "conv2d f32 n1 c3 h2 w2 k4 r1 s1 p0:1 u2",  # as many outputs as samples, not one by one
     "conv2d f32 n1 c1 h4 w4 k2 r2 s2 p0:7,5:0",
     "conv1d f32 n1 c1 w2 k1 s2 p8 u5",
     "conv1d f64 n1 c1 w0 k1 s3 p2 constant=3.0",

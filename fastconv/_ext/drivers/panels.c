@@ -369,7 +369,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
         memset(bias, 0, (size_t)s.bias_bytes);
     p = s.p;
     int flat = s.kernel == 1 && is_even(p, p->x_s);
-    for (int64_t d = 0; d < p->dims; d++) flat &= p->in[d] == p->out[d] && p->pad[d] == 0;
+    for (int64_t d = 0; d < p->dims; d++) flat &= p->in[d] == p->out[d] && p->pad[d] == 0 && p->stride[d] == 1;
     int64_t *const offset = (int64_t *)(bias + s.bias_bytes);
     fc_panels_phase *const phases = (fc_panels_phase *)(offset + 2 * s.channel_block * s.weights);
     if (s.phases > 1)
