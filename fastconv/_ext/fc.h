@@ -138,6 +138,14 @@ static inline int64_t fc_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t fc_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t fc_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t fc_round_up(int64_t a, int64_t b) { return fc_ceil_div(a, b) * b; }
+static inline int64_t fc_common_divisor(int64_t a, int64_t b)
+{
+    while (b) {
+        const int64_t rest = a % b;
+        a = b, b = rest;
+    }
+    return a;
+}
 
 /* Threads of `threads` that packing `bytes` of weights keeps busy: 64 KB each, some 20 us. */
 static inline int64_t fc_pack_threads(int64_t bytes, int64_t threads)
@@ -462,6 +470,10 @@ typedef struct {
     uint16_t multiplier, shift;
     int32_t divisor;
 } fc_quotient;
+
+/* Added to the shift of a quotient that may be one too small, which the remainder shows: of sums of 32 bits from
+ * FC_BOX_PLAIN on, and of multipliers that leave a rest. */
+enum { FC_MENDS = 1 << 8, FC_BOX_PLAIN = 1 << 21 };
 
 /* Means of `taps` whole numbers, in sums of `bytes` bytes that hold any of them: up to FC_BOX_TAPS of bytes in 16 bits,
  * FC_BOX_TAPS_I32 of up to 16 bits in 32. y[j] is of x's type, modulo 2^bits.

@@ -8,7 +8,7 @@ import itertools
 import math
 import operator
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -193,7 +193,7 @@ def named(problem: Problem, config: Config) -> Blocks:
 
 
 @once
-def offered(problem: Problem) -> dict[tuple[Any, ...], Blocks]:
+def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
     """The cuts that cost least, by their names, and whether halves are transformed.
 
     What is offered depends on the shape alone, so that a plan's config is legal for a plain call.

@@ -7,15 +7,6 @@
 /* Steps between which sums are read and written, 4 KB each way: 24 products or more beside 8 tiles moved. */
 enum { LEAST_STEPS = 4 };
 
-static int64_t common_divisor(int64_t a, int64_t b)
-{
-    while (b) {
-        const int64_t rest = a % b;
-        a = b, b = rest;
-    }
-    return a;
-}
-
 /* Rows and columns of a unit. */
 static void plan_units(const fc_problem *p, int64_t bytes, int64_t threads, amx_geometry *s)
 {
@@ -60,8 +51,8 @@ void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels 
     s->outer_taps = fc_volume(p->ker, s->outer);
     s->taps = s->height * s->width;
     /* a tap's phase repeats after as many taps */
-    s->row_phases = fc_min(s->height, s->u / common_divisor(s->u, s->l));
-    s->column_phases = fc_min(s->width, s->v / common_divisor(s->v, s->m));
+    s->row_phases = fc_min(s->height, s->u / fc_common_divisor(s->u, s->l));
+    s->column_phases = fc_min(s->width, s->v / fc_common_divisor(s->v, s->m));
     s->reach_rows = (s->height - 1) * s->l / s->u;
     s->reach_columns = (s->width - 1) * s->m / s->v;
 

@@ -57,15 +57,6 @@ typedef struct {
     const int64_t *offset;
 } dot_job;
 
-static int64_t common_divisor(int64_t a, int64_t b)
-{
-    while (b) {
-        const int64_t rest = a % b;
-        a = b, b = rest;
-    }
-    return a;
-}
-
 static void cut(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads,
                 dot_cut *s)
 {
@@ -89,7 +80,7 @@ static void cut(const fc_problem *p, const fc_config *config, const fc_kernels *
     s->outer = fc_max(s->row, 0);
     s->outers = fc_volume(p->out, s->outer);
     s->taps = fc_volume(p->ker, s->outer);
-    const int64_t divisor = common_divisor(s->u, s->l);
+    const int64_t divisor = fc_common_divisor(s->u, s->l);
     s->runs = s->l / divisor;
     s->step = s->u / divisor;
     s->most_rows = s->step < s->height ? FC_DOT_ROWS : 1; /* else most rows of w would be zeros */

@@ -4,7 +4,8 @@
  * ends of rows: as they lie in y. A tile is nr of them, as wide as a register tile (kernels/panels.c); its
  * panel holds what each tap reads of x, 0 where that is padding, and stays in L1 while the filters pass by.
  * Tiles store whole vectors into y. Only the last of an image, and those of a y whose rows do not follow each
- * other, go through a buffer. A last tile of one pixel, as of 7x7 outputs, has vectors of filters. Taps of which a tile reads nothing but padding are left out.
+ * other, go through a buffer. A last tile of one pixel, as of 7x7 outputs, has vectors of filters. Taps of which a
+ * tile reads nothing but padding are left out.
  *
  * Bands (v[3]), for windows of few channels, where filling panels tap by tap takes longer than the products: what is
  * under some rows of outputs, or a part of one, is copied once, with its padding, taken apart by strides. A tap is then

@@ -10,7 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "../quotient.h"
 #include "separable.h"
 
 /* n / q for n <= most, with e = m q - 2^(16 + s): n m / 2^(16 + s) is too large by n e / (q 2^(16 + s)), which changes no

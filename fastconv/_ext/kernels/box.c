@@ -13,7 +13,6 @@
  * Granlund and Montgomery, Division by invariant integers using multiplication, PLDI 1994, section 4; prefix sums in
  * registers: Hillis and Steele, Data parallel algorithms, CACM 29(12), 1986.
  */
-#include "../quotient.h"
 #include "whole.h"
 
 FC_INLINE vec_shorts mean_16(vec_shorts sum, fc_quotient q, const int mends)
