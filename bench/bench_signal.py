@@ -1,15 +1,19 @@
 """Signals: plain calls by every method, and plans.
 
-``python -m bench.bench_signal`` prints the time a sample of signals of 1e4 to 1e8 samples.
+``python -m bench.bench_signal`` prints the time a sample of signals of 1e4 to 1e8 samples;
+``--precision`` what plans and plain calls take in double precision over single, timed in turn in
+one process, for the rows of `shapes.SIGNAL` and others, on ``--threads``.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
+from typing import Any
 
 import numpy as np
 
-from . import common, shapes
+from . import common, libraries, shapes
 
 THREADS = [1, 2]
 
@@ -77,7 +81,88 @@ class Growth:
         return max(each.values()) / min(each.values())
 
 
+#: Besides `shapes.SIGNAL`: more comparable sizes, a picture's short and a signal's long kernels.
+OTHERS = [
+    "convolve f32 a20000 b20000", "convolve f32 a100000 b100000", "convolve f32 a300000 b7000",
+    "convolve f32 a1000000 b1000", "convolve f32 a4000 b500", "convolve f32 a512,512 b31,31 same",
+]  # fmt: skip
+
+#: Of single precision, and the same in double.
+DOUBLE = {"f32": "f64", "c64": "c128"}
+
+
+def in_both(text: str) -> tuple[str, str] | None:
+    """A case in single and in double precision; None where its numbers are whole."""
+    function, dtype, rest = text.split(maxsplit=2)
+    for single, double in DOUBLE.items():
+        if dtype in (single, double):
+            return f"{function} {single} {rest}", f"{function} {double} {rest}"
+    return None
+
+
+def precision(text: str, threads: int, budget: float) -> dict[str, Any] | None:
+    """Methods, seconds of plans and of plain calls, in single and in double precision."""
+    from fastconv._timer import compare
+
+    both = in_both(text)
+    if both is None:
+        return None
+    cases = [shapes.case(t) for t in both]
+    plans = [libraries.fastconv_plan(c, threads=threads) for c in cases]
+    calls = [libraries.fastconv_call(c, threads=threads) for c in cases]
+    works = [work.run for work, _ in plans] + [work.run for work in calls]
+    found = [t.seconds for t in compare(works, budget=budget)]
+    return {
+        "methods": [str(plan.method) for _, plan in plans], "plan": found[:2], "call": found[2:],
+    }  # fmt: skip
+
+
+class Precision:
+    """A plan's time in single precision over that in double: the smaller the better."""
+
+    params = ([text for text in (*shapes.SIGNAL.values(), *OTHERS) if in_both(text)],)
+    param_names = ("signal",)
+    version = "1"
+    unit = "ratio"
+    timeout = 300
+
+    def setup(self, text: str) -> None:
+        common.pin(1)
+        common.without_wisdom()
+
+    def track_single_over_double(self, text: str) -> float:
+        found = precision(text, 1, common.BUDGET)
+        assert found is not None
+        return found["plan"][0] / found["plan"][1]
+
+
+def print_precision(threads: int, only: str, budget: float) -> None:
+    common.pin(threads)
+    common.without_wisdom()
+    print(
+        f"{'case':34} {'plan f4':>9} {'f8':>9} {'ratio':>5} {'call f4':>9} {'f8':>9} {'ratio':>5}"
+    )
+    for text in dict.fromkeys((in_both(t) or ("",))[0] for t in (*shapes.SIGNAL.values(), *OTHERS)):
+        found = precision(text, threads, budget) if text and only in text else None
+        if found is not None:
+            figures = ""
+            for way in "plan", "call":
+                single, double = found[way]
+                figures += f" {1e3 * single:9.3f} {1e3 * double:9.3f} {double / single:5.2f}"
+            print(f"{text:34}{figures}  {', '.join(dict.fromkeys(found['methods']))}", flush=True)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--precision", action="store_true", help="double precision over single")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", metavar="PART", help="of a case's text")
+    parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds a case")
+    arguments = parser.parse_args()
+    if arguments.precision:
+        print_precision(arguments.threads, arguments.only, arguments.budget)
+        return
+    common.pin(1)
     print("| filter | " + " | ".join(f"{n:.0e}" for n in LENGTHS) + " | longest / shortest |")
     print("|---" * (len(LENGTHS) + 2) + "|")
     for dtype, taps in FILTERS:
@@ -88,5 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.pin(1)
     main()

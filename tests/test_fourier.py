@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tracemalloc
 from typing import Any
 
@@ -21,6 +22,7 @@ from fastconv._machine import this_machine
 from fastconv._problem import BOUNDARIES, Problem, numpy_dtype
 from fastconv._solver import Config, Solver
 from fastconv.solvers import BY_NAME, _fourier, _guard
+from fastconv.solvers._blocks import named
 
 Array = npt.NDArray[Any]
 
@@ -448,6 +450,38 @@ def test_memory_of_blocks_does_not_grow_with_the_input(text: str) -> None:
         tracemalloc.stop()
     assert peak <= solver.workspace(problem, config)
     assert peak < x.nbytes
+
+
+@pytest.mark.parametrize(
+    ("text", "blocks"),
+    [
+        ("conv1d f32 n1 c1 w40000 k1 s40000 p39999 flip", 1),
+        ("conv1d f64 n1 c2 w70000 k2 s30000 u2", 1),
+        ("conv1d c64 n1 c1 w50000 k1 s30000 p29999 flip reflect", 1),
+        ("conv2d f32 n3 c1 h300 w400 k1 r200 s301 p10", 3),
+        ("conv1d f32 n3 c1 w40000 k1 s40000 p39999 flip", 3),
+    ],
+)
+def test_threads_that_share_a_block_change_no_bit(text: str, blocks: int) -> None:
+    """Columns, slabs and the outputs that the guard sums fall to whoever comes first."""
+    problem = Problem.parse(text)
+    x, w, _ = arrays(problem)
+    x = np.array(x)
+    x[..., -300:] *= 1e-9  # outputs at the end that meet these alone are summed from the definition
+    wide = np.zeros((*x.shape, 2), x.dtype)
+    wide[..., 0] = x
+    config = OVERLAP_SAVE.configs(problem, this_machine())[0]
+    assert named(problem, config).shared
+    assert named(problem, config).pairs == blocks
+    made = []
+    for threads in 1, 2, 3:
+        some = dataclasses.replace(problem, threads=threads)
+        plan = OVERLAP_SAVE.plan(some, config, this_machine())
+        for data in x, wide[..., 0]:
+            y = np.full(problem.y_shape, 7, x.dtype)
+            plan(data, plan.pack_stored(w), None, y)
+            made.append(y)
+    assert all(np.array_equal(made[0], y) for y in made[1:])
 
 
 @pytest.mark.parametrize("method", ["fft", "overlap_save"])

@@ -4,7 +4,7 @@ from libc.math cimport log2
 
 
 def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired, int64_t c,
-                int64_t k, int64_t real, tuple rates, tuple ns, int64_t longest, int64_t most):
+                int64_t k, int64_t real, tuple rates, tuple left_over, tuple ns, int64_t longest, int64_t most):
     """[(nanoseconds of a group by one thread, by two that share pairs, place of each axis' length)] of
     the `most` that take least by one, and of those by two.
 
@@ -12,6 +12,8 @@ def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired
     that is transformed; every combination of lengths is a block, one of whose `parts` has `longest`
     samples at most.
     `rows` are a part's of each length where there is one axis, else None: all sides but the last.
+    `left_over` are the samples of the smallest transform that threads share, and what a pair that they
+    share takes of its time in two.
     `rates` are (bytes of a block, nominal operations a ns from there on), the smallest first; `ns`
     those of a pair of blocks, a row, a byte of a product and a sample: `_blocks._nanoseconds`. Of
     equal ones the first comes first, the last axis' length moving fastest.
@@ -28,6 +30,8 @@ def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired
     cdef Py_ssize_t dims = len(axes), d, i, j, way
     cdef int64_t span, stride, out, whole, n, kept, pairs, sides, total_blocks
     cdef double pair_ns = ns[0], row_ns = ns[1], byte_ns = ns[2], sample_ns = ns[3], rate, total, by_two, samples, goes_by
+    cdef int64_t least_shared = left_over[0]
+    cdef double shared_rest = left_over[1], rest
     if not 1 <= dims <= 3 or most > 8:
         raise ValueError(f"expected one to three axes and at most 8 blocks, got {dims}, {most}")
     for d in range(dims):
@@ -61,7 +65,8 @@ def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired
             total = pairs * (pair_ns + (c + k) * (5 * samples * log2(samples) / rate
                                                   + sides * row_ns + samples * sample_ns)
                              + c * k * samples * 2 * real * byte_ns)
-            by_two = total * ((pairs + 1) // 2) / max(pairs, 1)
+            rest = shared_rest if dims < 3 and n >= least_shared else 1
+            by_two = total * (pairs // 2 + pairs % 2 * rest) / max(pairs, 1)
             for way in range(2):
                 goes_by = by_two if way else total
                 i = held[way]

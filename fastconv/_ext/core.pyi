@@ -79,6 +79,7 @@ def best_blocks(
     k: int,
     real: int,
     rates: tuple[tuple[int, float], ...],
+    left_over: tuple[int, float],
     ns: tuple[float, float, float, float],
     longest: int,
     most: int,

@@ -101,8 +101,8 @@ class OverlapSave(Solver):
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         blocks = named(problem, config)
-        threads = max(1, min(useful_threads(problem), machine.cores, problem.groups * blocks.pairs))
-        return _blocks.seconds(blocks) / (1 + 0.85 * (threads - 1))
+        threads = min(useful_threads(problem), machine.cores)
+        return _blocks.seconds(blocks) / _blocks.speedup(blocks, threads)
 
     def floor(self, problem: Problem, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)

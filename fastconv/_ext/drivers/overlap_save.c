@@ -23,7 +23,8 @@
  *   settings  planes, rows and columns of a block, outputs it keeps along each, whether it is guarded,
  *             whether it has twice as many rows, as two halves
  *   packed    tables, weights as they are, their spectra [g][k][c] in the order of a block
- *   threads   share pairs of blocks of a group
+ *   threads   take a pair of blocks of a group each; pairs left over, large ones of one plane, are shared by
+ *             all of them: columns, then slabs, then columns again
  *
  * The guard, docs/accuracy.md: an output of size up to 11 times the error of its pair is summed from
  * the definition until its products show that it is right, or to the end. Pairs with NaN or Inf, with very
@@ -38,155 +39,173 @@
 
 #include "overlap_save.h"
 
+typedef overlap_save_call call;
+
 /* Products that the guard may take, a sample of the pair: about what the transforms cost. */
 enum { GUARD_PRODUCTS = 16 };
+
+/* Samples of the smallest transform that threads share: of 20 480, two took as long as one, of 40 960 0.6 to
+ * 0.8 of it. */
+enum { SHARED = 1 << 15 };
 
 /* Largest exponent of data, half a quarter of the type's range: products neither overflow nor vanish. */
 enum { EXPONENT_F32 = 32, EXPONENT_F64 = 256 };
 
+/* One plane of a channel or of a filter of a pair, shared in ranges of columns. `tools` are those of the
+ * thread that it falls to; those of its helpers follow. `pair` is where its rows are listed and copied. */
 typedef struct {
-    const fc_problem *p;
-    const fc_kernels *kernels;
-    overlap_save s;
-    fc_fft_line line[AXES];
-    const char *x, *packed;
-    const fc_epilogue *epilogue;
-    char *y, *workspace;
-} call;
+    const call *c;
+    const place *at;
+    int64_t blocks, i, ranges;
+    char *tools, *pair, *z;
+    const int *wanted;
+    double error;
+} plane;
 
-static place find_block(const fc_problem *p, const overlap_save *s, int64_t i)
+static int64_t ranges_of(const overlap_save *s, int64_t threads)
 {
-    place at;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
-        at.first[d] = i % s->count[d] * s->kept[d];
-        at.kept[d] = fc_min(s->kept[d], p->out[d] - at.first[d]);
-        i /= s->count[d];
-    }
-    at.image = i;
-    return at;
+    return threads == 1 ? 1 : fc_min(RANGES * threads, fc_ceil_div(s->n[COLUMNS], s->fft->lanes));
 }
 
-/* The halves of a block: those of outputs lie as far apart as those of samples. */
-static void split(const overlap_save *s, place *at)
+/* The first column of a range, and the last one's end. */
+static int64_t column_of(const overlap_save *s, int64_t range, int64_t ranges)
 {
-    const int64_t d = s->halved;
-    at[1] = at[0];
-    at[1].first[d] += s->half;
-    at[1].kept[d] = fc_max(0, at[0].kept[d] - s->half);
-    at[0].kept[d] -= at[1].kept[d];
+    return fc_ceil_div(s->n[COLUMNS], s->fft->lanes) * range / ranges * s->fft->lanes;
 }
 
-/* Rows of plane i of a block: where they are, in x or, at its ends, in copies. */
-static void rows_in(const call *c, const place *at, int64_t channel, int64_t i, char *copies,
-                    const char *beyond, const void **rows)
+static suspects *suspects_of(const overlap_save *s, char *tools, int64_t range)
 {
-    const fc_problem *const p = c->p;
+    return (suspects *)(tools + range / RANGES * s->tools_bytes + s->suspects) + range % RANGES;
+}
+
+static const char *far_of(const call *c, int64_t column)
+{
     const overlap_save *const s = &c->s;
-    const int64_t item = s->parts * s->size, last = s->axis[COLUMNS];
-    for (int64_t j = 0; j < s->n[ROWS]; j++) {
-        const char *row = c->x + (at->image * p->x_n + channel * p->x_c) * item;
-        int64_t t = at->first[last] * p->stride[last];
-        int outside = 0;
-        for (int64_t d = 0; d < p->dims; d++) {
-            if (d == last) continue;
-            const int64_t td = at->first[d] * p->stride[d]
-                               + (d == s->axis[ROWS] ? j : d == s->axis[PLANES] ? i : 0);
-            outside |= td >= fc_overlap_save_padded(p, d);
-            const int64_t source = outside || !row ? -1 : fc_source(p, d, td);
-            row = source < 0 ? NULL : row + source * p->x_s[d] * item;
-        }
-        if (s->one_axis) t += j * s->n[COLUMNS];
-        outside |= t >= fc_overlap_save_padded(p, last);
-        const int64_t from = t - p->pad[last];
-        const int inside = from >= 0 && from + s->n[COLUMNS] <= p->in[last];
-        if (outside || (!row && p->boundary == FC_ZEROS))
-            rows[j] = beyond;
-        else if (row && inside && p->x_s[last] == 1)
-            rows[j] = row + from * item;
-        else {
-            fc_overlap_save_fill(p, last, item, row, t, s->n[COLUMNS], copies + j * s->row_bytes);
-            rows[j] = copies + j * s->row_bytes;
-        }
+    if (!s->one_axis) return NULL;
+    return c->packed + s->far + column / s->fft->lanes * s->n[ROWS] * 2 * s->size;
+}
+
+static void columns_in(void *context, int64_t range, int64_t helper)
+{
+    const plane *const t = context;
+    const call *const c = t->c;
+    const overlap_save *const s = &c->s;
+    const int64_t lanes = s->fft->lanes, vectors = 2 * lanes * s->size;
+    const void **const rows = (const void **)(t->pair + s->inputs);
+    char *const own = t->tools + helper * s->tools_bytes;
+    const int64_t end = column_of(s, range + 1, t->ranges);
+    for (int64_t column = column_of(s, range, t->ranges); column < end; column += lanes) {
+        s->fft->load(s->n[ROWS], rows, s->parts == 2 ? NULL : rows + s->n[ROWS],
+                     s->half ? c->packed + s->weights : NULL, column, own + s->buffer, own + s->peak);
+        s->fft->forward(&c->line[ROWS], own + s->buffer);
+        s->fft->turn(s->n[ROWS], own + s->buffer, c->packed + s->near, far_of(c, column),
+                     t->z + (t->i * s->n[COLUMNS] + column) * vectors, s->slab);
     }
 }
 
-/* Where rows of outputs of plane i go, in y or in copies, and how many samples of each are wanted. */
-static void rows_out(const call *c, const place *at, int64_t filter, int64_t i, char *copies, void **rows,
-                     int64_t *counts)
+/* The spectrum of a channel of the blocks at[..], but for its slabs' own transforms. */
+static void into_slabs(const call *c, const place *at, int64_t blocks, int64_t channel, char *tools, char *pair,
+                       char *z, int64_t threads)
 {
-    const fc_problem *const p = c->p;
     const overlap_save *const s = &c->s;
-    const int64_t item = s->parts * s->size, last = s->axis[COLUMNS];
-    const int direct = p->stride[last] == 1 && p->y_s[last] == 1;
-    int64_t y = at->image * p->y_n + filter * p->y_k;
-    for (int64_t d = 0; d < p->dims; d++) y += at->first[d] * p->y_s[d];
-    const int64_t plane = s->axis[PLANES], across = s->axis[ROWS];
-    if (plane >= 0) y += i / p->stride[plane] * p->y_s[plane];
-    const int64_t reach = (at->kept[last] - 1) * p->stride[last] + 1;
-    for (int64_t j = 0; j < s->n[ROWS]; j++) {
-        int64_t at_row = y;
-        if (s->one_axis) {
-            counts[j] = fc_max(0, fc_min(s->n[COLUMNS], reach - j * s->n[COLUMNS]));
-            at_row += j * s->n[COLUMNS];
-        } else {
-            const int64_t u = p->stride[across];
-            counts[j] = j % u || j / u >= at->kept[across] ? 0 : reach;
-            at_row += j / u * p->y_s[across];
-        }
-        rows[j] = direct ? c->y + at_row * item : copies + j * s->row_bytes;
+    const void **const rows = (const void **)(pair + s->inputs);
+    plane t = {.c = c, .ranges = ranges_of(s, threads), .tools = tools, .pair = pair, .z = z};
+    for (t.i = 0; t.i < s->n[PLANES]; t.i++) {
+        for (int64_t b = 0; b < blocks; b++)
+            fc_overlap_save_rows_in(c, &at[b], channel, t.i, pair + s->edges + b * s->n[ROWS] * s->row_bytes,
+                                    pair + s->beyond, rows + b * s->n[ROWS]);
+        if (blocks < 2)
+            for (int64_t j = 0; j < s->n[ROWS]; j++) rows[s->n[ROWS] + j] = pair + s->beyond;
+        fc_parallel(t.ranges, threads, columns_in, &t);
     }
 }
 
-/* Bias, residual and activation of a plane's rows, which are moved to y where they are copies. */
-static void finish_rows(const call *c, const place *at, int64_t filter, int64_t i, char *copies,
-                        const int64_t *counts)
+static void slab_forward(const call *c, char *tools, char *slab)
 {
-    const fc_problem *const p = c->p;
     const overlap_save *const s = &c->s;
-    const int64_t item = s->parts * s->size, last = s->axis[COLUMNS], u = p->stride[last];
-    const int direct = u == 1 && p->y_s[last] == 1;
-    const fc_epilogue *const e = c->epilogue;
-    if (direct && !e->bias && !e->residual && !e->activation) return;
-    int64_t y = at->image * p->y_n + filter * p->y_k;
-    for (int64_t d = 0; d < p->dims; d++) y += at->first[d] * p->y_s[d];
-    if (s->axis[PLANES] >= 0) y += i / p->stride[s->axis[PLANES]] * p->y_s[s->axis[PLANES]];
-    for (int64_t j = 0; j < s->n[ROWS]; j++) {
-        if (!counts[j]) continue;
-        /* the first sample of the row that is an output, and which it is */
-        const int64_t before = s->one_axis ? j * s->n[COLUMNS] : 0, skip = (u - before % u) % u;
-        const int64_t count = fc_ceil_div(counts[j] - skip, u);
-        if (count <= 0) continue;
-        int64_t to = y + fc_ceil_div(before, u) * p->y_s[last];
-        if (!s->one_axis) to += j / p->stride[s->axis[ROWS]] * p->y_s[s->axis[ROWS]];
-        if (!direct)
-            for (int64_t o = 0; o < count; o++)
-                memcpy(c->y + (to + o * p->y_s[last]) * item,
-                       copies + j * s->row_bytes + (skip + o * u) * item, (size_t)item);
-        if (e->bias)
-            for (int64_t o = 0; o < count; o++)
-                for (int64_t b = 0; b < s->parts; b++) {
-                    const int64_t v = (to + o * p->y_s[last]) * s->parts + b, w = filter * s->parts + b;
-                    if (s->size == 4) ((float *)c->y)[v] += ((const float *)e->bias)[w];
-                    else ((double *)c->y)[v] += ((const double *)e->bias)[w];
-                }
-        for (int64_t b = 0; b < s->parts; b++)
-            fc_finish(p, c->kernels, e, c->y, to * s->parts + b, count, p->y_s[last] * s->parts);
+    const int64_t pitch = s->n[COLUMNS] * 2 * s->fft->lanes;
+    for (int64_t i = 0; i < s->n[PLANES]; i++)
+        s->fft->forward(&c->line[COLUMNS], slab + i * pitch * s->size);
+    if (s->n[PLANES] > 1)
+        s->fft->across(&c->line[PLANES], slab, pitch, s->n[COLUMNS], tools + s->across);
+}
+
+static void slab_inverse(const call *c, char *tools, char *slab)
+{
+    const overlap_save *const s = &c->s;
+    const int64_t pitch = s->n[COLUMNS] * 2 * s->fft->lanes;
+    if (s->n[PLANES] > 1)
+        s->fft->across_back(&c->line[PLANES], slab, pitch, s->n[COLUMNS], tools + s->across);
+    for (int64_t i = 0; i < s->n[PLANES]; i++)
+        s->fft->inverse(&c->line[COLUMNS], slab + i * pitch * s->size);
+}
+
+/* What the slabs of one filter share: its channels' spectra in z, the kernel's, and where they are summed. */
+typedef struct {
+    const call *c;
+    char *tools, *z, *sum;
+    const char *h;
+    int64_t k;
+} product;
+
+static void slab(void *context, int64_t b, int64_t helper)
+{
+    const product *const t = context;
+    const overlap_save *const s = &t->c->s;
+    char *const own = t->tools + helper * s->tools_bytes, *const to = t->sum + b * s->slab * s->size;
+    for (int64_t i = 0; i < t->c->p->c; i++) {
+        const int64_t at = (i * s->block + b * s->slab) * s->size;
+        if (t->k == 0) slab_forward(t->c, own, t->z + at);
+        s->fft->multiply(s->n[PLANES] * s->n[COLUMNS], t->z + at, t->h + at, i > 0, to);
+    }
+    slab_inverse(t->c, own, to);
+}
+
+static void columns_out(void *context, int64_t range, int64_t helper)
+{
+    const plane *const t = context;
+    const call *const c = t->c;
+    const overlap_save *const s = &c->s;
+    const int64_t lanes = s->fft->lanes, vectors = 2 * lanes * s->size;
+    void **const rows = (void **)(t->pair + s->outputs);
+    const int64_t *const counts = (const int64_t *)(t->pair + s->counts);
+    char *const buffer = t->tools + helper * s->tools_bytes + s->buffer;
+    suspects *const all = suspects_of(s, t->tools, range);
+    all->found[0] = all->found[1] = 0;
+    const int64_t end = column_of(s, range + 1, t->ranges);
+    for (int64_t column = column_of(s, range, t->ranges); column < end; column += lanes) {
+        s->fft->turn_back(s->n[ROWS], t->z + (t->i * s->n[COLUMNS] + column) * vectors, s->slab,
+                          c->packed + s->near, far_of(c, column), buffer);
+        s->fft->inverse(&c->line[ROWS], buffer);
+        for (int64_t b = 0; b < t->blocks; b++)
+            if (t->wanted[b])
+                all->found[b] = s->fft->store(s->n[ROWS], buffer, s->half ? c->packed + s->weights : NULL,
+                                              s->parts == 2 ? 2 : b, rows + b * s->n[ROWS],
+                                              counts + b * s->n[ROWS], column, 11 * t->error,
+                                              s->n[COLUMNS], all->at[b], all->found[b], SUSPECTS);
     }
 }
 
-/* Settles suspects of one plane; whether the budget lasted. */
-static int settle(const call *c, const place *at, int64_t g, int64_t k, int64_t i, double error,
-                  int64_t found, const int32_t *suspects, void *const *rows, int64_t *budget)
+/* Settles suspects of block b of a plane; whether the budget lasted. */
+static int settle(const plane *t, int64_t b, int64_t g, int64_t k, void *const *rows, int64_t *budget)
 {
+    const call *const c = t->c;
     const fc_problem *const p = c->p;
     const overlap_save *const s = &c->s;
+    int64_t found = 0;
+    for (int64_t range = 0; range < t->ranges; range++) found += suspects_of(s, t->tools, range)->found[b];
     if (found > SUSPECTS) return 0;
-    for (int64_t m = 0; m < found; m++) {
-        const int64_t row = suspects[m] / s->n[COLUMNS], column = suspects[m] % s->n[COLUMNS];
-        const int64_t position[AXES] = {i, row, s->one_axis ? suspects[m] : column};
+    for (int64_t range = 0, m = 0; range < t->ranges; m++) {
+        const suspects *const list = suspects_of(s, t->tools, range);
+        if (m == list->found[b]) {
+            range++, m = -1;
+            continue;
+        }
+        const int64_t row = list->at[b][m] / s->n[COLUMNS], column = list->at[b][m] % s->n[COLUMNS];
+        const int64_t position[AXES] = {t->i, row, s->one_axis ? list->at[b][m] : column};
         int64_t o[FC_DIMS];
         int kept = 1;
-        for (int64_t d = 0; d < p->dims; d++) o[d] = at->first[d];
+        for (int64_t d = 0; d < p->dims; d++) o[d] = t->at[b].first[d];
         for (int a = 0; a < AXES; a++) {
             const int64_t d = s->axis[a];
             if (d < 0) continue;
@@ -195,111 +214,51 @@ static int settle(const call *c, const place *at, int64_t g, int64_t k, int64_t 
         }
         if (!kept) continue;
         if (*budget <= 0) return 0;
-        fc_overlap_save_settle(p, s, c->x, at->image, g, k, o, error, c->packed, budget,
+        fc_overlap_save_settle(p, s, c->x, t->at[b].image, g, k, o, t->error, c->packed, budget,
                                (char *)rows[row] + column * s->parts * s->size);
     }
     return 1;
 }
 
-/* The spectrum of a channel of the blocks at[..], but for its slabs' own transforms. */
-static void into_slabs(const call *c, const place *at, int64_t blocks, int64_t channel, char *slot, char *z)
-{
-    const overlap_save *const s = &c->s;
-    const int64_t lanes = s->fft->lanes, vectors = 2 * lanes * s->size;
-    const void **const rows = (const void **)(slot + s->inputs);
-    char *const buffer = slot + s->buffer, *const peak = buffer + s->n[ROWS] * vectors;
-    char *const copies = slot + s->edges;
-    for (int64_t i = 0; i < s->n[PLANES]; i++) {
-        for (int64_t b = 0; b < blocks; b++)
-            rows_in(c, &at[b], channel, i, copies + b * s->n[ROWS] * s->row_bytes, slot + s->beyond,
-                    rows + b * s->n[ROWS]);
-        if (blocks < 2)
-            for (int64_t j = 0; j < s->n[ROWS]; j++) rows[s->n[ROWS] + j] = slot + s->beyond;
-        for (int64_t column = 0; column < s->n[COLUMNS]; column += lanes) {
-            s->fft->load(s->n[ROWS], rows, s->parts == 2 ? NULL : rows + s->n[ROWS],
-                         s->half ? c->packed + s->weights : NULL, column, buffer, peak);
-            s->fft->forward(&c->line[ROWS], buffer);
-            s->fft->turn(s->n[ROWS], buffer, c->packed + s->near,
-                         s->one_axis ? c->packed + s->far + column / lanes * s->n[ROWS] * 2 * s->size : NULL,
-                         z + (i * s->n[COLUMNS] + column) * vectors, s->slab);
-        }
-    }
-}
-
-static void slab_forward(const call *c, char *slot, char *slab)
-{
-    const overlap_save *const s = &c->s;
-    const int64_t pitch = s->n[COLUMNS] * 2 * s->fft->lanes;
-    for (int64_t i = 0; i < s->n[PLANES]; i++)
-        s->fft->forward(&c->line[COLUMNS], slab + i * pitch * s->size);
-    if (s->n[PLANES] > 1)
-        s->fft->across(&c->line[PLANES], slab, pitch, s->n[COLUMNS], slot + s->across);
-}
-
-static void slab_inverse(const call *c, char *slot, char *slab)
-{
-    const overlap_save *const s = &c->s;
-    const int64_t pitch = s->n[COLUMNS] * 2 * s->fft->lanes;
-    if (s->n[PLANES] > 1)
-        s->fft->across_back(&c->line[PLANES], slab, pitch, s->n[COLUMNS], slot + s->across);
-    for (int64_t i = 0; i < s->n[PLANES]; i++)
-        s->fft->inverse(&c->line[COLUMNS], slab + i * pitch * s->size);
-}
-
 /* Outputs of one filter from its slabs; whether they could be guarded. */
 static int from_slabs(const call *c, const place *at, int64_t blocks, int64_t g, int64_t k, double error,
-                      char *slot, const char *z, int64_t *budget)
+                      char *tools, char *pair, char *z, int64_t threads, int64_t *budget)
 {
     const fc_problem *const p = c->p;
     const overlap_save *const s = &c->s;
-    const int64_t lanes = s->fft->lanes, vectors = 2 * lanes * s->size, filter = g * p->k + k;
-    void **const rows = (void **)(slot + s->outputs);
-    int64_t *const counts = (int64_t *)(slot + s->counts);
-    int32_t *const suspects = (int32_t *)(slot + s->suspects);
-    for (int64_t i = 0; i < s->n[PLANES]; i++) {
-        const int64_t plane = s->axis[PLANES];
-        if (plane >= 0 && (i % p->stride[plane] || i / p->stride[plane] >= s->kept[plane])) continue;
-        int64_t found[2] = {0, 0};
-        int wanted[2];
+    const int64_t filter = g * p->k + k, across = s->axis[PLANES];
+    void **const rows = (void **)(pair + s->outputs);
+    int64_t *const counts = (int64_t *)(pair + s->counts);
+    int wanted[2];
+    plane t = {.c = c, .at = at, .blocks = blocks, .ranges = ranges_of(s, threads), .tools = tools,
+               .pair = pair, .z = z, .wanted = wanted, .error = error};
+    for (t.i = 0; t.i < s->n[PLANES]; t.i++) {
+        if (across >= 0 && (t.i % p->stride[across] || t.i / p->stride[across] >= s->kept[across])) continue;
         for (int64_t b = 0; b < blocks; b++) {
-            wanted[b] = plane < 0 || i / p->stride[plane] < at[b].kept[plane];
+            wanted[b] = across < 0 || t.i / p->stride[across] < at[b].kept[across];
             if (wanted[b])
-                rows_out(c, &at[b], filter, i, slot + s->edges + b * s->n[ROWS] * s->row_bytes,
-                         rows + b * s->n[ROWS], counts + b * s->n[ROWS]);
+                fc_overlap_save_rows_out(c, &at[b], filter, t.i,
+                                         pair + s->edges + b * s->n[ROWS] * s->row_bytes,
+                                         rows + b * s->n[ROWS], counts + b * s->n[ROWS]);
         }
-        for (int64_t column = 0; column < s->n[COLUMNS]; column += lanes) {
-            s->fft->turn_back(s->n[ROWS], z + (i * s->n[COLUMNS] + column) * vectors, s->slab,
-                              c->packed + s->near,
-                              s->one_axis ? c->packed + s->far + column / lanes * s->n[ROWS] * 2 * s->size
-                                          : NULL,
-                              slot + s->buffer);
-            s->fft->inverse(&c->line[ROWS], slot + s->buffer);
-            for (int64_t b = 0; b < blocks; b++)
-                if (wanted[b])
-                    found[b] = s->fft->store(s->n[ROWS], slot + s->buffer,
-                                             s->half ? c->packed + s->weights : NULL,
-                                             s->parts == 2 ? 2 : b, rows + b * s->n[ROWS],
-                                             counts + b * s->n[ROWS], column, 11 * error, s->n[COLUMNS],
-                                             suspects + b * SUSPECTS, found[b], SUSPECTS);
-        }
+        fc_parallel(t.ranges, threads, columns_out, &t);
         for (int64_t b = 0; b < blocks; b++) {
             if (!wanted[b]) continue;
-            if (!settle(c, &at[b], g, k, i, error, found[b], suspects + b * SUSPECTS,
-                        rows + b * s->n[ROWS], budget))
-                return 0;
-            finish_rows(c, &at[b], filter, i, slot + s->edges + b * s->n[ROWS] * s->row_bytes,
-                        counts + b * s->n[ROWS]);
+            if (!settle(&t, b, g, k, rows + b * s->n[ROWS], budget)) return 0;
+            fc_overlap_save_finish(c, &at[b], filter, t.i, pair + s->edges + b * s->n[ROWS] * s->row_bytes,
+                                   counts + b * s->n[ROWS]);
         }
     }
     return 1;
 }
 
 /* Largest part of what was loaded; NaN or Inf when there is one, or when it is out of range. */
-static double largest(const overlap_save *s, const char *peak)
+static double largest(const overlap_save *s, const char *tools, int64_t threads)
 {
     double top = 0;
-    for (int64_t l = 0; l < s->fft->lanes; l++) {
-        const int64_t check = l + s->fft->lanes;
+    for (int64_t i = 0; i < threads * s->fft->lanes; i++) {
+        const char *const peak = tools + i / s->fft->lanes * s->tools_bytes + s->peak;
+        const int64_t l = i % s->fft->lanes, check = l + s->fft->lanes;
         const double v = s->size == 4 ? ((const float *)peak)[l] : ((const double *)peak)[l];
         const double bad = s->size == 4 ? ((const float *)peak)[check] : ((const double *)peak)[check];
         if (isnan(bad)) return NAN;
@@ -311,41 +270,33 @@ static double largest(const overlap_save *s, const char *peak)
     return exponent > limit || exponent < -limit ? NAN : top;
 }
 
-static int one_pair(const call *c, int64_t g, int64_t pair, char *slot)
+/* One pair, by `threads` that share its columns and slabs; whether it was not left. */
+static int one_pair(const call *c, int64_t g, int64_t i, char *tools, char *pair, int64_t threads)
 {
     const fc_problem *const p = c->p;
     const overlap_save *const s = &c->s;
     const int64_t together = s->parts == 2 || s->half ? 1 : 2, block_bytes = s->block * s->size;
-    int64_t blocks = fc_min(together, s->blocks - pair * together);
+    int64_t blocks = fc_min(together, s->blocks - i * together);
     place at[2];
-    for (int64_t b = 0; b < blocks; b++) at[b] = find_block(p, s, pair * together + b);
-    if (s->half) split(s, at), blocks = 2;
-    const int64_t vectors = 2 * s->fft->lanes * s->size;
-    char *const peak = slot + s->buffer + s->n[ROWS] * vectors, *const z = slot + s->blocks_at;
-    memset(peak, 0, (size_t)vectors);
-    for (int64_t i = 0; i < p->c; i++)
-        into_slabs(c, at, blocks, g * p->c + i, slot, z + i * block_bytes);
-    const double top = largest(s, peak);
+    for (int64_t b = 0; b < blocks; b++) at[b] = fc_overlap_save_block(p, s, i * together + b);
+    if (s->half) fc_overlap_save_split(s, at), blocks = 2;
+    memset(pair + s->beyond, 0, (size_t)s->row_bytes);
+    char *const z = pair + s->blocks_at;
+    for (int64_t slot = 0; slot < threads; slot++)
+        memset(tools + slot * s->tools_bytes + s->peak, 0, (size_t)(2 * s->fft->lanes * s->size));
+    for (int64_t channel = 0; channel < p->c; channel++)
+        into_slabs(c, at, blocks, g * p->c + channel, tools, pair, z + channel * block_bytes, threads);
+    const double top = largest(s, tools, threads);
     if (isnan(top)) return 0;
-    const int in_place = p->c * p->k == 1;
-    char *const sum = in_place ? z : z + p->c * block_bytes;
-    const int64_t slab_bytes = s->slab * s->size, samples = s->n[PLANES] * s->n[COLUMNS];
-    int64_t budget = GUARD_PRODUCTS * samples * s->n[ROWS] * (p->c + p->k);
-    for (int64_t k = 0; k < p->k; k++) {
-        const char *const h = c->packed + s->spectra + (g * p->k + k) * p->c * block_bytes;
-        for (int64_t b = 0; b < s->slabs; b++) {
-            char *const to = sum + b * slab_bytes;
-            for (int64_t i = 0; i < p->c; i++) {
-                char *const from = z + i * block_bytes + b * slab_bytes;
-                if (k == 0) slab_forward(c, slot, from);
-                s->fft->multiply(samples, from, h + i * block_bytes + b * slab_bytes, i > 0, to);
-            }
-            slab_inverse(c, slot, to);
-        }
-        const double bound = ((const double *)(c->packed + s->bound))[g * p->k + k];
+    product t = {.c = c, .tools = tools, .z = z, .sum = p->c * p->k == 1 ? z : z + p->c * block_bytes};
+    int64_t budget = GUARD_PRODUCTS * s->n[PLANES] * s->n[COLUMNS] * s->n[ROWS] * (p->c + p->k);
+    for (t.k = 0; t.k < p->k; t.k++) {
+        t.h = c->packed + s->spectra + (g * p->k + t.k) * p->c * block_bytes;
+        fc_parallel(s->slabs, threads, slab, &t);
+        const double bound = ((const double *)(c->packed + s->bound))[g * p->k + t.k];
         /* data of zeros give outputs of 0, which are right */
         const double error = s->guard && top > 0 ? bound * top : -1;
-        if (!from_slabs(c, at, blocks, g, k, error, slot, sum, &budget)) return 0;
+        if (!from_slabs(c, at, blocks, g, t.k, error, tools, pair, t.sum, threads, &budget)) return 0;
     }
     return 1;
 }
@@ -353,9 +304,27 @@ static int one_pair(const call *c, int64_t g, int64_t pair, char *slot)
 static void work(void *context, int64_t i, int64_t slot)
 {
     const call *const c = context;
-    char *const at = c->workspace + slot * c->s.slot_bytes;
-    memset(at + c->s.beyond, 0, (size_t)c->s.row_bytes);
-    if (!one_pair(c, i / c->s.pairs, i % c->s.pairs, at)) c->epilogue->left[i] = 1;
+    char *const tools = c->workspace + slot * c->s.tools_bytes, *const pair = c->pairs + slot * c->s.pair_bytes;
+    if (!one_pair(c, i / c->s.pairs, i % c->s.pairs, tools, pair, 1)) c->epilogue->left[i] = 1;
+}
+
+/* Pairs that threads have one each of; those left over are shared by all, where that is worth it. */
+static int64_t alone(const fc_problem *p, const overlap_save *s, int64_t threads)
+{
+    const int64_t pairs = p->g * s->pairs;
+    const int shared = s->n[PLANES] == 1 && s->n[ROWS] * s->n[COLUMNS] >= SHARED;
+    return shared ? pairs - pairs % threads : pairs;
+}
+
+/* How many threads have tools, and how many pairs are in work at once. */
+static int64_t tools_of(const fc_problem *p, const overlap_save *s, int64_t threads)
+{
+    return alone(p, s, threads) < p->g * s->pairs ? threads : fc_min(threads, fc_max(1, p->g * s->pairs));
+}
+
+static int64_t at_once(const fc_problem *p, const overlap_save *s, int64_t threads)
+{
+    return fc_min(threads, fc_max(1, alone(p, s, threads)));
 }
 
 static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *x,
@@ -364,8 +333,12 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     call c = {.p = p, .kernels = kernels, .x = x, .packed = packed, .epilogue = epilogue, .y = y,
               .workspace = workspace};
     fc_overlap_save_layout(p, config, kernels, &c.s);
+    c.pairs = c.workspace + tools_of(p, &c.s, threads) * c.s.tools_bytes;
     for (int a = 0; a < AXES; a++) fc_overlap_save_line(&c.s, a, packed, &c.line[a]);
-    fc_parallel(p->g * c.s.pairs, threads, work, &c);
+    const int64_t first = alone(p, &c.s, threads);
+    fc_parallel(first, threads, work, &c);
+    for (int64_t i = first; i < p->g * c.s.pairs; i++)
+        if (!one_pair(&c, i / c.s.pairs, i % c.s.pairs, c.workspace, c.pairs, threads)) epilogue->left[i] = 1;
 }
 
 static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
@@ -380,7 +353,7 @@ static int64_t workspace_bytes(const fc_problem *p, const fc_config *config, con
 {
     overlap_save s;
     fc_overlap_save_layout(p, config, kernels, &s);
-    return s.slot_bytes * fc_min(threads, fc_max(1, p->g * s.pairs));
+    return s.tools_bytes * tools_of(p, &s, threads) + s.pair_bytes * at_once(p, &s, threads);
 }
 
 const fc_driver fc_driver_overlap_save = {

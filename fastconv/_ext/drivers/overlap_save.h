@@ -20,17 +20,38 @@ typedef struct {
     /* places in the packed weights */
     int64_t start, bound, w, factors[AXES], weights, near, far, spectra, scratch, packed_bytes;
     int64_t packers, scratch_bytes; /* threads that may pack at once, each with scratch of its own */
-    /* places in a thread's workspace */
-    int64_t buffer, across, edges, beyond, inputs, outputs, counts, suspects, blocks_at, slot_bytes;
+    /* places among a thread's tools, and in what a pair in work has */
+    int64_t buffer, peak, across, suspects, tools_bytes;
+    int64_t edges, beyond, inputs, outputs, counts, blocks_at, pair_bytes;
 } overlap_save;
 
 /* Most outputs of a plane of a block that the guard looks at one by one. */
 enum { SUSPECTS = 16384 };
 
+/* Ranges of a block's columns for each thread that shares it: one that is held up has the less to do. */
+enum { RANGES = 2 };
+
+/* Outputs of a range of columns that the guard looks at, of each block of a pair. */
+typedef struct {
+    int64_t found[2];
+    int32_t at[2][SUSPECTS];
+} suspects;
+
 /* One block: its image, and the first of its outputs along each axis. */
 typedef struct {
     int64_t image, first[FC_DIMS], kept[FC_DIMS];
 } place;
+
+/* A call of the driver. */
+typedef struct {
+    const fc_problem *p;
+    const fc_kernels *kernels;
+    overlap_save s;
+    fc_fft_line line[AXES];
+    const char *x, *packed;
+    const fc_epilogue *epilogue;
+    char *y, *workspace, *pairs; /* the threads' tools first, then what each pair in work has */
+} overlap_save_call;
 
 void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                             overlap_save *s);
@@ -47,6 +68,23 @@ void fc_overlap_save_tables(const overlap_save *s, char *packed, void *scratch);
 void fc_overlap_save_line(const overlap_save *s, int axis, const void *packed, fc_fft_line *line);
 void fc_overlap_save_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           const void *w, void *packed, int64_t threads);
+
+place fc_overlap_save_block(const fc_problem *p, const overlap_save *s, int64_t i);
+
+/* The halves of a block: those of outputs lie as far apart as those of samples. */
+void fc_overlap_save_split(const overlap_save *s, place *at);
+
+/* Rows of plane i of a block: where they are, in x or, at its ends, in copies. */
+void fc_overlap_save_rows_in(const overlap_save_call *c, const place *at, int64_t channel, int64_t i,
+                             char *copies, const char *beyond, const void **rows);
+
+/* Where rows of outputs of plane i go, in y or in copies, and how many samples of each are wanted. */
+void fc_overlap_save_rows_out(const overlap_save_call *c, const place *at, int64_t filter, int64_t i,
+                              char *copies, void **rows, int64_t *counts);
+
+/* Bias, residual and activation of a plane's rows, which are moved to y where they are copies. */
+void fc_overlap_save_finish(const overlap_save_call *c, const place *at, int64_t filter, int64_t i,
+                            char *copies, const int64_t *counts);
 
 /* The definition's value of an output whose block has the error `error`, in to[parts], unless a few of
  * its products show that it is right as it is. Returns whether it was written; takes products from

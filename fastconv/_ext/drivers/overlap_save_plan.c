@@ -85,16 +85,20 @@ void fc_overlap_save_layout(const fc_problem *p, const fc_config *config, const 
     s->packed_bytes = end + s->packers * s->scratch_bytes;
 
     end = 0;
-    s->buffer = place_of(&end, (s->n[ROWS] + 2) * 2 * lanes * s->size);
+    s->buffer = place_of(&end, s->n[ROWS] * 2 * lanes * s->size);
+    s->peak = place_of(&end, 2 * lanes * s->size);
     s->across = place_of(&end, s->n[PLANES] > 1 ? s->n[PLANES] * 2 * lanes * s->size : 0);
+    s->suspects = place_of(&end, RANGES * (int64_t)sizeof(suspects));
+    s->tools_bytes = end;
+
+    end = 0;
     s->edges = place_of(&end, (is_complex ? 1 : 2) * s->n[ROWS] * s->row_bytes);
     s->beyond = place_of(&end, s->row_bytes);
     s->inputs = place_of(&end, 2 * s->n[ROWS] * (int64_t)sizeof(void *));
     s->outputs = place_of(&end, 2 * s->n[ROWS] * (int64_t)sizeof(void *));
     s->counts = place_of(&end, 2 * s->n[ROWS] * (int64_t)sizeof(int64_t));
-    s->suspects = place_of(&end, 2 * SUSPECTS * (int64_t)sizeof(int32_t));
     s->blocks_at = place_of(&end, (p->c + (p->c * p->k > 1)) * s->block * s->size);
-    s->slot_bytes = end;
+    s->pair_bytes = end;
 }
 
 /* Writes n elements of `parts` reals each, read from w forwards, backwards from `to` on. */
