@@ -46,7 +46,7 @@ class BlocksPlan(FourierPlan):
         self, problem: Problem, solver: Solver, config: Config, blocks: Blocks, machine: Machine
     ) -> None:
         super().__init__(problem, solver, config, blocks.layout, machine)
-        self._blocks = blocks
+        self._blocks, self._pairs = blocks, problem.groups * blocks.pairs
         isa = str(config.get("isa", core.isa()))
         self._call = call_of(problem, solver, "overlap_save", isa, blocks.values)
 
@@ -65,7 +65,7 @@ class BlocksPlan(FourierPlan):
         if not isinstance(weights, Packed):
             super().execute(x, packed, epilogue, y)
             return
-        left = np.zeros(self.problem.groups * self._blocks.pairs, np.uint8)
+        left = np.zeros(self._pairs, np.uint8)
         self._call.run(x, weights.weights, epilogue, y, left)
         if 1 in left.tobytes():  # left.any() takes 1.5 us
             if weights.spectrum is None:
