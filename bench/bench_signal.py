@@ -2,13 +2,16 @@
 
 ``python -m bench.bench_signal`` prints the time a sample of signals of 1e4 to 1e8 samples;
 ``--precision`` what plans and plain calls take in double precision over single, timed in turn in
-one process, for the rows of `shapes.SIGNAL` and others, on ``--threads``.
+one process, for the rows of `shapes.SIGNAL` and others, on ``--threads``; ``--files`` what
+`convolve_blockwise` takes from file to file, and of memory, beside calls on arrays in memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -152,9 +155,89 @@ def print_precision(threads: int, only: str, budget: float) -> None:
             print(f"{text:34}{figures}  {', '.join(dict.fromkeys(found['methods']))}", flush=True)
 
 
+#: Samples, taps and dtype of files, and the bytes that their blocks may take.
+FILES = [(10**7, 4095, "float32", 8 << 20), (10**7, 63, "float64", 8 << 20)]
+
+
+def from_files(
+    samples: int, taps: int, dtype: str, limit: int, budget: float
+) -> tuple[list[float], int]:
+    """Seconds of blocks from file to file, of one call on arrays, of `oaconvolve` of all of a file
+    to the other, and of writing that alone; and the most bytes that the first one had allocated.
+
+    Results are on the disk when a way is done, but for that of the call, which stays in memory.
+    """
+    import scipy.signal
+
+    import fastconv
+    from fastconv._timer import compare
+
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal(taps, dtype=dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        x = np.lib.format.open_memmap(f"{folder}/x.npy", "w+", dtype, (samples,))
+        y = np.lib.format.open_memmap(f"{folder}/y.npy", "w+", dtype, (samples,))
+        x[:] = rng.standard_normal(samples, dtype=dtype)
+        array = np.array(x)
+
+        def blocks() -> None:
+            fastconv.convolve_blockwise(x, kernel, y, "same", workspace_limit=limit, threads=1)
+
+        tracemalloc.start()
+        blocks()
+        allocated = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        right = scipy.signal.oaconvolve(array, kernel, "same")
+        assert np.abs(y - right).max() <= 1e3 * np.finfo(dtype).eps * np.abs(right).max()
+
+        def write(result: Any) -> None:
+            y[:] = result
+            y.flush()
+
+        works = [
+            blocks,
+            lambda: fastconv.convolve(array, kernel, "same", threads=1),
+            lambda: write(scipy.signal.oaconvolve(x, kernel, "same")),
+            lambda: write(array),
+        ]
+        return [t.seconds for t in compare(works, budget=budget)], allocated
+
+
+class Files:
+    """Time from file to file over that of scipy.signal.oaconvolve; below 1 is faster."""
+
+    params = (FILES,)
+    param_names = ("file",)
+    version = "1"
+    unit = "x"
+    timeout = 300
+
+    def setup(self, file: tuple[int, int, str, int]) -> None:
+        common.pin(1)
+        common.without_wisdom()
+
+    def track_time_ratio(self, file: tuple[int, int, str, int]) -> float:
+        seconds, _ = from_files(*file, common.BUDGET)
+        return seconds[0] / seconds[2]
+
+
+def print_files(budget: float) -> None:
+    columns = f"{'oaconvolve':>10} {'ratio':>6} {'write':>6} {'call':>6} {'of limit':>9}"
+    print(f"{'file':30} {'blocks ms':>10} {columns}")
+    for samples, taps, dtype, limit in FILES:
+        seconds, allocated = from_files(samples, taps, dtype, limit, budget)
+        blocks, call, peer, write = (1e3 * t for t in seconds)
+        print(
+            f"{f'{samples:.0e} {dtype}, {taps} taps':30} {blocks:10.1f} {peer:10.1f}"
+            f" {peer / blocks:6.2f} {write:6.1f} {call:6.1f} {allocated / limit:9.2f}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--precision", action="store_true", help="double precision over single")
+    parser.add_argument("--files", action="store_true", help="from file to file, block by block")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", metavar="PART", help="of a case's text")
     parser.add_argument("--budget", type=float, default=common.BUDGET, help="seconds a case")
@@ -163,6 +246,10 @@ def main() -> None:
         print_precision(arguments.threads, arguments.only, arguments.budget)
         return
     common.pin(1)
+    if arguments.files:
+        common.without_wisdom()
+        print_files(arguments.budget)
+        return
     print("| filter | " + " | ".join(f"{n:.0e}" for n in LENGTHS) + " | longest / shortest |")
     print("|---" * (len(LENGTHS) + 2) + "|")
     for dtype, taps in FILTERS:

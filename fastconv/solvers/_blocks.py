@@ -231,7 +231,8 @@ def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
              for d, n in along.items()],
             rows, p.batch * math.prod(out for out, r in zip(p.out, p.kernel) if r == 1),
             parts, not p.is_complex and parts == 1, p.channels // p.groups, p.filters // p.groups,
-            real, _rates(real), (_SHARED, _LEFT_OVER), (_NS_A_PAIR, _NS_A_ROW, _NS_A_PRODUCT_BYTE, _weights(real, parts)),
+            real, _rates(real), (_SHARED, _LEFT_OVER),
+            (_NS_A_PAIR, _NS_A_ROW, _NS_A_PRODUCT_BYTE, _weights(real, parts)),
             _LONGEST[parts], _OFFERED,
         )  # fmt: skip
         for one, two, places in best:
