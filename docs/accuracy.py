@@ -2,16 +2,20 @@
 
 ``python docs/accuracy.py`` prints the table and draws ``pictures/accuracy.png``, which takes
 matplotlib. The truth is summed from windows in float64 by NumPy, with nothing of fastconv.
+``python docs/accuracy.py --sizes`` draws ``pictures/accuracy_sizes.png`` alone: errors in float32
+against the taps of a signal's kernel, beside transforms of scipy.signal in float64.
 """
 
 from __future__ import annotations
 
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.signal
 
 from fastconv._machine import this_machine
 from fastconv._problem import Problem, numpy_dtype
@@ -246,7 +250,66 @@ def draw(rows: list[tuple[str, str, float, dict[str, float], float]], to: pathli
     figure.savefig(to, dpi=110)
 
 
+#: Taps, from 16 to 2**18; signals are three times as long.
+SIZES = tuple(4**i for i in range(2, 10))
+
+#: Lines of the picture of sizes: solver, whether halves of blocks are transformed, most taps.
+LINES = (
+    ("direct", None, 4**7), ("fft", None, SIZES[-1]),
+    ("overlap_save", 0, SIZES[-1]), ("overlap_save", 1, SIZES[-1]),
+)  # fmt: skip
+
+
+def by_size(name: str, halves: int | None, taps: int) -> tuple[float, float] | None:
+    """The bound, and the largest abs(error) over kinds of data, in eps B; None: not offered."""
+    problem = Problem.parse(f"conv1d f32 n1 c1 w{3 * taps} k1 s{taps}")
+    offered = METHODS[name].configs(problem, this_machine())
+    chosen = [c for c in offered if halves is None or c.get("halves", 0) == halves]
+    if not chosen:
+        return None
+    plan = METHODS[name].plan(problem, chosen[0], this_machine())
+    worst = 0.0
+    for kind in "normal", "positive", "two-valued", "one tap", "one value":
+        x, w = arrays(problem, kind, 0)
+        y = np.empty(problem.y_shape, x.dtype)
+        plan(x, plan.pack_stored(w), None, y)
+        x, w = x[0, 0].astype(np.float64), w[0, 0].astype(np.float64)
+        right = scipy.signal.fftconvolve(x, w[::-1], "valid")
+        worst = max(worst, abs(y[0, 0] - right).max() / abs(x).max() / abs(w).sum() / EPS)
+    return METHODS[name].error_bound(problem, chosen[0]) / EPS, worst
+
+
+def draw_sizes(to: pathlib.Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for (name, halves, most), colour in zip(LINES, ("#777777", "#e69f00", "#0072b2", "#009e73")):
+        label = name if halves is None else f"{name}, {'halves' if halves else 'pairs'}"
+        found = {n: by_size(name, halves, n) for n in SIZES if n <= most}
+        measured = {n: pair for n, pair in found.items() if pair is not None}
+        for n, (bound, error) in measured.items():
+            print(
+                f"{label:22} {n:7} taps: bound {bound:6.2f}, error {error:5.2f} eps B", flush=True
+            )
+        axes.plot([*measured], [e for _, e in measured.values()], "o-", color=colour, label=label)
+        axes.plot([*measured], [b for b, _ in measured.values()], "--", color=colour, linewidth=1)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("taps; signals are three times as long, float32")
+    axes.set_ylabel("largest abs(error) in eps B; bounds dashed")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(to, dpi=110)
+
+
 def main() -> None:
+    pictures = pathlib.Path(__file__).parent / "pictures"
+    draw_sizes(pictures / "accuracy_sizes.png")
+    if sys.argv[1:] == ["--sizes"]:
+        return
     rows = measure()
     print("| method | problem | bound | largest error | share | error / S |")
     print("|---|---|---|---|---|---|")
@@ -254,7 +317,7 @@ def main() -> None:
         most = max(by_kind.values())
         figures = f"{bound:.4g} | {most:.2g} | {most / bound:.2f} | {worst:.1g}"
         print(f"| {method} | `{text}` | {figures} |")
-    draw(rows, pathlib.Path(__file__).parent / "pictures" / "accuracy.png")
+    draw(rows, pictures / "accuracy.png")
 
 
 if __name__ == "__main__":
