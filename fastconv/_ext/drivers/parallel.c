@@ -13,7 +13,8 @@
  *
  * Workers start at first use, and run where their caller may, but not on its core. Between calls they
  * look for the next one for a moment, then giving way to other threads, then sleep. Those that gave way or slept
- * do so once more before they join: a thread that shares their core takes it then, when nobody waits for them. One
+ * do so once more before they join: a thread that shares their core takes it then, when nobody waits for them. A
+ * call that waits for workers inside gives way to nobody: it sleeps when that takes long, and is woken at once. One
  * call owns the pool at a time; a call that finds it taken (another Python thread is convolving) runs on
  * its own thread alone, so that the process never runs more threads than the largest call asked for
  * plus its callers. */
@@ -149,7 +150,7 @@ static void close_gate(void)
 {
     if (!(atomic_fetch_and(&gate, ~PLACES) & INSIDE)) return;
     const int64_t start = now_ns();
-    for (int64_t passed = 0; passed < LOOKING; look_again(passed >= HOT), passed = now_ns() - start)
+    for (int64_t passed = 0; passed < LOOKING; look_again(0), passed = now_ns() - start)
         if (!(atomic_load(&gate) & INSIDE)) return;
     pthread_mutex_lock(&lock);
     atomic_store(&caller_asleep, 1);
