@@ -70,6 +70,10 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"panel_bytes": 6000, "taps": 9, "weight_bytes": 1, "band": 0},
         {"panel_bytes": 1, "taps": 400, "weight_bytes": 1, "band": 1},
     ),
+    "winograd_pairs": (
+        {"tile_bytes": 1, "sum_bytes": 1},
+        {"tile_bytes": 5000, "sum_bytes": 40000},
+    ),
     "separable": ({"row_bytes": 1}, {"row_bytes": 3000}),
     "winograd": ({"cache_bytes": 1}, {"cache_bytes": 30000}),
 }
