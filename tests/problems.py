@@ -298,7 +298,7 @@ DTYPES = (
     "conv2d i32 n3 c8 h7 w7 k4 r3 s3 g4 p1 constant=9 flip x:u8 w:i8 y:u8 threads2",
     "conv2d i32 n1 c4 h18 w66 k6 r3 s3 x:u8 w:u8",
     "conv2d u32 n1 c1 h9 w130 k2 r3 s3 p5:0,0:7 x:u8 w:u8 strided",
-    "conv2d i32 n1 c5 h14 w14 k8 r3 s3 p1 x:i8 w:i16 y:i8",  # weights of more than a byte
+    "conv2d i32 n1 c5 h14 w14 k8 r3 s3 p1 x:i8 w:i16",  # weights of more than a byte
 )
 
 #: Kernels that are outer products, and kernels of one axis: bands, rows, borders and boxes.
