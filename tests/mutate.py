@@ -115,7 +115,7 @@ FAULTS = (
     Fault("pairs: rows of an image that is not dense are taken for one", "_ext/drivers/pairs.c",
           "return in_a_row ? 1 : rows;", "return 1;"),
     Fault("pairs: images of 32 bits are read as of 16", "solvers/pairs.py",
-          "return problem.x_dtype in _NARROW\n", "return problem.is_exact\n", (SOLVERS,)),
+          "problem.is_exact and problem.x_dtype in _NARROW\n", "problem.is_exact\n", (SOLVERS,)),
     Fault("sums of whole numbers are cut as right to the largest sample", "ndimage.py",
           'arguments["accuracy"] = "strict"', "pass", ("tests/test_ndimage.py",)),
     Fault("panels: narrow sums of a part of the filters are the first's", "_ext/drivers/panels.c",

@@ -359,7 +359,7 @@ def test_is_finite(dtype: str) -> None:
 
 
 @pytest.mark.usefixtures("fresh_plans")
-def test_kernels_of_one_shape_are_looked_at_each_time() -> None:
+def test_kernels_of_one_shape_are_looked_at_each_time(estimates: None) -> None:
     """A call whose plan depends on the kernel's values has no shortcut."""
     x = RNG.standard_normal((1, 2, 150, 151)).astype("f4")
     product = np.einsum("ki,kj->kij", *RNG.standard_normal((2, 2, 21))).astype("f4")[:, None]
