@@ -144,6 +144,10 @@ NETWORKS = (
     "conv2d f32 n1 c2 h13 w29 k3 r3 s3 p2 l2 N*C",
     "conv2d f32 n1 c3 h20 w30 k3 r3 s3 p12 l12",
     "conv1d f32 n2 c3 w133 k5 s3 p4 l4 constant=1.5",
+    # tiles of 3 outputs: whole, cut, of phases side by side, one line
+    "conv2d f32 n3 c37 h6 w9 k20 r3 s3 p1 threads2",
+    "conv2d f64 n2 c3 h5 w11 k7 r3 s3 p1,2 l1,2 reflect",
+    "conv1d f32 n2 c5 w9 k4 s3 p1",
     "conv2d f32 n1 c4 h12 w50 k3 r3 s5 p1:2,2 wrap",
     "conv3d f32 n2 c2 d5 h6 w7 k4 t3 r3 s3 g2 p1 u2,1,1",
     "conv3d f64 n1 c3 d4 h5 w12 k4 t5 r3 s2 p1 l1,2,1 reflect",

@@ -197,17 +197,17 @@ typedef struct {
  *
  * Rounding errors grow at most by K, the maximum over rows of |A'| of sum |A'| |B'|1 max|G|: for
  * F(4, 3) that is 29.3 at the usual points 1 and 2, 13.4 at the best, 5/8 and 8/5, and 14.3 here, where
- * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6, for F(3, 4) 15.2
- * (14.7 at the best, 5/8 and 13/8). */
+ * every entry of A' and B' is exact in float; for F(4, 2) it is 7.6, for F(3, 3) 8.2,
+ * for F(3, 4) 15.2 (14.7 at the best, 5/8 and 13/8). */
 typedef struct {
     int64_t m, r, pairs;
     double pair[2];
 } fc_line;
 
-enum { FC_LINES = 6, FC_LINE_POINTS = 6 };
+enum { FC_LINES = 7, FC_LINE_POINTS = 6 };
 static const fc_line fc_lines[FC_LINES] = {
     {1, 1, 0, {0}}, {2, 3, 1, {1}}, {4, 3, 2, {0.625, 1.5}}, {2, 5, 2, {0.625, 1.5}}, {4, 2, 2, {0.375, 1.375}},
-    {3, 4, 2, {0.625, 1.5}},
+    {3, 4, 2, {0.625, 1.5}}, {3, 3, 2, {0.375, 1.375}},
 };
 
 

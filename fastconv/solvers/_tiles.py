@@ -9,7 +9,9 @@ from typing import NamedTuple
 from fastconv._problem import Problem
 
 #: Taps r of an axis and config m -> outputs of a tile along it (fc_lines of fc.h).
-_OUTPUTS = {2: {4: 4, 2: 4}, 3: {4: 4, 2: 2}, 4: {4: 3, 2: 3}, 5: {4: 2, 2: 2}}
+_OUTPUTS = {
+    2: {4: 4, 3: 4, 2: 4}, 3: {4: 4, 3: 3, 2: 2}, 4: {4: 3, 3: 3, 2: 3}, 5: {4: 2, 3: 2, 2: 2}
+}  # fmt: skip
 
 #: Longest kernel, in taps a phase. Products are a quarter of direct's at best, in one dimension
 #: half, whatever the length; Fourier's grow with its logarithm.
@@ -17,7 +19,7 @@ LONGEST = 32
 
 #: Outputs and taps -> how much the transforms along one axis can make of a rounding error, K of
 #: docs/accuracy.md.
-_GROWTH = {(4, 2): 7.7, (2, 3): 4.0, (4, 3): 14.3, (3, 4): 15.3, (2, 5): 16.7}
+_GROWTH = {(4, 2): 7.7, (2, 3): 4.0, (3, 3): 8.2, (4, 3): 14.3, (3, 4): 15.3, (2, 5): 16.7}
 
 #: Channels that the driver sums at a time (FC_WINOGRAD_CHANNELS of fc.h), and what each addition
 #: adds to the error, in eps B: the largest seen was 0.022, for data of one sign.
@@ -51,7 +53,7 @@ def _axes(kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int,
     can = [d for d, r in enumerate(taps) if r > 1]
     along = tuple(can[-2:] if len(kernel) - 1 in can else can[-1:])
     outputs = {
-        m: tuple(_OUTPUTS[r][m] if d in along else 1 for d, r in enumerate(taps)) for m in (2, 4)
+        m: tuple(_OUTPUTS[r][m] if d in along else 1 for d, r in enumerate(taps)) for m in (2, 3, 4)
     }
     return _Axes(taps, along, outputs)
 
@@ -115,6 +117,15 @@ def _points(taps: tuple[int, ...], made: tuple[int, ...]) -> tuple[int, ...]:
 def points_of(problem: Problem, made: tuple[int, ...]) -> tuple[int, ...]:
     """Points of each axis that is transformed."""
     return _points(taps_of(problem), made)
+
+
+def tiles_of(problem: Problem, made: tuple[int, ...]) -> int:
+    """Tiles of an image: those of a dilated axis begin anew in each of its phases."""
+    count = 1
+    for out, o, l in zip(problem.out, made, problem.dilation):
+        phases = max(1, min(l, out))
+        count *= out if o == 1 else phases * -(-out // (phases * o))
+    return count
 
 
 def error_parts(problem: Problem, m: int) -> tuple[float, float, float]:

@@ -22,6 +22,7 @@ from fastconv.solvers._tiles import (
     points_of,
     summed,
     taps_of,
+    tiles_of,
     transformed,
 )
 
@@ -37,6 +38,9 @@ _RATES = {
 #: Bytes of weights a second that come from L3 beside the products, 90e9 elsewhere: 3x3 stride 2,
 #: 128 to 256 @ 52x52, reads 13 MB four times and takes 5.1 to 7.6 ms on a Zen 3, products 2.7.
 _FROM_L3 = {"avx2": 35e9}
+
+#: Blocks that larger ones leave (BLOCKS of winograd_plan.c).
+_BLOCKS = 16
 
 
 class Winograd(Polyphase):
@@ -66,11 +70,14 @@ class Winograd(Polyphase):
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        several = outputs(problem, 4) != outputs(problem, 2)
+        sizes = (4, 2) if outputs(problem, 4) != outputs(problem, 2) else (2,)
+        # tiles of 3 where they need fewer products than those of 4: 3, 5, 6 or 9 outputs a phase
+        if problem.is_dense and _products(problem, 3) < _products(problem, 4):
+            sizes = (3, *sizes)
         return [
             {"isa": isa, "m": m, "cache_bytes": machine.l2 // 2}
             for isa in core.offered_isas()
-            for m in ((4, 2) if several else (2,))
+            for m in sizes
         ]
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
@@ -80,19 +87,20 @@ class Winograd(Polyphase):
         channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
         depths = summed(problem, made)
         points = math.prod(points_of(problem, made))
-        # tiles of each axis; those of a dilated one start anew in each of its phases, which are
-        # themselves neighbours where they fill a vector
+        # tiles of a run: phases of a dilated axis are neighbours where they fill a vector
         lanes = vector // size
-        tiles, run = problem.batch, 1
-        for out, o, l in zip(problem.out, made, problem.dilation):
-            run = out if o == 1 else -(-out // (o * l)) if l < lanes else min(l, out)
-            tiles *= out if o == 1 else min(l, out) * -(-out // (min(l, out) * o))
+        out, o, l = problem.out[-1], made[-1], problem.dilation[-1]
+        run = out if o == 1 else -(-out // (o * l)) if l < lanes else min(l, out)
+        tiles = problem.batch * tiles_of(problem, made)
         vectors = -(-tiles // lanes)
         rows = 8 if config["isa"] in ("avx512", "neon") else 6
         fewest, most = (1, 3) if rows == 8 else (2, 2)
         room = int(config["cache_bytes"]) // (points * depths * vector)
-        blocks = -(-vectors // max(fewest, min(most, room)))
         weights = points * depths * -(-filters // rows) * rows * size
+        block = max(fewest, min(most, room))
+        if weights > int(config["cache_bytes"]):  # they pass by for several register tiles
+            block = max(block, min(room, vectors // _BLOCKS) // most * most)
+        blocks = -(-vectors // block)
         # half a vector takes half the time where a vector is 64 bytes
         whole = vectors - (0.5 if vector == 64 and 0 < tiles % lanes <= lanes // 2 else 0)
         products = 2 * whole * lanes * weights / size / (gflops * 1e9 * 4 / size)
@@ -148,6 +156,12 @@ class Winograd(Polyphase):
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return DriverPlan(problem, self, config, "winograd", _values(problem, config))
+
+
+def _products(problem: Problem, m: int) -> int:
+    """Products of a channel and a filter, for each of what is summed."""
+    made = outputs(problem, m)
+    return tiles_of(problem, made) * math.prod(points_of(problem, made))
 
 
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:

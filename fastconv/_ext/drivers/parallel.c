@@ -12,8 +12,9 @@
  * while the gate is closed and empty, and read inside.
  *
  * Workers start at first use, and run where their caller may, but not on its core. Between calls they
- * look for the next one for a moment, giving way to other threads, then sleep. Before they join they
- * give way once more: a thread that shares their core takes it then, when nobody waits for them. One
+ * look for the next one for a moment, then giving way to other threads, then sleep. Those that gave way or slept
+ * do so once more before they join: a thread that shares their core takes it then, when nobody waits for them. A
+ * call that waits for workers inside gives way to nobody: it sleeps when that takes long, and is woken at once. One
  * call owns the pool at a time; a call that finds it taken (another Python thread is convolving) runs on
  * its own thread alone, so that the process never runs more threads than the largest call asked for
  * plus its callers. */
@@ -32,9 +33,10 @@
 enum { MAX_WORKERS = 255 };
 static const uint64_t INSIDE = 255, PLACE = 256, PLACES = 255 * 256, CALL = 65536;
 
-/* Nanoseconds of looking before sleeping: see "A call waits for no worker that has not begun" in
- * decisions.md. A look takes 0.5 to 1 us, or a slice of the scheduler where others want the core. */
-enum { LOOKING = 200000, PAUSES = 16 };
+/* Nanoseconds of looking before sleeping, and before giving way: see "A call waits for no worker that has not
+ * begun" and "Who has just worked gives way to nobody" in decisions.md. A look takes 0.5 to 1 us, or, giving way, a
+ * slice of the scheduler where others want the core, however little they are entitled to. */
+enum { LOOKING = 200000, HOT = 50000, PAUSES = 16 };
 
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* held for the whole of a parallel call */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* of the two conditions */
@@ -54,7 +56,7 @@ static void drain(int64_t slot)
         work(work_context, i, slot);
 }
 
-static void look_again(void)
+static void look_again(int gives_way)
 {
     for (int64_t i = 0; i < PAUSES; i++)
 #if defined(__x86_64__) || defined(__i386__)
@@ -64,7 +66,7 @@ static void look_again(void)
 #else
         (void)0;
 #endif
-    sched_yield();
+    if (gives_way) sched_yield();
 }
 
 static int64_t now_ns(void)
@@ -76,16 +78,18 @@ static int64_t now_ns(void)
 
 static uint64_t call_of(uint64_t word) { return word / CALL; }
 
-/* Returns when another call than `seen` has opened the gate. */
-static void wait_for_call(uint64_t seen)
+/* Returns when another call than `seen` has opened the gate: whether that was so soon that nothing was given way to. */
+static int wait_for_call(uint64_t seen)
 {
-    for (const int64_t end = now_ns() + LOOKING; now_ns() < end; look_again())
-        if (call_of(atomic_load(&gate)) != seen) return;
+    const int64_t start = now_ns();
+    for (int64_t passed = 0; passed < LOOKING; look_again(passed >= HOT), passed = now_ns() - start)
+        if (call_of(atomic_load(&gate)) != seen) return passed < HOT;
     pthread_mutex_lock(&lock);
     atomic_fetch_add(&asleep, 1); /* before looking once more: the caller opens, then asks for it */
     while (call_of(atomic_load(&gate)) == seen) pthread_cond_wait(&opened, &lock);
     atomic_fetch_sub(&asleep, 1);
     pthread_mutex_unlock(&lock);
+    return 0;
 }
 
 /* Takes a place, whose number it returns; 0 when there is none. The call becomes *seen. */
@@ -126,9 +130,9 @@ static void *worker(void *argument)
     uint64_t seen = 0;
     cpu_set_t cores = {0};
     for (;;) {
-        wait_for_call(seen);
+        const int hot = wait_for_call(seen);
         follow_caller(&cores);
-        sched_yield();
+        if (!hot) sched_yield();
         const int64_t slot = join(&seen);
         if (!slot) continue;
         fc_flush(work_flushes);
@@ -145,7 +149,8 @@ static void *worker(void *argument)
 static void close_gate(void)
 {
     if (!(atomic_fetch_and(&gate, ~PLACES) & INSIDE)) return;
-    for (const int64_t end = now_ns() + LOOKING; now_ns() < end; look_again())
+    const int64_t start = now_ns();
+    for (int64_t passed = 0; passed < LOOKING; look_again(0), passed = now_ns() - start)
         if (!(atomic_load(&gate) & INSIDE)) return;
     pthread_mutex_lock(&lock);
     atomic_store(&caller_asleep, 1);

@@ -11,8 +11,9 @@
  *
  * Tiles of all images are numbered, the innermost axis fastest, and each `columns` of them are a
  * block: the lanes of as many vectors as a register tile has (kernels/winograd.c), wherever in x they
- * lie. A segment is a run of tiles of a block along the innermost axis. One unit of work, on one thread,
- * is (group, block, part of the filters):
+ * lie, or of several register tiles, where the weights of all points come from beyond L2. A segment is a
+ * run of tiles of a block along the innermost axis. One unit of work, on one thread, is (group, block,
+ * part of the filters):
  *     for each depth, for each segment: rows of x transformed across the rows to `lines`; these,
  *         taken apart along the innermost axis, to u[point][depth][tile]
  *     for some filters at a time
@@ -84,6 +85,7 @@ static void multiply(const job *j, int64_t group, int64_t from, int64_t to, cons
     const geometry *s = j->s;
     const int64_t lanes = s->kernels->lanes, mr = s->kernels->mr, bytes = s->bytes, columns = l->columns;
     const int64_t left = l->tiles - (columns - lanes); /* tiles of the last vector */
+    const int64_t most = s->kernels->vectors * lanes; /* of a register tile */
     const int64_t whole = columns - (s->kernels->product_half && 2 * left <= lanes ? lanes : 0);
     int64_t ldw;
     const char *w = j->packed + group * s->group_bytes + fc_winograd_weights(s, from, &ldw) * bytes;
@@ -91,14 +93,14 @@ static void multiply(const job *j, int64_t group, int64_t from, int64_t to, cons
         int64_t first, last;
         fc_winograd_range(s, point, &first, &last);
         const char *const u = l->u + (point * s->ldu + first * columns) * bytes;
-        char *v = l->v + point * s->ldv * bytes;
-        for (int64_t k = from; k < to; k += mr, v += mr * columns * bytes) {
-            const char *const weights = w + ((k - from) * s->depths + first * mr) * bytes;
-            if (whole)
-                s->kernels->product[whole / lanes - 1](last - first, u, columns, weights, v, columns);
-            if (whole < columns)
-                s->kernels->product_half(last - first, u + whole * bytes, columns, weights,
-                                         v + whole * bytes, columns);
+        char *const v = l->v + point * s->ldv * bytes;
+        for (int64_t at = 0, count; at < columns; at += count) {
+            count = at < whole ? fc_min(whole - at, most) : columns - at;
+            void (*const run)(int64_t, const void *, int64_t, const void *, void *, int64_t) =
+                at < whole ? s->kernels->product[count / lanes - 1] : s->kernels->product_half;
+            for (int64_t k = from; k < to; k += mr)
+                run(last - first, u + at * bytes, columns, w + ((k - from) * s->depths + first * mr) * bytes,
+                    v + ((k - from) * columns + at) * bytes, columns);
         }
     }
 }

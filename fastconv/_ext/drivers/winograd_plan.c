@@ -84,6 +84,9 @@ static void plan_axes(geometry *s, int64_t m)
     for (int64_t i = 0; i < s->digits; i++) s->tiles *= s->digit[i].size;
 }
 
+/* Blocks that larger ones leave: enough for threads to share out. */
+enum { BLOCKS = 16 };
+
 void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           int64_t threads, geometry *s)
 {
@@ -102,12 +105,17 @@ void fc_winograd_plan(const fc_problem *p, const fc_config *config, const fc_ker
     const int64_t vectors = fc_ceil_div(s->tiles, lanes);
     const int64_t room = fc_max(1, config->v[0] / (s->points * s->depths * lanes * s->bytes));
     int64_t block = fc_max(fc_ceil_div(8, mr), fc_min(s->kernels->vectors, room));
+    s->k = fc_round_up(p->k, mr);
+    if (s->points * s->depths * s->k * s->bytes > config->v[0]) {
+        /* weights that L2 does not hold pass by for several register tiles, as many as u has room for */
+        block = fc_max(block, fc_min(room, vectors / BLOCKS) / s->kernels->vectors * s->kernels->vectors);
+    }
     block = fc_ceil_div(vectors, fc_ceil_div(vectors, block));
+    if (block > s->kernels->vectors) block = fc_round_up(block, s->kernels->vectors);
     s->columns = block * lanes;
     s->blocks = fc_ceil_div(vectors, block);
 
     /* filters whose v has room in L2 too; a u that has none is read but once, for all of them */
-    s->k = fc_round_up(p->k, mr);
     const int64_t some = config->v[0] / 2 / (s->points * s->columns * s->bytes) / mr * mr;
     s->at_once = block > room ? s->k : fc_min(s->k, fc_max(mr, some));
 
