@@ -295,6 +295,14 @@ DTYPES = (
     "conv2d u8 n2 c5 h12 w33 k7 r3 s3 p1 u2",
     "conv2d u16 n1 c130 h5 w6 k8 r3 s3 p1:2,2",
     "conv2d i32 n1 c64 h4 w4 k64 r3 s3 p1 x:u8 w:i8 y:u8 threads2",  # filters shared out
+    # winograd_pairs: odd outputs, blocks that end within rows, one tile, few in a row, whole rows
+    "conv2d i32 n1 c7 h13 w35 k9 r3 s3 p1 constant=-1 x:i8 w:i8 threads2",
+    "conv2d i32 n2 c3 h6 w5 k13 r3 s3 p2:0,3:1 constant=255 x:u8 w:u8 y:i16",
+    "conv2d i32 n1 c2 h4 w4 k1 r3 s3 x:i8 w:u8",
+    "conv2d i32 n3 c8 h7 w7 k4 r3 s3 g4 p1 constant=9 flip x:u8 w:i8 y:u8 threads2",
+    "conv2d i32 n1 c4 h18 w66 k6 r3 s3 x:u8 w:u8",
+    "conv2d u32 n1 c1 h9 w130 k2 r3 s3 p5:0,0:7 x:u8 w:u8 strided",
+    "conv2d i32 n1 c5 h14 w14 k8 r3 s3 p1 x:i8 w:i16",  # weights of more than a byte
 )
 
 #: Kernels that are outer products, and kernels of one axis: bands, rows, borders and boxes.

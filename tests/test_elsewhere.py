@@ -159,10 +159,11 @@ def calls(
 
 
 def plain(text: str) -> bool:
-    """Whether a problem is one call of a driver on dense arrays of the dtype computed in."""
+    """Whether a problem is one call of a driver on dense arrays of the dtype computed in, or
+    narrower integers."""
     p = Problem.parse(text)
     whole = p.layout == "NC*" and max(p.input_dilation) == 1 and not p.flip and p.dtype != "bool"
-    return whole and p.w_dtype == p.y_dtype == p.dtype and p.x_dtype == p.dtype
+    return whole and p.y_dtype == p.dtype and (p.is_exact or p.x_dtype == p.w_dtype == p.dtype)
 
 
 def run_all(
@@ -183,6 +184,10 @@ def run_all(
                     x, w, bias = arrays(problem)
                     threads = 1 + len(cases) % 3
                     line = record(call, isa, threads, True).encode()
+                    own = numpy_dtype(problem.dtype)
+                    w = w.astype(own)
+                    if not solver.reads_stored(problem):
+                        x = x.astype(own)
                     sent.append(line + x.tobytes() + w.tobytes() + bias.tobytes())
                     bound = solver.error_bound(problem, config) + epsilon(problem)
                     cases.append((solver, problem, text, isa, bound))

@@ -72,7 +72,7 @@ def test_against_int64(n: int, x_type: Any, w_type: Any) -> None:
             assert y.dtype == x_type
 
 
-@pytest.mark.parametrize("method", ("direct", "naive", "pairs"))
+@pytest.mark.parametrize("method", ("direct", "naive", "pairs", "winograd_pairs"))
 def test_every_method_gives_the_same(method: str) -> None:
     rng = np.random.default_rng(3)
     x, w = whole(rng, (2, 5, 9, 21), np.uint8), whole(rng, (7, 5, 3, 3), np.int8)
@@ -91,6 +91,22 @@ def test_nothing_saturates_and_sums_wrap() -> None:
     assert y.tolist() == [[[34_000 * 255 * 255 - 2**32] * 2]]
     x, w = np.full((1, 64, 9), -128, np.int8), np.full((8, 64, 3), -128, np.int8)
     assert (nn.conv_integer(x, w, 127, 127) == 192 * 255 * 255).all()
+
+
+def test_tiles_fit_sixteen_bits_and_sums_thirty() -> None:
+    """The largest differences, alike and of changing signs, over most channels."""
+    most = 917
+    shape = (1, most, 4, 6)
+    even = np.indices(shape[1:]).sum(0) % 2 == 0
+    for x, x_zero in ((0, 255), (255, 0), (np.where(even, 0, 255), 127), (even * 255, 0)):
+        x = np.broadcast_to(x, shape).astype(np.uint8)
+        for w, w_zero in ((0, 255), (255, 0), (np.where(even[:, :3, :3], 255, 0), 128)):
+            w = np.broadcast_to(w, (2, most, 3, 3)).astype(np.uint8)
+            y = nn.conv_integer(x, w, x_zero, w_zero, padding=1, method="winograd_pairs")
+            np.testing.assert_array_equal(y, sums(x, w, x_zero, w_zero, 1, 1, 1, 1))
+    x, w = np.full((1, 1827, 4, 4), 255, np.uint8), np.full((1, 1827, 3, 3), -128, np.int8)
+    y = nn.conv_integer(x, w, method="winograd_pairs")
+    assert (y == -1827 * 9 * 255 * 128).all()
 
 
 def test_halves_round_to_even_and_results_saturate() -> None:
@@ -264,6 +280,25 @@ def test_what_is_refused_of_scales(options: Any, error: type[Exception], text: s
     }
     with pytest.raises(error, match=text), np.errstate(over="ignore"):
         nn.qlinear_conv(**{**plain, **options})
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("conv2d i32 n1 c2 h9 w9 k2 r3 s3 x:i16 w:i8", "it multiplies bytes, not i16 by i8"),
+        ("conv2d i16 n1 c2 h9 w9 k2 r3 s3 x:u8 w:i8", "it sums in 32 bits, not i16"),
+        ("conv2d i32 n1 c2 h9 w9 k2 r3 s2 x:u8 w:i8", "kernels of 3 x 3, not 3 x 2"),
+        ("conv2d i32 n1 c2 h9 w9 k2 r3 s3 u2,1 x:u8 w:i8", "neither strides nor dilation"),
+        ("conv2d i32 n1 c918 h9 w9 k2 r3 s3 x:u8 w:u8", "918 channels may not fit 30 bits"),
+        ("conv2d i32 n1 c1828 h9 w9 k2 r3 s3 x:u8 w:i8", "1828 channels may not fit 30 bits"),
+        ("conv2d i32 n1 c2 h9 w9 k2 r3 s3 p1 mirror x:u8 w:i8", "with one number, not mirror"),
+        ("conv2d i32 n1 c2 h9 w9 k2 r3 s3 p1 constant=-1 x:u8 w:i8", "no zero point of u8"),
+        ("conv2d i32 n1 c2 h9 w9 k2 r3 s3 x:u8 w:i8 y:f32", "it stores integers"),
+        ("conv2d i32 n1 c2 h9 w9 k2 r3 s3 x:u8 w:i8 N*C", "rows of pixels, not of channels"),
+    ],
+)
+def test_winograd_pairs_says_why_not(text: str, reason: str) -> None:
+    assert reason in str(BY_NAME["winograd_pairs"].why_not(Problem.parse(text)))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
-from fastconv.solvers import SOLVERS
+from fastconv.solvers import BY_NAME, SOLVERS
 from fastconv.solvers._driver import DriverPlan
 from fastconv.solvers.overlap_save import BlocksPlan
 
@@ -69,6 +69,10 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"panel_bytes": 1, "taps": 1, "weight_bytes": 1, "band": 0},
         {"panel_bytes": 6000, "taps": 9, "weight_bytes": 1, "band": 0},
         {"panel_bytes": 1, "taps": 400, "weight_bytes": 1, "band": 1},
+    ),
+    "winograd_pairs": (
+        {"tile_bytes": 1, "sum_bytes": 1},
+        {"tile_bytes": 5000, "sum_bytes": 40000},
     ),
     "separable": ({"row_bytes": 1}, {"row_bytes": 3000}),
     "winograd": ({"cache_bytes": 1}, {"cache_bytes": 30000}),
@@ -169,6 +173,23 @@ def test_planes(solver: Solver, isa: str, dtype: str, h: int, w: int) -> None:
     """Heights and widths around the tiles of 3 x 3 kernels."""
     check_all(solver, isa, Problem.parse(f"conv2d {dtype} n1 c3 h{h} w{w} k6 r3 s3 p1"))
     check_all(solver, isa, Problem.parse(f"conv2d {dtype} n1 c6 h{h} w{w} k6 r3 s3 g2 p1,2:0"))
+
+
+@pytest.mark.parametrize("name", ("pairs", "winograd_pairs"))
+def test_narrow_integers(name: str, isa: str) -> None:
+    """Every sequence of register tiles, planes around tiles of outputs, blocks of all sizes."""
+    planes = [
+        (1, 1, 1, 1),
+        (2, 3, 3, 4),
+        (3, 7, 5, 5),
+        (4, 13, 6, 35),
+        (5, 20, 13, 70),
+        (7, 9, 40, 3),
+    ]
+    for c, k, h, w in [*planes, *((3, k, 4, 21) for k in range(1, 10))]:
+        for more in ("", " y:u8", " y:i16 threads3"):
+            text = f"conv2d i32 n1 c{c} h{h} w{w} k{k} r3 s3 p1 constant=7 x:u8 w:i8{more}"
+            assert check_all(BY_NAME[name], isa, Problem.parse(text))
 
 
 @pytest.mark.parametrize("taps", (1, 2, 3, 5, 31, 511, 512, 513, 1025))

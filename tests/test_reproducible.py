@@ -18,7 +18,7 @@ from fastconv import _planner
 from fastconv._engine import run
 from fastconv._ext import core
 from fastconv._machine import this_machine
-from fastconv._problem import Problem
+from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config, Solver
 
 pytestmark = pytest.mark.usefixtures("every_thread", "fresh_plans")
@@ -38,7 +38,8 @@ TEXTS = (
 
 #: Of a solver that takes integers alone.
 INTEGERS = (
-    "conv1d i32 n1 c1 w3000 k1 s1000 p30", "conv2d i16 n2 c5 h40 w41 k9 r3 s3 p1"
+    "conv1d i32 n1 c1 w3000 k1 s1000 p30", "conv2d i16 n2 c5 h40 w41 k9 r3 s3 p1",
+    "conv2d i32 n2 c5 h40 w41 k9 r3 s3 p1 x:u8 w:i8 y:u8",
 )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def execute(
     solver: Solver, problem: Problem, config: Config, x: Array, w: Array, bias: Array
 ) -> Array:
     plan = solver.plan(problem, config, this_machine())
-    y = np.empty(problem.y_shape, x.dtype)
+    y = np.empty(problem.y_shape, numpy_dtype(problem.y_dtype))
     plan(x, plan.pack_stored(w), bias, y)
     return y
 

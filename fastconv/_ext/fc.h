@@ -517,6 +517,18 @@ typedef struct {
     void (*quantize)(fc_dtype to, const void *sums, int64_t count, float scale, int64_t zero, void *y);
 } fc_pairs;
 
+/* Winograd's F(2x2, 3x3) of integers two by two, as fc_pairs joins them: lanes are tiles, points i*4 + j lie `ld` apart.
+ * split: even[t] = x[2t], odd[t] = x[2t + 1] for t < count.
+ * input: to[(i*4 + j)*ld + t] = (B' d B)[i][j] for t < count, d[r][0 .. 3] = even[r][t], odd[r][t], even[r][t + 1], odd[r][t + 1].
+ * output: y[r][2t + s] = (A' v A)[r][s] / 4 + bias for t < count, of v[(i*4 + j)*ld + t].
+ * They read and write up to a whole vector. */
+typedef struct {
+    int64_t lanes;
+    void (*split)(const void *x, int64_t count, void *even, void *odd);
+    void (*input)(void *const *even, void *const *odd, int64_t count, void *to, int64_t ld);
+    void (*output)(const void *v, int64_t ld, int64_t count, uint32_t bias, void *const *y);
+} fc_winograd_pairs;
+
 /* How a circle of n samples is transformed: stages of radix[s] = 2, 3, 4 or 5, whose product is n. The
  * factors of a stage on blocks of m = radix q are w_m^(ij), [q - 1][radix - 1][2], for 0 < j < q and
  * 0 < i < radix; those of all stages follow each other, factor_count complex numbers. */

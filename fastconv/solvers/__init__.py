@@ -23,10 +23,11 @@ from fastconv.solvers.panels import Panels
 from fastconv.solvers.separable import Separable
 from fastconv.solvers.tilted import Tilted
 from fastconv.solvers.winograd import Winograd
+from fastconv.solvers.winograd_pairs import WinogradPairs
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Separable(), Im2col(),
-    Winograd(), AmxSplit(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
+    Winograd(), WinogradPairs(), AmxSplit(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
     CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}
