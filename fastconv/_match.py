@@ -199,7 +199,7 @@ def match_template(
     data, kernel = x[None, : len(part)], kept.less_mean[None]
     solvers = signal._solvers(method, None, np.dtype(np.float64))
     products = run(data, kernel, method=solvers, kernel_repeats=True, **options)[0, 0]
-    result = np.empty(shape, dtype) if out is None else out
+    result = core.empty(shape, dtype) if out is None else out
     if not normalized:
         result[...] = _times_two_to(products, exponent + kept.exponent)
         return result
@@ -382,7 +382,7 @@ def _centred(whole: Array, squares: bool) -> tuple[Array, float, int]:
     Powers of two are taken out where squares would overflow or vanish.
     """
     channels = len(whole)
-    x = np.empty((channels + squares, *whole.shape[1:]))
+    x = core.empty((channels + squares, *whole.shape[1:]), np.dtype(np.float64))
     step = max(1, _TOGETHER // math.prod(whole.shape[2:]))
     parts = [slice(i, i + step) for i in range(0, whole.shape[1], step)]
     largest = 0.0
