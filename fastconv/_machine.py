@@ -101,6 +101,18 @@ def usable_cores() -> int:
     return max(1, cores)
 
 
+def memory() -> int:
+    """Bytes that this process could have if it were alone: the machine's or its cgroups'."""
+    most = _sysctl("hw.memsize") or 8 << 30
+    for line in read("/proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            most = int(line.split()[1]) * 1024
+    for group in cgroups("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            most = min(most, _number(read(f"{group}/{name}")) or most)
+    return most
+
+
 def free_memory() -> int:
     """Bytes that can still be allocated, by the kernel's and the cgroups' account."""
     # macOS keeps little memory free but much that it gives back on demand

@@ -67,6 +67,13 @@ _NARROWEST = 1e-15
 
 _EPS = float(np.finfo(np.float64).eps)
 
+#: `method` and `accuracy` of a call that leaves both to us.
+_BY_DEFAULT = ("auto", "balanced")
+
+#: Weights from which 2 * taps * eps of a byte is over 4 * eps of 255, some times the error of
+#: Fourier methods.
+_MANY_WEIGHTS = 512
+
 _DIFFERENCE = np.array([-1, 0, 1])
 _SECOND_DIFFERENCE = np.array([1, -2, 1])
 
@@ -309,6 +316,11 @@ def _window(
         store(y[0, 0], out)
         return
     dtype = numpy_dtype("f80" if dtype_name(x.dtype) == "f80" else "f64")
+    if x.dtype.kind in "biu" and (arguments["method"], arguments["accuracy"]) == _BY_DEFAULT:
+        # What is cut must be right to its own size: Winograd and Fourier are to that of the largest
+        # sample. With that many weights the factor below makes up for them, for bytes.
+        if is_whole or x.dtype.itemsize > 1 or w.size < _MANY_WEIGHTS:
+            arguments["accuracy"] = "strict"
     if not is_whole:
         # Rounding may leave a sum just below the integer that it is, which cutting would turn into
         # the next lower one: 99 of an even 100. This factor is above 1 by more than that error.

@@ -416,6 +416,9 @@ FIXED: tuple[str, ...] = (
     "conv1d c64 n1 c1 w1 k1 s1 p1:0 u2 e2",
     # implicit_gemm copied the imaginary part of a lone channel, of stride 0, from padding
     "conv1d c64 n1 c1 w1 k1 s1 constant=1.5j",
+    # pairs read a single row that is not dense as if it were, and x as if it were of 16 bits
+    "conv2d i8 n1 c1 h1 w5 k1 r1 s1 strided",
+    "conv2d i8 n1 c3 h9 w11 k5 r3 s3 p1 x:i32",
 )
 
 PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + NONNEGATIVE + FIXED

@@ -137,7 +137,8 @@ def test_a_plan_writes_its_weights_once(emulated: Any) -> None:
     y = Tensor.empty((9, 12), "f4")
     for call in range(3):
         plan(there, out=y)
-        assert [name for name, *_ in emulated.launches[2 + 2 * call :]] == ["direct", "direct"]
+        launched = [name for name, *_ in emulated.launches[2 + 2 * call :]]
+        assert len(launched) == 2 and "taps" not in launched
         right = ndimage.gaussian_filter(x, 1.5)
         np.testing.assert_allclose(y.host(), right, rtol=0, atol=1e-5)
         y.host()[...] = np.nan

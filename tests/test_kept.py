@@ -76,33 +76,86 @@ def test_not_a_number_and_signed_zeros_are_bytes_like_others() -> None:
     assert np.signbit(kept.packed("kind", w, 2, pack, w)[1][1])
 
 
-def test_memory_is_bounded_and_what_is_used_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_kept, "MOST_BYTES", 10_000)
-    monkeypatch.setattr(_kept, "STALE", 50)
-    kept, pack = Kept(), Packer()
-    network = [np.full(125, i, float) for i in range(20)]  # 2 KB each with its copy: 5 fit
-    for _ in range(8):
-        for w in network:
-            np.testing.assert_array_equal(kept.packed("kind", w, 2, pack, w)[1], w)
-            assert kept._bytes <= 10_000
-    before = pack.count
-    for w in network:
-        kept.packed("kind", w, 2, pack, w)
-    assert pack.count - before == len(network) - 5
-    other = np.full(125, 0.5)
-    for _ in range(200):  # by now nothing of the network has been used for long
-        kept.packed("kind", other, 2, pack, other)
-    before = pack.count
-    kept.packed("kind", other, 2, pack, other)
-    assert pack.count == before and kept._bytes <= 10_000
+class Network:
+    """So many layers, each called once a run, of 2 KB with their copies."""
+
+    def __init__(self, kept: Kept, layers: int) -> None:
+        self._kept = kept
+        self._weights = [np.full(125, i, float) for i in range(layers)]
+
+    def run(self, times: int = 1) -> int:
+        """How many layers were packed in the last run."""
+        for _ in range(times):
+            pack = Packer()
+            for w in self._weights:
+                packed = self._kept.packed("kind", w, 2, pack, w)[1]
+                np.testing.assert_array_equal(packed, w)
+                assert self._kept._bytes <= _kept.limit()
+        return pack.count
+
+
+@pytest.fixture
+def room_for_five(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    monkeypatch.setattr(_kept, "limit", lambda: 10_000)
+    return Kept()
+
+
+@pytest.mark.parametrize("layers", [6, 20, 300])
+def test_a_network_larger_than_the_room_keeps_what_fits(room_for_five: Kept, layers: int) -> None:
+    network = Network(room_for_five, layers)
+    for _ in range(20):  # in no run is one layer put out by another
+        packed = network.run(3)
+        assert packed == layers - 5
+
+
+def test_what_is_run_no_more_makes_way(room_for_five: Kept) -> None:
+    """Few calls or many layers ago."""
+    old, new, large = (Network(room_for_five, layers) for layers in (5, 5, 200))
+    assert old.run(3) == 0
+    assert new.run(_kept.ROUNDS + 2) == 5
+    assert new.run() == 0
+    assert large.run(_kept.ROUNDS + 3) == 195
+    assert new.run(_kept.ROUNDS + 3) == 0
+
+
+def test_networks_run_in_turn_do_not_put_each_other_out(room_for_five: Kept) -> None:
+    often, seldom = Network(room_for_five, 5), Network(room_for_five, 2)
+    assert often.run(3) == 0
+    for _ in range(100):
+        assert (often.run(2), seldom.run()) == (0, 2)
+    for _ in range(30):
+        assert seldom.run(_kept.ROUNDS - 2) == 2  # a few times in a row
+        assert often.run() == 0
+
+
+def test_nothing_makes_way_in_vain(room_for_five: Kept) -> None:
+    """What is used stays; where the rest is too little, that stays, too."""
+    seldom, often = Network(room_for_five, 1), Network(room_for_five, 4)
+    assert (seldom.run(3), often.run(3)) == (0, 0)
+    kept, pack, large = room_for_five, Packer(), np.zeros(300)
+    for _ in range(3 * _kept.ROUNDS):
+        often.run()
+        kept.packed("kind", large, 2, pack, large)
+    assert pack.count == 3 * _kept.ROUNDS
+    assert (seldom.run(), often.run()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit"), [(300, 75), (2048, 256), (6144, 384), (24576, 1024), (10**6, 1024)]
+)
+def test_the_room_is_a_share_of_memory(
+    monkeypatch: pytest.MonkeyPatch, memory: int, limit: int
+) -> None:
+    monkeypatch.setattr(_kept._machine, "memory", lambda: memory << 20)
+    assert _kept.limit.__wrapped__() == limit << 20
 
 
 def test_nothing_larger_than_all_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_kept, "MOST_BYTES", 100)
+    monkeypatch.setattr(_kept, "limit", lambda: 100)
     kept, pack, w = Kept(), Packer(), np.zeros(99)
-    for _ in range(9):
+    for _ in range(30):
         kept.packed("kind", w, 2, pack, w)
-    assert (pack.count, kept._bytes) == (9, 0)
+    assert (pack.count, kept._bytes) == (30, 0)
 
 
 def test_weights_that_are_read_where_they_lie_are_not_compared(

@@ -171,7 +171,7 @@ def test_a_part_is_left_out_only_when_asked_to_be_fast() -> None:
         ndimage.correlate(x, w, method="separable")
 
 
-def test_the_planner_takes_passes_that_cost_less() -> None:
+def test_the_planner_takes_passes_that_cost_less(estimates: None) -> None:
     x: Any = ((1080, 1920), "f4")
     plan = fastconv.plan(ndimage.correlate, x, difference(), threads=1)
     assert (plan.problems[0].rank, plan.method) == (2, "separable")

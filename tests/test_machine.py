@@ -111,6 +111,23 @@ def test_free_memory_of_cgroups_version_1(system: System) -> None:
     assert _machine.free_memory() == 8 << 30
 
 
+def test_memory_is_the_least_that_a_group_has(system: System) -> None:
+    assert _machine.memory() == 8 << 30  # where nothing is said
+    system.files["/proc/meminfo"] = "MemTotal: 16777216 kB\nMemAvailable:   2097152 kB\n"
+    assert _machine.memory() == 16 << 30
+    system.files["/proc/self/cgroup"] = "0::/user.slice/job"
+    system.files["/sys/fs/cgroup/user.slice/job/memory.max"] = "max"
+    assert _machine.memory() == 16 << 30
+    system.files["/sys/fs/cgroup/user.slice/job/memory.max"] = str(9 << 30)
+    system.files["/sys/fs/cgroup/user.slice/memory.max"] = str(3 << 30)
+    assert _machine.memory() == 3 << 30
+    system.files["/proc/self/cgroup"] = "4:memory:/box"
+    system.files["/sys/fs/cgroup/memory/box/memory.limit_in_bytes"] = str(5 << 30)
+    assert _machine.memory() == 5 << 30
+    system.files["/sys/fs/cgroup/memory/box/memory.limit_in_bytes"] = "9223372036854771712"
+    assert _machine.memory() == 16 << 30
+
+
 def test_caches_of_linux(system: System) -> None:
     base = "/sys/devices/system/cpu/cpu0/cache/index"
     for index, (level, kind, size) in enumerate(

@@ -114,6 +114,32 @@ def test_narrow_vectors_are_passed_over_where_they_are_slower(
         assert {c["copy"] for _, c, _ in leading if c["isa"] == "avx2"} == {0, 1, 2}
 
 
+def test_solvers_whose_best_guess_is_expected_far_off_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By what is expected, not by the estimate; their other settings are not estimated."""
+    near, far = BY_NAME["direct"], BY_NAME["implicit_gemm"]
+    asked: list[Any] = []
+
+    def costs(name: str) -> Any:
+        return lambda problem, config, machine: asked.append((name, config)) or 1.0
+
+    for solver in near, far:
+        monkeypatch.setattr(solver, "cost", costs(solver.name))
+        monkeypatch.setattr(solver, "floor", lambda problem, machine: 0.0)
+    times = {near.name: 1.0}
+    monkeypatch.setattr(
+        _planner, "_expected", lambda problem, machine, found: [times[s.name] for s, *_ in found]
+    )
+    guess = far.configs(LAYER, this_machine())[0]
+    for times[far.name], stays in ((2.9, True), (3.1, False)):
+        asked.clear()
+        leading = _planner._leading(LAYER, this_machine(), [far, near])
+        assert near in [solver for solver, *_ in leading]
+        assert (far in [solver for solver, *_ in leading]) == stays
+        assert ([c for name, c in asked if name == far.name] == [guess]) == (not stays)
+
+
 # ---- trees ---------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import ndimage as peer
 from strategies import FORMS, in_form
 
+import fastconv
 from fastconv import _engine, ndimage
 from fastconv.ndimage import FilterError, FilterTypeError
 
@@ -759,9 +760,39 @@ def test_inputs_of_any_form_are_only_read(name: str, form: str) -> None:
     x = in_form(numbers(np.random.default_rng(11), "f8", (6, 5)), form)
     before = x.copy()
     plain = np.array(x, dtype="f8", order="C")
-    assert np.array_equal(call(ndimage, name, x), call(ndimage, name, plain))
+    expected = call(ndimage, name, plain)
+    # the quickest for arrays of another form, or that came again, may be another method
+    np.testing.assert_allclose(call(ndimage, name, x), expected, rtol=1e-12, atol=1e-12)
     assert np.array_equal(x, before)
-    assert np.array_equal(call(ndimage, name, plain.tolist()), call(ndimage, name, plain))
+    y = call(ndimage, name, plain.tolist())
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_whole_sums_are_cut_right_by_every_candidate() -> None:
+    """Winograd F(4,3) made 3 of (2 + 2 + 8) / 3: right to eps of the largest sample, then cut."""
+    rng = np.random.default_rng(5)
+    line = np.array([2, 8, 0, 4, 1, 9, 9, 0])
+    flat = np.repeat(rng.integers(1, 255, (1, 3)), 40, axis=1)  # regions, one beside another
+    for x, function, kernel, right in (
+        (line, ndimage.uniform_filter1d, (3,), np.array([4, 3, 4, 1, 4, 6, 6, 3])),
+        (flat.astype("i8"), ndimage.uniform_filter, ((1, 5),), None),
+        (flat.astype("u2"), ndimage.correlate1d, (np.full(7, 1 / 7),), None),
+        (flat.astype("u1"), ndimage.correlate, (np.full((3, 5), 1 / 15),), None),
+        (
+            np.vstack([flat] * 40).astype("u1"),
+            ndimage.correlate,
+            (np.full((25, 25), 0.04**2),),
+            None,
+        ),
+    ):
+        found = [c for c in fastconv.candidates(function, x, *kernel) if c.refused is None]
+        assert len({c.method for c in found}) > 3
+        for c in found:
+            y = function(x, *kernel, method=c.method, config=c.config)
+            if right is not None:
+                np.testing.assert_array_equal(y, right)
+            else:  # amid a region
+                np.testing.assert_array_equal(y[:, 13:27], x[:, 13:27])
 
 
 # ---- errors --------------------------------------------------------------------------------------

@@ -109,10 +109,9 @@ def test_a_limit_makes_another_choice(problem: Problem) -> None:
     sizes = sorted({c.workspace_bytes for c in legal})
     for limit in sizes:
         choice = choose(problem, workspace_limit=limit)
-        fitting = [c for c in legal if c.workspace_bytes <= limit]
         assert choice.candidate.workspace_bytes <= limit
         assert choice.plan.workspace_bytes == choice.candidate.workspace_bytes
-        assert choice.candidate.seconds == min(c.seconds for c in fitting)
+        assert choice.candidate.seconds == all_candidates(problem, limit)[0].seconds
     with pytest.raises(ValueError, match="no method can solve") as error:
         choose(problem, workspace_limit=sizes[0] - 1)
     assert all(f"{c.method}: refused, its workspace of" in str(error.value) for c in legal)

@@ -376,7 +376,9 @@ def test_outer_products_of_whole_numbers_are_seen(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_bits_of_boxes_do_not_depend_on_threads(dtype: str) -> None:
     x = RNG.standard_normal((501, 203)).astype(dtype)
-    one = ndimage.uniform_filter(x, (17, 33), method="separable", threads=1)
+    config = SEPARABLE.configs(Problem.parse("conv1d f64 n501 c1 w203 k1 s33"), this_machine())[0]
+    how: dict[str, Any] = {"method": "separable", "config": config}
+    one = ndimage.uniform_filter(x, (17, 33), threads=1, **how)
     for threads in (2, 3):
-        many = ndimage.uniform_filter(x, (17, 33), method="separable", threads=threads)
+        many = ndimage.uniform_filter(x, (17, 33), threads=threads, **how)
         np.testing.assert_array_equal(one, many)

@@ -41,6 +41,12 @@ def _smooth(multiple: int, most: int) -> list[int]:
     return sorted(found)
 
 
+@functools.lru_cache(maxsize=64)
+def _doubled(multiple: int, most: int, stride: int) -> list[int]:
+    """Twice those of `_smooth` that are a multiple of the stride."""
+    return [2 * n for n in _smooth(multiple, most) if n % stride == 0]
+
+
 @functools.cache
 def _factored(lanes: int) -> tuple[list[int], list[int]]:
     """Lengths of a block of a signal, ascending, and the rows of each."""
@@ -141,9 +147,8 @@ def _lengths(problem: Problem, parts: int) -> dict[int, list[int]]:
     for i, d in enumerate(axes):
         lanes = 64 // real  # of the widest vectors
         multiple = lanes if i == len(axes) - 1 else 8 if i == len(axes) - 2 else 1
-        lengths = _smooth(multiple, 8192)
-        if parts == 2 and i == len(axes) - 2:
-            lengths = [2 * n for n in lengths if n % problem.stride[d] == 0]
+        halves = parts == 2 and i == len(axes) - 2
+        lengths = _doubled(multiple, 8192, problem.stride[d]) if halves else _smooth(multiple, 8192)
         start = bisect.bisect_left(lengths, problem.span[d] + problem.stride[d] - 1)
         end = min(bisect.bisect_left(lengths, _enough(problem, d), start), len(lengths) - 1) + 1
         step = max(1, -(-(end - start) // _LENGTHS))
@@ -221,15 +226,13 @@ def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
         for one, two, places in best:
             of = {d: n[i] for (d, n), i in zip(along.items(), places)}
             found.append((one, two, parts, of, rows[places[0]] if rows else 0))
+    alone, shared = (sorted(found, key=operator.itemgetter(by))[:_OFFERED] for by in (0, 1))
     chosen = {}
-    for by in operator.itemgetter(0), operator.itemgetter(1):
-        for _, _, parts, of, side in sorted(found, key=by)[:_OFFERED]:
-            shape = (
-                (1, side, of[axes[0]] // parts // side) if side else _part((*of.values(),), parts)
-            )
-            layout = tuple([_axis(p, d, of.get(d, 1)) for d in range(p.ndim)])
-            b = Blocks(shape, layout, p, halves=parts == 2)
-            chosen[b.name, int(b.halves)] = b
+    for _, _, parts, of, side in (*alone, *(cut for cut in shared if cut not in alone)):
+        shape = (1, side, of[axes[0]] // parts // side) if side else _part((*of.values(),), parts)
+        layout = tuple([_axis(p, d, of.get(d, 1)) for d in range(p.ndim)])
+        b = Blocks(shape, layout, p, halves=parts == 2)
+        chosen[b.name, int(b.halves)] = b
     return chosen
 
 
@@ -242,6 +245,7 @@ _RATE = {4: 25.0, 8: 16.5}
 _OUT_OF_CACHE = ((1 << 19, 0.95), (1 << 24, 0.5))
 
 
+@functools.cache
 def _rates(real: int) -> tuple[tuple[int, float], ...]:
     """Bytes of a block, and 1e9 nominal operations a second from there on."""
     return (0, _RATE[real]), *((size, _RATE[real] * share) for size, share in _OUT_OF_CACHE)

@@ -76,7 +76,7 @@ class Pairs(Solver):
         ]
 
     def reads_stored(self, problem: Problem) -> bool:
-        return problem.is_exact
+        return problem.is_exact and problem.x_dtype in _NARROW
 
     def writes_stored(self, problem: Problem) -> bool:
         return problem.is_exact

@@ -120,13 +120,13 @@ static void join_rows(void *context, int64_t index, int64_t slot)
     const int64_t from = image / p->g * p->x_n + (image % p->g * p->c + c) * p->x_c;
     char *const to = a->to + (image * q->c + pair) * q->x_c * 4;
     const int64_t begin = a->rows * part / a->parts, end = a->rows * (part + 1) / a->parts;
-    const int64_t width = q->x_c / a->rows, step = a->rows == 1 && p->dims > 1 ? 1 : p->x_s[last];
+    const int64_t width = q->x_c / a->rows;
     for (int64_t i = begin; i < end; i++) {
         int64_t at = from;
         for (int64_t d = last - 1, rest = i; d >= 0 && a->rows > 1; rest /= p->in[d], d--) at += rest % p->in[d] * p->x_s[d];
         const char *const x = a->x + at * bytes;
-        a->kernels->pairs_i32->join(p->x_dtype, x, c + 1 < p->c ? x + p->x_c * bytes : NULL, step, width, a->zero,
-                                to + i * width * 4);
+        a->kernels->pairs_i32->join(p->x_dtype, x, c + 1 < p->c ? x + p->x_c * bytes : NULL, p->x_s[last], width,
+                                a->zero, to + i * width * 4);
     }
 }
 
