@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fastconv
+from fastconv._ext import core
 
 Array = np.ndarray[Any, Any]
 
@@ -284,6 +286,31 @@ def test_long_signals_and_tall_windows(dtype: str) -> None:
     image[292:294, 3] = np.nan
     bad = np.isnan(fastconv.match_template(image, template))
     assert bad[3:294, 1:].all() and bad.sum() == 291 * 2
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4", "f8"])
+def test_centring(dtype: str) -> None:
+    """Every tail and several pieces, the same on two threads; what is not finite."""
+    rng = np.random.default_rng(9)
+    for size in (1, 7, 8, 9, 100, 2**15 + 3, 3 * 2**15):
+        x = (rng.random(size) * 200).astype(dtype)
+        exact = math.fsum(x.tolist())
+        total = core.total(x)
+        assert abs(total - exact) <= 2.0**-52 * size * exact
+        assert total == core.total(x, 2)
+        y, again = np.empty(size), np.empty(size)
+        largest = core.centre(x, 77.3, y)
+        np.testing.assert_array_equal(y, x.astype("f8") - 77.3)
+        assert largest == abs(y).max() == core.centre(x, 77.3, again, 2)
+        np.testing.assert_array_equal(y, again)
+        if dtype != "u1":
+            x[size // 2] = np.nan
+            assert math.isnan(core.total(x))
+            rest = np.delete(y, size // 2)
+            assert core.centre(x, 77.3, y) == abs(rest).max(initial=0)
+            assert math.isnan(y[size // 2])
+            x[size // 3] = -np.inf
+            assert size < 7 or core.centre(x, 77.3, y) == np.inf
 
 
 def test_bfloat16() -> None:

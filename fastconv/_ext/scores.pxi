@@ -15,6 +15,15 @@ cdef extern from "drivers/scores.h" nogil:
         fc_score_rule rule
         void *y
         uint8_t *doubtful
+    ctypedef struct fc_score_samples:
+        fc_dtype of
+        int64_t count
+        const void *x
+        double mean
+        double *y
+    int64_t fc_scores_pieces(int64_t)
+    double fc_scores_total(const fc_score_samples *, double *, int64_t)
+    double fc_scores_centre(const fc_score_samples *, double *, int64_t)
     int64_t fc_scores_workspace(const fc_score_image *, int64_t)
     void fc_scores_run(const fc_score_image *, const fc_kernels *, void *, int64_t)
 
@@ -46,3 +55,33 @@ def scores(cnp.ndarray x, taps, cnp.ndarray products, rule, cnp.ndarray y, int64
     with nogil:
         fc_scores_run(&m, kernels, workspace, threads)
     return doubtful
+
+
+cdef dict _CENTRED = {"B": FC_U8, "f": FC_F32, "d": FC_F64}
+
+
+def total(cnp.ndarray x, int64_t threads=1):
+    """The sum of a C-ordered array of bytes, floats or doubles, in double."""
+    return _over(x, None, 0, threads)
+
+
+def centre(cnp.ndarray x, double mean, cnp.ndarray y, int64_t threads=1):
+    """Write y = x - mean, doubles like y; the largest of abs(y), NaN left out. Both are C-ordered."""
+    return _over(x, y, mean, threads)
+
+
+cdef double _over(cnp.ndarray x, cnp.ndarray y, double mean, int64_t threads) except? -1:
+    cdef fc_score_samples m
+    cdef double found
+    m.of, m.count, m.x = <fc_dtype><int>_CENTRED[x.dtype.char], x.size, cnp.PyArray_DATA(x)
+    m.mean, m.y = mean, NULL
+    cdef cnp.ndarray parts = np.empty(fc_scores_pieces(m.count))
+    cdef double *each = <double *>cnp.PyArray_DATA(parts)
+    if y is not None:
+        m.y = <double *>cnp.PyArray_DATA(y)
+    with nogil:
+        if m.y:
+            found = fc_scores_centre(&m, each, threads)
+        else:
+            found = fc_scores_total(&m, each, threads)
+    return found

@@ -11,9 +11,14 @@
  * A block has as many rows as a window, or BLOCK. With fewer a row of x is read more often: 1080p, windows
  * of 120 x 120, one thread of a Zen 3 with AVX2, sums down took 7.0 ms by 32 rows, 6.1 by 64, 4.4 by 120.
  */
+#include <math.h>
+
 #include "scores.h"
 
 enum { BLOCK = 256 };
+
+/* Samples of a piece of an image that is centred: 256 KB of doubles, half of an L2; sums that are made side by side. */
+enum { PIECE = 1 << 15, SUMS = 8 };
 
 static int64_t block_rows(const fc_score_image *m) { return fc_min(fc_min(m->taps[0], BLOCK), m->rows); }
 
@@ -73,4 +78,89 @@ void fc_scores_run(const fc_score_image *m, const fc_kernels *kernels, void *wor
 {
     call c = {m, kernels->scores_f64, workspace};
     fc_parallel(blocks(m), threads, work, &c);
+}
+
+/* Of bytes sums are whole, PIECE * 255 at most, and the 256 differences are looked up: 0.14 and 1.5 ms of a picture
+ * of 1080p, one thread of a Zen 3, where conversions took 1.1 and 2.3. */
+static double total_u8(int64_t count, const uint8_t *x)
+{
+    uint32_t sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += x[i];
+    return sum;
+}
+
+static double centre_u8(int64_t count, const uint8_t *restrict x, double mean, double *restrict y)
+{
+    double less[256];
+    uint8_t least = 255, most = 0;
+    for (int i = 0; i < 256; i++) less[i] = i - mean;
+    for (int64_t i = 0; i < count; i++) {
+        least = x[i] < least ? x[i] : least;
+        most = x[i] > most ? x[i] : most;
+    }
+    for (int64_t i = 0; i < count; i++) y[i] = less[x[i]];
+    return fmax(fabs(less[least]), fabs(less[most]));
+}
+
+#define X float
+#define NAME(x) x##_f32
+#include "centre.inc"
+#define X double
+#define NAME(x) x##_f64
+#include "centre.inc"
+
+typedef struct {
+    const fc_score_samples *m;
+    double *parts;
+} samples;
+
+int64_t fc_scores_pieces(int64_t count) { return fc_ceil_div(count, PIECE); }
+
+/* Where piece i begins, and how many samples it has. */
+static const void *piece(const fc_score_samples *m, int64_t i, int64_t *count)
+{
+    *count = fc_min(PIECE, m->count - i * PIECE);
+    return (const char *)m->x + i * PIECE * fc_dtype_bytes(m->of);
+}
+
+static void total(void *context, int64_t i, int64_t slot)
+{
+    (void)slot;
+    const samples *const c = context;
+    int64_t n;
+    const void *const x = piece(c->m, i, &n);
+    c->parts[i] = c->m->of == FC_U8    ? total_u8(n, x)
+                  : c->m->of == FC_F32 ? total_f32(n, x)
+                                       : total_f64(n, x);
+}
+
+static void centre(void *context, int64_t i, int64_t slot)
+{
+    (void)slot;
+    const samples *const c = context;
+    const double mean = c->m->mean;
+    double *const y = c->m->y + i * PIECE;
+    int64_t n;
+    const void *const x = piece(c->m, i, &n);
+    c->parts[i] = c->m->of == FC_U8    ? centre_u8(n, x, mean, y)
+                  : c->m->of == FC_F32 ? centre_f32(n, x, mean, y)
+                                       : centre_f64(n, x, mean, y);
+}
+
+double fc_scores_total(const fc_score_samples *m, double *parts, int64_t threads)
+{
+    samples c = {m, parts};
+    double sum = 0;
+    fc_parallel(fc_scores_pieces(m->count), threads, total, &c);
+    for (int64_t i = 0; i < fc_scores_pieces(m->count); i++) sum += parts[i];
+    return sum;
+}
+
+double fc_scores_centre(const fc_score_samples *m, double *parts, int64_t threads)
+{
+    samples c = {m, parts};
+    double largest = 0;
+    fc_parallel(fc_scores_pieces(m->count), threads, centre, &c);
+    for (int64_t i = 0; i < fc_scores_pieces(m->count); i++) largest = fmax(largest, parts[i]);
+    return largest;
 }

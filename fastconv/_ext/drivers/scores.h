@@ -15,6 +15,21 @@ typedef struct {
     uint8_t *doubtful; /* a byte a row: whether `score` said so */
 } fc_score_image;
 
+/* An array of count samples of a dtype, bytes, float or double. */
+typedef struct {
+    fc_dtype of;
+    int64_t count;
+    const void *x;
+    double mean, *y;
+} fc_score_samples;
+
+/* Whole pieces of an array, whose sums or largest sizes are put together in the order they lie. */
+int64_t fc_scores_pieces(int64_t count);
+/* The sum of all samples; `parts` has a double for each piece. */
+double fc_scores_total(const fc_score_samples *m, double *parts, int64_t threads);
+/* y = x - mean; the largest of abs(y), NaN left out. */
+double fc_scores_centre(const fc_score_samples *m, double *parts, int64_t threads);
+
 int64_t fc_scores_workspace(const fc_score_image *m, int64_t threads);
 void fc_scores_run(const fc_score_image *m, const fc_kernels *kernels, void *workspace, int64_t threads);
 
