@@ -46,6 +46,10 @@ LAYERS = {
     "depthwise 31x31": "conv2d f32 n8 c128 h56 w56 k128 r31 s31 g128 p15",
     "depthwise 1-D 31": "conv1d f32 n16 c512 w4096 k512 s31 g512 p15",
     "64 taps": "conv1d f32 n1 c1 w4194304 k1 s64 p63",
+    # where sums of products end and transforms begin
+    "512 taps": "conv1d f32 n64 c1 w65536 k1 s512 p511",
+    "4096 taps": "conv1d f32 n1 c1 w262144 k1 s4096 p4095",
+    "63x63 of an image": "conv2d f32 n1 c1 h512 w512 k1 r63 s63 p31",
     "25 taps down an image": "conv2d f32 n1 c1 h4096 w4096 k1 r25 s1 p12,0",
     "3x3 256@56": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1",
     # TF32 is among the candidates of these, as it is among PyTorch's modes
@@ -56,6 +60,8 @@ LAYERS = {
     "3x3 256@56 bf16": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 x:bf16 w:bf16 y:bf16",
     "1x1 256to64@56 f16": "conv2d f32 n32 c256 h56 w56 k64 r1 s1 x:f16 w:f16 y:f16",
     "3x3x3 depthwise 16@28": "conv3d f32 n4 c64 d16 h28 w28 k64 t3 r3 s3 g64 p1",
+    "3x3x3 64@16x28x28": "conv3d f32 n4 c64 d16 h28 w28 k64 t3 r3 s3 p1",
+    "3x3x3 64@16x28x28 f16": "conv3d f32 n4 c64 d16 h28 w28 k64 t3 r3 s3 p1 x:f16 w:f16 y:f16",
     "3x3 64@56": "conv2d f32 n32 c64 h56 w56 k64 r3 s3 p1",
     "3x3 256@14": "conv2d f32 n32 c256 h14 w14 k256 r3 s3 p1",
     "1x1 256to64@56": "conv2d f32 n32 c256 h56 w56 k64 r1 s1",
@@ -84,9 +90,14 @@ CHECKED = (
     "conv3d f32 n2 c6 d5 h9 w12 k9 t3 r3 s3 g3 p1 u2,1,1",
     "conv3d f64 n1 c3 d6 h7 w9 k4 t2 r3 s9 p1,1,4 l2,1,1",
     "conv2d f32 n2 c24 h13 w12 k20 r3 s3 g2 p2 u2,1",
+    "conv3d f32 n2 c20 d5 h9 w12 k24 t3 r3 s2 p1,0,1 u1,2,1 l2,1,1 fast",
+    "conv3d f32 n1 c36 d4 h7 w8 k40 t2 r2 s3 g2 x:bf16 w:bf16 y:bf16",
     "conv1d f32 n3 c33 w301 k66 s3 p1",
     "conv1d f32 n1 c1 w2100 k1 s69 p68",
     "conv1d f64 n2 c2 w1100 k2 s16 g2 p8",
+    "conv1d f32 n2 c6 w5000 k4 s700 g2 p300 u2",
+    "conv2d f32 n2 c3 h70 w50 k5 r17 s15 p8",
+    "conv2d f64 n1 c2 h45 w130 k2 r1 s33 g2 p0,16 l1,2",
     "conv1d f32 n1 c4 w1030 k4 s300 g2 p2 x:f16 w:f16 y:f16",
 )  # fmt: skip
 
@@ -132,7 +143,7 @@ def candidates(problem: Any) -> list[tuple[Any, Any, float]]:
 def kernels_of(texts: Iterable[str]) -> list[Any]:
     """Every kernel that the problems' candidates would launch: what is compiled ahead."""
     from fastconv._problem import numpy_dtype
-    from fastconv.cuda import launch
+    from fastconv.cuda import cufft, launch
     from fastconv.cuda.interop import DeviceArray
 
     class Paper(DeviceArray):
@@ -158,8 +169,18 @@ def kernels_of(texts: Iterable[str]) -> list[Any]:
         def launch(self, *_: Any) -> None:
             pass
 
-    recorder = Recorder()
+        def use(self, ordinal: int) -> None:
+            pass
+
+    class Silent:
+        """A cuFFT that does nothing, well."""
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: 0
+
+    recorder, silent = Recorder(), Silent()
     before, launch._driver = launch._driver, recorder  # type: ignore[assignment]
+    found, cufft.library = cufft.library, lambda: silent  # type: ignore[assignment]
     try:
         for text in texts:
             problem = problem_of(text)
@@ -173,7 +194,7 @@ def kernels_of(texts: Iterable[str]) -> list[Any]:
                 )  # fmt: skip
                 plan(x, plan.pack_stored(w), None, y)
     finally:
-        launch._driver = before
+        launch._driver, cufft.library = before, found
     return list(recorder.kernels)
 
 
@@ -301,6 +322,14 @@ class Torch:
         self.torch.cuda.synchronize()
         return best * 1e6
 
+    def milliseconds_of_first_call(self) -> float:
+        """In a process of its own, whose cubins are in the cache, after a kernel of PyTorch's."""
+        done = subprocess.run(
+            [sys.executable, "-c", FIRST_CALL], cwd=ROOT, capture_output=True, text=True,
+            timeout=60, check=True,
+        )  # fmt: skip
+        return float(done.stdout)
+
     def ceilings(self) -> dict[str, float]:
         torch, n = self.torch, 1 << 30
         a, b = (torch.empty(n, dtype=torch.uint8, device="cuda") for _ in range(2))
@@ -312,6 +341,19 @@ class Torch:
             name = f"cuBLAS {'TF32' if tf32 else 'float32'} TFLOP/s"
             found[name] = 2 * 8192**3 / ms / 1e9
         return found
+
+
+#: Of the small layer of `LAYERS`; prints milliseconds.
+FIRST_CALL = """
+import time, torch, fastconv
+x, w = torch.randn(1, 64, 56, 56, device="cuda"), torch.randn(64, 64, 3, 3, device="cuda")
+torch.nn.functional.relu(x)
+torch.cuda.synchronize()
+begin = time.perf_counter()
+fastconv.conv2d(x, w, padding=1)
+torch.cuda.synchronize()
+print((time.perf_counter() - begin) * 1e3)
+"""
 
 
 def arrays(problem: Any) -> tuple[Any, Any]:
@@ -433,6 +475,7 @@ def section_launch(device: Any, report: Report, left: Callable[[], float]) -> No
     for name, call in device.peers(problem, x, w):
         found[name] = device.microseconds_of_host(call)
     report.add("host microseconds", found)
+    report.add("first call ms", device.milliseconds_of_first_call())
 
 
 def section_compile(device: Any, report: Report, left: Callable[[], float]) -> None:
@@ -496,6 +539,8 @@ def table(report: Report) -> str:
     lines.append(" ".join(f"{k}={v:.3g}" for k, v in found.get("ceilings", {}).items()))
     for name, us in found.get("host microseconds", {}).items():
         lines.append(f"host {name:24s} {us:8.1f} us")
+    if "first call ms" in found:
+        lines.append(f"first call, cubins in the cache {found['first call ms']:8.1f} ms")
     errors = [row["error"] / row["allowed"] for row in found.get("kernels", [])]
     if errors:
         lines.append(f"{len(errors)} kernels checked, error at most {max(errors):.2f} of allowed")

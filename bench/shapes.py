@@ -93,7 +93,7 @@ METHODS = [
     "im2col", "winograd", "winograd_pairs", "amx_split", "fft", "overlap_save", "limbs", "tilted",
     "naive",
 ]  # fmt: skip
-CUDA_METHODS = ["cuda_direct", "cuda_fir", "cuda_gemm", "cuda_mma", "cuda_winograd"]
+CUDA_METHODS = ["cuda_direct", "cuda_fir", "cuda_gemm", "cuda_mma", "cuda_winograd", "cuda_fft"]
 
 _NUMPY = {
     "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",

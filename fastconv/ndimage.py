@@ -8,8 +8,8 @@ Sums are computed in float32 when input and output are at most that wide, else i
 stored in integers is computed in float64, cut towards zero and wrapped modulo 2**bits as C does; or
 in those integers themselves, which gives the same, where input and weights are whole numbers.
 
-The input of filters of one kernel and of separable ones may be an array of floats on a GPU
-(docs/gpu.md): weights are then an array there, or a list.
+The input of filters of one kernel and of separable ones may be an array on a GPU (docs/gpu.md):
+weights are then an array there, or a list.
 """
 
 from __future__ import annotations
@@ -145,10 +145,7 @@ def _as_input(input: npt.ArrayLike) -> Array:
     if isinstance(input, np.ma.MaskedArray):
         raise FilterTypeError("expected input without a mask, got a masked array: fill it first")
     if on_gpu(input):
-        x: Array = input  # type: ignore[assignment]
-        if x.dtype.kind in "biu":
-            raise FilterTypeError(f"expected floating or complex data on a GPU, got {x.dtype}")
-        return x
+        return input  # type: ignore[return-value]
     x = on_host("input", input)
     _check_dtype(x.dtype)
     return x
@@ -290,7 +287,7 @@ def _window(
         "boundary": boundary, "flip": flip,
     }  # fmt: skip
     if on_gpu(x):
-        _window_on_gpu(x, w, out, cval, arguments)
+        _window_on_gpu(x, w, out, cval, arguments, divisor)
         return
     data = x[None, None]
     if out.dtype.kind not in "biu":
@@ -334,19 +331,71 @@ def _window(
 
 
 def _window_on_gpu(
-    x: Array, w: Array, out: Array, cval: complex, arguments: dict[str, Any]
+    x: Array, w: Array, out: Array, cval: complex, arguments: dict[str, Any], divisor: int = 1
 ) -> None:
-    """`_window` in the one or two dimensions that there are kernels of: axes with one weight are
-    images where they come first, and one axis where they come last."""
+    """`_window` in the dimensions that there are kernels of: axes with one weight are images where
+    they come first, and one axis where they come last."""
     if share_memory(x, out):
         apart = empty(x, out.shape, out.dtype)
-        _window_on_gpu(x, w, apart, cval, dict(arguments))
-        ones, none = np.ones((1,) * x.ndim), ((0, 0),) * x.ndim
-        _window_on_gpu(apart, ones, out, 0.0, arguments | {"padding": none, "boundary": "zeros"})
+        _window_on_gpu(x, w, apart, cval, arguments, divisor)
+        _scaled_on_gpu(apart, 1, out, arguments)
         return
+    if out.dtype.kind in "biu":
+        _integers_on_gpu(x, w, out, cval, arguments, divisor)
+        return
+    dtype = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(out.dtype)))
+    _pass_on_gpu(x, w, out, cval, arguments, dtype)
+
+
+def _scaled_on_gpu(x: Array, factor: float, out: Array, arguments: dict[str, Any]) -> None:
+    """out = factor * x: a filter of one weight, in float64 or, of 1, in out's own dtype."""
+    dtype = out.dtype if factor == 1 else np.dtype("f8")
+    none = ((0, 0),) * x.ndim
+    one = np.full((1,) * x.ndim, factor)
+    alone = arguments | {"padding": none, "boundary": "zeros", "flip": False, "method": "auto",
+                         "config": None}  # fmt: skip
+    _pass_on_gpu(x, one, out, 0.0, alone, dtype)
+
+
+def _integers_on_gpu(
+    x: Array, w: Array, out: Array, cval: complex, arguments: dict[str, Any], divisor: int
+) -> None:
+    """`_window` with an output of integers: in integers, or in float64 and cut towards zero.
+
+    Values on a GPU are not looked at: weights there are whole numbers if their dtype is.
+    """
+    if out.dtype.kind == "b":
+        raise FilterTypeError("expected no bool output on a GPU, got one")
+    is_whole = w.dtype.kind in "biu" or (not on_gpu(w) and _is_whole(w))
+    whole = _integer_sums(x, w, out, cval, divisor) if is_whole else None
+    if whole is not None and divisor == 1:
+        _pass_on_gpu(x, w, out, int(cval.real), arguments, whole)
+        return
+    if is_whole and divisor > 1:
+        kind = np.dtype("f8") if whole is None else whole
+        sums = empty(x, x.shape, kind)
+        _pass_on_gpu(x, w, sums, cval if whole is None else int(cval.real), arguments, kind)
+        # a quotient is a whole number, or 1 / divisor and more below one: above its errors, three
+        # roundings, and below what lacks, where sums are below 2**53 / 8
+        _scaled_on_gpu(sums, (1 + 4 * _EPS) / divisor, out, arguments)
+        return
+    # as on the host: above 1 by more than sums' own error, so that 99.99 of an even 100 is that
+    grown = (1 + 2 * w.size * _EPS) / divisor
+    if on_gpu(w):
+        scaled = empty(x, w.shape, np.dtype("f8"))
+        _scaled_on_gpu(w, grown, scaled, arguments)
+        w = scaled
+    else:
+        w = w * grown
+    _pass_on_gpu(x, w, out, cval, arguments, np.dtype("f8"))
+
+
+def _pass_on_gpu(
+    x: Array, w: Array, out: Array, cval: complex, arguments: dict[str, Any], dtype: Any
+) -> None:
+    """One engine call of a window, summed in `dtype`."""
     reach = [a for a, k in enumerate(w.shape) if k > 1] or [x.ndim - 1]
     first, last = reach[0], reach[-1] + 1
-    dtype = numpy_dtype(compute_name(dtype_name(x.dtype), dtype_name(out.dtype)))
     taps: Any = w if on_gpu(w) else Taps(w.astype(dtype), x)  # type: ignore[arg-type]
 
     def seen(a: Any, batch: int) -> Any:
@@ -356,7 +405,7 @@ def _window_on_gpu(
     images, pads = math.prod(x.shape[:first]), list(arguments["padding"])
     if last < x.ndim:
         pads[last] = (0, 0)
-    arguments |= {"padding": tuple(pads[first : last + 1])}
+    arguments = arguments | {"padding": tuple(pads[first : last + 1])}
     run(seen(x, images), seen(taps, 1), dtype=dtype, cval=cval, out=seen(out, images), **arguments)
 
 
@@ -959,6 +1008,7 @@ def _uniform_pass(
     # those of both signs cancel.
     limited = options["workspace_limit"] is not None or options["config"] is not None
     taken = options["method"] == "separable" or (options["method"] == "auto" and not limited)
+    taken = taken and not on_gpu(x)
     same = x.dtype.newbyteorder("=") == out.dtype.newbyteorder("=")
     if taken and same and x.dtype.char in "bBhH" and 1 < size <= _MOST_MEANS:
         limits = np.iinfo(x.dtype)

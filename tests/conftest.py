@@ -101,3 +101,15 @@ def emulated(monkeypatch: pytest.MonkeyPatch, fresh_plans: None) -> Any:
     monkeypatch.setattr(launch, "_driver", driver)
     monkeypatch.setattr(launch, "_ready", {})  # which would keep every test's memory
     return driver
+
+
+@pytest.fixture
+def transforming(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """cuFFT's functions, in NumPy, on the memory of the emulated device."""
+    from fake_cufft import Library
+
+    from fastconv.cuda import cufft
+
+    library = Library()
+    monkeypatch.setattr(cufft, "library", lambda: library)
+    return library

@@ -32,6 +32,8 @@ import numpy as np
 import reference
 import scipy.special
 
+from fastconv._plan import store
+from fastconv._problem import numpy_dtype
 from fastconv.cuda.kernel import SIZES, Kernel
 from fastconv.cuda.launch import Gpu
 
@@ -42,11 +44,17 @@ BASE = 0x7F_0000_0000_00
 GAP = 256
 
 #: How elements lie in memory, and what they are computed in.
-STORED = {"f16": np.float16, "bf16": np.uint16, "f32": np.float32, "f64": np.float64}
-COMPUTED = {"f16": np.float32, "bf16": np.float32, "f32": np.float32, "f64": np.float64}
+INTEGERS = ("bool", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")
+STORED = {"f16": np.float16, "bf16": np.uint16, "f32": np.float32, "f64": np.float64,
+          **{name: numpy_dtype(name).type for name in INTEGERS}}  # fmt: skip
+COMPUTED = {"f16": np.float32, "bf16": np.float32, "f32": np.float32, "f64": np.float64,
+            **{name: np.int64 if SIZES[name] == 8 else np.int32 for name in INTEGERS}}  # fmt: skip
 
 #: Several threads, where one could be named; and none.
 MANY, NOBODY = -2, -1
+
+#: An integer that no thread may use: one of another branch.
+LOST = -559038737
 
 
 class Fault(RuntimeError):
@@ -57,10 +65,10 @@ class Race(Fault):
     """Two threads meet at one element, and which comes first is not said."""
 
 
-def widened(stored: Any, dtype: str) -> Any:
+def widened(stored: Any, dtype: str, to: str = "") -> Any:
     if dtype == "bf16":
-        return (stored.astype(np.uint32) << 16).view(np.float32)
-    return stored.astype(COMPUTED[dtype])
+        stored = (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(COMPUTED[to or dtype])
 
 
 def cut(values: Any) -> Any:
@@ -102,9 +110,14 @@ def _mma_products(a: Any, b: Any, c: Any) -> Any:
 
 
 def narrowed(values: Any, dtype: str) -> Any:
-    """Rounded to nearest, ties to even."""
+    """Rounded to nearest, ties to even; to integers, as `fastconv._plan.store` has it."""
+    values = np.asarray(values)
+    if dtype in INTEGERS and values.dtype.kind == "f":
+        kept = np.empty(values.shape, STORED[dtype])
+        store(values, kept)
+        return kept
     if dtype != "bf16":
-        return np.asarray(values).astype(STORED[dtype])
+        return values.astype(STORED[dtype])
     bits = np.asarray(values, np.float32).view(np.uint32).astype(np.uint64)
     rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
     return np.where(np.isnan(values), 0x7FFF, rounded).astype(np.uint16)
@@ -214,10 +227,13 @@ class Emulator:
         # bytes of an element of shared memory, of which no part is met by itself
         sizes = [SIZES[made[1]] for _, made in kernel.operations if made[0] == "shared"]
         self.grain = min(sizes, default=2)
+        # of global memory, by shifts of its addresses: bytes where a kernel writes such elements
+        written = [SIZES[made[1]] for _, made in kernel.operations if made[0] == "store"]
+        self.shift = int(min(written, default=2) > 1)
 
     def launch(self, grid: tuple[int, int, int], shared_bytes: int, values: Any) -> None:
-        # by pairs of bytes, who wrote: number of the block times threads, and thread
-        self.writers = np.full(self.memory.end // 2, NOBODY)
+        # by bytes or pairs of them, who wrote: number of the block times threads, and thread
+        self.writers = np.full(self.memory.end >> self.shift, NOBODY)
         with np.errstate(all="ignore"):
             for number, (z, y, x) in enumerate(np.ndindex(grid[::-1])):
                 self.block, self.me = (x, y, z), number * self.count + self.lanes
@@ -391,12 +407,12 @@ class Emulator:
         size = SIZES[dtype]
         return lambda pointer, n, stride: pointer + n * stride * size
 
-    def load(self, dtype: str, constant: bool = True) -> Any:
+    def load(self, dtype: str, constant: bool = True, to: str = "") -> Any:
         size = SIZES[dtype]
 
         def load(pointer: Any, index: Any) -> Any:
             places = self.memory.at(self._every(pointer + index * size), size)
-            writers = self.writers[places >> 1]
+            writers = self.writers[places >> self.shift]
             wrong = writers != NOBODY
             if not constant:
                 wrong &= writers != self.me[self.mask]
@@ -405,19 +421,20 @@ class Emulator:
                 block, thread = divmod(int(writers[wrong][0]), self.count)
                 raise Race(f"{self.block} {lane} reads what thread {thread} of block {block} wrote")
             stored = self.memory.bytes.view(STORED[dtype])[places // size]
-            return self._spread(widened(stored, dtype))
+            found = widened(stored, dtype, to)
+            return self._spread(found, np.nan if found.dtype.kind == "f" else LOST)
 
         return load
 
-    def load_if(self, dtype: str) -> Any:
-        load = self.load(dtype)
+    def load_if(self, dtype: str, to: str = "") -> Any:
+        load = self.load(dtype, True, to)
 
         def load_if(pointer: Any, index: Any, ok: Any, other: Any) -> Any:
             self._enter(ok != 0)
             found = load(pointer, index) if len(self.active) else other
             found = self._kept(found, other)
             self._leave()
-            return np.asarray(found, COMPUTED[dtype])
+            return np.asarray(found, COMPUTED[to or dtype])
 
         return load_if
 
@@ -432,16 +449,17 @@ class Emulator:
 
         return pair_if
 
-    def store(self, dtype: str) -> Any:
+    def store(self, dtype: str, of: str = "") -> Any:
         size = SIZES[dtype]
 
         def store(pointer: Any, index: Any, value: Any) -> None:
             places = self.memory.at(self._every(pointer + index * size), size)
             mine = self.me[self.mask]
-            before = self.writers[places >> 1]
-            self.writers[places >> 1] = mine
+            before = self.writers[places >> self.shift]
+            self.writers[places >> self.shift] = mine
             # of several threads that write one element now, the last is noted
-            wrong = ((before != NOBODY) & (before != mine)) | (self.writers[places >> 1] != mine)
+            wrong = (before != NOBODY) & (before != mine)
+            wrong |= self.writers[places >> self.shift] != mine
             if wrong.any():
                 raise Race(f"{self.block} {self.active[wrong][0]} and another write one element")
             self.memory.bytes.view(STORED[dtype])[places // size] = narrowed(
@@ -592,6 +610,8 @@ class Emulator:
 
     def fma(self, dtype: str) -> Any:
         kind = COMPUTED[dtype]
+        if dtype in INTEGERS:
+            return lambda x, y, z: np.add(np.multiply(x, y, dtype=kind), z, dtype=kind)
 
         def fma(x: Any, y: Any, z: Any) -> Any:
             # in double: of float32, the product is exact

@@ -19,6 +19,10 @@ float16, float32, float64, bfloat16, complex64, complex128 = (
     f"torch.{name}"
     for name in ("float16", "float32", "float64", "bfloat16", "complex64", "complex128")
 )
+uint8, uint16, uint32, uint64, int8, int16, int32, int64 = (
+    f"torch.{u}int{bits}" for u in ("u", "") for bits in (8, 16, 32, 64)
+)
+globals()["bool"] = "torch.bool"
 
 #: What current_stream answers.
 STREAM = 7

@@ -53,7 +53,8 @@ def test_published_bound(torch: Any, solver: Solver, text: str) -> None:
     plan = solver.plan(problem, config, launch.gpu())  # type: ignore[arg-type]
     gx, gw = on_gpu(x), on_gpu(w)
     kept = getattr(torch, DTYPES[problem.y_dtype])
-    y = torch.full(problem.y_shape, torch.nan, dtype=kept, device="cuda")
+    blank = 85 if problem.y_dtype[0] in "iu" else torch.nan
+    y = torch.full(problem.y_shape, blank, dtype=kept, device="cuda")
     plan(gx, plan.pack_stored(gw), None, interop.wrapped(y))
     mixed = mixed_magnitude(problem, x, w) if solver.mixes_windows else None
     check(problem, y.cpu().numpy(), solved(text), solver.error_bound(problem, config), mixed)
@@ -104,6 +105,21 @@ def test_filters(torch: Any, mode: str) -> None:
             y = fastconv.ndimage.gaussian_filter(there, sigma, mode=mode)
             right = fastconv.ndimage.gaussian_filter(x, sigma, mode=mode)
             np.testing.assert_allclose(y.cpu().numpy(), right, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "mirror", "nearest", "wrap", "constant"])
+def test_bytes(torch: Any, mode: str) -> None:
+    """The integers of the same call on the host."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (37, 1050), np.uint8)
+    w = rng.integers(-128, 128, (3, 4), np.int8)
+    there = torch.from_numpy(x).cuda()
+    ndimage = fastconv.ndimage
+    for function, value in ((ndimage.gaussian_filter, 1.5), (ndimage.uniform_filter, 5)):
+        y = function(there, value, mode=mode)
+        np.testing.assert_array_equal(y.cpu().numpy(), function(x, value, mode=mode))
+    y = ndimage.correlate(there, torch.from_numpy(w).cuda(), "int16", mode)
+    np.testing.assert_array_equal(y.cpu().numpy(), ndimage.correlate(x, w, "int16", mode))
 
 
 def test_signals(torch: Any) -> None:

@@ -60,6 +60,65 @@ class TestBoundaries:
         compare(ndimage.uniform_filter, noise(4, 9), (3, 4), mode=mode, origin=(1, -1))
 
 
+def bytes_of(*shape: int, dtype: str = "u1") -> Any:
+    info = np.iinfo(dtype)
+    return RNG.integers(info.min, info.max, shape, dtype, endpoint=True)
+
+
+def same(function: Any, *args: Any, **options: Any) -> None:
+    """A call of arrays there gives the very integers that it gives here."""
+
+    def moved(a: Any) -> Any:
+        return Tensor.holding(a) if isinstance(a, np.ndarray) else a
+
+    y, expected = function(*map(moved, args), **options), function(*args, **options)
+    assert y.numpy_dtype == expected.dtype
+    np.testing.assert_array_equal(y.host(), expected)
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("mode", BOUNDARIES)
+def test_integers(mode: str) -> None:
+    """Exact by whole weights, which wrap; by others those of sums in float64, cut towards zero."""
+    image, deep = bytes_of(6, 11), bytes_of(5, 7, dtype="i2")
+    fill = {"cval": 3.0} if mode == "constant" else {}
+    same(ndimage.correlate, image, bytes_of(3, 4, dtype="i1"), mode=mode, **fill)
+    same(ndimage.convolve, deep, bytes_of(2, 3, dtype="i2"), mode=mode, output="i4", **fill)
+    same(ndimage.correlate1d, image, [1.0, -2, 1], mode=mode, output="i2")
+    same(ndimage.gaussian_filter, image, 1.0, mode=mode)
+    same(ndimage.uniform_filter, image, 3, mode=mode)
+    same(ndimage.uniform_filter, deep, (2, 3), mode=mode)
+    same(ndimage.correlate, image, noise(2, 3) / 4, mode=mode)  # weights that nobody looks at
+    same(ndimage.sobel, deep, mode=mode)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_other_integers() -> None:
+    wide = bytes_of(4, 5, dtype="i8")
+    same(ndimage.correlate, wide, bytes_of(2, 2, dtype="i8"))
+    same(ndimage.uniform_filter, wide // 2**32, 3)
+    same(ndimage.uniform_filter, noise(4, 5) * 100, 2, output="i2")
+    same(ndimage.convolve, bytes_of(4, 5) > 99, [[1, 2], [3, -4]], output="u4")
+    same(ndimage.correlate, noise(5, 6) * 100, noise(2, 2), output="u1")  # negative ones wrap
+    bad = noise(4, 4)
+    bad[0, 0], bad[2, 3], bad[3, 0] = np.nan, np.inf, 1e30
+    same(ndimage.correlate, bad, [[1.5]], output="i4")
+    compare(ndimage.correlate, bytes_of(4, 5), noise(2, 3), output="f4")
+    compare(ndimage.gaussian_filter, bytes_of(4, 5, dtype="u2"), 0.7, output="f8")
+    compare(ndimage.correlate, noise(4, 5), noise(2, 3), output="f8")
+    same(fastconv.conv2d, bytes_of(1, 3, 5, 6), bytes_of(2, 3, 2, 2), padding=1)
+    same(signal.convolve, bytes_of(30, dtype="i4"), bytes_of(7, dtype="i4"))
+    again = bytes_of(5, 6)
+    there = Tensor.holding(again)
+    assert ndimage.uniform_filter(there, 3, output=there) is there
+    np.testing.assert_array_equal(there.host(), ndimage.uniform_filter(again, 3))
+    with pytest.raises(TypeError, match="bool output"):
+        ndimage.correlate(there, [[1]], output=bool)
+    image, w = Tensor.holding(bytes_of(1, 3, 5, 6)), Tensor.holding(bytes_of(2, 3, 2, 2))
+    with pytest.raises(TypeError, match="no activation of u8"):
+        fastconv.conv2d(image, w, activation="relu")
+
+
 @pytest.mark.usefixtures("emulated")
 def test_other_filters() -> None:
     compare(ndimage.sobel, noise(5, 7), mode="nearest")
@@ -155,7 +214,6 @@ def test_what_is_given_decides(emulated: Any) -> None:
         (lambda: ndimage.correlate(x, Tensor.holding(noise(3, 3))), "nothing is copied"),
         (lambda: ndimage.gaussian_filter(there, 1, output=np.empty((6, 7), "f4")), "copied"),
         (lambda: ndimage.gaussian_filter(x, 1, output=y), "nothing is copied"),
-        (lambda: ndimage.uniform_filter(ndarray.holding(x.astype("u1")), 3), "floating or complex"),
         (lambda: ndimage.laplace(there), "nothing is copied"),
         (lambda: signal.fftconvolve(there, x), "nothing is copied"),
     ):  # fmt: skip

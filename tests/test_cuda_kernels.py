@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_emulator import Fault
+from fake_cufft import Library
 from fake_gpu import execute
 from problems import PROBLEMS, arrays, check, mixed_magnitude, oracle, solved, values
 
 from fastconv._epilogue import activation_of
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Solver
-from fastconv.cuda import launch
+from fastconv.cuda import cufft, launch
 from fastconv.solvers import BY_NAME, SOLVERS
 
 CUDA = [solver for solver in SOLVERS if solver.device == "cuda"]
@@ -36,7 +37,19 @@ OWN = (
     "conv1d f32 n1 c4 w40 k4 s7 g4 p3 reflect x:f16 w:f16 y:f16",
     # volumes: planes in groups, phases of them, taps in chunks
     "conv3d f64 n1 c4 d5 h6 w7 k4 t3 r3 s2 g2 p2,1,0:1 u2,1,1 l1,2,1 reflect",
-    "conv3d f32 n2 c2 d3 h10 w4 k2 t2 r9 s1 g2 p1 N*C",
+    "conv3d f64 n2 c2 d3 h10 w4 k2 t2 r9 s1 g2 p1 N*C",
+    # integers: modulo what is stored, of mixed signs and widths, beyond the ends too
+    "conv2d u8 n2 c3 h9 w8 k4 r3 s3 p1",
+    "conv2d i16 n1 c2 h7 w6 k2 r2 s3 g2 p2 u2 constant=-7 x:u8 w:i8",
+    "conv1d i64 n1 c2 w30 k3 s9 p20 mirror x:i32",
+    "conv1d u64 n1 c1 w9 k2 s3 p1",
+    "conv3d i32 n1 c2 d3 h4 w5 k2 t2 r3 s2 p1 reflect x:i8 y:i16",
+    "conv2d f32 n1 c2 h6 w7 k3 r3 s2 p1 wrap x:u16",
+    "conv2d f64 n1 c2 h6 w7 k3 r3 s2 p1 x:f16 w:f32 y:f32",
+    # volumes by tiles: each way that a tap moves, groups, filters that are read backwards
+    "conv3d f32 n2 c9 d4 h5 w3 k5 t2 r3 s2 p1,0,1:0 u2,1,1 l1,1,2",
+    "conv3d f32 n1 c18 d3 h3 w4 k20 t3 r2 s2 g2 p1 flip N*C fast",
+    "conv3d f32 n1 c5 d3 h4 w3 k3 t2 r1 s2 p0,1,0 x:f16 w:f16 y:f16",
     # signals: two tiles, taps in whole blocks and not, every boundary, more taps than samples
     "conv1d f32 n2 c4 w1100 k4 s31 g4 p15",
     "conv1d f64 n1 c3 w1030 k2 s16 p9:3 constant=-2",
@@ -67,9 +80,22 @@ WINOGRADS = (
     "conv2d f64 n1 c3 h9 w5 k5 r3 s3 p0:2,1 flip fast",
 )
 
+#: And for transforms: blocks in each axis, the last one not full, taps apart, every way to extend.
+FOURIERS = (
+    "conv1d f32 n1 c1 w200 k1 s9 p4",
+    "conv1d f32 n2 c4 w150 k6 s12 g2 p11:3 u2 l2",
+    "conv1d f64 n1 c1 w70 k2 s65 p40:33 wrap flip",  # taps in two chunks
+    "conv1d f32 n1 c1 w900 k1 s100 p50 nearest x:f16 w:f16 y:f16",
+    "conv1d f32 n1 c5 w600 k2 s7 p3 constant=2",  # samples of a row in two chunks
+    "conv2d f32 n2 c3 h19 w23 k4 r5 s4 p2,1 reflect",
+    "conv2d f64 n1 c2 h40 w9 k3 r7 s1 p3,0 flip",
+    "conv2d f32 n1 c2 h9 w40 k2 r1 s7 g2 p0,3 N*C mirror",
+    "conv2d f32 n1 c2 h21 w18 k2 r3 s4 p2 u2,1 l1,2 fast",
+)
+
 #: Of the problems of every solver, one in so many is run by each of these: their blocks are large,
 #: and what is particular to them is in OWN.
-EVERY = {"cuda_gemm": 16, "cuda_mma": 32, "cuda_winograd": 4}
+EVERY = {"cuda_gemm": 16, "cuda_mma": 32, "cuda_winograd": 4, "cuda_fft": 8}
 
 #: Steps of tiles that a problem of every solver may have there: groups by taps.
 MOST_STEPS = 64
@@ -77,7 +103,7 @@ MOST_STEPS = 64
 
 def own(solver: Solver) -> tuple[str, ...]:
     """Problems for the edges of a solver's blocks."""
-    return WINOGRADS if solver.name == "cuda_winograd" else OWN
+    return {"cuda_winograd": WINOGRADS, "cuda_fft": FOURIERS}.get(solver.name, OWN)
 
 
 def on_gpu(text: str) -> Problem:
@@ -98,6 +124,12 @@ def of_its_kind(solver: Solver, text: str) -> str:
 
 
 def cases() -> list[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cufft, "library", Library)
+        return _cases()
+
+
+def _cases() -> list[Any]:
     found = []
     for solver in CUDA:
         for text in dict.fromkeys((*own(solver), *PROBLEMS)):
@@ -112,7 +144,7 @@ def cases() -> list[Any]:
     return found
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("transforming")
 @pytest.mark.parametrize("solver, text", cases())
 def test_published_bound(solver: Solver, text: str) -> None:
     problem = on_gpu(text)
@@ -135,7 +167,7 @@ def test_accepts_enough(solver: Solver) -> None:
     assert sum(solver is case.values[0] for case in cases()) >= 10
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("transforming")
 @pytest.mark.parametrize("solver", CUDA, ids=lambda s: s.name)
 @pytest.mark.parametrize("activation", [None, "relu", "relu6", ("clamp", -1, 0.5), "silu", "gelu"])
 @pytest.mark.parametrize("dtype", ["f32", "f64", "f16"])
@@ -177,7 +209,7 @@ def test_bias_residual_and_activation(solver: Solver, activation: Any, dtype: st
     assert (abs(y.astype(z.dtype) - expected) <= bound).all()
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("transforming")
 @pytest.mark.parametrize("solver", CUDA, ids=lambda s: s.name)
 def test_non_finite_samples_stay_in_their_windows(solver: Solver) -> None:
     one = "conv1d f32 n2 c2 w29 k3 s11 p1"  # eight taps and three
@@ -214,6 +246,9 @@ VOLUME = "conv3d f32 n1 c2 d5 h4 w5 k2 t3 r2 s3 p1 u2,1,1"
     [
         ("cuda_fir", "conv1d f32 n1 c1 w40 k1 s12 p3", "sync()", "t = t"),
         ("cuda_fir", "conv1d f32 n1 c1 w40 k1 s12 p3", "base = t * 9", "base = t * 8"),
+        ("cuda_gemm", VOLUME, "inside(front + t * step_e, depth)", "inside(front, depth)"),
+        ("cuda_gemm", VOLUME, "at_y + o * y_d", "at_y + o * y_h"),
+        ("cuda_gemm", VOLUME, "t * step_e * x_d", "t * step_e * x_h"),
         ("cuda_direct", VOLUME, "inside(front, depth)", "inside(front + 1, depth)"),
         ("cuda_direct", VOLUME, "o * step_d", "o * step_e"),
         ("cuda_direct", VOLUME, "t * w_t", "t * w_r"),

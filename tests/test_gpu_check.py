@@ -79,6 +79,9 @@ class Device:
         call()
         return 4.0
 
+    def milliseconds_of_first_call(self) -> float:
+        return 31.0
+
     def ceilings(self) -> dict[str, float]:
         return {"copy TB/s": 4.0}
 
@@ -100,6 +103,7 @@ def test_a_device_that_is_right(
         assert [p["name"] for p in layer["peers"]] == ["torch", "torch TF32"]
         assert layer["peers"][1]["error"] == pytest.approx(3e-4, rel=0.1)
     assert output.rstrip().splitlines()[-1].startswith("0 wrong; ")
+    assert record["first call ms"] == 31 and "first call, cubins in the cache" in output
     assert "host plan(x, out=y)" in output and "TFLOP/s" in output
 
 

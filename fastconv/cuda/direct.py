@@ -14,6 +14,9 @@ Complex numbers are pairs of real ones, and steps count those: (v + i v') (w + i
 multiply-adds into two sums. That w is conjugated is a sign of w', `turn`, whose negative is `back`;
 that x is, the sign of w' and that of the result's second part, `y_turn`.
 
+Integers are summed modulo 2**32, or 2**64 where one has 64 bits, which is exact in what is stored
+of them; or in float64, by weights that are no integers, and cut towards zero.
+
 Volumes are `deep`: planes are numbered along the first axis, too, whose taps are a loop around the
 others'.
 """
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 from fastconv.cuda.kernel import Kernel, indented, operations
 
@@ -80,10 +84,21 @@ class Variant:
     weights: str = ""  # their dtype and that of results, where it is another
     result: str = ""
     deep: bool = False
+    sums: str = ""  # what they are kept in, where that is not x's own: "i32" and "i64" of integers
 
     @property
     def computed(self) -> str:
-        return "f64" if self.dtype == "f64" else "f32"
+        return self.sums or ("f64" if self.dtype == "f64" else "f32")
+
+    @property
+    def is_exact(self) -> bool:
+        return self.computed[0] == "i"
+
+    def to(self, dtype: str) -> tuple[str, ...]:
+        """That a number of a dtype is not computed in its own type, as loads and stores say it."""
+        own = "f64" if dtype == "f64" else "f32"
+        is_float = dtype in ("f16", "bf16", "f32", "f64")
+        return () if is_float and self.computed == own else (self.computed,)
 
     @property
     def unrolled(self) -> bool:
@@ -94,15 +109,23 @@ class Variant:
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
     weights, result = v.weights or v.dtype, v.result or v.dtype
-    table = {
-        "load_x": ("load_if" if v.boundary == "zeros" else "load", v.dtype),
-        "load_w": ("load", weights), "load_b": ("load", result), "load_r": ("load", result, False),
-        "store_y": ("store", result), "advance_y": ("advance", result),
+    of_x = (v.dtype, *v.to(v.dtype))
+
+    def load(dtype: str, constant: bool) -> tuple[Any, ...]:
+        to = v.to(dtype)
+        return ("load", dtype, constant, *to) if to or not constant else ("load", dtype)
+
+    table: dict[str, tuple[Any, ...]] = {
+        "load_x": ("load_if", *of_x) if v.boundary == "zeros" else load(v.dtype, True),
+        "load_w": load(weights, True), "load_b": load(result, True),
+        "load_r": load(result, False), "store_y": ("store", result, *v.to(result)),
+        "advance_y": ("advance", result),
         "advance": ("advance", v.dtype), "advance_w": ("advance", weights),
         "zero": ("zero", v.computed), "fma": ("fma", v.computed),
-        "add": ("add", v.computed), "activate": ("activate", v.activation, v.computed),
-        "edge": ("edge", v.boundary),
+        "add": ("add", v.computed), "edge": ("edge", v.boundary),
     }  # fmt: skip
+    if not v.is_exact:
+        table["activate"] = "activate", v.activation, v.computed
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
     named = ("fill", "low", "high", *(COMPLEX if v.parts == 2 else ()))
     deep = DEEP if v.deep else ()
@@ -276,6 +299,7 @@ def _finish(v: Variant) -> list[str]:
     ]
     if v.deep:
         lines += ["ys = advance_y(ys, o, y_d)", "rs = advance_y(rs, o, r_d)"]
+    finished = "value" if v.is_exact else "activate(value, low, high)"
     for j in range(v.rows):
         lines += [f"row = p + {j}", "if row < p_count:"]
         for n in range(v.parts):
@@ -287,6 +311,6 @@ def _finish(v: Variant) -> list[str]:
                 f"        value = add(value, load_b(bias, k * b_k{also}))",
                 "    if residual != 0:",
                 f"        value = add(value, load_r(rs, row * r_h + q * r_w{also}))",
-                f"    store_y(ys, row * y_h + q * y_w{also}, activate(value, low, high))",
+                f"    store_y(ys, row * y_h + q * y_w{also}, {finished})",
             ]
     return lines

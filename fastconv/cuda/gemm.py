@@ -39,6 +39,13 @@ CONSTANTS = (
                                  "r_w")),
 )  # fmt: skip
 
+#: Parameters of deep kernels alone, and of what packs their filters.
+DEEP = (
+    *((name, "i32") for name in ("depth", "p_count", "taps_r", "pad_d", "step_d", "step_e")),
+    ("p_div", "i64"), *((name, "i32") for name in ("p_shift", "x_d", "y_d", "r_d")),
+)  # fmt: skip
+PACK_DEEP = (("taps_r", "i32"), ("r_div", "i64"), ("r_shift", "i32"), ("w_t", "i32"))
+
 PACK_CONSTANTS = (
     *((name, "i32") for name in ("items", "filters", "channels", "packed_k", "packed_c", "taps",
                                  "taps_s")),
@@ -131,21 +138,25 @@ TILES = {
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What is compiled in; `folds` when there are more than `FOLD` products an output."""
+    """What is compiled in; `folds` when there are more than `FOLD` products an output, `deep` of
+    volumes."""
 
     dtype: str
     tile: Tile
     folds: bool = False
     activation: str = "clamp"
+    deep: bool = False
 
 
 @functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
-    return written("gemm", v.dtype, v.tile, v.folds, v.activation)
+    return written("gemm", v.dtype, v.tile, v.folds, v.activation, v.deep)
 
 
-def written(name: str, dtype: str, t: Any, folds: bool, activation: str) -> Kernel:
+def written(
+    name: str, dtype: str, t: Any, folds: bool, activation: str, deep: bool = False
+) -> Kernel:
     """The kernel of a tile: a `Tile`, or what has all that it has."""
     word = dtype if t.pair == 1 else "f32"  # two channels pass for a float32
     size, words = SIZES[word], t.k // t.pair
@@ -166,15 +177,16 @@ def written(name: str, dtype: str, t: Any, folds: bool, activation: str) -> Kern
         "finish": ("finish", activation, dtype), **t.operations,
     }  # fmt: skip
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
-    parameters = (*pointers, *CONSTANTS, ("low", word), ("high", word))
-    text = _text(name, dtype, t, folds, ", ".join(name for name, _ in parameters))
+    constants = (*CONSTANTS, *(DEEP if deep else ()))
+    parameters = (*pointers, *constants, ("low", word), ("high", word))
+    text = _text(name, dtype, t, folds, deep, ", ".join(name for name, _ in parameters))
     shared_bytes = ring + (t.sums * t.threads * size if folds else 0)
     return Kernel(
         name, text, operations(text, table), parameters, t.threads, t.blocks, shared_bytes
     )
 
 
-def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
+def _text(name: str, dtype: str, t: Any, folds: bool, deep: bool, parameters: str) -> str:
     pair, words = t.pair, t.k // t.pair
     vector = 16 // (SIZES[dtype] * pair)  # words of w in a copy
     width, lines_a = t.m * t.deep, words // t.deep  # of the filters of a step
@@ -218,6 +230,11 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         "    since = 0",
         "    sums = fold_totals(sums, st, tid)",
     ]
+    # of volumes, planes o and taps t come before rows
+    plane = ["o = quotient(p, p_div, p_shift)", "p = p - o * p_count",
+             "front = o * step_d - pad_d"] * deep  # fmt: skip
+    next_plane = ["if r == taps_r:", "    r = 0", "    t = t + 1"] * deep
+    in_depth = " & inside(front + t * step_e, depth)" * deep
     lines = [
         f"def {name}({parameters}):",
         "    sa = shared_a()",
@@ -240,12 +257,15 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         "    image = quotient(j, plane_div, plane_shift)",
         "    j = j - image * plane",
         "    p = quotient(j, q_div, q_shift)",
-        "    top = p * step_u - pad_h",
         "    left = (j - p * q_count) * step_v - pad_w",
+        *indented(plane, 1),
+        "    top = p * step_u - pad_h",
+        *["    t = 0"] * deep,
         "    xs = advance(advance(x, image, x_n), block_z(), x_g)",
         f"    at_tap = top * x_h + left * x_w + row_b{' * 2' if held else ''} * x_c",
+        *["    at_tap = at_tap + front * x_d"] * deep,
         "    at_x = at_tap",
-        "    lies = is_pixel & inside(top, height) & inside(left, width)",
+        f"    lies = is_pixel & inside(top, height) & inside(left, width){in_depth}",
         "    c = 0",
         "    r = 0",
         "    s = 0",
@@ -267,11 +287,13 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         "                if s == taps_s:",
         "                    s = 0",
         "                    r = r + 1",
+        *indented(next_plane, 5),
         "                down = r * step_l",
         "                along = s * step_m",
         "                lies = inside(top + down, height) & inside(left + along, width)",
-        "                lies = lies & is_pixel",
+        f"                lies = lies & is_pixel{in_depth}",
         "                at_x = at_tap + down * x_h + along * x_w",
+        *["                at_x = at_x + t * step_e * x_d"] * deep,
         "        commit()",
         *(["        fill = slot"] if held else []),
         "        slot = slot + 1",
@@ -290,13 +312,13 @@ def _text(name: str, dtype: str, t: Any, folds: bool, parameters: str) -> str:
         *([f"        if step + {ahead} < steps:", *indented(puts, 3)] if held else []),
         "    drain()",
         *(["    sums = add_totals(sums, st, tid)"] if folds else []),
-        *indented(_finish(t), 1),
+        *indented(_finish(t, plane[:2]), 1),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _finish(t: Any) -> list[str]:
-    """Bias, residual and activation of each sum, and its store."""
+def _finish(t: Any, plane: list[str]) -> list[str]:
+    """Bias, residual and activation of each sum, and its store; of volumes `plane` finds o."""
     lines = [
         *t.last,
         "g = block_z()",
@@ -325,10 +347,12 @@ def _finish(t: Any) -> list[str]:
             "j = j - image * plane",
             "p = quotient(j, q_div, q_shift)",
             "q = j - p * q_count",
+            *plane,
             "ys = advance(advance(y, image, y_n), g, y_g)",
             "rs = advance(advance(residual, image, r_n), g, r_g)",
             "at_y = p * y_h + q * y_w + own_y",
             "at_r = p * r_h + q * r_w + own_r",
+            *["at_y = at_y + o * y_d", "at_r = at_r + o * r_d"][: len(plane)],
             *(
                 f"finish(sums[{t.place(m, n)}], b{m}, rs, at_r + r{m}, has_residual, ys,"
                 f" at_y + y{m}, ok & is{m}, low, high)"
@@ -339,39 +363,54 @@ def _finish(t: Any) -> list[str]:
 
 
 @functools.lru_cache(8)
-def pack_kernel(dtype: str) -> Kernel:
-    """Packs w (K, C / groups, R, S) as (groups, taps, channels, filters), what is added as 0."""
+def pack_kernel(dtype: str, deep: bool = False) -> Kernel:
+    """Packs w (K, C / groups, R, S) as (groups, taps, channels, filters), what is added as 0.
+
+    `deep` is of w (K, C / groups, T, R, S).
+    """
     table = {
         "load": ("load_if", dtype), "store": ("store", dtype), "zero": ("zero", dtype),
         "advance": ("advance", dtype),
     }  # fmt: skip
-    parameters = (("w", "pointer"), ("packed", "pointer"), *PACK_CONSTANTS)
+    parameters = pack_parameters(deep)
     place = """
         a = quotient(item, k_div, k_shift)
         k = item - a * packed_k
         b = quotient(a, c_div, c_shift)
         c = a - b * packed_c"""
     put = "store(packed, item, load(ws, at, ok, zero()))"
-    text = pack_text("gemm_pack", parameters, place, put)
+    text = pack_text("gemm_pack", deep, place, put)
     return Kernel("gemm_pack", text, operations(text, table), parameters, PACK_THREADS, 4)
 
 
-def pack_text(name: str, parameters: Any, place: str, put: str) -> str:
+def pack_parameters(deep: bool) -> tuple[tuple[str, str], ...]:
+    """Of a kernel of `pack_text`."""
+    constants = (*PACK_CONSTANTS, *(PACK_DEEP if deep else ()))
+    return (("w", "pointer"), ("packed", "pointer"), *constants)
+
+
+def pack_text(name: str, deep: bool, place: str, put: str) -> str:
     """A kernel that packs w, an item a thread.
 
     `place` finds filter k, channel c and b = group * taps + tap of an item; `put` stores what is
     `at` of `ws`, where it is `ok`.
     """
+    layer = (
+        """
+        layer = quotient(r, r_div, r_shift)
+        r = r - layer * taps_r"""
+        * deep
+    )
     return f"""
-def {name}({", ".join(each for each, _ in parameters)}):
+def {name}({", ".join(each for each, _ in pack_parameters(deep))}):
     item = block_x() * {PACK_THREADS} + thread()
     if item < items:{place}
         g = quotient(b, t_div, t_shift)
         t = b - g * taps
         r = quotient(t, s_div, s_shift)
-        s = t - r * taps_s
+        s = t - r * taps_s{layer}
         ws = advance(w, g * filters + k * inside(k, filters), w_k)
         ok = inside(k, filters) & inside(c, channels)
-        at = c * w_c + r * w_r + s * w_s
+        at = c * w_c + r * w_r + s * w_s{" + layer * w_t" * deep}
         {put}
 """

@@ -20,10 +20,16 @@ from fastconv.cuda.kernel import SIZES
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F16, F32, F64, VOID = ir.HalfType(), ir.FloatType(), ir.DoubleType(), ir.VoidType()
 
+#: Integers that lie in memory; those of 64 bits are computed in as many, others in 32, modulo that.
+INTEGERS = ("bool", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")
+
 #: How elements lie in memory, and the type and Numba's type that they are computed in.
-STORED = {"f16": F16, "bf16": I16, "f32": F32, "f64": F64}
-COMPUTED = {"f16": F32, "bf16": F32, "f32": F32, "f64": F64}
-NUMBA = {"f16": types.float32, "bf16": types.float32, "f32": types.float32, "f64": types.float64}
+STORED = {"f16": F16, "bf16": I16, "f32": F32, "f64": F64,
+          **{name: ir.IntType(8 * SIZES[name]) for name in INTEGERS}}  # fmt: skip
+COMPUTED = {"f16": F32, "bf16": F32, "f32": F32, "f64": F64,
+            **{name: I64 if SIZES[name] == 8 else I32 for name in INTEGERS}}  # fmt: skip
+NUMBA = {name: {F32: types.float32, F64: types.float64, I32: types.int32, I64: types.int64}[kind]
+         for name, kind in COMPUTED.items()}  # fmt: skip
 
 GLOBAL, SHARED = 1, 3
 
@@ -170,28 +176,46 @@ def advance(dtype: str) -> Any:
     return _operation(types.int64, (types.int64, types.int32, types.int64), move)
 
 
-def load(dtype: str, constant: bool = True) -> Any:
-    """``load(pointer, index)``, by default of an array that no thread writes."""
+def load(dtype: str, constant: bool = True, to: str = "") -> Any:
+    """``load(pointer, index)``, by default of an array that no thread writes; where they are not
+    computed in their own type, as `to`."""
 
     def read(b: Any, pointer: Any, index: Any) -> Any:
         value = b.load(_pointer(b, pointer, index, STORED[dtype], GLOBAL), align=SIZES[dtype])
         if constant:
             value.set_metadata("invariant.load", b.module.add_metadata([]))
-        return _widened(b, value, dtype)
+        return _as(b, _widened(b, value, dtype), dtype, to)
 
-    return _operation(NUMBA[dtype], (types.int64, types.int32), read)
+    return _operation(NUMBA[to or dtype], (types.int64, types.int32), read)
+
+
+def _as(b: Any, value: Any, dtype: str, to: str) -> Any:
+    """What was loaded, in the type that `to` is computed in."""
+    kind = COMPUTED[to or dtype]
+    if value.type == kind:
+        return value
+    if dtype not in INTEGERS:
+        return b.fpext(value, kind)
+    signed = dtype[0] == "i"
+    if kind in (F32, F64):
+        return b.sitofp(value, kind) if signed else b.uitofp(value, kind)
+    if kind == I32:
+        return b.trunc(value, kind)
+    return b.sext(value, kind) if signed else b.zext(value, kind)
 
 
 #: Letter of a register, and suffix of a move, of each type of element.
 _LETTERS = {"f16": ("h", "b16"), "bf16": ("h", "b16"), "f32": ("f", "f32"), "f64": ("d", "f64")}
 
 
-def load_if(dtype: str) -> Any:
-    """``load_if(pointer, index, ok, other)``: `other` where `ok` is 0.
+def load_if(dtype: str, to: str = "") -> Any:
+    """``load_if(pointer, index, ok, other)``: `other` where `ok` is 0; `to` is as in `load`.
 
     One predicated instruction. A branch around a load, which LLVM would make, keeps the loads
     that follow from being on their way at the same time.
     """
+    if to or dtype in INTEGERS:
+        return _load_if_as(dtype, to)
     letter, kind = _LETTERS[dtype]
     text = (
         f"{{ .reg .pred p; setp.ne.b32 p, $2, 0; mov.{kind} $0, $3;"
@@ -207,6 +231,32 @@ def load_if(dtype: str) -> Any:
 
     kinds = (types.int64, types.int32, types.int32, NUMBA[dtype])
     return _operation(NUMBA[dtype], kinds, read)
+
+
+def _load_if_as(dtype: str, to: str) -> Any:
+    """`load_if` of what is converted: `other` is of the type computed in."""
+    bits = 8 * SIZES[dtype]
+    if dtype in INTEGERS:
+        # PTX loads fewer than 32 bits into a register of 32, extended by their sign
+        letter, kind = ("l" if bits == 64 else "r"), f"{'s' if dtype[0] == 'i' else 'u'}{bits}"
+        register = I64 if bits == 64 else I32
+    else:
+        letter, kind = _LETTERS[dtype]
+        register = I16 if letter == "h" else STORED[dtype]
+    nothing = {"f": "0f00000000", "d": "0d0000000000000000"}.get(letter, "0")
+    moved = f"b{register.width}" if isinstance(register, ir.IntType) else kind
+    zero = f"mov.{moved} $0, {nothing};"
+    text = f"{{ .reg .pred p; setp.ne.b32 p, $2, 0; {zero} @p ld.global.nc.{kind} $0, [$1]; }}"
+
+    def read(b: Any, pointer: Any, index: Any, ok: Any, other: Any) -> Any:
+        address = b.ptrtoint(_pointer(b, pointer, index, STORED[dtype], GLOBAL), I64)
+        value = _assembly(b, register, text, f"=&{letter},l,r", [address, ok])
+        if dtype not in INTEGERS:
+            value = _widened(b, b.bitcast(value, F16) if dtype == "f16" else value, dtype)
+        return b.select(b.icmp_signed("!=", ok, I32(0)), _as(b, value, dtype, to), other)
+
+    kind_of = NUMBA[to or dtype]
+    return _operation(kind_of, (types.int64, types.int32, types.int32, kind_of), read)
 
 
 def pair_if(dtype: str) -> Any:
@@ -245,17 +295,39 @@ def _widened(b: Any, value: Any, dtype: str) -> Any:
         return b.fpext(value, F32)
     if dtype == "bf16":
         return b.bitcast(b.shl(b.zext(value, I32), I32(16)), F32)
+    if dtype in INTEGERS and SIZES[dtype] < 4:
+        return b.sext(value, I32) if dtype[0] == "i" else b.zext(value, I32)
     return value
 
 
-def store(dtype: str) -> Any:
-    """``store(pointer, index, value)``; 16-bit floats are rounded to nearest, ties to even."""
+def store(dtype: str, of: str = "") -> Any:
+    """``store(pointer, index, value)``; 16-bit floats are rounded to nearest, ties to even.
+
+    Where values are computed in another type they are of `of`: integers are kept modulo 2**bits,
+    floats that become integers cut towards zero first, and are 0 where they are not finite.
+    """
 
     def write(b: Any, pointer: Any, index: Any, value: Any) -> None:
         to = _pointer(b, pointer, index, STORED[dtype], GLOBAL)
+        if dtype in INTEGERS:
+            value = _cut(b, value) if value.type in (F32, F64) else value
+            less = value.type.width > STORED[dtype].width
+            value = b.trunc(value, STORED[dtype]) if less else value
+        elif value.type != COMPUTED[dtype]:
+            value = b.fptrunc(value, COMPUTED[dtype])
         b.store(_narrowed(b, value, dtype), to, align=SIZES[dtype])
 
-    return _operation(types.void, (types.int64, types.int32, NUMBA[dtype]), write)
+    return _operation(types.void, (types.int64, types.int32, NUMBA[of or dtype]), write)
+
+
+def _cut(b: Any, value: Any) -> Any:
+    """A float cut towards zero, modulo 2**64; every step is exact."""
+    value = b.fpext(value, F64) if value.type == F32 else value
+    value = _call(b, "__nv_trunc", value)
+    turns = _call(b, "__nv_floor", b.fmul(value, ir.Constant(F64, 2.0**-64)))
+    left = _fma(b, turns, ir.Constant(F64, -(2.0**64)), value)
+    known = b.fcmp_ordered(">=", left, ir.Constant(F64, 0.0))
+    return b.fptoui(b.select(known, left, ir.Constant(F64, 0.0)), I64)
 
 
 def finish(activation: str, dtype: str) -> Any:
@@ -379,19 +451,24 @@ def _fma(b: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 def zero(dtype: str) -> Any:
-    """0.0."""
-    return _operation(NUMBA[dtype], (), lambda b: ir.Constant(COMPUTED[dtype], 0.0))
+    """0."""
+    nothing = 0 if dtype in INTEGERS else 0.0
+    return _operation(NUMBA[dtype], (), lambda b: ir.Constant(COMPUTED[dtype], nothing))
 
 
 def fma(dtype: str) -> Any:
-    """``x * y + z``, rounded once."""
+    """``x * y + z``, rounded once; of integers, modulo 2**32 or 2**64."""
     kind = NUMBA[dtype]
+    if dtype in INTEGERS:
+        return _operation(kind, (kind,) * 3, lambda b, x, y, z: b.add(b.mul(x, y), z))
     return _operation(kind, (kind,) * 3, _fma)
 
 
 def add(dtype: str) -> Any:
     """``x + y``."""
     kind = NUMBA[dtype]
+    if dtype in INTEGERS:
+        return _operation(kind, (kind,) * 2, lambda b, x, y: b.add(x, y))
     return _operation(kind, (kind,) * 2, lambda b, x, y: b.fadd(x, y))
 
 

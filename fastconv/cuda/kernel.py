@@ -23,7 +23,10 @@ from typing import Any
 FORMATS = {"pointer": "Q", "i32": "i", "i64": "q", "f32": "f", "f64": "d"}
 
 #: Bytes of the elements that kernels read and write.
-SIZES = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}
+SIZES = {
+    "f16": 2, "bf16": 2, "f32": 4, "f64": 8, "bool": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2,
+    "i32": 4, "u32": 4, "i64": 8, "u64": 8,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -268,12 +268,16 @@ def handle_of(kernel: Kernel, ordinal: int) -> Any:
 
 @dataclasses.dataclass
 class Notes:
-    """What a call did on a GPU: launches as (launch, ordinal, stream, pointers), and new arrays."""
+    """What a call did on a GPU: launches as (launch, ordinal, stream, pointers), and new arrays.
+
+    `others` says that there was more than these tell: a library's own launches.
+    """
 
     launches: list[tuple[Launch, int, int, tuple[int, ...]]] = dataclasses.field(
         default_factory=list
     )
     made: list[Any] = dataclasses.field(default_factory=list)
+    others: bool = False
 
 
 #: Where launches and new arrays are noted, while a call is watched (`tape.py`).

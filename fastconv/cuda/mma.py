@@ -145,24 +145,28 @@ class Variant:
     products: str
     tile: str
     activation: str = "clamp"
+    deep: bool = False
 
 
 @functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
     dtype = v.products if v.products in ("f16", "bf16") else "f32"
-    return gemm.written("mma", dtype, TILES[v.products][v.tile], False, v.activation)
+    return gemm.written("mma", dtype, TILES[v.products][v.tile], False, v.activation, v.deep)
 
 
 @functools.lru_cache(8)
-def pack_kernel(products: str) -> Kernel:
-    """Packs w (K, C / groups, R, S) as fragments, what is added as 0, and then what TF32 left."""
+def pack_kernel(products: str, deep: bool = False) -> Kernel:
+    """Packs w (K, C / groups, R, S) as fragments, what is added as 0, and then what TF32 left.
+
+    `deep` is of w (K, C / groups, T, R, S).
+    """
     table = {
         "load": ("load_if", "f32"), "store": ("store", "f32"), "zero": ("zero", "f32"),
         "advance": ("advance", "f32"), "tf32": ("tf32",), "rest": ("rest",),
     }  # fmt: skip
     pair = next(iter(TILES[products].values())).pair
-    parameters = (("w", "pointer"), ("packed", "pointer"), *gemm.PACK_CONSTANTS)
+    parameters = gemm.pack_parameters(deep)
     place = f"""
         fragment = item >> 7
         lane = (item >> 2) & 31
@@ -180,5 +184,5 @@ def pack_kernel(products: str) -> Kernel:
         if products == "3xtf32":
             put += """
         store(advance(packed, 1, w_part), item, rest(value))"""
-    text = gemm.pack_text("mma_pack", parameters, place, put)
+    text = gemm.pack_text("mma_pack", deep, place, put)
     return Kernel("mma_pack", text, operations(text, table), parameters, gemm.PACK_THREADS, 4)

@@ -38,6 +38,7 @@ class Tape:
         streams = {stream for _, _, stream, _ in notes.launches} | {a.stream for a in arrays}
         ordinals = {a.ordinal for a in (*arrays, *made)}
         libraries = {interop.library(a) for a, _ in given}
+        _need(not notes.others)
         _need(len(streams) == len(ordinals) == len(libraries) == 1 and bool(notes.launches))
         _need(all(a.size for a in (*arrays, *made)))
         spans = [interop.span(a) for a in (*arrays, *made)]

@@ -2,8 +2,9 @@
 
     y[first + i] = t_i,    i < COUNT
 
-The numbers are parameters of a kernel that writes them, COUNT a launch: nothing is copied, nobody
-waits, and a CUDA graph that captures the call has them in it.
+Integers come as float64, which holds them below 2**53. The numbers are parameters of a kernel that
+writes them, COUNT a launch: nothing is copied, nobody waits, and a CUDA graph that captures the
+call has them in it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ COUNT = 32
 @functools.lru_cache(8)
 def kernel(dtype: str) -> Kernel:
     """What writes COUNT numbers, as many of them as `count` says."""
-    computed = "f64" if dtype == "f64" else "f32"
+    computed = "f32" if dtype in ("f16", "bf16", "f32") else "f64"
+    is_own = computed == ("f64" if dtype == "f64" else "f32") and dtype[0] not in "iu"
     named = [f"t{i}" for i in range(COUNT)]
     parameters = (("y", "pointer"), ("first", "i32"), ("count", "i32"),
                   *((name, computed) for name in named))  # fmt: skip
@@ -43,7 +45,7 @@ def kernel(dtype: str) -> Kernel:
         "        store_y(y, first + i, value)",
     ]
     text = "\n".join(lines) + "\n"
-    table = {"store_y": ("store", dtype)}
+    table = {"store_y": ("store", dtype) if is_own else ("store", dtype, computed)}
     return Kernel("taps", text, operations(text, table), parameters, COUNT)
 
 

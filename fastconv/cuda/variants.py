@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastconv.cuda import direct, fir, gemm, mma, taps, winograd
+from fastconv.cuda import direct, fir, fourier, gemm, mma, taps, winograd
 from fastconv.cuda.kernel import Kernel
 
 
@@ -16,7 +16,8 @@ def common() -> dict[str, Kernel]:
         name += "" if v.activation == "clamp" else f" {v.activation}"
         name += "" if v.parts == 1 else " complex"
         name += "" if not v.weights else f" w:{v.weights}"
-        name += " deep" * v.deep
+        name += " deep" * v.deep + (f" y:{v.result}" if v.result else "")
+        name += f" in {v.sums}" if v.sums else ""
         found[name] = direct.kernel(v)
     for dtype, tiles in gemm.TILES.items():
         for name, tile in tiles.items():
@@ -28,6 +29,13 @@ def common() -> dict[str, Kernel]:
     for products, named in mma.TILES.items():
         for name in named:
             found[f"mma {products} {name}"] = mma.kernel(mma.Variant(products, name))
+    for products in ("3xtf32", "bf16"):  # of volumes, the tiles with the most registers
+        name = next(iter(mma.TILES[products]))
+        deep = mma.Variant(products, name, deep=True)
+        found[f"mma {products} {name} deep"] = mma.kernel(deep)
+    tile = next(iter(gemm.TILES["f32"].values()))
+    found[f"gemm f32 {tile} deep"] = gemm.kernel(gemm.Variant("f32", tile, deep=True))
+    found["gemm_pack f32 deep"] = gemm.pack_kernel("f32", True)
     for f in _FIR:
         name = f"fir {f.dtype} capacity{f.capacity} rest{f.rest}"
         found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)
@@ -35,6 +43,12 @@ def common() -> dict[str, Kernel]:
         found[f"winograd_filters f32 in f64 m{m}"] = winograd.filters("f32", m)
         found[f"winograd_inputs f32 m{m}"] = winograd.inputs("f32", m)
         found[f"winograd_outputs f32 m{m}"] = winograd.outputs("f32", m)
+    found["fourier_inputs f32"] = fourier.inputs("f32", "zeros")
+    found["fourier_filters f32"] = fourier.filters("f32")
+    for operation in ("add", "larger"):
+        found[f"fourier_{operation} f32"] = fourier.folded("f32", operation)
+    found["fourier_products f32"] = fourier.products("f32")
+    found["fourier_outputs f32 reflect"] = fourier.outputs("f32", "f32", "reflect")
     found["taps f32"] = taps.kernel("f32")
     for products in mma.TILES:
         found[f"mma_pack {products}"] = mma.pack_kernel(products)
@@ -55,6 +69,10 @@ _DIRECT = (
     direct.Variant("f32", (3, 3), 1, 1, 4, "nearest", "clamp", 2),
     direct.Variant("f16", (3, 3), 1, 1, 4, "nearest", "clamp", 1, "f32"),
     direct.Variant("f32", (3, 3), 1, 1, 4, deep=True),
+    direct.Variant("u8", (3, 3), 1, 1, 4, "reflect", weights="i8", result="i16", sums="i32"),
+    direct.Variant("i64", (3, 3), 1, 1, 4, sums="i64"),
+    direct.Variant("u8", (1, 9), 1, 1, 1, "reflect", weights="f64", sums="f64"),
+    direct.Variant("u16", (3, 3), 1, 1, 4, weights="f32", result="f32"),
 )
 
 _FIR = (

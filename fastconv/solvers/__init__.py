@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastconv._solver import Solver
 from fastconv.solvers.amx_split import AmxSplit
 from fastconv.solvers.cuda_direct import CudaDirect
+from fastconv.solvers.cuda_fft import CudaFft
 from fastconv.solvers.cuda_fir import CudaFir
 from fastconv.solvers.cuda_gemm import CudaGemm
 from fastconv.solvers.cuda_mma import CudaMma
@@ -28,6 +29,6 @@ from fastconv.solvers.winograd_pairs import WinogradPairs
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Separable(), Im2col(),
     Winograd(), WinogradPairs(), AmxSplit(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
-    CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(),
+    CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(), CudaFft(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

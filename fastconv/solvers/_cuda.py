@@ -44,13 +44,9 @@ class CudaSolver(Solver):
     def why_not(self, problem: Problem) -> str | None:
         if problem.device != "cuda":
             return "it runs on a GPU only"
-        if self.stored.get(problem.x_dtype) != problem.dtype:
-            return f"it has no kernels for {problem.x_dtype} summed in {problem.dtype}"
-        for dtype in (problem.w_dtype, problem.y_dtype):
-            if dtype != problem.x_dtype and not self.mixed_dtypes:
-                return "x, w and y are of different dtypes"
-            if self.stored.get(dtype) != problem.dtype:
-                return f"it has no kernels for {dtype} summed in {problem.dtype}"
+        reason = self.why_not_stored(problem)
+        if reason is not None:
+            return reason
         most = MOST // 2 if problem.is_complex else MOST
         if max(math.prod(problem.x_shape[1:]), math.prod(problem.y_shape[1:])) > most:
             return "an image has more elements than 32 bits count"
@@ -62,6 +58,17 @@ class CudaSolver(Solver):
             return f"input dilation makes more than {MOST_PHASES} phases"
         reasons = (self.why_not_dense(part) for part in dense_parts(problem))
         return next((reason for reason in reasons if reason is not None), None)
+
+    def why_not_stored(self, problem: Problem) -> str | None:
+        """`why_not`, as far as dtypes go."""
+        if self.stored.get(problem.x_dtype) != problem.dtype:
+            return f"it has no kernels for {problem.x_dtype} summed in {problem.dtype}"
+        for dtype in (problem.w_dtype, problem.y_dtype):
+            if dtype != problem.x_dtype and not self.mixed_dtypes:
+                return "x, w and y are of different dtypes"
+            if self.stored.get(dtype) != problem.dtype:
+                return f"it has no kernels for {dtype} summed in {problem.dtype}"
+        return None
 
     @abc.abstractmethod
     def why_not_dense(self, problem: Problem) -> str | None:

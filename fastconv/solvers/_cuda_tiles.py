@@ -38,8 +38,8 @@ class TileSolver(CudaSolver):
         """Floating-point operations a second that full tiles reach."""
 
     def why_not_dense(self, problem: Problem) -> str | None:
-        if problem.ndim > 2:
-            return "it has kernels of one and two dimensions"
+        if problem.ndim > 3:
+            return "it has kernels of one to three dimensions"
         if problem.boundary != "zeros":
             return "it extends x by zeros only"
         if problem.groups >= 1 << 16:
@@ -137,9 +137,11 @@ class TilePlan(CudaPlan):
             "w_k": steps[0], "w_c": steps[1], "w_r": steps[2], "w_s": steps[3], "w_part": items,
             **self.pack_counts(),
         }  # fmt: skip
+        if p.ndim == 3:
+            given |= {"taps_r": p.kernel[1], "w_t": w.steps[2], **divisors(r=p.kernel[1])}
         kernel = self.pack_kernel()
         grid = (-(-items // kernel.threads), 1, 1)
-        constants = [given[name] for name, _ in gemm.PACK_CONSTANTS]
+        constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
         made = self._launches[w.steps] = Launch(kernel, grid, constants)
         return made
 
@@ -167,9 +169,10 @@ class TilePlan(CudaPlan):
         xs, ys, rs = planes(x), planes(y), planes(residual)
 
         def pair(values: Any, first: Any) -> Any:
-            return tuple(values) if p.ndim == 2 else (first, *values)
+            """Of rows and columns."""
+            return (first, *values)[-2:]
 
-        (h, wide), (_, out_w), pads = pair(p.size, 1), pair(p.out, 1), pair(p.padding, (0, 0))
+        (h, wide), (out_h, out_w), pads = pair(p.size, 1), pair(p.out, 1), pair(p.padding, (0, 0))
         (u, v), (l, m) = pair(p.stride, 1), pair(p.dilation, 1)
         own_c, own_k = p.channels // p.groups, p.filters // p.groups
         low, high = limits(activation)
@@ -186,6 +189,13 @@ class TilePlan(CudaPlan):
             "b_k": bias.steps[0] if bias is not None else 0, "low": low, "high": high,
             **divisors(plane=plane, q=out_w),
         }  # fmt: skip
+        if p.ndim == 3:
+            x_d, y_d, r_d = (a.steps[2] if a is not None else 0 for a in (x, y, residual))
+            given |= {
+                "depth": p.size[0], "p_count": out_h, "taps_r": p.kernel[1],
+                "pad_d": p.padding[0][0], "step_d": p.stride[0], "step_e": p.dilation[0],
+                "x_d": x_d, "y_d": y_d, "r_d": r_d, **divisors(p=out_h),
+            }  # fmt: skip
         kernel = self.kernel(self.solver.folds(p, tile) > 0, activation)
         constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
         grid = (-(-_pixels(p) // tile.n), -(-own_k // tile.m), p.groups)

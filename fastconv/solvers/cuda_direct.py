@@ -34,15 +34,42 @@ _ROWS = (4, 8, 2, 1)
 #: What complex numbers are pairs of.
 PART = {"c64": "f32", "c128": "f64"}
 
+#: What sums of integers are kept in, modulo 2**bits of it.
+SUMS = {
+    **dict.fromkeys(("i8", "u8", "i16", "u16", "i32", "u32"), "i32"),
+    "i64": "i64",
+    "u64": "i64",
+}
+
+#: Real numbers that are read.
+READ = ("bool", *SUMS, *STORED)
+
 
 class CudaDirect(CudaSolver):
     name = "cuda_direct"
-    stored: ClassVar[dict[str, str]] = {**STORED, "c64": "c64", "c128": "c128"}
-    mixed_dtypes = True
+    stored: ClassVar[dict[str, str]] = {name: name for name in (*READ, *PART)}
     paper = (
         "Lu, Zhang, Wang, Optimizing Depthwise Separable Convolution Operations on GPUs,"
         " IEEE TPDS 33(1), 2022"
     )
+
+    def why_not_stored(self, problem: Problem) -> str | None:
+        x, w, y, sums = problem.x_dtype, problem.w_dtype, problem.y_dtype, problem.dtype
+        kinds = {x, w, y}
+        if problem.is_complex:
+            right = kinds == {sums} <= {*PART}
+        elif problem.is_exact:
+            # sums have the bits of what is stored, and more
+            right = sums in SUMS and kinds <= {*READ} - {*STORED}
+            right = right and SUMS.get(y) in ("i32", SUMS[sums])
+        else:
+            # floats that become integers are cut, which float32 has too few digits for; what would
+            # be rounded to float32 first, and then again, is refused
+            right = kinds <= {*READ} - {"f64"} and sums == "f32" and y in STORED
+            right |= kinds <= {*READ} and sums == "f64" and y not in ("bool", "f16", "bf16")
+        if right:
+            return None
+        return f"it has no kernels for {', '.join(dict.fromkeys((x, w, y)))} summed in {sums}"
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.ndim > 3:
@@ -94,12 +121,23 @@ def _variant(problem: Problem, rows: int, activation: Activation | None) -> dire
     weights, result = (
         "" if dtype == problem.x_dtype else dtype for dtype in (problem.w_dtype, problem.y_dtype)
     )
+    part = PART.get(problem.x_dtype, problem.x_dtype)
+    sums = PART.get(problem.dtype, SUMS.get(problem.dtype, problem.dtype))
+    own = "f64" if part == "f64" else "f32"
     return direct.Variant(
-        PART.get(problem.x_dtype, problem.x_dtype),
+        part,
         (1, *problem.kernel)[-2:],  # type: ignore[arg-type]
         1 if flat else problem.stride[-2], 1 if flat else problem.dilation[-2], rows, boundary,
         activation_name(activation), parts, weights, result, problem.ndim == 3,
+        "" if sums == own else sums,
     )  # fmt: skip
+
+
+def _wrapped(problem: Problem, computed: str) -> int:
+    """What lies beyond the ends, an integer, modulo what sums are."""
+    half = 1 << (31 if computed == "i32" else 63)
+    fill = int(problem.cval.real) if problem.boundary == "constant" else 0
+    return (fill + half) % (2 * half) - half
 
 
 class DirectPlan(UnpackedPlan):
@@ -126,6 +164,10 @@ class DirectPlan(UnpackedPlan):
             tuple(step * variant.parts for step in planes(a)) for a in (x, w, y, residual)
         )
         low, high = limits(activation)
+        if variant.is_exact:
+            if activation is not None:
+                raise TypeError(f"expected no activation of {p.dtype} on a GPU, got {activation}")
+            low = high = 0
         fill = complex(p.cval) if p.boundary == "constant" else 0j
         # of a conjugated x: conj(x) w = conj(x conj(w)), and so with what lies beyond its ends
         turn = -1.0 if w.conjugated != x.conjugated else 1.0
@@ -139,7 +181,8 @@ class DirectPlan(UnpackedPlan):
             "b_k": bias.steps[0] * variant.parts if bias is not None else 0,
             "y_n": ys[0], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
             "r_n": rs[0], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
-            "fill": fill.real, "low": low, "high": high,
+            "fill": _wrapped(p, variant.computed) if variant.is_exact else fill.real,
+            "low": low, "high": high,
             "fill_i": -fill.imag if x.conjugated else fill.imag, "turn": turn, "back": -turn,
             "y_turn": -1.0 if x.conjugated else 1.0,
             **divisors(q=out_w, bands=bands, filters=p.filters, group=group),

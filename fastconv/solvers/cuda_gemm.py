@@ -61,8 +61,9 @@ class GemmPlan(TilePlan):
     """Filters as they are, by channels."""
 
     def pack_kernel(self) -> Kernel:
-        return gemm.pack_kernel(self.problem.x_dtype)
+        return gemm.pack_kernel(self.problem.x_dtype, self.problem.ndim == 3)
 
     def kernel(self, folds: bool, activation: Activation | None) -> Kernel:
-        v = gemm.Variant(self.problem.x_dtype, self._tile, folds, activation_name(activation))
-        return gemm.kernel(v)
+        p = self.problem
+        name = activation_name(activation)
+        return gemm.kernel(gemm.Variant(p.x_dtype, self._tile, folds, name, p.ndim == 3))

@@ -81,13 +81,11 @@ class MmaPlan(TilePlan):
     solver: CudaMma
 
     def kernel(self, folds: bool, activation: Any) -> Kernel:
-        config = self.config
-        return mma.kernel(
-            mma.Variant(str(config["products"]), str(self._tile), activation_name(activation))
-        )
+        products, name = str(self.config["products"]), activation_name(activation)
+        return mma.kernel(mma.Variant(products, str(self._tile), name, self.problem.ndim == 3))
 
     def pack_kernel(self) -> Kernel:
-        return mma.pack_kernel(str(self.config["products"]))
+        return mma.pack_kernel(str(self.config["products"]), self.problem.ndim == 3)
 
     def pack_counts(self) -> dict[str, int]:
         taps, channels, filters = self.solver.packed(self.problem, self._tile)

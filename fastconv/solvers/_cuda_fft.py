@@ -1,0 +1,303 @@
+"""cuFFT's transforms on a GPU: how problems lie on circles, and the launches of a plan."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv._accuracy import epsilon
+from fastconv._epilogue import Activation
+from fastconv._problem import Problem, numpy_dtype
+from fastconv._solver import Config
+from fastconv.cuda import fourier
+from fastconv.cuda.cufft import TYPES, Transform
+from fastconv.cuda.interop import DeviceArray
+from fastconv.cuda.kernel import Kernel
+from fastconv.cuda.launch import Launch
+from fastconv.solvers._cuda import (
+    MOST,
+    CudaPlan,
+    CudaSolver,
+    activation_name,
+    check_reach,
+    divisors,
+    limits,
+    planes,
+    pointer,
+)
+
+#: Elements that parts of one allocation are apart by a multiple of: 256 bytes, of float32.
+_ALIGNED = 64
+
+
+def unit_of(problem: Problem, at: Layout) -> float:
+    """Bound of the transforms' error in B. Of cuFFT nothing is published: it is taken to be that
+    of other libraries, for lengths of small primes, until a record says otherwise."""
+    channels = problem.channels // problem.groups
+    return epsilon(problem) * (math.log2(2 + at.samples * channels) + channels / 16)
+
+
+class Layout(NamedTuple):
+    """Blocks of (rows, columns); one dimension is one row.
+
+    A block is a circle of `n` samples, of which `kept` outputs come; there are `blocks` of them.
+    """
+
+    n: tuple[int, int]
+    kept: tuple[int, int]
+    blocks: tuple[int, int]
+    rows: int
+
+    @classmethod
+    def of(cls, problem: Problem, text: str) -> Layout:
+        """By the config's text."""
+        n = _pair(map(int, text.split("x")), 1)
+        span, stride, out = (_pair(v, 1) for v in (problem.span, problem.stride, problem.out))
+        kept = tuple(min(o, (a - s) // u + 1) for a, s, u, o in zip(n, span, stride, out))
+        blocks = tuple(-(-o // k) for o, k in zip(out, kept))
+        return cls(n, kept, blocks, problem.batch * math.prod(blocks))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What is transformed: axes of one sample are not."""
+        return tuple(n for n in self.n if n > 1)
+
+    @property
+    def samples(self) -> int:
+        return math.prod(self.n)
+
+    @property
+    def bins(self) -> int:
+        """Frequencies of a block."""
+        return math.prod(self.shape[:-1]) * (self.shape[-1] // 2 + 1)
+
+    def chunks(self, problem: Problem) -> int:
+        """Blocks of threads that copy the samples of a row and a group."""
+        return -(-problem.channels // problem.groups * self.samples // _COPIED)
+
+
+_COPIED = fourier.THREADS * fourier.EACH
+
+
+def _pair(values: Any, first: Any) -> Any:
+    return (first, *values)[-2:]
+
+
+def fits(problem: Problem, at: Layout) -> bool:
+    """Whether 32 bits count what kernels do: samples of a block, and blocks of threads."""
+    own = problem.channels // problem.groups
+    each = max(2 * own * at.bins, own * at.samples)
+    tiles = at.rows * max(problem.filters * -(-at.bins // fourier.THREADS),
+                          problem.groups * at.chunks(problem))  # fmt: skip
+    return max(each, tiles, problem.filters * own * at.samples) < MOST - _COPIED
+
+
+class _Sizes(NamedTuple):
+    """Elements, each a multiple of `_ALIGNED`, of what is packed: w, its levels and W; of what
+    packing takes, ws; and of what a call takes: xs or zs, X, Z, and the largest |x|."""
+
+    made: tuple[int, ...]
+    packing: int
+    worked: tuple[int, ...]
+
+
+def sizes_of(problem: Problem, at: Layout) -> _Sizes:
+    def whole(n: int) -> int:
+        return -(-n // _ALIGNED) * _ALIGNED
+
+    w = math.prod(problem.w_shape)
+    pairs = problem.filters * problem.channels // problem.groups
+    samples = at.rows * max(problem.channels, problem.filters) * at.samples
+    parts = at.rows * problem.groups
+    peaks = parts * (1 + at.chunks(problem))
+    return _Sizes(
+        tuple(map(whole, (w, problem.filters, 2 * pairs * at.bins))), whole(pairs * at.samples),
+        tuple(map(whole, (samples, 2 * at.rows * problem.channels * at.bins,
+                          2 * at.rows * problem.filters * at.bins, peaks))),
+    )  # fmt: skip
+
+
+def _places(a: DeviceArray, sizes: Sequence[int]) -> list[int]:
+    """Addresses of parts of these sizes, one after the other."""
+    size = a.dtype.itemsize
+    return [a.pointer + sum(sizes[:i]) * size for i in range(len(sizes))]
+
+
+def _launch(kernel: Kernel, blocks: int, given: dict[str, Any]) -> Launch:
+    constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
+    return Launch(kernel, (blocks, 1, 1), constants)
+
+
+class Spectra:
+    """Packed weights, and for each stream the memory that calls work in: one after the other."""
+
+    def __init__(self, made: DeviceArray) -> None:
+        self.made, self.lock = made, threading.Lock()
+        self.worked: dict[int, DeviceArray] = {}
+
+
+class FftPlan(CudaPlan):
+    """Copies to circles, a transform, products, a transform back, and outputs."""
+
+    def __init__(self, problem: Problem, solver: CudaSolver, config: Config) -> None:
+        super().__init__(problem, solver, config)
+        self._at = Layout.of(problem, str(config["circle"]))
+        self._sizes = sizes_of(problem, self._at)
+        self._computed = problem.dtype
+        self._launches: dict[Any, Any] = {}
+        self._transforms: dict[tuple[int, str], Transform] = {}
+
+    def _transform(self, ordinal: int, what: str) -> Transform:
+        """Of w, of x, or of y back."""
+        found = self._transforms.get((ordinal, what))
+        if found is None:
+            p, at = self.problem, self._at
+            batch = {"w": p.filters * p.channels // p.groups, "x": at.rows * p.channels,
+                     "y": at.rows * p.filters}[what]  # fmt: skip
+            kind = TYPES[self._computed][what == "y"]
+            found = self._transforms[ordinal, what] = Transform(ordinal, at.shape, batch, kind)
+        return found
+
+    def _work(self, ordinal: int, whats: str) -> int:
+        """Elements of the transforms' work area."""
+        most = max(self._transform(ordinal, what).work_bytes for what in whats)
+        return -(-most // numpy_dtype(self._computed).itemsize)
+
+    def pack(self, w: Any) -> Any:
+        p, at, sizes = self.problem, self._at, self._sizes
+        dtype = numpy_dtype(self._computed)
+        transform = self._transform(w.ordinal, "w")
+        made = w.new((1, sum(sizes.made)), dtype)
+        # of three axes, so that it is not the memory of what is kept (`Scratch.new`)
+        passing = w.new((1, 1, sizes.packing + self._work(w.ordinal, "w")), dtype)
+        kept, levels, spectra = _places(made, sizes.made)
+        key = ("w", w.steps)
+        if key not in self._launches:
+            own = p.channels // p.groups
+            samples, taps = own * at.samples, math.prod(p.kernel)
+            steps, gaps = planes(w), _pair(p.dilation, 1)
+            tiles = -(-samples // fourier.THREADS)
+            given = {
+                "tiles": tiles, "samples": samples, "circle": at.samples, "line": at.n[1],
+                "taps_r": _pair(p.kernel, 1)[0], "taps_s": p.kernel[-1], "gap_h": gaps[0],
+                "gap_w": gaps[1], "w_k": steps[0], "w_c": steps[1], "w_r": steps[2],
+                "w_s": steps[3], "ws_k": samples, "plain_k": own * taps,
+                **divisors(tiles=tiles, circle=at.samples, line=at.n[1], gap_h=gaps[0],
+                           gap_w=gaps[1]),
+            }  # fmt: skip
+            factor = 0.0 if p.accuracy == "fast" else 11 * unit_of(p, at)
+            self._launches[key] = (
+                _launch(fourier.filters(p.w_dtype), p.filters * tiles, given),
+                _folded(self._computed, "add", p.filters, own * taps, factor),
+            )
+        copy, level = self._launches[key]
+        copy(w.ordinal, w.stream, w.pointer, passing.pointer, kept)
+        level(w.ordinal, w.stream, kept, levels)
+        work = passing.pointer + sizes.packing * dtype.itemsize
+        transform(w.stream, passing.pointer, spectra, work)
+        return Spectra(made)
+
+    def start(
+        self, x: DeviceArray, packed: Spectra, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
+        with packed.lock:  # launches of two threads on one stream would take turns
+            worked = packed.worked.get(x.stream)
+            if worked is None:
+                total = sum(self._sizes.worked) + self._work(x.ordinal, "xy")
+                worked = x.new((1, 1, 1, total), numpy_dtype(self._computed))
+                packed.worked[x.stream] = worked
+            self._start(x, packed.made, worked, bias, y, residual, activation)
+
+    def _start(
+        self, x: DeviceArray, made: DeviceArray, worked: DeviceArray, bias: DeviceArray | None,
+        y: DeviceArray, residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
+        sizes, on = self._sizes, (x.ordinal, x.stream)
+        forward, back = (self._transform(x.ordinal, what) for what in "xy")
+        samples, spectra, results, peaks, work = _places(worked, (*sizes.worked, 0))
+        kept, levels, filters = _places(made, sizes.made)
+        key = (x.steps, bias and bias.steps, y.steps, residual and residual.steps, activation)
+        launches = self._launches.get(key)
+        if launches is None:
+            launches = self._launches[key] = self._made(x, bias, y, residual, activation)
+        copy, largest, multiply, finish = launches
+        parts = peaks + self._at.rows * self.problem.groups * worked.dtype.itemsize
+        copy(*on, x.pointer, samples, peaks if largest is None else parts)
+        if largest is not None:
+            largest(*on, parts, peaks)
+        forward(x.stream, samples, spectra, work)
+        multiply(*on, spectra, filters, results)
+        back(x.stream, results, samples, work)
+        finish(
+            *on, samples, kept, levels, peaks, x.pointer, pointer(bias), pointer(residual),
+            y.pointer,
+        )  # fmt: skip
+
+    def _made(
+        self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> tuple[Launch, Launch | None, Launch, Launch]:  # fmt: skip
+        p, at = self.problem, self._at
+        for a in (x, y, residual):
+            check_reach(p, a)
+        own, taps = p.channels // p.groups, _pair(p.kernel, 1)
+        chunks, blocks, parts = at.chunks(p), math.prod(at.blocks), at.rows * p.groups
+        (h, wide), (out_h, out_w) = _pair(p.size, 1), _pair(p.out, 1)
+        pads, stride, gaps = _pair(p.padding, (0, 0)), _pair(p.stride, 1), _pair(p.dilation, 1)
+        xs, ys, rs = planes(x), planes(y), planes(residual)
+        boundary = "zeros" if p.boundary == "constant" else p.boundary
+        info = np.finfo(numpy_dtype(self._computed))
+        low, high = limits(activation)
+        common = {
+            "groups": p.groups, "blocks": blocks, "across": at.blocks[1], "line": at.n[1],
+            "height": h, "width": wide, "pad_h": pads[0][0], "pad_w": pads[1][0],
+            "x_n": xs[0], "x_g": own * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
+            "fill": p.cval.real if p.boundary == "constant" else 0.0, "filters": p.filters,
+            **divisors(filters=p.filters, group=p.filters // p.groups),
+        }  # fmt: skip
+        copying = {
+            **common, "chunks": chunks, "samples": own * at.samples, "circle": at.samples,
+            "step_h": at.kept[0] * stride[0], "step_w": at.kept[1] * stride[1],
+            "xs_part": own * at.samples,
+            **divisors(chunks=chunks, groups=p.groups, blocks=blocks, across=at.blocks[1],
+                       circle=at.samples, line=at.n[1]),
+        }  # fmt: skip
+        tiles = -(-at.bins // fourier.THREADS)
+        multiplying = {
+            **common, "tiles": tiles, "channels": own, "bins": at.bins,
+            "part": 2 * own * at.bins, "z_line": 2 * at.bins, "scale": 1 / at.samples,
+            "minus": -1.0, **divisors(tiles=tiles),
+        }  # fmt: skip
+        items = math.prod(p.y_shape)
+        finishing = {
+            **common, "items": items, "p_count": out_h, "q_count": out_w, "kept_h": at.kept[0],
+            "kept_w": at.kept[1], "step_u": stride[0], "step_v": stride[1], "gap_h": gaps[0],
+            "gap_w": gaps[1], "channels": own, "taps_r": taps[0], "taps_s": taps[1],
+            "chunks": -(-taps[1] // fourier.CHUNK), "z_row": p.filters * at.samples,
+            "z_k": at.samples, "w_k": own * math.prod(taps),
+            "y_n": ys[0], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
+            "r_n": rs[0], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
+            "b_k": bias.steps[0] if bias is not None else 0, "low": low, "high": high,
+            # each frequency may have lost the smallest normal number ten times over, and 11 of that
+            "least": float(info.smallest_normal) * 110 * at.samples,
+            "smallest": float(info.smallest_subnormal),
+            **divisors(q=out_w, p=out_h, kept_h=at.kept[0], kept_w=at.kept[1]),
+        }  # fmt: skip
+        outputs = fourier.outputs(p.x_dtype, p.y_dtype, boundary, activation_name(activation))
+        largest = _folded(self._computed, "larger", parts, chunks, 1.0) if chunks > 1 else None
+        return (
+            _launch(fourier.inputs(p.x_dtype, boundary), parts * chunks, copying), largest,
+            _launch(fourier.products(self._computed), at.rows * p.filters * tiles, multiplying),
+            _launch(outputs, -(-items // fourier.THREADS), finishing),
+        )  # fmt: skip
+
+
+def _folded(dtype: str, operation: str, rows: int, count: int, factor: float) -> Launch:
+    rounds = -(-count // fourier.THREADS)
+    given = {"count": count, "rounds": rounds, "row": count, "factor": factor}
+    return _launch(fourier.folded(dtype, operation), rows, given)

@@ -1,0 +1,160 @@
+"""cuFFT's transforms on a GPU: what they must not hide, how they are called, and without them."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_emulator import Fault
+from fake_gpu import Tensor, execute
+from problems import arrays, check, mixed_magnitude, oracle
+from test_cuda_kernels import on_gpu, plant
+
+import fastconv
+from fastconv import ndimage, signal
+from fastconv.cuda import cufft, launch
+from fastconv.solvers import BY_NAME
+
+RNG = np.random.default_rng(0)
+SOLVER = BY_NAME["cuda_fft"]
+SIGNAL = "conv1d f32 n1 c2 w90 k2 s7 p3"
+
+
+def noise(*shape: int, dtype: str = "f4") -> Any:
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def quiet_windows() -> None:
+    """Blocks with outputs whose windows are all but silent, and some of 0: a digit of each S."""
+    problem = on_gpu(SIGNAL)
+    x, w, _ = arrays(problem)
+    x = x.copy()
+    x[0, 0, 10], x[0, :, 60:80] = 3e9, 0
+    for config in SOLVER.configs(problem, launch.gpu()):  # type: ignore[arg-type]
+        y = execute(SOLVER, problem, config, x, w)
+        right, s = oracle(problem, x, w)
+        assert (abs(y - right) <= 0.1 * s).all(), "outputs are off"
+        assert (y[s == 0] == 0).all()
+
+
+@pytest.mark.usefixtures("transforming")
+def test_quiet_windows_beside_loud_ones() -> None:
+    quiet_windows()
+
+
+@pytest.mark.usefixtures("transforming")
+@pytest.mark.parametrize("accuracy", ["balanced", "fast"])
+def test_numbers_without_spectra(accuracy: str) -> None:
+    """NaN and Inf reach their windows alone, and products that float32 does not hold are summed."""
+    problem = on_gpu(SIGNAL).replace(accuracy=accuracy)
+    x, w, _ = arrays(problem)
+    x = x.copy()
+    x[0, 1, 20], x[0, 0, 55] = np.nan, -np.inf
+    for factors in ((1.0, 1.0), (1e-25, 1e-12), (1e30, 1e7), (1e-3, 1e34)):
+        one, other = (np.float32(f) * a for f, a in zip(factors, (x, w)))
+        for config in SOLVER.configs(problem, launch.gpu()):  # type: ignore[arg-type]
+            y = execute(SOLVER, problem, config, one, other)
+            right, s = oracle(problem, one, other)
+            normal = np.where(s <= 1e-36, 1, s)  # below, float32 has fewer digits
+            bound = SOLVER.error_bound(problem, config)
+            b = mixed_magnitude(problem, one, other)
+            check(problem, y, (right, normal), max(bound, 1e-2 * (accuracy == "fast")), b)
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong, message",
+    [
+        ("outputs", "unclear(magnitude(found), limit) &", "inside(0, 0) &", "outputs are off"),
+        ("outputs", "s * gap_w", "s * gap_w + 1", "outputs are off"),
+        ("outputs", "along * kept_w", "along * step_v", "outputs are off|not allocated|overfl"),
+        ("inputs", "sync()", "t = tid", "no barrier between"),
+        ("inputs", "get(s, tid + 1)", "peak", "outputs are off"),
+        ("inputs", "* step_w - pad_w", "* step_w", "outputs are off"),
+        ("filters", "+ r) * taps_s", "+ r) * taps_r", "element|outputs are off"),
+        ("products", "real = fma(v_i, u_i, real)", "real = real", "outputs are off"),
+        ("add", "fma(found, factor, zero())", "zero()", "outputs are off"),
+    ],
+)
+def test_planted_faults_are_caught(
+    name: str, right: str, wrong: str, message: str, emulated: Any, transforming: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plant(monkeypatch, emulated, f"fourier_{name}", right, wrong)
+    with pytest.raises((Fault, AssertionError), match=message):
+        quiet_windows()
+
+
+def test_calls(transforming: Any) -> None:
+    """By front ends; the second call of each is of other data."""
+    for _ in range(2):
+        a, w, image = noise(200), noise(9), noise(20, 31)
+        there = [Tensor.holding(one) for one in (a, w)]
+        for function in (signal.convolve, signal.correlate):
+            y = function(*there, "same", method="cuda_fft").host()
+            np.testing.assert_allclose(y, function(a, w, "same"), rtol=0, atol=1e-4)
+        y = ndimage.gaussian_filter(Tensor.holding(image), 1.5, method="cuda_fft").host()
+        right = ndimage.gaussian_filter(image, 1.5)
+        np.testing.assert_allclose(y, right, rtol=0, atol=1e-5)
+    assert {kind for _, _, kind in transforming.executed} == {0x2A, 0x2C}
+
+
+def test_a_warm_plan_can_be_captured(emulated: Any, transforming: Any) -> None:
+    """It makes no plan of cuFFT's, allocates nothing and waits for nothing, on its own stream."""
+    x, w = noise(1, 2, 60), noise(3, 2, 9)
+    there = Tensor.holding(x)
+    plan = fastconv.plan(fastconv.conv1d, there, Tensor.holding(w), padding=4, method="cuda_fft")
+    y = Tensor.empty((1, 3, 60), "f4")
+    plan(there, out=y)
+    emulated.capturing = True
+    launches, executed = len(emulated.launches), len(transforming.executed)
+    y.host()[...] = np.nan
+    plan(there, out=y)
+    emulated.capturing = False
+    names = [name for name, *_ in emulated.launches[launches:]]
+    assert names == [f"fourier_{name}" for name in ("inputs", "products", "outputs")]
+    assert len(transforming.executed) == executed + 2
+    right = fastconv.conv1d(x, w, padding=4)
+    np.testing.assert_allclose(y.host(), right, rtol=0, atol=1e-4)
+
+
+def test_without_cufft(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cufft, "library", lambda: None)
+    x, w = Tensor.holding(noise(40)), Tensor.holding(noise(5))
+    with pytest.raises(ValueError, match="cuFFT is not found: install nvidia-cufft"):
+        fastconv.convolve(x, w, method="cuda_fft")
+    assert fastconv.convolve(x, w).shape == (44,)
+
+
+def test_what_cufft_answers(transforming: Any) -> None:
+    transforming.fails = "cufftCreate"
+    x, w = Tensor.holding(noise(40)), Tensor.holding(noise(5))
+    with pytest.raises(cufft.CufftError, match=r"cufftCreate: internal error \(5\)"):
+        fastconv.convolve(x, w, method="cuda_fft")
+
+
+def test_the_library_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch has loaded it; the newer one first."""
+    asked = []
+
+    def load(name: str) -> Any:
+        asked.append(name)
+        if name == cufft._NAMES[0]:
+            raise OSError(name)
+        return "a library"
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", None)
+    assert cufft._load() == "a library" and asked == list(cufft._NAMES)
+
+
+def test_every_function_is_there() -> None:
+    """Of cuFFT itself, where it is: it is loaded without a driver."""
+    library = cufft._load()
+    if library is None:
+        pytest.skip("cuFFT is not installed")
+    names = ("Create", "SetAutoAllocation", "MakePlanMany64", "SetStream", "SetWorkArea", "Destroy")
+    for name in (*(f"cufft{name}" for name in names), *cufft._EXECUTES.values()):
+        assert getattr(library, name) is not None
