@@ -62,11 +62,13 @@ __all__ = [
 Shape = tuple[int, ...]
 Axes = SupportsIndex | Iterable[SupportsIndex] | None
 
-#: Solvers that multiply and add, and so are exact on integers and keep NaN in its own window.
+#: Solvers that multiply and add, and so are exact on integers and keep NaN in its own window: of
+#: the CPU, and of a GPU.
 _DIRECT = ("direct", "implicit_gemm", "im2col", "naive")
+_DIRECT_ON_GPU = ("cuda_fir", "cuda_direct")
 
 #: Solvers that choose_conv_method calls "fft".
-_FOURIER = ("fft", "overlap_save")
+_FOURIER = ("fft", "overlap_save", "cuda_fft")
 
 #: Rows of trailing batch dimensions shorter than a vector of float32 (16 in AVX-512) are not worth
 #: keeping: their axes are moved to the front.
@@ -166,12 +168,17 @@ def _check_out(out: Any, shape: Shape, dtype: np.dtype[Any]) -> None:
         raise ValueError("expected out to be writeable, got a read-only array")
 
 
-def _solvers(method: str, config: Config | None, dtype: np.dtype[Any]) -> str | tuple[str, ...]:
+def _solvers(
+    method: str, config: Config | None, dtype: np.dtype[Any], *arrays: Array
+) -> str | tuple[str, ...]:
     """The solvers that may run, in order of preference, for a call's `method`."""
     if not isinstance(method, str):
         raise ValueError(f"expected the name of a method, got {method!r}")
     if config is not None or method not in ("direct", "fft"):
         return method
+    if any(map(on_gpu, arrays)):
+        on_integers = method == "direct" or dtype.kind in "iub"
+        return _DIRECT_ON_GPU if on_integers else "cuda_fft"
     if method == "direct":
         return _DIRECT
     return ("fft", "limbs", *_DIRECT) if dtype.kind in "iub" else "fft"
@@ -373,7 +380,7 @@ def _any_method(
     chosen = _axes(axes, a.ndim)
     _check_not_empty(a, b, mode, chosen)
     dtype = _promoted(a, b)
-    solvers = _solvers(method, options["config"], dtype)
+    solvers = _solvers(method, options["config"], dtype, a, b)
     return _solve(a, b, mode, chosen, out, dtype, solvers, options, correlation=correlation)
 
 
@@ -563,7 +570,9 @@ def _floating(
         else:
             a, b = b, a
     if not isinstance(method, tuple):
-        method = _solvers(method, options["config"], dtype)
+        method = _solvers(method, options["config"], dtype, a, b)
+    elif on_gpu(a) or on_gpu(b):
+        method = ("cuda_fft", *_DIRECT_ON_GPU)
     return _solve(a, b, mode, chosen, out, dtype, method, options)
 
 
@@ -743,7 +752,7 @@ def _two_dimensions(
         rule = "zeros"
     if a.size == 0 or b.size == 0:
         return _nothing(a, b, mode, rule, out, dtype)
-    solvers = _solvers(method, options["config"], dtype)
+    solvers = _solvers(method, options["config"], dtype, a, b)
     return _solve(
         a, b, mode, (0, 1), out, dtype, solvers, options, correlation=correlation,
         late=correlation, boundary=rule, cval=cval,
@@ -1152,7 +1161,7 @@ def upfirdn(
     shape = list(data.shape)
     shape[where] = length
     _check_out(out, tuple(shape), dtype)
-    solvers = _solvers(method, config, dtype)
+    solvers = _solvers(method, config, dtype, taps, data)
     boundary = _EXTENSIONS[mode]
     before = after = k - 1
     reach = (k - 1) // up  # samples beyond each end that meet the filter

@@ -101,6 +101,28 @@ def test_calls(transforming: Any) -> None:
     assert {kind for _, _, kind in transforming.executed} == {0x2A, 0x2C}
 
 
+def test_families_of_methods(transforming: Any) -> None:
+    """By the names of SciPy's methods, and in blocks."""
+    a, w = noise(200), noise(9)
+    there = [Tensor.holding(one) for one in (a, w)]
+    right = np.convolve(a.astype("f8"), w)
+    for call, by_transforms in (
+        (lambda: signal.convolve(*there, method="fft"), True),
+        (lambda: signal.convolve(*there, method="direct"), False),
+        (lambda: signal.correlate(there[0], Tensor.holding(w[::-1].copy()), method="fft"), True),
+        (lambda: signal.fftconvolve(*there, method="fft"), True),
+        (lambda: signal.oaconvolve(*there, method="overlap_save"), True),
+        (lambda: signal.upfirdn(there[1], there[0]), False),
+        (lambda: signal.upfirdn(there[1], there[0], method="direct"), False),
+    ):
+        transforming.executed.clear()
+        np.testing.assert_allclose(call().host(), right, rtol=0, atol=1e-4)
+        assert bool(transforming.executed) == by_transforms
+    whole = [Tensor.holding(one.astype("i4")) for one in (100 * a, 9 * w)]
+    y = signal.convolve(*whole, method="fft").host()  # exact: sums of products
+    np.testing.assert_array_equal(y, np.convolve((100 * a).astype("i4"), (9 * w).astype("i4")))
+
+
 def test_a_warm_plan_can_be_captured(emulated: Any, transforming: Any) -> None:
     """It makes no plan of cuFFT's, allocates nothing and waits for nothing, on its own stream."""
     x, w = noise(1, 2, 60), noise(3, 2, 9)
