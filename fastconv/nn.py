@@ -1789,7 +1789,8 @@ def _centred(w: Array, x_zero: int, w_zero: int | Array) -> tuple[Array | None, 
         centred = w - np.asarray(w_zero, np.int16).reshape(-1, *(1,) * (w.ndim - 1))
     if x_zero == 0:
         return centred, None
-    sums = (w if centred is None else centred).reshape(len(w), -1).sum(axis=1, dtype=np.int64)
+    whole = w if centred is None else centred
+    sums = whole.sum(axis=tuple(range(1, w.ndim)), dtype=np.int64)
     return centred, (-x_zero * sums).astype(np.int32)
 
 

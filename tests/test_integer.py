@@ -316,3 +316,20 @@ def test_winograd_pairs_says_why_not(text: str, reason: str) -> None:
 )
 def test_pairs_says_why_not(text: str, reason: str) -> None:
     assert reason in str(BY_NAME["pairs"].why_not(Problem.parse(text)))
+
+
+@pytest.mark.parametrize("method", ["auto", "pairs", "winograd_pairs"])
+@pytest.mark.parametrize(
+    ("data", "weights"), [((1, 2, 8, 8), (0, 2, 3, 3)), ((0, 2, 8, 8), (4, 2, 3, 3)),
+                          ((1, 0, 8, 8), (4, 0, 3, 3))],
+)  # fmt: skip
+def test_nothing_to_multiply(data: Any, weights: Any, method: str) -> None:
+    x, w = np.ones(data, np.uint8), np.ones(weights, np.uint8)
+    shape = (data[0], weights[0], 6, 6)
+    for zero in (0, 3, np.full(weights[0], 3, np.uint8)):
+        how = {"x_zero_point": 1, "w_zero_point": zero, "method": method}
+        np.testing.assert_array_equal(
+            nn.conv_integer(x, w, **how), np.zeros(shape, np.int32), strict=True
+        )
+        y = nn.qlinear_conv(x, 1.0, 1, w, np.ones(weights[0]), zero, 1.0, 7, method=method)
+        np.testing.assert_array_equal(y, np.full(shape, 7, np.uint8), strict=True)
