@@ -68,7 +68,9 @@ def test_offered_blocks_are_the_best_of_all(text: str) -> None:
         layout = tuple(_blocks._axis(problem, d, n.get(d, 1)) for d in range(problem.ndim))
         prepared = _blocks.Blocks(shape, layout, problem.replace(prepared=True), halves)
         ns = _blocks._nanoseconds(prepared)
-        every[shape, halves] = ns, ns / prepared.pairs * -(-prepared.pairs // 2)
+        rest = _blocks._LEFT_OVER if prepared.shared else 1
+        in_two = prepared.pairs // 2 + prepared.pairs % 2 * rest
+        every[shape, halves] = ns, ns / prepared.pairs * in_two
     found = [every[b.shape, b.halves] for b in _blocks.offered(problem).values()]
     assert 1 <= len(found) <= 4
     for by in 0, 1:  # the time of one thread, and of two that share pairs of blocks
