@@ -176,6 +176,8 @@ def run_all(
             problem = Problem.parse(text)
             if solver.why_not(problem) is not None:
                 continue
+            if solver.name == "winograd_pairs" and problem.w_dtype == "i16":
+                continue  # weights larger than it multiplies, which its plan gives to pairs
             offered = {str({**c, "isa": ""}): c for c in solver.configs(problem, this_machine())}
             for config in offered.values():
                 # asked for once: the call of a problem is kept
