@@ -177,8 +177,8 @@ def _solvers(
     if config is not None or method not in ("direct", "fft"):
         return method
     if any(map(on_gpu, arrays)):
-        on_integers = method == "direct" or dtype.kind in "iub"
-        return _DIRECT_ON_GPU if on_integers else "cuda_fft"
+        summed = method == "direct" or dtype.kind in "iub"
+        return _DIRECT_ON_GPU if summed else "cuda_fft"
     if method == "direct":
         return _DIRECT
     return ("fft", "limbs", *_DIRECT) if dtype.kind in "iub" else "fft"
