@@ -97,8 +97,8 @@ def flushes() -> int: ...
 def flush(mode: int) -> None: ...
 def amx_absent() -> str | None: ...
 def multiply_tiles(
-    w: npt.NDArray[np.uint16],
     x: npt.NDArray[np.uint16],
+    w: npt.NDArray[np.uint16],
     sums: npt.NDArray[np.float32],
     products: int,
     isa: str,

@@ -598,30 +598,43 @@ typedef struct {
 } fc_scores;
 
 /* Sums of products of tiles by AMX, or by C that does what it is documented to do; the formulas are in kernels/amx.c. A
- * tile is 16 rows of 64 bytes; one of sums is 16 filters by 16 pixels, floats. Steps and parts are in bytes.
+ * tile is 16 rows of 64 bytes: x has a row a pixel, 32 channels of it; w a row a pair of channels, those of 16 filters;
+ * sums a row a pixel, 16 filters. Steps and parts are in bytes.
  *
- * A block sums `steps` steps of 32 channels at a tap: x + offset[step] is the first pixel's pair of channels, the next
- * pixel's lies beside it, the next pair x_row on, the next part of the operands x_part on; w is [step][part][tile of
- * filters]; sums are [tile of filters][2 tiles of pixels], added to where `accumulate`.
+ * A block sums `steps` steps of 32 channels at a tap: x + offset[step] is the first pixel, the others follow, the next part
+ * of the operands lies x_part on; w is [step][part][tile of filters]; sums are [tile of pixels][2 tiles of filters].
  *
- * split: y[part][i] = the parts of a[i*step] and of b[i*step], 0 where b is NULL, as a pair of bfloat16, for i < count;
- *     what parts are not finite are NaN. `seen` takes the samples in.
- * add:   y[i*step] = sum of pixel at + i, plus y[i*step] where `accumulate`, for i < count; `sums` is a filter's row of the
- *     first tile, and a pair of tiles lies `next` floats on. Whether any is not within limit <= abs(y) <= FLT_MAX.
- * bias:  y[i*step] += bias for i < count.
+ * split_pairs: y[part][i] = the parts of a[i] and b[i] as a pair of bfloat16, for i < 16; what parts are not finite are NaN.
+ * split: the same of `channels` <= 32 channels x_c apart, 0 beyond: y[part][i] is the row of pixel x[i*step], for i < count.
+ *     `seen` takes the samples in.
+ * store: y[filter*y_k + run.to + i*step] = sum of filter and pixel run.first + i for i < run.count, plus what is there
+ *     where `accumulate`. If any sum is not finite, or not above its filter's limit in size, 1 is returned, else the bias
+ *     is added.
  * enter: this thread's tiles become 8 of full size; leave: what they were before. */
 enum { FC_AMX_SIDE = 16, FC_AMX_CHANNELS = 32, FC_AMX_TILE = 1024, FC_AMX_PARTS = 3 };
 typedef struct {
-    int64_t filters, pixels, products, steps; /* tiles, 1 or 2, of filters and pixels; 3, 4 or 6 products */
+    int64_t pixels, filters, products, steps; /* tiles, 1 or 2, of pixels and filters; 1, 3, 4 or 6 products */
     const int64_t *offset;
     const char *x, *w;
-    int64_t x_part, x_row;
+    int64_t x_part;
     float *sums;
-    int accumulate;
 } fc_amx_block;
 typedef struct {
     uint32_t least, most; /* bits of the smallest size but 0, less 1, and of the largest */
 } fc_amx_range;
+typedef struct {
+    int64_t to;
+    int32_t tile, row, column; /* of the first pixel */
+    int16_t first, count;      /* pixels of a tile */
+} fc_amx_run;
+typedef struct {
+    const float *sums;
+    int64_t filters, count;
+    const fc_amx_run *runs;
+    int64_t step, y_k;
+    const float *bias, *limit; /* of the filters, or NULL */
+    int accumulate, last;      /* not the last: sums are stored as they are */
+} fc_amx_tile;
 typedef struct {
     uint8_t config[64];
 } fc_amx_state;
@@ -630,11 +643,10 @@ typedef struct {
     void (*hardware)(const fc_amx_block *); /* NULL where this build has none, as are the next two */
     void (*enter)(fc_amx_state *before);
     void (*leave)(const fc_amx_state *before);
-    void (*split)(int64_t count, const float *a, const float *b, int64_t step, int64_t parts, char *y, int64_t y_part,
-                  fc_amx_range *seen);
-    int (*add)(int64_t count, const float *sums, int64_t at, int64_t next, float *y, int64_t step, int accumulate,
-               float limit);
-    void (*bias)(int64_t count, float *y, int64_t step, float bias);
+    void (*split_pairs)(const float *a, const float *b, int64_t parts, char *y, int64_t y_part);
+    void (*split)(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
+                  int64_t y_part, fc_amx_range *seen);
+    int (*store)(const fc_amx_tile *tile, float *y);
 } fc_amx;
 
 /* NULL where tiles of AMX can be used, else why not. The first call asks the operating system for them and tries them. */

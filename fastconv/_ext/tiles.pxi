@@ -5,13 +5,12 @@ cdef extern from "fc.h" nogil:
     ctypedef struct fc_amx_state:
         pass
     ctypedef struct fc_amx_block:
-        int64_t filters, pixels, products, steps
+        int64_t pixels, filters, products, steps
         const int64_t *offset
         const char *x
         const char *w
-        int64_t x_part, x_row
+        int64_t x_part
         float *sums
-        int accumulate
     ctypedef struct fc_amx:
         void (*emulated)(const fc_amx_block *) noexcept nogil
         void (*hardware)(const fc_amx_block *) noexcept nogil
@@ -35,25 +34,23 @@ def amx_absent():
     return None
 
 
-def multiply_tiles(cnp.ndarray w, cnp.ndarray x, cnp.ndarray sums, int64_t products, str isa,
+def multiply_tiles(cnp.ndarray x, cnp.ndarray w, cnp.ndarray sums, int64_t products, str isa,
                    bint emulated):
-    """sums += one step: w (parts, filters, 32) and x (parts, 16, pixels, 2), uint16 bits of
-    bfloat16, sums (filters / 16, 2, 16, 16) float32, where filters and pixels are 16 or 32; all in C order."""
+    """sums = one step: x (parts, pixels, 32) and w (parts, filters / 16, 16, 16, 2), a pair of channels and a filter,
+    uint16 bits of bfloat16, sums (pixels / 16, 2, 16, 16) float32, where filters and pixels are 16 or 32; all in C order."""
     cdef const fc_amx *tiles = (<const amx_table *>_kernels(isa)).amx_bf16
     cdef fc_amx_block b
     cdef int64_t offset = 0
     cdef fc_amx_state before
-    b.filters = cnp.PyArray_DIMS(w)[1] // FC_AMX_SIDE
-    b.pixels = cnp.PyArray_DIMS(x)[2] // FC_AMX_SIDE
+    b.filters = cnp.PyArray_DIMS(w)[1]
+    b.pixels = cnp.PyArray_DIMS(x)[1] // FC_AMX_SIDE
     b.products = products
     b.steps = 1
     b.offset = &offset
     b.x = <const char *>cnp.PyArray_DATA(x)
     b.w = <const char *>cnp.PyArray_DATA(w)
     b.x_part = cnp.PyArray_STRIDES(x)[0]
-    b.x_row = cnp.PyArray_STRIDES(x)[1]
     b.sums = <float *>cnp.PyArray_DATA(sums)
-    b.accumulate = 1
     if emulated:
         tiles.emulated(&b)
     else:

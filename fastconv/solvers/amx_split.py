@@ -15,19 +15,22 @@ from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
-#: Rows and columns of a tile of sums, channels of a step, least steps of a slice
-#: (drivers/amx_split_plan.c).
-_SIDE, _CHANNELS, _LEAST_STEPS = 16, 32, 4
+#: Rows and columns of a tile of sums, channels of a step, bytes of a pixel's channels, least columns
+#: of a unit (drivers/amx_split_plan.c).
+_SIDE, _CHANNELS, _LINE, _LEAST_COLUMNS = 16, 32, 64, 128
 
 #: By number of products of parts: what is left out, relative to abs(w) * abs(x), and the sum of the
-#: sizes of what is multiplied. Parts are at most 1 + 2^-8, 2^-8 and 2^-17 of the operand.
-_LEFT_OUT = {3: 2.0**-15 + 2.0**-33, 4: 2.0**-16 + 2.0**-33, 6: 2.0**-24 + 2.0**-33}
+#: sizes of what is multiplied. Parts are at most 1 + 2^-8, 2^-8 and 2^-17 of the operand; one product
+#: is of operands that are stored as bfloat16, and leaves out nothing.
+_LEFT_OUT = {1: 0.0, 3: 2.0**-15 + 2.0**-33, 4: 2.0**-16 + 2.0**-33, 6: 2.0**-24 + 2.0**-33}
 _PARTS = (1 + 2.0**-8, 2.0**-8, 2.0**-17)
 _SIZES = {
+    1: 1.0,
     3: _PARTS[0] ** 2 + 2 * _PARTS[0] * _PARTS[1],
     4: (_PARTS[0] + _PARTS[1]) ** 2,
     6: (_PARTS[0] + _PARTS[1]) ** 2 + 2 * _PARTS[0] * _PARTS[2],
 }
+_SPLIT_IN = {1: 1, 3: 2, 4: 2, 6: 3}
 
 #: Additions that a product goes through in a tile: 16 of every other channel, 1 of both halves.
 _IN_TILE = _SIDE + 1
@@ -35,13 +38,12 @@ _IN_TILE = _SIDE + 1
 #: Of tiles, to a sum before it is added to others: sums are then blocked ones of SUM_BLOCK.
 _MOST = SUM_BLOCK - _IN_TILE
 
-#: GFLOP/s of products of tiles on one core. Not measured with this code. A sketch without cache
-#: blocks made 860 to 1780 of 3135 (3x3, 64 @ 224x224, 128 @ 28x28), splitting included.
-_GFLOPS = 1200.0
-
-#: Seconds that splitting a sample takes, an output to store, and an image. Reckoned, not measured:
-#: some 60 instructions for 32 samples; a line of y for a line of sums.
-_SPLIT, _STORE, _UNIT = 0.3e-9, 0.2e-9, 1e-6
+#: Measured seconds, one core of an Emerald Rapids at 2.3 GHz that its neighbours leave alone: a
+#: product of two tiles, by number of products (the fewer, the more loads beside each; 6.9e-9 without
+#: any), splitting a sample into a part, storing a tile of sums, and what does not hide of its
+#: outputs' way to memory, starting a unit.
+_PRODUCT = {1: 8.5e-9, 3: 7.6e-9, 4: 7.5e-9, 6: 7.4e-9}
+_PART, _TILE, _OUTPUT, _UNIT = 0.18e-9, 45e-9, 0.1e-9, 1e-6
 
 #: Seconds that a weight takes to pack from channels that lie apart; a guess.
 _PACK = 3e-9
@@ -74,27 +76,27 @@ class AmxSplit(Polyphase):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         """Fewest products first, of those whose bound the accuracy admits; six for strict."""
-        products = [6]
-        if problem.accuracy != "strict":
-            allowed = allowed_error(problem)
-            products = [n for n in (3, 4) if _bound(problem, n) <= allowed] + products
+        products = [6] if problem.accuracy == "strict" else [3, 4, 6]
+        if problem.x_dtype == problem.w_dtype == "bf16":
+            products = [1]
         found: list[Config] = [
             {"products": n, "most": _MOST, "cache_bytes": machine.l2 // 2} for n in products
         ]
+        allowed = allowed_error(problem)
+        found = [c for c in found if c["products"] == 6 or self.error_bound(problem, c) <= allowed]
         return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        rows = math.prod(problem.out[:-1])
+        rows, products = math.prod(problem.out[:-1]), int(config["products"])
         across = (problem.kernel[-1] - 1) * problem.dilation[-1] // problem.stride[-1]
         # positions between rows are computed too; filters and channels fill whole tiles
-        pixels = -(-rows * (problem.out[-1] + across) // _SIDE) * _SIDE
-        whole = -(-filters // _SIDE) * _SIDE * -(-channels // _CHANNELS) * _CHANNELS
+        pixels = -(-rows * (problem.out[-1] + across) // _SIDE)
+        tiles, layers = pixels * -(-filters // _SIDE), -(-channels // _CHANNELS)
         kernel, images = math.prod(problem.kernel), problem.batch * problem.groups
-        flops = 2.0 * images * pixels * whole * kernel
-        seconds = flops * int(config["products"]) / (_GFLOPS * 1e9)
+        seconds = images * tiles * (layers * kernel * products * _PRODUCT[products] + _TILE)
         read = images * channels * math.prod(problem.padded)
-        seconds += read * _SPLIT + math.prod(problem.y_shape) * _STORE
+        seconds += read * _PART * _SPLIT_IN[products] + math.prod(problem.y_shape) * _OUTPUT
         threads = min(useful_threads(problem), machine.cores)
         seconds = 2e-6 + images * _UNIT + seconds / threads + (4e-6 if threads > 1 else 0.0)
         return seconds + (0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK)
@@ -104,7 +106,16 @@ class AmxSplit(Polyphase):
         return driver_bytes(problem, self, "amx_split", isa, self._values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        return _bound(problem, int(config["products"]), int(config["most"]))
+        """What is left out, and roundings of blocked sums of tiles: Higham, sections 3.1 and 4.2."""
+        products, taps = int(config["products"]), math.prod(problem.kernel[-2:])
+        layers = -(-(problem.channels // problem.groups) // _CHANNELS)
+        layers *= math.prod(problem.kernel[:-2])
+        depth = _depth(problem, config, layers)
+        # where taps of the axes before meet padding, blocks are cut, and there are no more than those
+        blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if depth < layers else 0)
+        additions = _IN_TILE + depth * taps * products + blocks
+        # and 1 for what may have been flushed beside an output above the limit (drivers/amx_split.c)
+        return _LEFT_OUT[products] + (additions * _SIZES[products] + 1) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return DriverPlan(problem, self, config, "amx_split", self._values(config))
@@ -114,14 +125,14 @@ class AmxSplit(Polyphase):
         return (*own, int(self.emulated))
 
 
-def _bound(problem: Problem, products: int, most: int = _MOST) -> float:
-    """What is left out, and roundings of blocked sums of tiles: Higham, sections 3.1 and 4.2."""
-    taps = math.prod(problem.kernel[-2:])
-    tiles = max(1, -(-(problem.channels // problem.groups) // _CHANNELS))
-    depth = min(tiles, -(-_LEAST_STEPS // taps))
-    slices = -(-tiles // depth)
-    block = min(slices, max(1, most // (depth * taps * products)))
-    blocks = -(-slices // block) * math.prod(problem.kernel[:-2])
-    additions = _IN_TILE + min(block * depth, tiles) * taps * products + blocks
-    # and 1 for what may have been flushed beside an output above the limit (drivers/amx_split.c)
-    return _LEFT_OUT[products] + (additions * _SIZES[products] + 1) * epsilon(problem) / 2
+def _depth(problem: Problem, config: Config, layers: int) -> int:
+    """Tiles of channels whose products are summed in one go: depth_of in drivers/amx_split_plan.c."""
+    taps, products = math.prod(problem.kernel[-2:]), int(config["products"])
+    line, positions = _LINE * _SPLIT_IN[products], 1
+    for i, least in zip(range(-min(2, problem.ndim), 0), (1, _LEAST_COLUMNS)[-problem.ndim :]):
+        u, l, r = problem.stride[i], problem.dilation[i], problem.kernel[i]
+        line *= min(r, u // math.gcd(u, l))
+        reach = (r - 1) * l // u
+        positions *= min(problem.out[i], max(least, reach)) + reach
+    room = int(config["cache_bytes"]) // max(1, positions * line)
+    return max(1, min(layers, room, int(config["most"]) // (taps * products)))

@@ -4,20 +4,29 @@
 
 #include "amx_split.h"
 
-/* Steps between which sums are read and written, 4 KB each way: 24 products or more beside 8 tiles moved. */
-enum { LEAST_STEPS = 4 };
+/* Columns that a unit has at least, where there are as many. */
+enum { LEAST_COLUMNS = 128 };
+
+/* Layers that are summed in one go: all, if units with no more rows around them than in them fit beside them, and if sums
+ * are not too long. They depend on the problem and the settings alone, not on units. */
+static int64_t depth_of(const amx_geometry *s, int64_t line, int64_t bytes, int64_t most)
+{
+    const int64_t height = fc_min(s->rows, fc_max(1, s->reach_rows)) + s->reach_rows;
+    const int64_t width = fc_min(s->columns, fc_max(LEAST_COLUMNS, s->reach_columns)) + s->reach_columns;
+    const int64_t room = bytes / (height * width * line), allowed = most / fc_max(1, s->taps * s->products);
+    return fc_max(1, fc_min(s->layers, fc_min(room, allowed)));
+}
 
 /* Rows and columns of a unit. */
-static void plan_units(const fc_problem *p, int64_t bytes, int64_t threads, amx_geometry *s)
+static void plan_units(const fc_problem *p, int64_t room, int64_t threads, amx_geometry *s)
 {
-    const int64_t pairs = fc_ceil_div(s->filter_tiles, 2), phases = s->row_phases * s->column_phases;
-    const int64_t each = pairs * PAIR * 4 + phases * s->parts * s->depth * SIDE * 4;
-    const int64_t room = fc_max(1, bytes / each);
+    const int64_t pairs = fc_ceil_div(s->filter_tiles, 2);
     s->unit_columns = s->columns;
-    s->unit_rows = fc_min(s->rows, room / (s->columns + s->reach_columns));
+    s->unit_rows = fc_min(s->rows, room / (s->columns + s->reach_columns) - s->reach_rows);
     if (s->unit_rows < 1) {
         s->unit_rows = 1;
-        s->unit_columns = fc_min(s->columns, fc_max(PAIR, (room - s->reach_columns) / PAIR * PAIR));
+        const int64_t width = room / (1 + s->reach_rows) - s->reach_columns;
+        s->unit_columns = fc_min(s->columns, fc_max(PAIR, width / PAIR * PAIR));
     }
     const int64_t images = fc_max(1, p->n * p->g * s->outers * fc_ceil_div(s->columns, s->unit_columns));
     if (threads > 1) /* two units a thread, or as many as there are rows */
@@ -57,35 +66,34 @@ void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels 
     s->reach_columns = (s->width - 1) * s->m / s->v;
 
     s->products = config->v[0];
-    s->parts = s->products == 6 ? 3 : 2;
+    s->parts = s->products == 6 ? 3 : s->products == 1 ? 1 : 2;
     s->channel_tiles = fc_max(1, fc_ceil_div(p->c, FC_AMX_CHANNELS));
+    s->layers = s->outer_taps * s->channel_tiles;
     s->filter_tiles = fc_max(1, fc_ceil_div(p->k, SIDE));
-    s->depth = fc_min(s->channel_tiles, fc_ceil_div(LEAST_STEPS, s->taps));
-    s->slices = fc_ceil_div(s->channel_tiles, s->depth);
-    s->block = fc_max(1, config->v[1] / (s->depth * s->taps * s->products));
-    plan_units(p, config->v[2], threads, s);
+    const int64_t phases = s->row_phases * s->column_phases, line = phases * s->parts * LINE;
+    s->depth = depth_of(s, line, config->v[2], config->v[1]);
+    plan_units(p, config->v[2] / (s->depth * line), threads, s);
 
     s->pitch = s->unit_columns + s->reach_columns;
     const int64_t positions = fc_max(0, s->unit_rows - 1) * s->pitch + s->unit_columns;
-    /* the last tile reads beyond the last position; pairs lie an odd number of lines apart, in different sets of L1 */
-    const int64_t all = (s->unit_rows + s->reach_rows) * s->pitch + fc_round_up(positions, SIDE) - positions;
-    s->plane = (fc_ceil_div(all, SIDE) | 1) * SIDE;
-    s->x_part = s->row_phases * s->column_phases * s->depth * SIDE * s->plane * 4;
+    /* the last tile reads beyond the last position */
+    s->plane = (s->unit_rows + s->reach_rows) * s->pitch + fc_round_up(positions, SIDE) - positions;
+    s->x_part = phases * s->depth * s->plane * LINE;
     s->x_bytes = s->parts * s->x_part;
-    s->sum_bytes = fc_ceil_div(positions, PAIR) * s->part * SUMS * (int64_t)sizeof(float);
-    s->slot_bytes = s->x_bytes + s->sum_bytes;
+    s->run_bytes = fc_round_up((s->unit_rows + fc_ceil_div(positions, SIDE)) * (int64_t)sizeof(fc_amx_run), FC_ALIGN);
+    s->slot_bytes = s->x_bytes + s->run_bytes + SUMS * (int64_t)sizeof(float);
     s->offset_bytes = fc_round_up(s->depth * s->taps * (int64_t)sizeof(int64_t), FC_ALIGN);
     s->raw_at = fc_round_up(p->g * p->k * (int64_t)sizeof(amx_statistics), FC_ALIGN);
     const int64_t raw = p->g * p->k * p->c * s->outer_taps * s->taps * (int64_t)sizeof(float);
     s->tiles_at = s->raw_at + fc_round_up(raw, FC_ALIGN);
-    s->filter_bytes = s->taps * s->parts * FC_AMX_TILE; /* of a tile of filters and one of channels */
+    s->filter_bytes = s->taps * s->parts * FC_AMX_TILE; /* of a tile of filters in a layer */
 }
 
 int64_t fc_amx_packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
 {
     amx_geometry s;
     fc_amx_plan(p, config, kernels, 1, &s);
-    return s.tiles_at + p->g * s.outer_taps * s.channel_tiles * s.filter_tiles * s.filter_bytes;
+    return s.tiles_at + p->g * s.layers * s.filter_tiles * s.filter_bytes;
 }
 
 typedef struct {
@@ -137,21 +145,21 @@ static void pack_unit(void *context, int64_t index, int64_t slot)
     const int64_t pairs = fc_ceil_div(s->filter_tiles, 2), g = index / pairs, pair = index % pairs;
     const int64_t first = pair * PAIR, count = fc_min(PAIR, p->k - first), tiles = fc_min(2, s->filter_tiles - 2 * pair);
     for (int64_t k = 0; k < count; k++) describe(a, g * p->k + first + k);
-    fc_amx_range ignored = {0, 0};
-    for (int64_t o = 0; o < s->outer_taps; o++)
-        for (int64_t tile = 0; tile < s->channel_tiles; tile++)
-            for (int64_t t = 0; t < s->taps; t++) {
-                const int64_t slice = tile / s->depth, step = tile % s->depth * s->taps + t;
-                char *const to = a->packed + place_of(s, g, o, slice, pair) + step * s->parts * tiles * FC_AMX_TILE;
-                const float *const w = a->w + tap_in_w(s, o, t);
-                for (int64_t k = 0; k < tiles * SIDE; k++) {
-                    float row[FC_AMX_CHANNELS] = {0};
-                    for (int64_t c = 0; k < count && c < fc_min(FC_AMX_CHANNELS, p->c - tile * FC_AMX_CHANNELS); c++)
-                        row[c] = w[(g * p->k + first + k) * p->w_k + (tile * FC_AMX_CHANNELS + c) * p->w_c];
-                    s->tiles->split(SIDE, row, row + 1, 2, s->parts, to + k * FC_AMX_TILE / SIDE, tiles * FC_AMX_TILE,
-                                    &ignored);
+    for (int64_t layer = 0; layer < s->layers; layer++)
+        for (int64_t t = 0; t < s->taps; t++) {
+            char *const to = a->packed + place_of(s, g, pair, layer) + t * s->parts * tiles * FC_AMX_TILE;
+            const int64_t from = layer % s->channel_tiles * FC_AMX_CHANNELS, some = fc_min(FC_AMX_CHANNELS, p->c - from);
+            const float *const w = a->w + tap_in_w(s, layer / s->channel_tiles, t) + (g * p->k + first) * p->w_k + from * p->w_c;
+            for (int64_t i = 0; i < tiles * SIDE; i++) { /* of pairs of channels */
+                const int64_t k = i / SIDE * SIDE, c = 2 * (i % SIDE);
+                float even[SIDE] = {0}, odd[SIDE] = {0};
+                for (int64_t f = 0; f < fc_min(SIDE, count - k) && c < some; f++) {
+                    even[f] = w[(k + f) * p->w_k + c * p->w_c];
+                    if (c + 1 < some) odd[f] = w[(k + f) * p->w_k + (c + 1) * p->w_c];
                 }
+                s->tiles->split_pairs(even, odd, s->parts, to + i * LINE, tiles * FC_AMX_TILE);
             }
+        }
 }
 
 void fc_amx_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *w, void *packed,

@@ -1,12 +1,10 @@
-/* Whether this process may use tiles of AMX: asked once, when a problem could use them, not at import. Nobody has seen
- * this code run on hardware yet: until somebody has, FASTCONV_AMX=1 asks for it.
+/* Whether this process may use tiles of AMX: asked once, when a problem could use them, not at import.
  *
  * Processor and operating system must have them (CPUID leaf 7, XGETBV: Intel, Software Developer's Manual, volume 1,
  * chapter 18), the kernel must grant this process the 8 KB of their state (Linux 5.16, Documentation/arch/x86/xstate.rst),
  * and one block must come out as by the emulation, bit for bit: it is of whole numbers whose sums are exact in any order. */
 #define _GNU_SOURCE
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../fc.h"
@@ -40,7 +38,7 @@ static int system_keeps_tiles(void)
 
 enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
 
-/* Whole numbers of up to 2^7: 384 products of them and a sum are below 2^23, exact in any order. */
+/* Whole numbers of up to 2^7: 384 products of them are below 2^23, exact in any order. */
 static uint16_t whole(uint32_t i)
 {
     const float v = (float)((int32_t)(i * 2654435761u >> 24) - 128);
@@ -49,18 +47,17 @@ static uint16_t whole(uint32_t i)
     return (uint16_t)(bits >> 16);
 }
 
-/* Two steps of six products, all tiles in use, pixels that begin amid a line. */
+/* Two steps of six products, all tiles in use. */
 static int multiplies_as_documented(const fc_amx *kernels)
 {
-    enum { STEPS = 2, ROW = 36 * 4, X_PART = FC_AMX_SIDE * ROW, TILES = STEPS * FC_AMX_PARTS * 2, SUMS = 4 * 256 };
-    static const int64_t offset[STEPS] = {4, 12};
+    enum { STEPS = 2, X_PART = 40 * 64, TILES = STEPS * FC_AMX_PARTS * 2, SUMS = 4 * 256 };
+    static const int64_t offset[STEPS] = {0, 7 * 64};
     uint16_t x[FC_AMX_PARTS * X_PART / 2], w[TILES * FC_AMX_TILE / 2];
     float sums[2][SUMS];
     for (uint32_t i = 0; i < sizeof x / 2; i++) x[i] = whole(i);
     for (uint32_t i = 0; i < sizeof w / 2; i++) w[i] = whole(i + 7777);
-    for (uint32_t i = 0; i < SUMS; i++) sums[0][i] = sums[1][i] = (float)i;
-    fc_amx_block b = {.filters = 2, .pixels = 2, .products = 6, .steps = STEPS, .offset = offset, .x = (char *)x,
-                      .w = (char *)w, .x_part = X_PART, .x_row = ROW, .sums = sums[0], .accumulate = 1};
+    fc_amx_block b = {.pixels = 2, .filters = 2, .products = 6, .steps = STEPS, .offset = offset, .x = (char *)x,
+                      .w = (char *)w, .x_part = X_PART, .sums = sums[0]};
     kernels->emulated(&b);
     b.sums = sums[1];
     fc_amx_state before;
@@ -76,8 +73,6 @@ static const char *find_out(void)
     if (!system_keeps_tiles()) return "the operating system does not keep AMX tiles";
     const fc_amx *const kernels = with_hardware();
     if (!kernels) return "this build has no code for AMX";
-    const char *const asked = getenv("FASTCONV_AMX");
-    if (!asked || strcmp(asked, "1")) return "AMX tiles are not yet tried on hardware: FASTCONV_AMX=1 asks for them";
     if (syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA))
         return "the kernel did not grant AMX tiles to this process";
     return multiplies_as_documented(kernels) ? NULL : "AMX tiles of this processor do not multiply as documented";
