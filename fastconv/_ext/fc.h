@@ -599,14 +599,17 @@ typedef struct {
 
 /* Sums of products of tiles by AMX, or by C that does what it is documented to do; the formulas are in kernels/amx.c. A
  * tile is 16 rows of 64 bytes: x has a row a pixel, 32 channels of it; w a row a pair of channels, those of 16 filters;
- * sums a row a pixel, 16 filters. Steps and parts are in bytes.
+ * sums a row a pixel, 16 filters. `across` it is the other way round: x has a row a pair of channels, those of 16 pixels; w a
+ * row a filter, sums a row a filter. Steps, rows and parts are in bytes.
  *
- * A block sums `steps` steps of 32 channels at a tap: x + offset[step] is the first pixel, the others follow, the next part
- * of the operands lies x_part on; w is [step][part][tile of filters]; sums are [tile of pixels][2 tiles of filters].
+ * A block sums `steps` steps of 32 channels at a tap: x + offset[step] is the first pixel, the others follow (across: the
+ * next pair of channels lies x_row on), the next part of the operands lies x_part on; w is [step][part][tile of filters];
+ * sums are [tile of pixels][2 tiles of filters].
  *
  * split_pairs: y[part][i] = the parts of a[i] and b[i] as a pair of bfloat16, for i < 16; what parts are not finite are NaN.
  * split: the same of `channels` <= 32 channels x_c apart, 0 beyond: y[part][i] is the row of pixel x[i*step], for i < count.
  *     `seen` takes the samples in.
+ * split_across: y[part][i] = the parts of a[i*step] and b[i*step], 0 where b is NULL, as a pair, for i < count.
  * store: y[filter*y_k + run.to + i*step] = sum of filter and pixel run.first + i for i < run.count, plus what is there
  *     where `accumulate`. If any sum is not finite, or not above its filter's limit in size, 1 is returned, else the bias
  *     is added.
@@ -616,8 +619,9 @@ typedef struct {
     int64_t pixels, filters, products, steps; /* tiles, 1 or 2, of pixels and filters; 1, 3, 4 or 6 products */
     const int64_t *offset;
     const char *x, *w;
-    int64_t x_part;
+    int64_t x_part, x_row;
     float *sums;
+    int across;
 } fc_amx_block;
 typedef struct {
     uint32_t least, most; /* bits of the smallest size but 0, less 1, and of the largest */
@@ -633,7 +637,7 @@ typedef struct {
     const fc_amx_run *runs;
     int64_t step, y_k;
     const float *bias, *limit; /* of the filters, or NULL */
-    int accumulate, last;      /* not the last: sums are stored as they are */
+    int across, accumulate, last; /* not the last: sums are stored as they are */
 } fc_amx_tile;
 typedef struct {
     uint8_t config[64];
@@ -646,6 +650,8 @@ typedef struct {
     void (*split_pairs)(const float *a, const float *b, int64_t parts, char *y, int64_t y_part);
     void (*split)(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
                   int64_t y_part, fc_amx_range *seen);
+    void (*split_across)(int64_t count, const float *a, const float *b, int64_t step, int64_t parts, char *y, int64_t y_part,
+                         fc_amx_range *seen);
     int (*store)(const fc_amx_tile *tile, float *y);
 } fc_amx;
 

@@ -11,6 +11,7 @@ cdef extern from "fc.h" nogil:
         const char *w
         int64_t x_part
         float *sums
+        int across
     ctypedef struct fc_amx:
         void (*emulated)(const fc_amx_block *) noexcept nogil
         void (*hardware)(const fc_amx_block *) noexcept nogil
@@ -50,6 +51,7 @@ def multiply_tiles(cnp.ndarray x, cnp.ndarray w, cnp.ndarray sums, int64_t produ
     b.x = <const char *>cnp.PyArray_DATA(x)
     b.w = <const char *>cnp.PyArray_DATA(w)
     b.x_part = cnp.PyArray_STRIDES(x)[0]
+    b.across = 0
     b.sums = <float *>cnp.PyArray_DATA(sums)
     if emulated:
         tiles.emulated(&b)

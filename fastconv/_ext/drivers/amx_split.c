@@ -115,6 +115,34 @@ static void fill_plane(const amx_geometry *s, unit *q, const float *x, int64_t c
     clear(s, to + i * s->pitch * LINE, s->plane - i * s->pitch);
 }
 
+/* A plane of every pair of channels, as they lie. */
+static void fill_across(const amx_geometry *s, unit *q, const float *x, int64_t channels, char *to)
+{
+    const fc_problem *p = s->p;
+    const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : s->u * p->x_s[s->row];
+    const int64_t top = q->top * s->u - s->pad_rows, left = q->left * s->v - s->pad_columns;
+    /* rows and columns of the plane that x has */
+    const int64_t above = fc_min(q->rows, top < 0 ? fc_ceil_div(-top, s->u) : 0);
+    const int64_t below = fc_max(above, fc_min(q->rows, top < s->in_rows ? fc_ceil_div(s->in_rows - top, s->u) : 0));
+    const int64_t from = fc_min(q->columns, left < 0 ? fc_ceil_div(-left, s->v) : 0);
+    const int64_t end = fc_max(from, fc_min(q->columns, left < s->in_columns ? fc_ceil_div(s->in_columns - left, s->v) : 0));
+    int64_t rows = below - above, count = end - from;
+    const int whole = count == s->pitch && rows == q->rows;
+    if (whole && x_row == count * step) count *= rows, rows = 1; /* one run */
+    x += top * (x_row / fc_max(1, s->u)) + above * x_row + (left + from * s->v) * p->x_s[s->column];
+    for (int64_t pair = 0; pair < SIDE; pair++, to += s->x_row) {
+        const int64_t c = 2 * pair;
+        for (int64_t part = 0; part < s->parts && !(whole && c < channels); part++)
+            memset(to + part * s->x_part, 0, (size_t)s->x_row);
+        for (int64_t part = 0; part < s->parts && whole; part++)
+            memset(to + part * s->x_part + q->rows * s->pitch * 4, 0, (size_t)(s->x_row - q->rows * s->pitch * 4));
+        const float *const a = x + c * p->x_c;
+        for (int64_t i = 0; i < rows && c < channels; i++)
+            s->tiles->split_across(count, a + i * x_row, c + 1 < channels ? a + p->x_c + i * x_row : NULL, step, s->parts,
+                                   to + ((above + i) * s->pitch + from) * 4, s->x_part, &q->seen);
+    }
+}
+
 /* One layer, the `index`th of a block. */
 static void fill_layer(const job *j, unit *q, int64_t layer, int64_t index, int64_t x_at)
 {
@@ -122,6 +150,10 @@ static void fill_layer(const job *j, unit *q, int64_t layer, int64_t index, int6
     const fc_problem *p = s->p;
     const int64_t c = layer % s->channel_tiles * FC_AMX_CHANNELS;
     const float *const x = j->x + q->n * p->x_n + (q->g * p->c + c) * p->x_c + x_at;
+    if (s->across) {
+        fill_across(s, q, x, fc_min(FC_AMX_CHANNELS, p->c - c), q->samples + index * s->plane * LINE);
+        return;
+    }
     for (int64_t f = 0; f < s->row_phases * s->column_phases; f++)
         fill_plane(s, q, x, fc_min(FC_AMX_CHANNELS, p->c - c), f / s->column_phases, f % s->column_phases,
                    q->samples + (f * s->depth + index) * s->plane * LINE);
@@ -132,11 +164,12 @@ static int64_t find_runs(const amx_geometry *s, unit *q)
 {
     const fc_problem *p = s->p;
     const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row];
-    int64_t found = 0;
-    for (int64_t r = 0; r < q->rows; r++)
-        for (int64_t c = 0, some; c < q->columns; c += some) {
+    int64_t found = 0, rows = q->rows, columns = q->columns;
+    if (columns == s->pitch && y_row == columns * p->y_s[s->column]) columns *= rows, rows = 1;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0, some; c < columns; c += some) {
             const int64_t at = r * s->pitch + c, first = at % SIDE;
-            some = fc_min(SIDE - first, q->columns - c);
+            some = fc_min(SIDE - first, columns - c);
             q->runs[found++] = (fc_amx_run){.to = r * y_row + c * p->y_s[s->column], .tile = (int32_t)(at / SIDE),
                                             .row = (int32_t)r, .column = (int32_t)c, .first = (int16_t)first,
                                             .count = (int16_t)some};
@@ -189,7 +222,8 @@ static void settle(const job *j, const unit *q, const fc_amx_tile *t, int64_t fi
             for (int64_t i = 0; i < run->count; i++) {
                 float *const v = y + k * t->y_k + run->to + i * t->step;
                 if (!(fabsf(*v) > (t->limit ? t->limit[k] : -1) && fabsf(*v) <= FLT_MAX))
-                    *v = (float)exactly(j, q, filter + k, q->top + run->row, q->left + run->column + i);
+                    *v = (float)exactly(j, q, filter + k, q->top + run->row + (run->column + i) / q->columns,
+                                         q->left + (run->column + i) % q->columns);
                 if (t->bias) *v += t->bias[k];
             }
 }
@@ -212,21 +246,22 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
         limited |= limit[k] >= 0;
     }
     const float *const bias = j->epilogue->bias;
-    fc_amx_block b = {.products = s->products, .steps = count * s->taps, .offset = j->offset, .x_part = s->x_part,
+    fc_amx_block b = {.products = s->products, .steps = count * s->taps, .offset = j->offset, .x_part = s->x_part, .x_row = s->x_row,
+                      .across = s->across,
                       .filters = fc_min(2, s->filter_tiles - 2 * pair), .sums = q->sums,
                       .w = j->packed + place_of(s, q->g, pair, layer)};
     void (*const run)(const fc_amx_block *) = j->emulated ? s->tiles->emulated : s->tiles->hardware;
     const fc_amx_run *from = q->runs, *const end = q->runs + runs;
     for (int64_t t = 0; t < tiles; t += 2) {
         b.pixels = fc_min(2, tiles - t);
-        b.x = q->samples + t * FC_AMX_TILE;
+        b.x = q->samples + t * (s->across ? LINE : FC_AMX_TILE);
         run(&b);
         for (int64_t i = t; i < t + b.pixels; i++) {
             const fc_amx_run *to = from;
             while (to < end && to->tile == i) to++;
             for (int64_t f = 0; f < b.filters && to > from; f++) {
                 fc_amx_tile tile = {q->sums + ((i - t) * 2 + f) * SIDE * SIDE, fc_min(SIDE, filters - f * SIDE), to - from,
-                                    from, step, p->y_k, bias ? bias + filter + f * SIDE : NULL, limited ? limit + f * SIDE : NULL, stored, last};
+                                    from, step, p->y_k, bias ? bias + filter + f * SIDE : NULL, limited ? limit + f * SIDE : NULL, s->across, stored, last};
                 float *const y = j->y + at + f * SIDE * p->y_k;
                 if (s->tiles->store(&tile, y)) settle(j, q, &tile, filter + f * SIDE, y);
             }

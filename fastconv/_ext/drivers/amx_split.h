@@ -24,7 +24,8 @@ typedef struct {
     int64_t channel_tiles, layers, depth;                /* a layer is a tile of channels under a tap of the axes before */
     int64_t filter_tiles;
     int64_t unit_rows, unit_columns, row_units, column_units, filter_parts, part; /* pairs of tiles of filters */
-    int64_t pitch, plane, x_part;                        /* columns; positions of a plane; bytes */
+    int64_t pitch, plane, x_part, x_row;                 /* columns; positions of a plane; bytes */
+    int across;                                          /* of tiles (kernels/amx.c): where there is one tap */
     int64_t x_bytes, run_bytes, slot_bytes, offset_bytes, raw_at, tiles_at, filter_bytes;
 } amx_geometry;
 

@@ -76,8 +76,11 @@ void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels 
 
     s->pitch = s->unit_columns + s->reach_columns;
     const int64_t positions = fc_max(0, s->unit_rows - 1) * s->pitch + s->unit_columns;
-    /* the last tile reads beyond the last position */
+    /* the last tile reads beyond the last position; across, pairs lie an odd number of lines apart, in different sets of L1 */
     s->plane = (s->unit_rows + s->reach_rows) * s->pitch + fc_round_up(positions, SIDE) - positions;
+    s->across = s->taps == 1;
+    if (s->across) s->plane = (fc_ceil_div(s->plane, SIDE) | 1) * SIDE;
+    s->x_row = s->plane * 4;
     s->x_part = phases * s->depth * s->plane * LINE;
     s->x_bytes = s->parts * s->x_part;
     s->run_bytes = fc_round_up((s->unit_rows + fc_ceil_div(positions, SIDE)) * (int64_t)sizeof(fc_amx_run), FC_ALIGN);
@@ -150,12 +153,12 @@ static void pack_unit(void *context, int64_t index, int64_t slot)
             char *const to = a->packed + place_of(s, g, pair, layer) + t * s->parts * tiles * FC_AMX_TILE;
             const int64_t from = layer % s->channel_tiles * FC_AMX_CHANNELS, some = fc_min(FC_AMX_CHANNELS, p->c - from);
             const float *const w = a->w + tap_in_w(s, layer / s->channel_tiles, t) + (g * p->k + first) * p->w_k + from * p->w_c;
-            for (int64_t i = 0; i < tiles * SIDE; i++) { /* of pairs of channels */
-                const int64_t k = i / SIDE * SIDE, c = 2 * (i % SIDE);
+            for (int64_t i = 0; i < tiles * SIDE; i++) { /* rows are pairs of channels; across, filters */
                 float even[SIDE] = {0}, odd[SIDE] = {0};
-                for (int64_t f = 0; f < fc_min(SIDE, count - k) && c < some; f++) {
-                    even[f] = w[(k + f) * p->w_k + c * p->w_c];
-                    if (c + 1 < some) odd[f] = w[(k + f) * p->w_k + (c + 1) * p->w_c];
+                for (int64_t n = 0; n < SIDE; n++) {
+                    const int64_t k = s->across ? i : i / SIDE * SIDE + n, c = 2 * (s->across ? n : i % SIDE);
+                    if (k < count && c < some) even[n] = w[k * p->w_k + c * p->w_c];
+                    if (k < count && c + 1 < some) odd[n] = w[k * p->w_k + (c + 1) * p->w_c];
                 }
                 s->tiles->split_pairs(even, odd, s->parts, to + i * LINE, tiles * FC_AMX_TILE);
             }

@@ -9,9 +9,12 @@
  * w     a tile of 16 pairs of channels, each 16 filters of 2      tiles 6, 7
  * sums  16 pixels by 16 filters                                   tiles 0 to 3
  *
+ * Across, x and w change roles, and sums are 16 filters by 16 pixels, as y is: neither samples nor sums are turned, but a
+ * tile that begins amid a line straddles lines. That suits 1x1 layers, whose tiles begin where lines do.
+ *
  * Products come in an order in which each takes over one operand of the one before: 14, 10, 8 and 4 tiles are read for 24,
- * 16, 12 and 4 products. With pixels across a tile, pairs of channels down it, nothing had to be turned; but a tile that
- * begins amid a line took twice as long to load (Emerald Rapids: 10.4 ns a product instead of 7.6; 6.9 without loads).
+ * 16, 12 and 4 products. (Emerald Rapids, ns a product: 6.9 without loads, 7.6 of three, 10.4 of three with tiles of 3x3
+ * that straddle lines.)
  *
  * amx.inc is compiled twice: for tiles of AMX, and for tiles in memory multiplied by `dot` below. TDPBF16PS (Intel, Software
  * Developer's Manual, volume 2): even and odd channels have a sum each, of fused products in order, from 0; their sum is
@@ -77,13 +80,18 @@ static void dot(tile *sums, const tile *x, const tile *w)
     }
 }
 
+static void load(tile *t, const void *from, int64_t step)
+{
+    for (int64_t i = 0; i < SIDE; i++) memcpy(t->sums[i], (const char *)from + i * step, ROW);
+}
+
 #define NAME(x) x##_emulated
 #define TARGET
 #define TILES tile t[8];
 #define TILE_ZERO(i) memset(t + i, 0, TILE)
-#define TILE_LOAD(i, from) memcpy(t + i, from, TILE)
+#define TILE_LOAD(i, from, step) load(t + i, from, step)
 #define TILE_STORE(i, to) memcpy(to, t + i, TILE)
-#define TILE_DOT(i, x, w) dot(t + i, t + x, t + w)
+#define TILE_DOT(i, a, b) dot(t + i, t + a, t + b)
 #include "amx.inc"
 
 /* ---- tiles of AMX ----------------------------------------------------------------------------*/
@@ -94,9 +102,9 @@ static void dot(tile *sums, const tile *x, const tile *w)
 #define TARGET WITH_TILES
 #define TILES tile *const t = NULL;
 #define TILE_ZERO(i) _tile_zero(i)
-#define TILE_LOAD(i, from) _tile_loadd(i, from, ROW)
+#define TILE_LOAD(i, from, step) _tile_loadd(i, from, step)
 #define TILE_STORE(i, to) _tile_stored(i, to, ROW)
-#define TILE_DOT(i, x, w) _tile_dpbf16ps(i, x, w)
+#define TILE_DOT(i, a, b) _tile_dpbf16ps(i, a, b)
 #include "amx.inc"
 
 /* Palette 1: 8 tiles of 16 rows of 64 bytes. */
@@ -149,6 +157,31 @@ FC_INLINE uint32_t part_of(float v)
     return (bits_of(v) + 0x8000) & 0xffff0000;
 }
 
+/* Parts of two samples, beside each other. `nans`: there may be large ones. */
+typedef struct {
+    uint32_t first, second, third;
+} pair;
+
+FC_INLINE pair pair_of(float v, float z, int nans, uint32_t *least, uint32_t *most)
+{
+    const uint32_t of_v = bits_of(v) & INT32_MAX, of_z = bits_of(z) & INT32_MAX;
+    *most = *most > of_v ? *most : of_v;
+    *most = *most > of_z ? *most : of_z;
+    *least = *least < of_v - 1 ? *least : of_v - 1;
+    *least = *least < of_z - 1 ? *least : of_z - 1;
+    if (nans && of_v > INFINITE) v = float_of(INFINITE + 1);
+    if (nans && of_z > INFINITE) z = float_of(INFINITE + 1);
+    pair p;
+    uint32_t part = part_of(v), part_z = part_of(z);
+    p.first = part >> 16 | part_z;
+    v -= float_of(part), z -= float_of(part_z);
+    part = part_of(v), part_z = part_of(z);
+    p.second = part >> 16 | part_z;
+    v -= float_of(part), z -= float_of(part_z);
+    p.third = part_of(v) >> 16 | part_of(z);
+    return p;
+}
+
 /* fc_amx_range of each lane: their minimum and maximum are found in the end. */
 typedef struct {
     uint32_t least[SIDE], most[SIDE];
@@ -162,31 +195,16 @@ static void take_in(const ranges *r, fc_amx_range *seen)
     }
 }
 
-/* y[part][i] = the parts of a[i] and b[i]. `nans`: there may be large ones. */
+/* y[part][i] = the parts of a[i] and b[i]. */
 FC_INLINE void split_into(const float *a, const float *b, int64_t parts, int nans, char *y, int64_t y_part, ranges *seen)
 {
     uint32_t *restrict const first = (uint32_t *)y, *restrict const second = (uint32_t *)(y + y_part),
              *restrict const third = (uint32_t *)(y + 2 * y_part);
     for (int i = 0; i < SIDE; i++) {
-        float v = a[i], z = b[i];
-        uint32_t least = seen->least[i], most = seen->most[i];
-        const uint32_t of_v = bits_of(v) & INT32_MAX, of_z = bits_of(z) & INT32_MAX;
-        most = most > of_v ? most : of_v;
-        most = most > of_z ? most : of_z;
-        least = least < of_v - 1 ? least : of_v - 1;
-        least = least < of_z - 1 ? least : of_z - 1;
-        seen->least[i] = least, seen->most[i] = most;
-        if (nans && of_v > INFINITE) v = float_of(INFINITE + 1);
-        if (nans && of_z > INFINITE) z = float_of(INFINITE + 1);
-        uint32_t part = part_of(v), part_z = part_of(z);
-        first[i] = part >> 16 | part_z;
-        if (parts == 1) continue;
-        v -= float_of(part), z -= float_of(part_z);
-        part = part_of(v), part_z = part_of(z);
-        second[i] = part >> 16 | part_z;
-        if (parts == 2) continue;
-        v -= float_of(part), z -= float_of(part_z);
-        third[i] = part_of(v) >> 16 | part_of(z);
+        const pair p = pair_of(a[i], b[i], nans, seen->least + i, seen->most + i);
+        first[i] = p.first;
+        if (parts > 1) second[i] = p.second;
+        if (parts > 2) third[i] = p.third;
     }
 }
 
@@ -298,6 +316,33 @@ static void split(int64_t count, const float *x, int64_t step, int64_t channels,
     if (seen->most >= LARGE_NAN) split_rows(count, x, step, channels, x_c, parts, 1, y, y_part, seen);
 }
 
+/* Pairs of samples that stay as they lie: `odd` masks those of b. */
+FC_INLINE void split_run(int64_t count, const float *a, const float *b, uint32_t odd, int64_t step, int64_t parts, int nans,
+                         char *y, int64_t y_part, fc_amx_range *seen)
+{
+    uint32_t *restrict const first = (uint32_t *)y, *restrict const second = (uint32_t *)(y + y_part),
+             *restrict const third = (uint32_t *)(y + 2 * y_part);
+    uint32_t least = seen->least, most = seen->most;
+    for (int64_t i = 0; i < count; i++) {
+        const pair p = pair_of(a[i * step], float_of(bits_of(b[i * step]) & odd), nans, &least, &most);
+        first[i] = p.first;
+        if (parts > 1) second[i] = p.second;
+        if (parts > 2) third[i] = p.third;
+    }
+    *seen = (fc_amx_range){least, most};
+}
+
+static void split_across(int64_t count, const float *a, const float *b, int64_t step, int64_t parts, char *y, int64_t y_part,
+                         fc_amx_range *seen)
+{
+    const uint32_t odd = b ? UINT32_MAX : 0;
+    if (!b) b = a;
+    if (step == 1 && parts == 3) split_run(count, a, b, odd, 1, 3, 0, y, y_part, seen);
+    else if (step == 1 && parts == 2) split_run(count, a, b, odd, 1, 2, 0, y, y_part, seen);
+    else split_run(count, a, b, odd, step, parts, 0, y, y_part, seen);
+    if (seen->most >= LARGE_NAN) split_run(count, a, b, odd, step, parts, 1, y, y_part, seen);
+}
+
 /* ---- sums ------------------------------------------------------------------------------------*/
 
 typedef vec_f32 row[VECTORS]; /* a filter's pixels */
@@ -324,11 +369,12 @@ FC_INLINE void move_run(const fc_amx_tile *t, const fc_amx_run *run, row *of, fl
 }
 
 /* `store` of 16 filters, side by side, in registers: sums that are not added to others, and of any size. */
-FC_INLINE int store_whole(const fc_amx_tile *t, float *y)
+FC_INLINE int store_whole(const fc_amx_tile *t, float *y, int across)
 {
     typedef float floats __attribute__((vector_size(ROW), aligned(4), may_alias));
     line r[SIDE];
-    turn(t->sums, r);
+    if (across) memcpy(r, t->sums, sizeof r);
+    else turn(t->sums, r);
     floats products[4] = {{0}}; /* with 0: NaN where a sum is not finite */
     for (int i = 0; i < SIDE; i++) products[i % 4] += *(const floats *)(t->sums + i * SIDE) * 0;
     products[0] += products[1] + (products[2] + products[3]);
@@ -353,9 +399,11 @@ FC_INLINE int store_whole(const fc_amx_tile *t, float *y)
 
 static int store(const fc_amx_tile *t, float *y)
 {
-    if (t->filters == SIDE && t->step == 1 && !t->accumulate && !t->limit) return store_whole(t, y);
+    if (t->filters == SIDE && t->step == 1 && !t->accumulate && !t->limit)
+        return t->across ? store_whole(t, y, 1) : store_whole(t, y, 0);
     line lines[SIDE] ALIGNED;
-    turn(t->sums, lines);
+    if (t->across) memcpy(lines, t->sums, sizeof lines);
+    else turn(t->sums, lines);
     row *const of = (row *)lines;
     for (int64_t r = 0; r < t->count && t->accumulate; r++) move_run(t, t->runs + r, of, y, 0);
     uint32_t doubt = 0, most[SIDE] = {0}; /* NaN is larger than Inf, as integers are */
@@ -375,4 +423,4 @@ static int store(const fc_amx_tile *t, float *y)
     return doubt != 0;
 }
 
-const fc_amx FC_NAME(fc_amx_bf16) = {sum_emulated, sum_hardware, enter, leave, split_pairs, split, store};
+const fc_amx FC_NAME(fc_amx_bf16) = {sum_emulated, sum_hardware, enter, leave, split_pairs, split, split_across, store};
