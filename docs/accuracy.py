@@ -4,10 +4,13 @@
 matplotlib. The truth is summed from windows in float64 by NumPy, with nothing of fastconv.
 ``python docs/accuracy.py --sizes`` draws ``pictures/accuracy_sizes.png`` alone: errors in float32
 against the taps of a signal's kernel, beside transforms of scipy.signal in float64.
+``python docs/accuracy.py --times`` draws ``pictures/accuracy_times.png`` alone: error and time of
+every method on one layer, on this machine, in one thread.
 """
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import sys
 from collections.abc import Callable
@@ -18,8 +21,10 @@ import numpy.typing as npt
 import scipy.signal
 
 from fastconv._machine import this_machine
+from fastconv._planner import candidates
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
+from fastconv._timer import compare
 from fastconv.solvers import BY_NAME
 from fastconv.solvers._blocks import named
 from fastconv.solvers._tiles import outputs, taps_of
@@ -305,8 +310,51 @@ def draw_sizes(to: pathlib.Path) -> None:
     figure.savefig(to, dpi=110)
 
 
+#: The layer whose errors are drawn against times.
+LAYER = "conv2d f32 n1 c64 h56 w56 k64 r3 s3 p1 fast prepared"
+
+
+def draw_times(to: pathlib.Path) -> None:
+    """Prints a row for each method and draws a point, on axes of time and of error / S."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    problem = Problem.parse(LAYER)
+    x, w = arrays(problem, "normal", 0)
+    right, sizes = correlation(problem, x, w), correlation(problem, abs(x), abs(w))
+    found: dict[str, tuple[float, Callable[[], None]]] = {}
+    for c in candidates(problem):
+        name = label(c.method, c.config)
+        if c.refused is None and c.method != "naive" and name not in found:
+            y = np.empty(problem.y_shape, x.dtype)
+            plan = BY_NAME[c.method].plan(problem, c.config, this_machine())
+            packed = plan.pack_stored(w)
+            plan(x, packed, None, y)
+            error = (abs(y - right) / sizes).max()
+            found[name] = error, functools.partial(plan, x, packed, None, y)
+    timings = compare([run for _, run in found.values()], rounds=200, budget=60)
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for (name, (error, _)), timing in zip(found.items(), timings):
+        quick = timing.seconds * 1e3
+        print(f"| {name} | {quick:.2f} | {error:.1e} |")
+        axes.plot(quick, error, "o", color="#0072b2" if "amx" in name else "#777777")
+        axes.annotate(name, (quick, error), (4, 4), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("ms, one thread; 64 channels @ 56x56, 3x3")
+    axes.set_ylabel("largest abs(error) / S")
+    axes.grid(alpha=0.3, which="both")
+    axes.margins(x=0.15)
+    figure.savefig(to, dpi=110)
+
+
 def main() -> None:
     pictures = pathlib.Path(__file__).parent / "pictures"
+    if sys.argv[1:] == ["--times"]:
+        draw_times(pictures / "accuracy_times.png")
+        return
     draw_sizes(pictures / "accuracy_sizes.png")
     if sys.argv[1:] == ["--sizes"]:
         return

@@ -15,13 +15,13 @@ from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
-#: Rows and columns of a tile of sums, channels of a step, bytes of a pixel's channels, least columns
-#: of a unit (drivers/amx_split_plan.c).
+#: Rows and columns of a tile of sums, channels of a step, bytes of a pixel's channels, least
+#: columns of a unit (drivers/amx_split_plan.c).
 _SIDE, _CHANNELS, _LINE, _LEAST_COLUMNS = 16, 32, 64, 128
 
 #: By number of products of parts: what is left out, relative to abs(w) * abs(x), and the sum of the
-#: sizes of what is multiplied. Parts are at most 1 + 2^-8, 2^-8 and 2^-17 of the operand; one product
-#: is of operands that are stored as bfloat16, and leaves out nothing.
+#: sizes of what is multiplied. Parts are at most 1 + 2^-8, 2^-8 and 2^-17 of the operand; one
+#: product is of operands that are stored as bfloat16, and leaves out nothing.
 _LEFT_OUT = {1: 0.0, 3: 2.0**-15 + 2.0**-33, 4: 2.0**-16 + 2.0**-33, 6: 2.0**-24 + 2.0**-33}
 _PARTS = (1 + 2.0**-8, 2.0**-8, 2.0**-17)
 _SIZES = {
@@ -39,11 +39,14 @@ _IN_TILE = _SIDE + 1
 _MOST = SUM_BLOCK - _IN_TILE
 
 #: Measured seconds, one core of an Emerald Rapids at 2.3 GHz that its neighbours leave alone: a
-#: product of two tiles, by number of products (the fewer, the more loads beside each; 6.9e-9 without
-#: any), splitting a sample into a part, storing a tile of sums, and what does not hide of its
+#: product of two tiles, by number of products (the fewer, the more loads beside each; 6.9e-9
+#: without any), splitting a sample into a part, storing a tile of sums, and what does not hide of its
 #: outputs' way to memory, starting a unit.
 _PRODUCT = {1: 8.5e-9, 3: 7.6e-9, 4: 7.5e-9, 6: 7.4e-9}
 _PART, _TILE, _OUTPUT, _UNIT = 0.18e-9, 45e-9, 0.1e-9, 1e-6
+
+#: Bytes a second that weights come at from beyond L2.
+_WEIGHT_BYTES = 13e9
 
 #: Seconds that a weight takes to pack from channels that lie apart; a guess.
 _PACK = 3e-9
@@ -97,6 +100,9 @@ class AmxSplit(Polyphase):
         seconds = images * tiles * (layers * kernel * products * _PRODUCT[products] + _TILE)
         read = images * channels * math.prod(problem.padded)
         seconds += read * _PART * _SPLIT_IN[products] + math.prod(problem.y_shape) * _OUTPUT
+        packed = 2 * _SPLIT_IN[products] * math.prod(problem.w_shape)
+        if packed > machine.l2 // 2:  # read from further away, while tiles wait
+            seconds += packed / _WEIGHT_BYTES
         threads = min(useful_threads(problem), machine.cores)
         seconds = 2e-6 + images * _UNIT + seconds / threads + (4e-6 if threads > 1 else 0.0)
         return seconds + (0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK)
@@ -106,15 +112,15 @@ class AmxSplit(Polyphase):
         return driver_bytes(problem, self, "amx_split", isa, self._values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        """What is left out, and roundings of blocked sums of tiles: Higham, sections 3.1 and 4.2."""
+        """What is left out, and roundings of blocked sums: Higham, sections 3.1 and 4.2."""
         products, taps = int(config["products"]), math.prod(problem.kernel[-2:])
         layers = -(-(problem.channels // problem.groups) // _CHANNELS)
         layers *= math.prod(problem.kernel[:-2])
         depth = _depth(problem, config, layers)
-        # where taps of the axes before meet padding, blocks are cut, and there are no more than those
+        # where taps of the axes before meet padding, blocks are cut
         blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if depth < layers else 0)
         additions = _IN_TILE + depth * taps * products + blocks
-        # and 1 for what may have been flushed beside an output above the limit (drivers/amx_split.c)
+        # and 1 for what may have been flushed beside an output above the limit (amx_split.c)
         return _LEFT_OUT[products] + (additions * _SIZES[products] + 1) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
@@ -126,7 +132,7 @@ class AmxSplit(Polyphase):
 
 
 def _depth(problem: Problem, config: Config, layers: int) -> int:
-    """Tiles of channels whose products are summed in one go: depth_of in drivers/amx_split_plan.c."""
+    """Tiles of channels that are summed in one go: depth_of in drivers/amx_split_plan.c."""
     taps, products = math.prod(problem.kernel[-2:]), int(config["products"])
     line, positions = _LINE * _SPLIT_IN[products], 1
     for i, least in zip(range(-min(2, problem.ndim), 0), (1, _LEAST_COLUMNS)[-problem.ndim :]):
