@@ -40,8 +40,8 @@ _MOST = SUM_BLOCK - _IN_TILE
 
 #: Measured seconds, one core of an Emerald Rapids at 2.3 GHz that its neighbours leave alone: a
 #: product of two tiles, by number of products (the fewer, the more loads beside each; 6.9e-9
-#: without any), splitting a sample into a part, storing a tile of sums, and what does not hide of its
-#: outputs' way to memory, starting a unit.
+#: without any), splitting a sample into a part, storing a tile of sums, and what does not hide of
+#: its outputs' way to memory, starting a unit.
 _PRODUCT = {1: 8.5e-9, 3: 7.6e-9, 4: 7.5e-9, 6: 7.4e-9}
 _PART, _TILE, _OUTPUT, _UNIT = 0.18e-9, 45e-9, 0.1e-9, 1e-6
 
