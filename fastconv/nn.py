@@ -1787,6 +1787,8 @@ def _centred(w: Array, x_zero: int, w_zero: int | Array) -> tuple[Array | None, 
     centred = None
     if not isinstance(w_zero, int) or w_zero:
         centred = w - np.asarray(w_zero, np.int16).reshape(-1, *(1,) * (w.ndim - 1))
+        if w.dtype == np.uint8 and (np.asarray(w_zero) == 128).all():  # bytes, too
+            centred = centred.astype(np.int8)
     if x_zero == 0:
         return centred, None
     whole = w if centred is None else centred

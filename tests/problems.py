@@ -295,6 +295,13 @@ DTYPES = (
     "conv2d u8 n2 c5 h12 w33 k7 r3 s3 p1 u2",
     "conv2d u16 n1 c130 h5 w6 k8 r3 s3 p1:2,2",
     "conv2d i32 n1 c64 h4 w4 k64 r3 s3 p1 x:u8 w:i8 y:u8 threads2",  # filters shared out
+    # quads: channels that lack, padding along each axis, strides, both signs, several blocks
+    "conv2d i32 n2 c6 h9 w101 k9 r3 s3 p0,2 u1,2 constant=-7 x:i8 w:i8 y:i8",
+    "conv2d i32 n1 c7 h2 w52 k9 r3 s2 p2:1,0 constant=255 x:u8 w:u8 threads2",
+    "conv2d i32 n1 c9 h6 w7 k11 r3 s3 p1,0 constant=3 x:i8 w:u8 y:u8 strided threads2",
+    "conv2d i32 n2 c130 h7 w7 k17 r3 s3 p1 l2 constant=200 x:u8 w:i8",
+    "conv1d u8 n1 c7 w40 k9 s3 p2",
+    "conv1d i16 n1 c7 w40 k9 s3 p2 x:i8 w:u8",
     # winograd_pairs: odd outputs, blocks that end within rows, one tile, few in a row, whole rows
     "conv2d i32 n1 c7 h13 w35 k9 r3 s3 p1 constant=-1 x:i8 w:i8 threads2",
     "conv2d i32 n2 c3 h6 w5 k13 r3 s3 p2:0,3:1 constant=255 x:u8 w:u8 y:i16",

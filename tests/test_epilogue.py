@@ -182,7 +182,7 @@ def test_every_solver(solver: Any, activation: Any) -> None:
         if solver.why_not(problem) is None and applies(problem, activation):
             try_solver(solver, problem, *arrays(problem), activation)
             tried += 1
-    whole = solver.name in ("limbs", "pairs", "winograd_pairs")
+    whole = solver.name in ("limbs", "pairs", "quads", "winograd_pairs")
     exact = whole and activation not in (None, "relu", "relu6")
     assert tried or exact
 

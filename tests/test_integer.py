@@ -72,7 +72,11 @@ def test_against_int64(n: int, x_type: Any, w_type: Any) -> None:
             assert y.dtype == x_type
 
 
-@pytest.mark.parametrize("method", ("direct", "naive", "pairs", "winograd_pairs"))
+def offered(*methods: str) -> list[str]:
+    return [m for m in methods if m != "quads" or not core.quads_absent()]
+
+
+@pytest.mark.parametrize("method", offered("direct", "naive", "pairs", "quads", "winograd_pairs"))
 def test_every_method_gives_the_same(method: str) -> None:
     rng = np.random.default_rng(3)
     x, w = whole(rng, (2, 5, 9, 21), np.uint8), whole(rng, (7, 5, 3, 3), np.int8)
@@ -91,6 +95,35 @@ def test_nothing_saturates_and_sums_wrap() -> None:
     assert y.tolist() == [[[34_000 * 255 * 255 - 2**32] * 2]]
     x, w = np.full((1, 64, 9), -128, np.int8), np.full((8, 64, 3), -128, np.int8)
     assert (nn.conv_integer(x, w, 127, 127) == 192 * 255 * 255).all()
+
+
+@pytest.mark.parametrize("method", offered("pairs", "quads"))
+@pytest.mark.parametrize("x_type, w_type", [(a, b) for a in NARROW for b in NARROW])
+def test_largest_bytes(x_type: Any, w_type: Any, method: str) -> None:
+    """Least and largest samples, weights and zero points: four products exceed 16 bits."""
+    of_x, of_w = np.iinfo(x_type), np.iinfo(w_type)
+    ends = (of_x.min, of_x.max), (of_w.min, of_w.max)
+    for x_value, w_value, x_zero in itertools.product(*ends, ends[0]):
+        x = np.full((1, 65, 5, 6), x_value, x_type)
+        w = np.full((3, 65, 3, 3), w_value, w_type)
+        y = nn.conv_integer(x, w, x_zero, padding=1, method=method)
+        np.testing.assert_array_equal(y, sums(x, w, x_zero, 0, 1, 1, 1, 1))
+
+
+def test_weights_that_stay_bytes_less_their_zero_point() -> None:
+    rng = np.random.default_rng(8)
+    x, w = whole(rng, (1, 6, 9, 9), np.uint8), whole(rng, (5, 6, 3, 3), np.uint8)
+    for zero, dtype in (
+        (128, np.int8),
+        (127, np.int16),
+        ([128] * 5, np.int8),
+        ([128] * 4 + [129], np.int16),
+    ):
+        assert (
+            nn._centred(w, 0, nn._zero_points("w_zero_point", zero, w.dtype, 5))[0].dtype == dtype
+        )
+        y = nn.conv_integer(x, w, 3, zero, padding=1)
+        np.testing.assert_array_equal(y, sums(x, w, 3, zero, 1, 1, 1, 1))
 
 
 def test_tiles_fit_sixteen_bits_and_sums_thirty() -> None:
@@ -316,6 +349,28 @@ def test_winograd_pairs_says_why_not(text: str, reason: str) -> None:
 )
 def test_pairs_says_why_not(text: str, reason: str) -> None:
     assert reason in str(BY_NAME["pairs"].why_not(Problem.parse(text)))
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("conv1d i32 n1 c2 w9 k2 s3 x:i16 w:i8", "it multiplies bytes, not i16 by i8"),
+        ("conv1d i32 n1 c2 w9 k2 s3 x:u8 w:i16", "it multiplies bytes, not u8 by i16"),
+        ("conv1d i32 n1 c2 w9 k2 s3 p1 e2 x:u8 w:i8", "it takes no input dilation"),
+        ("conv1d i32 n1 c2 w9 k2 s3 p1 constant=-1 x:u8 w:i8", "-1 is no zero point of u8"),
+        ("conv1d i32 n1 c2 w9 k2 s3 p1 mirror x:u8 w:i8", "padded with one number, not mirror"),
+    ],
+)
+def test_quads_say_why_not(text: str, reason: str) -> None:
+    assert reason in str(BY_NAME["quads"].why_not(Problem.parse(text)))
+
+
+def test_quads_are_of_processors_that_have_them() -> None:
+    before = core.allow_vnni(False)
+    problem = Problem.parse("conv1d i32 n1 c8 w9 k2 s3 x:u8 w:i8")
+    reason = BY_NAME["quads"].why_not(problem)
+    core.allow_vnni(before)
+    assert reason in ("this processor has no AVX-512 VNNI", core.quads_absent())
 
 
 @pytest.mark.parametrize("method", ["auto", "pairs", "winograd_pairs"])

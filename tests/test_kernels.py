@@ -9,7 +9,7 @@ import pathlib
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,11 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"panel_bytes": 6000, "taps": 40, "weight_bytes": 2000, "band": 0},
     ),
     "pairs": (
+        {"panel_bytes": 1, "taps": 1, "weight_bytes": 1, "band": 0},
+        {"panel_bytes": 6000, "taps": 9, "weight_bytes": 1, "band": 0},
+        {"panel_bytes": 1, "taps": 400, "weight_bytes": 1, "band": 1},
+    ),
+    "quads": (
         {"panel_bytes": 1, "taps": 1, "weight_bytes": 1, "band": 0},
         {"panel_bytes": 6000, "taps": 9, "weight_bytes": 1, "band": 0},
         {"panel_bytes": 1, "taps": 400, "weight_bytes": 1, "band": 1},
@@ -175,9 +180,19 @@ def test_planes(solver: Solver, isa: str, dtype: str, h: int, w: int) -> None:
     check_all(solver, isa, Problem.parse(f"conv2d {dtype} n1 c6 h{h} w{w} k6 r3 s3 g2 p1,2:0"))
 
 
-@pytest.mark.parametrize("name", ("pairs", "winograd_pairs"))
-def test_narrow_integers(name: str, isa: str) -> None:
+@pytest.fixture(params=(True, False), ids=("vnni", "without"))
+def vnni(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """AVX-512 VNNI as it is here, and none."""
+    before = core.allow_vnni(request.param)
+    yield request.param
+    core.allow_vnni(before)
+
+
+@pytest.mark.parametrize("name", ("pairs", "quads", "winograd_pairs"))
+def test_narrow_integers(name: str, isa: str, vnni: bool) -> None:
     """Every sequence of register tiles, planes around tiles of outputs, blocks of all sizes."""
+    if name == "quads" and (reason := core.quads_absent()):
+        pytest.skip(reason)
     planes = [
         (1, 1, 1, 1),
         (2, 3, 3, 4),

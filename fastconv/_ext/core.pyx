@@ -178,6 +178,7 @@ include "spectra.pxi"
 include "scores.pxi"
 include "fft.pxi"
 include "trees.pxi"
+include "quads.pxi"
 
 
 cdef class Call:

@@ -27,6 +27,7 @@ typedef enum {
     FC_F32, FC_F64, FC_C64, FC_C128, FC_U8, FC_U16, FC_U32, FC_U64, FC_F80, FC_C160,
     FC_I8, FC_I16, FC_I32, FC_I64, /* of x and y only: sums of integers are kept in unsigned ones */
     FC_PAIRS, /* two int16, of neighbouring channels, whose products are summed in 32 bits: of panels, for pairs */
+    FC_QUADS, FC_QUADS_U, /* four bytes likewise, for quads: of w signed and of x not, and the reverse */
     FC_DTYPES
 } fc_dtype;
 
@@ -130,7 +131,7 @@ static inline int64_t fc_dtype_bytes(fc_dtype t)
 {
     static const int8_t bytes[FC_DTYPES] = {
         4, 8, 8, 16, 1, 2, 4, 8, (int8_t)sizeof(long double), (int8_t)(2 * sizeof(long double)),
-        1, 2, 4, 8, 4};
+        1, 2, 4, 8, 4, 4, 4};
     return bytes[t];
 }
 
@@ -405,8 +406,11 @@ typedef struct {
 typedef void fc_panel_fn(int64_t taps, const void *x, const int64_t *offset, const void *w, const void *add,
                          int64_t more, void *y, int64_t ldy, int64_t tiles, int64_t ldw);
 typedef struct {
-    int64_t lanes, rows, vectors;
     fc_panel_fn *tile[FC_PANEL_VECTORS][FC_PANEL_ROWS], *pixel[FC_PANEL_ROWS];
+} fc_panel_tiles;
+typedef struct {
+    int64_t lanes, rows, vectors;
+    fc_panel_tiles tiles;
     void (*spread)(const void *x, int64_t count, void *to, int64_t ld);
     void (*copy)(const void *x, int64_t x_c, int64_t step, int64_t rows, void *to);
     void (*gather)(const void *x, int64_t x_c, int64_t step, const fc_panel_piece *pieces, int64_t count,
@@ -414,7 +418,17 @@ typedef struct {
     void (*line)(const void *x, int64_t step, int64_t low, int64_t high, int64_t count, void *to);
     void (*weave)(int64_t phases, int64_t rows, const void *sums, int64_t ld, int64_t begin, int64_t end, int64_t more,
                   void *y, int64_t step, int64_t ldy);
+    const fc_panel_tiles *vnni; /* other tiles, where fc_has_vnni, or NULL */
 } fc_panels;
+
+/* Whether this processor has AVX-512 VNNI, and may use it: that is allowed, but for tests of what others do. */
+int fc_has_vnni(void);
+int fc_allow_vnni(int allowed);
+
+static inline const fc_panel_tiles *fc_tiles_of(const fc_panels *panels)
+{
+    return panels->vnni && fc_has_vnni() ? panels->vnni : &panels->tiles;
+}
 
 /* y[i][j] = bias + sum over t < taps of w[t] * x[i + t][j] for i < outputs <= rows, j < count. Rows of
  * x may lie anywhere and overlap; one that is NULL is left out. No y overlaps an x.
@@ -509,10 +523,12 @@ typedef struct {
 
 /* Integers of 8 and 16 bits, and sums of 32. `of` is U8, I8, U16 or I16.
  * join: to[j] = x[j*step] - zero, and in the upper half y[j*step] - zero, or 0 where y is NULL, for j < count.
+ * quads: byte i of to[j] is x[i][j*step], for j < count; then `flip` is exclusively or'ed to to[j].
  * cut: y[j] = sums[j] modulo 2^(8 bytes), for j < count.
  * quantize: y[j] = sums[j] * scale, in float, rounded to even, plus zero, at least and at most what `to`, U8 or I8, holds. */
 typedef struct {
     void (*join)(fc_dtype of, const void *x, const void *y, int64_t step, int64_t count, int64_t zero, void *to);
+    void (*quads)(const void *const *x, int64_t step, int64_t count, uint32_t flip, void *to);
     void (*cut)(int64_t bytes, const void *sums, int64_t count, void *y);
     void (*quantize)(fc_dtype to, const void *sums, int64_t count, float scale, int64_t zero, void *y);
 } fc_pairs;

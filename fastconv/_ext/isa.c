@@ -19,6 +19,20 @@ static int usable_avx2(void)
 #ifdef FC_HAVE_neon
 static int usable_neon(void) { return 1; /* part of every aarch64 */ }
 #endif
+
+static int vnni_allowed = 1;
+int fc_allow_vnni(int allowed)
+{
+    const int before = vnni_allowed;
+    vnni_allowed = allowed;
+    return before;
+}
+#ifdef FC_HAVE_avx512
+int fc_has_vnni(void) { return vnni_allowed && __builtin_cpu_supports("avx512vnni"); }
+#else
+int fc_has_vnni(void) { return 0; }
+#endif
+
 static int usable_baseline(void) { return 1; }
 
 #define FC_ISA(isa) extern const fc_kernels fc_kernels__##isa;

@@ -21,13 +21,14 @@ from fastconv.solvers.naive import Naive
 from fastconv.solvers.overlap_save import OverlapSave
 from fastconv.solvers.pairs import Pairs
 from fastconv.solvers.panels import Panels
+from fastconv.solvers.quads import Quads
 from fastconv.solvers.separable import Separable
 from fastconv.solvers.tilted import Tilted
 from fastconv.solvers.winograd import Winograd
 from fastconv.solvers.winograd_pairs import WinogradPairs
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Separable(), Im2col(),
+    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Quads(), Separable(), Im2col(),
     Winograd(), WinogradPairs(), AmxSplit(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
     CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(), CudaFft(),
 )  # fmt: skip

@@ -25,8 +25,9 @@ _LARGEST = {"i8": 128, "u8": 255, "i16": 255}
 #: Size that a sum stays below: four times it, the transformed one, fits 32 bits.
 _MOST = 2**29
 
-#: Measured 1e9 products a second of one core (Zen 3), and filters of a register tile, tiles of one.
-_RATE = {"avx512": 150, "avx2": 80, "neon": 20, "baseline": 22}
+#: Measured 1e9 products a second of one core (Zen 3; with AVX-512 VNNI, Emerald Rapids), and
+#: filters of a register tile, tiles of one.
+_RATE = {"vnni": 110, "avx512": 80, "avx2": 80, "neon": 20, "baseline": 22}
 _TILE = {"avx512": (8, 48), "avx2": (6, 16), "neon": (8, 12)}
 
 #: Seconds (Zen 3): transforming two channels of a tile of samples, and a tile of sums with its
@@ -87,7 +88,8 @@ class WinogradPairs(Solver):
         pairs, filters = -(-_channels(problem) // 2), problem.filters // problem.groups
         tiles = math.prod(-(-n // 2) for n in problem.out)
         calls = 16 * -(-tiles // columns) * max(1, -(-filters // rows))
-        work = 16 * 2e-9 / _RATE[isa] * tiles * pairs * max(2, filters) + calls * _CALL
+        rate = _RATE["vnni" if isa == "avx512" and not core.quads_absent() else isa]
+        work = 16 * 2e-9 / rate * tiles * pairs * max(2, filters) + calls * _CALL
         work += tiles * (pairs * _INPUT + filters * _OUTPUT)
         blocks = max(1, 64 * pairs * tiles // int(config["tile_bytes"]))
         if _weight_bytes(problem) > machine.l2 // 2:

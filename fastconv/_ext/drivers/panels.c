@@ -43,6 +43,9 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     fc_panels_plan_phases(p, s);
     p = s->p;
     s->kernels = p->dtype == FC_F64 ? kernels->panels_f64 : p->dtype == FC_F32 ? kernels->panels_f32 : kernels->panels_pairs;
+    s->tiles = p->dtype == FC_QUADS     ? kernels->quads_i8
+               : p->dtype == FC_QUADS_U ? kernels->quads_u8
+                                        : fc_tiles_of(s->kernels);
     s->bytes = fc_dtype_bytes(p->dtype);
     s->nr = s->kernels->lanes * s->kernels->vectors;
     /* plans are made of problems with nothing in them too, and never run */
@@ -193,7 +196,7 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
         tiles = whole ? fc_min((i < s->larger ? fc_min(s->larger, to) : to) - i, s->tiles_a_call) : 1;
         if (t->channels) fetch(s, t, i % s->tiles_a_part, i % s->tiles_a_part + tiles, s->tiles_a_part);
-        fc_panel_fn *const run = one ? s->kernels->pixel[rows - 1] : s->kernels->tile[vectors - 1][rows - 1];
+        fc_panel_fn *const run = one ? s->tiles->pixel[rows - 1] : s->tiles->tile[vectors - 1][rows - 1];
         char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
         char *sums = whole ? y + places[0] * s->bytes : buffer;
         int64_t ld = whole ? p->y_k : s->nr;

@@ -11,6 +11,7 @@ typedef struct {
     /* phases of the outputs, in all and along the last axis: 1 but with input dilation, as in panels_phases.c */
     int64_t phases, inner, lead[FC_DIMS];
     const fc_panels *kernels;
+    const fc_panel_tiles *tiles;
     int64_t bytes, nr;
     int64_t weights;                      /* of a filter's channel */
     int64_t kernel, row_taps;             /* taps of a channel in a panel; of those along the last axis */

@@ -176,7 +176,7 @@ void fc_panels_multiply_phases(const job *j, const unit *u, const tile *t, int64
         if (!found) continue;
         for (int64_t i = from; i < to; i++) {
             const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
-            fc_panel_fn *const run = s->kernels->tile[vectors - 1][rows - 1];
+            fc_panel_fn *const run = s->tiles->tile[vectors - 1][rows - 1];
             const char *const own = w + k * channels * s->weights * s->bytes;
             const void *const bias = block ? (const void *)zeros : j->bias + (u->g * p->k + k) * s->bytes;
             for (int64_t f = 0; f < s->inner; f++) {

@@ -212,17 +212,18 @@ static void multiply(const job *j, int64_t g, int64_t from, int64_t to, int64_t 
 {
     const geometry *const s = j->s;
     const fc_panels *const tile = j->kernels->panels_pairs;
+    const fc_panel_tiles *const tiles = fc_tiles_of(tile);
     const int64_t first = filter_of(s, from);
     for (int64_t e = 0; e < POINTS; e++)
         for (int64_t at = 0; at < count; at += s->nr) {
             const int64_t vectors = fc_ceil_div(fc_min(s->nr, count - at), tile->lanes);
             const uint32_t *const w = j->packed + (g * POINTS + e) * j->p->k * s->pairs;
-            for (int64_t i = from, tiles; i < to; i += tiles) {
+            for (int64_t i = from, at_once; i < to; i += at_once) {
                 const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
-                tiles = (i < s->larger ? fc_min(s->larger, to) : to) - i;
-                fc_panel_fn *const run = count - at == 1 ? tile->pixel[rows - 1] : tile->tile[vectors - 1][rows - 1];
+                at_once = (i < s->larger ? fc_min(s->larger, to) : to) - i;
+                fc_panel_fn *const run = count - at == 1 ? tiles->pixel[rows - 1] : tiles->tile[vectors - 1][rows - 1];
                 run(s->pairs, u + e * s->u_point + at, j->offset, w + k * s->pairs, j->zeros, 0,
-                    v + e * s->v_point + (k - first) * s->ldv + at, s->ldv, tiles, s->pairs * rows);
+                    v + e * s->v_point + (k - first) * s->ldv + at, s->ldv, at_once, s->pairs * rows);
             }
         }
 }

@@ -1,6 +1,7 @@
-/* pairs: integers of 8 and 16 bits two by two, and their sums of 32 bits made narrow again.
+/* pairs: integers of 8 and 16 bits two by two, bytes four by four, and their sums of 32 bits made narrow again.
  *
  * join       to[j] = (x[j*step] - zero, y[j*step] - zero) as two int16, y that of the next channel
+ * quads      to[j] = (x[0][j*step], x[1][j*step], x[2][j*step], x[3][j*step]) as bytes, whose highest bits `flip` may turn round
  * cut        y[j] = sums[j] modulo 2^(8 bytes)
  * quantize   y[j] = round(sums[j] * scale) + zero, ties to even, at least and at most what y holds
  *
@@ -31,6 +32,34 @@ static void join(fc_dtype of, const void *x, const void *y, int64_t step, int64_
         join_i16(x, y, step, count, (int32_t)zero, to);
 }
 
+static void quads(const void *const *x, int64_t step, int64_t count, uint32_t flip, void *to)
+{
+    const uint8_t *restrict const a = x[0], *restrict const b = x[1], *restrict const c = x[2], *restrict const d = x[3];
+    uint32_t *restrict const y = to;
+    int64_t i = 0;
+#if defined(FC_ISA_avx512)
+    /* 16 bytes of each row in a quarter of a vector: their words are exchanged, then the bytes of these */
+    const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m512i turned = _mm512_set1_epi32((int)flip);
+#define QUARTER(row) _mm_loadu_si128((const __m128i *)(row + i))
+    for (; step == 1 && i + 16 <= count; i += 16) {
+        __m512i v = _mm512_castsi128_si512(QUARTER(a));
+        v = _mm512_inserti32x4(v, QUARTER(b), 1);
+        v = _mm512_inserti32x4(v, QUARTER(c), 2);
+        v = _mm512_inserti32x4(v, QUARTER(d), 3);
+        v = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(words, v), bytes);
+        _mm512_storeu_si512(y + i, _mm512_xor_si512(v, turned));
+    }
+#endif
+    if (step == 1)
+        for (int64_t j = i; j < count; j++)
+            y[j] = (a[j] | (uint32_t)b[j] << 8 | (uint32_t)c[j] << 16 | (uint32_t)d[j] << 24) ^ flip;
+    else
+        for (int64_t j = 0, at = 0; j < count; j++, at += step)
+            y[j] = (a[at] | (uint32_t)b[at] << 8 | (uint32_t)c[at] << 16 | (uint32_t)d[at] << 24) ^ flip;
+}
+
 static void cut(int64_t bytes, const void *sums, int64_t count, void *y)
 {
     const uint32_t *restrict const from = sums;
@@ -59,4 +88,4 @@ static void quantize(fc_dtype of, const void *sums, int64_t count, float scale, 
     }
 }
 
-const fc_pairs FC_NAME(fc_pairs_i32) = {join, cut, quantize};
+const fc_pairs FC_NAME(fc_pairs_i32) = {join, quads, cut, quantize};

@@ -22,24 +22,18 @@
  */
 #include "vec.h"
 
-#if VEC_REGISTERS >= 32
-#define ROWS 8
-#define VECTORS 3
-#else
-#define ROWS 6
-#define VECTORS 2
-#endif
-
 #define T float
 #define MULTIPLY(sum, weight, column) sum += weight * column
 #define PRODUCT(x, weight) ((x) * (weight))
 #define BITS int32_t
+#define VNNI NULL
 #define NAME(x) x##_f32
 #include "panels.inc"
 #define T double
 #define MULTIPLY(sum, weight, column) sum += weight * column
 #define PRODUCT(x, weight) ((x) * (weight))
 #define BITS int64_t
+#define VNNI NULL
 #define NAME(x) x##_f64
 #include "panels.inc"
 
@@ -50,6 +44,24 @@ static uint32_t pair_product(uint32_t x, uint32_t w)
 {
     return (uint32_t)((int16_t)x * (int16_t)w) + (uint32_t)(((int32_t)x >> 16) * ((int32_t)w >> 16));
 }
+
+/* The product and the addition in one instruction. It is written as such: the rest of this instruction set is for processors
+ * without it too. */
+#if defined(FC_ISA_avx512)
+typedef vec_pairs vec_pairs_vnni;
+#define T uint32_t
+#define MULTIPLY(sum, weight, column) \
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"((vec_words){0} + (weight)), "v"((vec_words)(column)))
+#define PRODUCT(x, weight) pair_product(x, weight)
+#define NAME(x) x##_pairs_vnni
+#include "panels_tile.inc"
+static const fc_panel_tiles tiles_vnni = TILES;
+#include "panels_done.inc"
+#define VNNI &tiles_vnni
+#else
+#define VNNI NULL
+#endif
+
 #define T uint32_t
 #define BITS int32_t
 #define MULTIPLY(sum, weight, column) sum += vec_products(weight, column)
