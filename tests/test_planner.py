@@ -20,6 +20,7 @@ import fastconv
 from fastconv import _planner, _tuner, _wisdom
 from fastconv._accuracy import allowed_error
 from fastconv._engine import run
+from fastconv._ext import core
 from fastconv._machine import Machine, this_machine
 from fastconv._plan import Plan
 from fastconv._planner import Candidate, autotune, choose
@@ -27,6 +28,7 @@ from fastconv._planner import candidates as all_candidates
 from fastconv._problem import ACCURACIES, Problem
 from fastconv._solver import Config, Solver, on_threads
 from fastconv.solvers import BY_NAME, SOLVERS
+from fastconv.solvers._panels import in_runs
 
 LAYER = Problem.parse("conv2d f32 n1 c8 h14 w14 k8 r3 s3 p1")
 SIGNAL = Problem.parse("conv1d f64 n1 c1 w900 k1 s200 p199 flip")
@@ -417,3 +419,19 @@ def test_winograd_leaves_windows_that_lie_in_the_padding() -> None:
     assert "padding" in str(solver.why_not(Problem.parse(refused)))
     for text in ("conv2d f32 n1 c2 h8 w8 k16 r3 s3 p2", refused + " wrap"):
         assert solver.why_not(Problem.parse(text)) is None
+
+
+def test_panels_write_in_runs_what_l2_does_not_hold_beside_them() -> None:
+    machine = Machine("avx512", 1, 48 << 10, 2 << 20, 32 << 20)
+    assert in_runs("avx512", (512 << 10) + 1, 0, machine)
+    assert not in_runs("avx512", 512 << 10, 0, machine)
+    assert not in_runs("avx512", 4 << 20, 1, machine)  # bands
+    assert not in_runs("avx2", 4 << 20, 0, machine)
+    problem = Problem.parse("conv2d f32 n1 c24 h75 w75 k144 r1 s1")
+    small = problem.replace(filters=8)
+    for isa in core.offered_isas():
+        blocks = [
+            {c["weight_bytes"] for c in BY_NAME["panels"].configs(p, machine) if c["isa"] == isa}
+            for p in (problem, small)
+        ]
+        assert blocks == [{1 if isa == "avx512" else 1 << 20}, {1 << 20}]

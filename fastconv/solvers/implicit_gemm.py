@@ -15,8 +15,8 @@ from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._pixel_tiles import PIXELS, band_rows, one_tap, tiles
 from fastconv.solvers._polyphase import Polyphase
 
-#: Measured GFLOP/s of one core (EPYC 9004) in full tiles of float32; float64 has half.
-_GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}
+#: Measured GFLOP/s of one core in full tiles of float32 (avx512: Emerald Rapids); float64 has half.
+_GFLOPS = {"avx512": 130, "avx2": 100, "neon": 45, "baseline": 24}
 
 #: Bytes of a vector (kernels/implicit_gemm.c).
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
@@ -33,9 +33,9 @@ _LOADS, _CALL = {6: 0.0, 14: 0.5}, {6: 3e-9, 14: 10e-9}
 #: stride of its pixels; for each pixel at other strides.
 _PIECE, _ONE = {1: 0.35e-9, 2: 0.6e-9}, 0.4e-9
 
-#: Seconds that a tap waits for x, by pixels of a tile, when each lies in a page and a cache line
-#: of its own: 1x1, 256 to 64 @ 56x56 takes 1.49 ms so, 1.30 copied. Those for 14 are reckoned.
-_FAR = {6: 0.6e-9, 14: 0.4e-9}
+#: Seconds that a tap waits for x, when each lies in a page and a cache line of its own: 1x1, 256 to
+#: 64 @ 56x56 takes 1.49 ms so, 1.30 copied (avx512: 1.20, 1.06). NEON's are reckoned.
+_FAR = {"avx512": 0.8e-9, "avx2": 0.6e-9, "baseline": 0.6e-9, "neon": 0.4e-9}
 _PAGE = 4096
 
 #: What waiting adds to products where channels lie whole pages apart, in the same sets of a cache
@@ -92,7 +92,7 @@ class ImplicitGemm(Polyphase):
         if not across and problem.layout != "N*C":
             # of a line of x that several taps of the kernel read, one waits
             plane = math.prod(problem.size) * problem.itemsize
-            far = _FAR[tile] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied) * (copy != 2)
+            far = _FAR[isa] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied) * (copy != 2)
             if copy != 2 and kernel > 1 and plane % _PAGE == 0 and problem.taps // kernel >= 16:
                 far = _ALIASED * t.pixels * vector
         pairs, odd = divmod(vectors, 2)

@@ -9,17 +9,22 @@ from fastconv._accuracy import SUM_BLOCK, epsilon
 from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Problem, once
+from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+from fastconv.solvers._panels import (
+    TILE,
+    VECTOR_BYTES,
+    block_taps,
+    has_bands,
+    in_runs,
+    pixels_of,
+)
 from fastconv.solvers._pixel_tiles import band_rows
 
-#: Measured GFLOP/s of one core in full tiles of float32 (avx2: 1x1 layers reach 80 to 92 in all on
-#: a Zen 3); float64 has half. Filters and vectors of a register tile (kernels/panels.c), and the
-#: bytes of a vector.
-_GFLOPS = {"avx512": 112, "avx2": 100, "neon": 45, "baseline": 24}
-_TILE = {"avx512": (8, 3), "neon": (8, 3)}
-_VECTOR_BYTES = {"avx512": 64, "avx2": 32}
+#: Measured GFLOP/s of one core in full tiles of float32 (avx512: Emerald Rapids; avx2: 1x1 layers
+#: reach 80 to 92 in all on a Zen 3); float64 has half.
+_GFLOPS = {"avx512": 140, "avx2": 100, "neon": 45, "baseline": 24}
 
 #: Measured seconds (Zen 3, one thread): a multiply-add to the next that needs it; a register tile
 #: beyond its products (20 cycles in L1), and the call of one; a tap of a panel that
@@ -29,6 +34,9 @@ _LATENCY, _NEXT, _CALL, _WHOLE, _BROKEN = 1.2e-9, 2e-9, 9e-9, 15e-9, 35e-9
 #: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
 #: its pixels; for each pixel at other strides.
 _SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9}, 0.5e-9
+
+#: Share of what copies take, here and to bands: Emerald Rapids, 62 layers.
+_COPIES = {"avx512": 0.2}
 
 #: Seconds that a sample takes to a band; a tap of one pixel, for each vector of filters of a tile.
 _SAMPLE, _PIXEL = 0.4e-9, 0.35e-9
@@ -63,7 +71,7 @@ class Panels(Solver):
             return f"its panels are padded with zeros, not {problem.boundary}"
         if problem.layout == "N*C":
             return "it stores rows of pixels, not of channels"
-        if math.prod(_pixels(problem)[1]) > SUM_BLOCK:
+        if math.prod(pixels_of(problem)[1]) > SUM_BLOCK:
             return f"a kernel of more than {SUM_BLOCK} taps a channel fills no panel in L1"
         return None
 
@@ -71,28 +79,29 @@ class Panels(Solver):
         # y that no cache holds is written in long runs: a block of filters is one register tile
         # (3x3, 1 to 64 @ 572x572: 12.0 ms instead of 18.7; where L3 holds y 8 to 15 % are lost).
         # Phases share a panel, which may thus be in L2, as their weights are in L1 in that order:
-        # gradient of x, 3x3 stride 2, 64 @ 56x56 5.1 to 4.5 ms; 128 @ 56x56 3.1 to 2.8
+        # gradient of x, 3x3 stride 2, 64 @ 56x56 5.1 to 4.5 ms; 128 @ 56x56 3.1 to 2.8.
+        # With AVX-512 long runs win as soon as L2 holds no more than y (in_runs)
         y_bytes = math.prod(problem.y_shape) * problem.itemsize
         weights = 1 if y_bytes > machine.l3 or not problem.is_dense else machine.l2 // 2
         return [
             {
                 "isa": isa,
                 "panel_bytes": machine.l2 // 4,
-                "taps": _block_taps(isa, machine) if problem.is_dense else SUM_BLOCK,
-                "weight_bytes": weights,
+                "taps": block_taps(isa, machine) if problem.is_dense else SUM_BLOCK,
+                "weight_bytes": 1 if in_runs(isa, y_bytes, band, machine) else weights,
                 "band": band,
             }
             for isa in core.offered_isas()
-            for band in ((1, 0) if _has_bands(problem, isa, _block_taps(isa, machine)) else (0,))
+            for band in ((1, 0) if has_bands(problem, isa, block_taps(isa, machine)) else (0,))
         ]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa, size = str(config["isa"]), problem.itemsize
-        rows, most = _TILE.get(isa, (6, 2))
-        lanes = _VECTOR_BYTES.get(isa, 16) // size
+        rows, most = TILE.get(isa, (6, 2))
+        lanes = VECTOR_BYTES.get(isa, 16) // size
         vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
         filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        pixels, window = _pixels(problem)
+        pixels, window = pixels_of(problem)
         outputs, row = math.prod(pixels), max(1, pixels[-1])
         kernel, phases = math.prod(window), math.prod(problem.input_dilation)
         register_tiles = max(1, -(-filters // rows))
@@ -122,7 +131,7 @@ class Panels(Solver):
         flat = kernel == 1 and set(problem.stride) == {1} and pixels == problem.size
         if band:
             overlap = band_rows(problem, channels, int(config["panel_bytes"]))
-            work += channels * math.prod(problem.padded) * overlap * _SAMPLE
+            work += channels * math.prod(problem.padded) * overlap * _SAMPLE * _COPIES.get(isa, 1.0)
         elif flat:
             work += tiles * channels * most * _SPREAD
         else:
@@ -135,8 +144,9 @@ class Panels(Solver):
             taps = kernel * blocks
             each = most * _COPY[u] if u in _COPY else nr * _ONE
             runs = 1 + nr / row
+            copies = channels * kernel * each * (alone + (1 - alone) * runs)
             work += tiles * taps * (alone * _WHOLE + (1 - alone) * runs * _BROKEN)
-            work += tiles * channels * kernel * each * (alone + (1 - alone) * runs)
+            work += tiles * copies * _COPIES.get(isa, 1.0)
         work *= problem.batch * problem.groups
         # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = filters * problem.taps * size
@@ -154,7 +164,7 @@ class Panels(Solver):
         return driver_bytes(problem, self, "panels", str(config["isa"]), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        kernel = math.prod(_pixels(problem)[1])
+        kernel = math.prod(pixels_of(problem)[1])
         channels = problem.channels // problem.groups
         blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
         return (-(-channels // blocks) * kernel + blocks) * epsilon(problem) / 2
@@ -165,36 +175,3 @@ class Panels(Solver):
 
 def _values(config: Config) -> tuple[int, ...]:
     return tuple(int(config[name]) for name in ("panel_bytes", "taps", "weight_bytes", "band"))
-
-
-def _block_taps(isa: str, machine: Machine) -> int:
-    """Taps of a block: the panel of a tile of floats stays in three quarters of L1."""
-    wide = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16)
-    return min(SUM_BLOCK, machine.l1 * 3 // 4 // wide)
-
-
-def _has_bands(problem: Problem, isa: str, taps: int) -> bool:
-    """Whether all taps are one block, and rows at least a tile long: the driver's plan_geometry."""
-    most = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16) // problem.itemsize
-    return problem.is_dense and problem.ndim <= 2 and 1 < math.prod(problem.kernel) and (
-        problem.taps <= taps and problem.out[-1] >= most
-    )  # fmt: skip
-
-
-def _pixels(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Pixels along each axis, and taps of the kernel that their panels have."""
-    return (problem.out, problem.kernel) if problem.is_dense else _of_phases(problem)
-
-
-@once
-def _of_phases(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """`fc_panels_plan_phases` of the driver: each pixel has an output a phase."""
-    pixels, window = [], []
-    for axis, e in enumerate(problem.input_dilation):
-        out, taps, lead = problem.out[axis], problem.kernel[axis], 0
-        if e > 1:
-            pad, reach = problem.padding[axis][0], problem.span[axis] - 1
-            taps, lead = min(((pad + n) // e - (pad + n - reach) // e + 1, n) for n in range(e))
-        pixels.append(-(-(out + lead) // e))
-        window.append(taps)
-    return tuple(pixels), tuple(window)

@@ -1,0 +1,56 @@
+"""Panels as their driver cuts them: what configs and costs are made of."""
+
+from __future__ import annotations
+
+import math
+
+from fastconv._accuracy import SUM_BLOCK
+from fastconv._machine import Machine
+from fastconv._problem import Problem, once
+
+#: Filters and vectors of a register tile (kernels/panels.c), 6 and 2 elsewhere; bytes of a vector.
+TILE = {"avx512": (8, 3), "neon": (8, 3)}
+VECTOR_BYTES = {"avx512": 64, "avx2": 32}
+
+
+def in_runs(isa: str, y_bytes: int, band: int, machine: Machine) -> bool:
+    """Whether a block of filters is one register tile because y crowds L2, though L3 holds it.
+
+    Emerald Rapids, L2 2 MB, one thread: 1x1, 24 to 144 @ 75x75 0.79 to 0.41 ms, 64 to 256 @ 56x56
+    1.25 to 0.80, 256 to 64 0.95 to 0.90. Smaller y gain nothing; bands lose, whose calls have few
+    taps (3x3, 3 to 32 @ 416x416: 2.7 to 3.0).
+    """
+    return isa == "avx512" and not band and y_bytes > machine.l2 // 4
+
+
+def block_taps(isa: str, machine: Machine) -> int:
+    """Taps of a block: the panel of a tile of floats stays in three quarters of L1."""
+    wide = TILE.get(isa, (6, 2))[1] * VECTOR_BYTES.get(isa, 16)
+    return min(SUM_BLOCK, machine.l1 * 3 // 4 // wide)
+
+
+def has_bands(problem: Problem, isa: str, taps: int) -> bool:
+    """Whether all taps are one block, and rows at least a tile long: the driver's plan_geometry."""
+    most = TILE.get(isa, (6, 2))[1] * VECTOR_BYTES.get(isa, 16) // problem.itemsize
+    return problem.is_dense and problem.ndim <= 2 and 1 < math.prod(problem.kernel) and (
+        problem.taps <= taps and problem.out[-1] >= most
+    )  # fmt: skip
+
+
+def pixels_of(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Pixels along each axis, and taps of the kernel that their panels have."""
+    return (problem.out, problem.kernel) if problem.is_dense else _of_phases(problem)
+
+
+@once
+def _of_phases(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """`fc_panels_plan_phases` of the driver: each pixel has an output a phase."""
+    pixels, window = [], []
+    for axis, e in enumerate(problem.input_dilation):
+        out, taps, lead = problem.out[axis], problem.kernel[axis], 0
+        if e > 1:
+            pad, reach = problem.padding[axis][0], problem.span[axis] - 1
+            taps, lead = min(((pad + n) // e - (pad + n - reach) // e + 1, n) for n in range(e))
+        pixels.append(-(-(out + lead) // e))
+        window.append(taps)
+    return tuple(pixels), tuple(window)
