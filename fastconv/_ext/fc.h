@@ -26,6 +26,7 @@
 typedef enum {
     FC_F32, FC_F64, FC_C64, FC_C128, FC_U8, FC_U16, FC_U32, FC_U64, FC_F80, FC_C160,
     FC_I8, FC_I16, FC_I32, FC_I64, /* of x and y only: sums of integers are kept in unsigned ones */
+    FC_BF16, /* of x and y only: bfloat16, summed in float */
     FC_PAIRS, /* two int16, of neighbouring channels, whose products are summed in 32 bits: of panels, for pairs */
     FC_DTYPES
 } fc_dtype;
@@ -130,7 +131,7 @@ static inline int64_t fc_dtype_bytes(fc_dtype t)
 {
     static const int8_t bytes[FC_DTYPES] = {
         4, 8, 8, 16, 1, 2, 4, 8, (int8_t)sizeof(long double), (int8_t)(2 * sizeof(long double)),
-        1, 2, 4, 8, 4};
+        1, 2, 4, 8, 2, 4};
     return bytes[t];
 }
 
@@ -607,9 +608,11 @@ typedef struct {
  * split_pairs: y[part][i] = the parts of a[i] and b[i] as a pair of bfloat16, for i < 16; what parts are not finite are NaN.
  * split: the same of `channels` <= 32 channels x_c apart, 0 beyond: y[part][i] is the row of pixel x[i*step], for i < count.
  *     `seen` takes the samples in.
+ * join: the same of samples that are bfloat16, in one part, as they are.
  * store: y[filter*y_k + run.to + i*step] = sum of filter and pixel run.first + i for i < run.count, plus what is there
  *     where `accumulate`. If any sum is not finite, or not above its filter's limit in size, 1 is returned, else the bias
  *     is added.
+ * narrow: store, where nothing is accumulated, of sums rounded to bfloat16, to nearest even.
  * enter: this thread's tiles become 8 of full size; leave: what they were before. */
 enum { FC_AMX_SIDE = 16, FC_AMX_CHANNELS = 32, FC_AMX_TILE = 1024, FC_AMX_PARTS = 3 };
 typedef struct {
@@ -646,7 +649,9 @@ typedef struct {
     void (*split_pairs)(const float *a, const float *b, int64_t parts, char *y, int64_t y_part);
     void (*split)(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
                   int64_t y_part, fc_amx_range *seen);
+    void (*join)(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y, fc_amx_range *seen);
     int (*store)(const fc_amx_tile *tile, float *y);
+    int (*narrow)(const fc_amx_tile *tile, uint16_t *y);
 } fc_amx;
 
 /* NULL where tiles of AMX can be used, else why not. The first call asks the operating system for them and tries them. */

@@ -298,6 +298,86 @@ static void split(int64_t count, const float *x, int64_t step, int64_t channels,
     if (seen->most >= LARGE_NAN) split_rows(count, x, step, channels, x_c, parts, 1, y, y_part, seen);
 }
 
+/* ---- samples that are bfloat16 ---------------------------------------------------------------*/
+
+typedef uint16_t halves __attribute__((vector_size(ROW), aligned(4), may_alias));
+
+/* Of each lane the least size but 0, less 1, and the largest, of 16 bits. */
+typedef struct {
+    halves least, most;
+} half_ranges;
+
+FC_INLINE halves larger(halves a, halves b)
+{
+#if defined(FC_ISA_avx512)
+    return (halves)_mm512_max_epu16((__m512i)a, (__m512i)b);
+#else
+    const halves is = (halves)(a > b);
+    return (a & is) | (b & ~is);
+#endif
+}
+
+/* Samples of channels a and b beside each other, 0 from `count` > 0 on; b is not there if NULL. */
+FC_INLINE line beside_each_other(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step)
+{
+#if defined(FC_ISA_avx512)
+    if (step == 1) {
+        const __mmask16 mask = fc_lanes(4, 0, count);
+        const __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, a));
+        const __m512i odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(b ? mask : 0, b ? b : a));
+        return (line)even | (line)odd << 16;
+    }
+    if (step == 2) {
+        const __mmask32 mask = (__mmask32)(UINT32_MAX >> (33 - 2 * fc_min(count, SIDE)));
+        const line even = (line)_mm512_maskz_loadu_epi16(mask, a);
+        const line odd = (line)_mm512_maskz_loadu_epi16(b ? mask : 0, b ? b : a);
+        return (even & 0xffff) | odd << 16;
+    }
+#endif
+    uint32_t pairs[SIDE] ALIGNED = {0};
+    for (int64_t i = 0; i < fc_min(count, SIDE); i++) pairs[i] = a[i * step] | (b ? (uint32_t)b[i * step] << 16 : 0);
+    return *(const line *)pairs;
+}
+
+FC_INLINE void join_rows(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y,
+                         half_ranges *seen)
+{
+    for (int64_t at = 0; at < count; at += SIDE) {
+        const int64_t some = fc_min(SIDE, count - at);
+        line pairs[SIDE] ALIGNED, rows[SIDE] ALIGNED;
+        for (int64_t c = 0; c < 2 * SIDE; c += 2) {
+            const uint16_t *const from = x + c * x_c + at * step;
+            __builtin_prefetch(from + AHEAD * step);
+            __builtin_prefetch(from + x_c + AHEAD * step);
+            line pair = {0};
+            if (c < channels) pair = beside_each_other(some, from, c + 1 < channels ? from + x_c : NULL, step);
+            const halves size = (halves)pair & INT16_MAX;
+            seen->most = larger(seen->most, size);
+            seen->least = ~larger(~seen->least, ~(size - 1));
+            pairs[c / 2] = pair;
+        }
+        turn(pairs, rows);
+        if (some == SIDE) memcpy(y + at * ROW, rows, TILE);
+        else memcpy(y + at * ROW, rows, (size_t)(some * ROW));
+    }
+}
+
+static void join(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y,
+                 fc_amx_range *seen)
+{
+    half_ranges of_lanes = {~(halves){0}, {0}};
+    if (step == 1) join_rows(count, x, 1, channels, x_c, y, &of_lanes);
+    else if (step == 2) join_rows(count, x, 2, channels, x_c, y, &of_lanes);
+    else join_rows(count, x, step, channels, x_c, y, &of_lanes);
+    for (int i = 0; i < 2 * SIDE; i++) {
+        const uint32_t most = (uint32_t)of_lanes.most[i] << 16;
+        seen->most = seen->most > most ? seen->most : most;
+        if (of_lanes.least[i] == UINT16_MAX) continue; /* zeros */
+        const uint32_t least = ((of_lanes.least[i] + 1u) << 16) - 1;
+        seen->least = seen->least < least ? seen->least : least;
+    }
+}
+
 /* ---- sums ------------------------------------------------------------------------------------*/
 
 typedef vec_f32 row[VECTORS]; /* a filter's pixels */
@@ -375,4 +455,52 @@ static int store(const fc_amx_tile *t, float *y)
     return doubt != 0;
 }
 
-const fc_amx FC_NAME(fc_amx_bf16) = {sum_emulated, sum_hardware, enter, leave, split_pairs, split, store};
+typedef uint16_t half_line __attribute__((vector_size(ROW / 2), aligned(2), may_alias));
+
+/* Floats to bfloat16, to nearest even; NaN stays one. */
+FC_INLINE half_line nearest(line bits)
+{
+    const line nan = (line)((bits & INT32_MAX) > INFINITE), even = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return __builtin_convertvector(((bits >> 16 | 0x40) & nan) | (even & ~nan), half_line);
+}
+
+FC_INLINE int narrow_filters(const fc_amx_tile *t, int64_t filters, uint16_t *y)
+{
+    typedef float floats __attribute__((vector_size(ROW), aligned(4), may_alias));
+    line r[SIDE];
+    turn(t->sums, r);
+    if (t->last) {
+        line bad = {0};
+        for (int64_t k = 0; k < filters; k++) {
+            const line size = r[k] & INT32_MAX;
+            bad |= (line)(size >= INFINITE);
+            if (t->limit) bad |= (line)((floats)size <= t->limit[k]);
+        }
+        uint32_t doubt = 0;
+        for (int i = 0; i < SIDE; i++) doubt |= bad[i];
+        if (doubt) return 1;
+        for (int64_t k = 0; k < filters && t->bias; k++) r[k] = (line)((floats)r[k] + t->bias[k]);
+    }
+    half_line of[SIDE];
+    for (int64_t k = 0; k < filters; k++) of[k] = nearest(r[k]);
+    for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++) {
+        uint16_t *const to = y + run->to - run->first * t->step;
+#if defined(FC_ISA_avx512)
+        if (t->step == 1) {
+            const __mmask16 mask = fc_lanes(4, run->first, run->first + run->count);
+            for (int64_t k = 0; k < filters; k++) _mm256_mask_storeu_epi16(to + k * t->y_k, mask, (__m256i)of[k]);
+            continue;
+        }
+#endif
+        for (int64_t k = 0; k < filters; k++)
+            for (int64_t i = run->first; i < run->first + run->count; i++) to[k * t->y_k + i * t->step] = of[k][i];
+    }
+    return 0;
+}
+
+static int narrow(const fc_amx_tile *t, uint16_t *y)
+{
+    return t->filters == SIDE ? narrow_filters(t, SIDE, y) : narrow_filters(t, t->filters, y);
+}
+
+const fc_amx FC_NAME(fc_amx_bf16) = {sum_emulated, sum_hardware, enter, leave, split_pairs, split, join, store, narrow};
