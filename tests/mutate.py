@@ -192,7 +192,7 @@ FAULTS = (
     Fault("amx_split: rows of a tile that end in it run on", "_ext/drivers/amx_split.c",
           "while (to < end && to->tile == i) to++;", "to = end;", (AMX, SOLVERS)),
     Fault("amx: results in bfloat16 are cut off", "_ext/kernels/amx.c",
-          "even = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;", "even = bits >> 16;", (AMX,)),
+          "even = v + 0x7fff + (v >> 16 & 1);", "even = v;", (AMX,)),
     Fault("amx: of samples in bfloat16 those between strides are read", "_ext/kernels/amx.c",
           "return (even & 0xffff) | odd << 16;", "return even >> 16 | (odd & 0xffff0000);", (AMX,)),
     Fault("amx: small samples in bfloat16 are not seen", "_ext/kernels/amx.c",

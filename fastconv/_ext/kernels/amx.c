@@ -455,46 +455,71 @@ static int store(const fc_amx_tile *t, float *y)
     return doubt != 0;
 }
 
-typedef uint16_t half_line __attribute__((vector_size(ROW / 2), aligned(2), may_alias));
+/* ---- sums that become bfloat16 ---------------------------------------------------------------*/
 
-/* Floats to bfloat16, to nearest even; NaN stays one. */
-FC_INLINE half_line nearest(line bits)
+typedef uint16_t half_line __attribute__((vector_size(ROW / 2), aligned(2), may_alias));
+typedef float vec_row __attribute__((vector_size(ROW), aligned(4), may_alias)); /* a pixel's filters */
+
+/* The upper half is v rounded to bfloat16, to nearest even; NaN stays one, where there may be any. */
+FC_INLINE line nearest(line v, int nans)
 {
-    const line nan = (line)((bits & INT32_MAX) > INFINITE), even = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    return __builtin_convertvector(((bits >> 16 | 0x40) & nan) | (even & ~nan), half_line);
+    const line even = v + 0x7fff + (v >> 16 & 1);
+    if (!nans) return even;
+    const line is = (line)((v & INT32_MAX) > INFINITE);
+    return ((v | 0x400000) & is) | (even & ~is);
+}
+
+/* Rows of sums are rounded before they are turned, while filters' biases and limits are vectors, and turned in pairs. */
+FC_INLINE void narrow_rows(const fc_amx_tile *t, int64_t filters, int nans, vec_row bias, uint16_t *y)
+{
+    line r[SIDE / 2];
+    for (int i = 0; i < SIDE / 2; i++) {
+        const line even = (line)(((const vec_row *)t->sums)[2 * i] + bias);
+        const line odd = (line)(((const vec_row *)t->sums)[2 * i + 1] + bias);
+        r[i] = nearest(even, nans) >> 16 | (nearest(odd, nans) & 0xffff0000);
+    }
+    const line low_1 = {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}, high_1 = low_1 + 1,
+               low_2 = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, high_2 = low_2 + 2,
+               low_4 = {0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}, high_4 = low_4 + 4;
+    EXCHANGE_4(0, 1, high_1, low_1)
+    EXCHANGE_4(0, 2, high_2, low_2)
+    EXCHANGE_4(0, 4, high_4, low_4)
+    const int64_t y_k = t->y_k, step = t->step; /* row k of r is filter k, and beside it 8 + k */
+    for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++) {
+        const int64_t first = run->first, end = first + run->count;
+        uint16_t *const to = y + run->to - first * step;
+        for (int64_t k = 0; k < filters; k++) {
+            const half_line of = *((const half_line *)(r + k % 8) + k / 8);
+#if defined(FC_ISA_avx512)
+            if (step == 1) {
+                _mm256_mask_storeu_epi16(to + k * y_k, fc_lanes(4, first, end), (__m256i)of);
+                continue;
+            }
+#endif
+            for (int64_t i = first; i < end; i++) to[k * y_k + i * step] = of[i];
+        }
+    }
 }
 
 FC_INLINE int narrow_filters(const fc_amx_tile *t, int64_t filters, uint16_t *y)
 {
-    typedef float floats __attribute__((vector_size(ROW), aligned(4), may_alias));
-    line r[SIDE];
-    turn(t->sums, r);
-    if (t->last) {
-        line bad = {0};
-        for (int64_t k = 0; k < filters; k++) {
-            const line size = r[k] & INT32_MAX;
-            bad |= (line)(size >= INFINITE);
-            if (t->limit) bad |= (line)((floats)size <= t->limit[k]);
-        }
-        uint32_t doubt = 0;
-        for (int i = 0; i < SIDE; i++) doubt |= bad[i];
-        if (doubt) return 1;
-        for (int64_t k = 0; k < filters && t->bias; k++) r[k] = (line)((floats)r[k] + t->bias[k]);
+    const vec_row *const sums = (const vec_row *)t->sums;
+    vec_row bias = -(vec_row){0}, limit = {0}; /* -0 leaves a sum of -0 as it is */
+    if (t->bias && t->last) memcpy(&bias, t->bias, (size_t)filters * sizeof(float));
+    if (t->limit) memcpy(&limit, t->limit, (size_t)filters * sizeof(float));
+    vec_row others[4] = {{0}}; /* products with 0: NaN where a sum, or a bias, is not finite */
+    line small = {0};
+    for (int i = 0; i < SIDE; i++) {
+        others[i % 4] += sums[i] * 0;
+        if (t->limit) small |= (line)((vec_row)((line)sums[i] & INT32_MAX) <= limit);
     }
-    half_line of[SIDE];
-    for (int64_t k = 0; k < filters; k++) of[k] = nearest(r[k]);
-    for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++) {
-        uint16_t *const to = y + run->to - run->first * t->step;
-#if defined(FC_ISA_avx512)
-        if (t->step == 1) {
-            const __mmask16 mask = fc_lanes(4, run->first, run->first + run->count);
-            for (int64_t k = 0; k < filters; k++) _mm256_mask_storeu_epi16(to + k * t->y_k, mask, (__m256i)of[k]);
-            continue;
-        }
-#endif
-        for (int64_t k = 0; k < filters; k++)
-            for (int64_t i = run->first; i < run->first + run->count; i++) to[k * t->y_k + i * t->step] = of[k][i];
-    }
+    others[0] += others[1] + (others[2] + others[3]);
+    float sum = 0, of_bias = 0;
+    uint32_t doubt = 0;
+    for (int64_t k = 0; k < filters; k++) sum += others[0][k], of_bias += bias[k] * 0, doubt |= small[k];
+    if (t->last && (sum != 0 || doubt)) return 1;
+    if (sum != 0 || of_bias != 0) narrow_rows(t, filters, 1, bias, y);
+    else narrow_rows(t, filters, 0, bias, y);
     return 0;
 }
 
