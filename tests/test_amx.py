@@ -60,7 +60,9 @@ def multiply(x: Array, w: Array, sums: Array, products: int, isa: str, emulated:
     """One step of a block: as many parts as there are, w's in tiles of pairs of channels."""
     parts = {1: 1, 6: 3}.get(products, 2)
     tiles = w[:parts].reshape(parts, 16, 2, -1, 16).transpose(0, 3, 1, 4, 2)
-    core.multiply_tiles(x[:parts].copy(), np.ascontiguousarray(tiles), sums, products, isa, emulated)
+    core.multiply_tiles(
+        x[:parts].copy(), np.ascontiguousarray(tiles), sums, products, isa, emulated
+    )
 
 
 def rounded(v: Fraction) -> Fraction:
@@ -272,7 +274,9 @@ def test_what_is_not_finite_stays_in_its_window() -> None:
     w = (rng.uniform(0.5, 1, problem.w_shape) / 1e4).astype(np.float32)
     x[0, 3, 0, 0], x[0, 32, 4, 8], x[0, 0, 7, 0] = np.inf, -np.inf, np.nan
     x[0, 5, 0, 6] = np.finfo(np.float32).max
-    x[0, 7, 2, 5] = np.array(0xFFFFFFFF, np.uint32).view(np.float32)  # a NaN that rounding overflows
+    x[0, 7, 2, 5] = np.array(0xFFFFFFFF, np.uint32).view(
+        np.float32
+    )  # a NaN that rounding overflows
     expected = oracle(problem, x, w)
     assert np.isposinf(expected[0][0, :, 0, 0]).all()
     for config in configs:
@@ -299,7 +303,8 @@ def test_blocks_do_not_change_a_bit(text: str, every_thread: None) -> None:
     problem, configs = offered(text)
     x, w, _ = arrays(problem)
     for config, more in itertools.product(
-        configs, ({"cache_bytes": 1}, {"cache_bytes": 20000}, {"cache_bytes": 100000}, {"most": 20}, {})
+        configs,
+        ({"cache_bytes": 1}, {"cache_bytes": 20000}, {"cache_bytes": 100000}, {"most": 20}, {}),
     ):
         ys = [execute(problem.on(threads), config, x, w, **more) for threads in (1, 3, 16)]
         np.testing.assert_array_equal(ys[1], ys[0])
@@ -322,7 +327,9 @@ def bits(a: Array) -> Array:
     return np.where(np.isnan(a.astype(np.float32)), 0x7FC0, a.view(np.uint16) & 0xFFFF)
 
 
-def both_ways(problem: Problem, config: Config, x: Array, w: Array, bias: Array | None) -> list[Array]:
+def both_ways(
+    problem: Problem, config: Config, x: Array, w: Array, bias: Array | None
+) -> list[Array]:
     """y rounded as tiles are stored, and y rounded from that in float32 of x in float32."""
     ys = []
     for stored in (problem, problem.replace(x_dtype="f32", y_dtype="f32")):
@@ -374,7 +381,9 @@ def test_a_residual_and_an_activation_are_of_sums_in_float32() -> None:
         wide = problem.replace(x_dtype="f32", w_dtype="f32", y_dtype="f32")
         whole = EMULATED.plan(wide, {**config, "products": 1}, this_machine())
         whole(x.astype(np.float32), whole.pack_stored(kernel.astype(np.float32)), bias, sums)
-        for added, activation in itertools.product((None, residual), (None, Activation(1, 0.0, 3.0))):
+        for added, activation in itertools.product(
+            (None, residual), (None, Activation(1, 0.0, 3.0))
+        ):
             right = sums if added is None else sums + added.astype(np.float32)
             right = right if activation is None else np.clip(right, 0, 3)
             for y in (np.empty(problem.y_shape, residual.dtype), swapped):

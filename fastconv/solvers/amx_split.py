@@ -46,6 +46,9 @@ _MOST = SUM_BLOCK - _IN_TILE
 _PRODUCT = {1: 8.5e-9, 3: 7.6e-9, 4: 7.5e-9, 6: 7.4e-9}
 _PART, _TILE, _OUTPUT, _UNIT = 0.18e-9, 45e-9, 0.1e-9, 1e-6
 
+#: More that an output takes which is rounded to bfloat16 and stored in half lines of cache.
+_NARROW = 0.3e-9
+
 #: Seconds that a weight takes to pack from channels that lie apart; a guess.
 _PACK = 3e-9
 
@@ -98,6 +101,8 @@ class AmxSplit(Polyphase):
         seconds = images * tiles * (layers * kernel * products * _PRODUCT[products] + _TILE)
         read = images * channels * math.prod(problem.padded)
         seconds += read * _PART * _SPLIT_IN[products] + math.prod(problem.y_shape) * _OUTPUT
+        if self.writes_stored(problem):
+            seconds += math.prod(problem.y_shape) * _NARROW
         threads = min(useful_threads(problem), machine.cores)
         seconds = 2e-6 + images * _UNIT + seconds / threads + (4e-6 if threads > 1 else 0.0)
         return seconds + (0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK)
@@ -124,7 +129,9 @@ class AmxSplit(Polyphase):
         return problem.x_dtype == problem.w_dtype == "bf16"
 
     def writes_stored(self, problem: Problem) -> bool:
-        if not problem.is_dense or problem.ndim > 2:  # taps of axes before the last two are summed in y
+        if (
+            not problem.is_dense or problem.ndim > 2
+        ):  # taps of axes before the last two are summed in y
             return False
         return problem.y_dtype == "bf16" and self.reads_stored_dense(problem)
 
