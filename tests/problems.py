@@ -278,7 +278,7 @@ DTYPES = (
     "conv1d c160 n1 c1 w30 k1 s7 p6",
     "conv2d f32 n1 c3 h9 w11 k5 r3 s3 p1 x:f16 w:f16 y:f16",
     "conv2d f32 n1 c3 h9 w11 k5 r3 s3 p1 x:bf16 w:bf16 y:bf16",
-    # bfloat16 of tiles: odd channels and filters, strides, groups, a strided y, taps of a third axis
+    # bfloat16 of tiles: odd channels and filters, strides, groups, taps of a third axis
     "conv2d f32 n1 c33 h5 w9 k17 r3 s3 p1 x:bf16 w:bf16 y:bf16",
     "conv2d f32 n1 c64 h11 w13 k16 r3 s3 p1 u2 x:bf16 w:bf16 y:bf16 threads2",
     "conv2d f32 n2 c64 h7 w6 k40 r1 s1 g2 x:bf16 w:bf16 y:bf16 threads2",

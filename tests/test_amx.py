@@ -317,7 +317,8 @@ def test_blocks_do_not_change_a_bit(text: str, every_thread: None) -> None:
 BF16 = "x:bf16 w:bf16 y:bf16"
 STORED = (
     f"conv2d f32 n1 c64 h9 w12 k40 r3 s3 p1 {BF16}", f"conv2d f32 n2 c33 h5 w7 k17 r1 s1 {BF16}",
-    f"conv2d f32 n1 c64 h13 w39 k20 r3 s3 p1 u2 {BF16}", f"conv2d f32 n1 c40 h7 w40 k5 r3 s3 p2 u3 l2 {BF16}",
+    f"conv2d f32 n1 c64 h13 w39 k20 r3 s3 p1 u2 {BF16}",
+    f"conv2d f32 n1 c40 h7 w40 k5 r3 s3 p2 u3 l2 {BF16}",
     f"conv1d f32 n1 c34 w200 k16 s3 p1 g2 {BF16}", f"conv2d f32 n1 c32 h1 w1 k16 r3 s3 p1 {BF16}",
 )  # fmt: skip
 

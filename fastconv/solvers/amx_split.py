@@ -129,9 +129,7 @@ class AmxSplit(Polyphase):
         return problem.x_dtype == problem.w_dtype == "bf16"
 
     def writes_stored(self, problem: Problem) -> bool:
-        if (
-            not problem.is_dense or problem.ndim > 2
-        ):  # taps of axes before the last two are summed in y
+        if not problem.is_dense or problem.ndim > 2:  # y sums the taps of other axes
             return False
         return problem.y_dtype == "bf16" and self.reads_stored_dense(problem)
 
