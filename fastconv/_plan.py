@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,10 @@ class Plan(abc.ABC):
     `writes_stored` sees y so.
     """
 
+    #: Whether plans of a solver that `writes_stored` take y in float32, too: for a residual or an
+    #: activation, which are of sums that are not yet rounded to 16 bits.
+    finishes_wide: ClassVar[bool] = False
+
     def __init__(self, problem: Problem, solver: Solver, config: Config) -> None:
         self.problem = problem
         self.solver = solver
@@ -61,9 +65,11 @@ class Plan(abc.ABC):
         single = self._dtype == np.float32
         self._widens_x = single and problem.x_dtype in HALVES and self._x_dtype == self._dtype
         self._widens_w = single and problem.w_dtype in HALVES
-        self._narrows = single and problem.y_dtype in HALVES and self._y_dtype == self._dtype
+        wide_y = self._y_dtype == self._dtype or self.finishes_wide
+        self._narrows = single and problem.y_dtype in HALVES and wide_y
         #: Whether all arrays are in 16 bits, and C converts them.
-        self.is_half = self._widens_x and self._widens_w and self._narrows
+        self.is_half = self._widens_w and self._narrows
+        self.is_half = self.is_half and (self._widens_x or self.finishes_wide)
         self.is_half = self.is_half and problem.x_dtype == problem.w_dtype == problem.y_dtype
         back = (slice(None, None, -1),) * problem.ndim
         self._flip = (slice(None), slice(None), *back) if problem.flip else None
@@ -127,10 +133,15 @@ class Plan(abc.ABC):
             quantize(sums, activation, y)
             return
         finished = residual is not None or isinstance(activation, Activation)
-        if self._y_dtype != self._dtype and finished:
-            raise TypeError(f"expected results in {self._dtype} for a residual or an activation")
-        own = y.dtype == self._y_dtype and y.flags.aligned and _whole_strides(y)
-        to = y if own else core.empty(self.y_shape, self._y_dtype)
+        to_dtype = self._y_dtype
+        if to_dtype != self._dtype and finished:
+            if not self.finishes_wide:
+                raise TypeError(
+                    f"expected results in {self._dtype} for a residual or an activation"
+                )
+            to_dtype = self._dtype
+        own = y.dtype == to_dtype and y.flags.aligned and _whole_strides(y)
+        to = y if own else core.empty(self.y_shape, to_dtype)
         epilogue = None
         if bias is not None or residual is not None or activation is not None:
             if bias is not None:
@@ -138,7 +149,7 @@ class Plan(abc.ABC):
             if residual is not None:
                 found = residual_like(residual, to)
                 if found is None:
-                    to = core.empty(self.y_shape, self._y_dtype)
+                    to = core.empty(self.y_shape, to_dtype)
                     found = residual_like(residual, to)
                 residual = found
             epilogue = Epilogue(bias, residual, activation)
@@ -154,7 +165,7 @@ class Plan(abc.ABC):
                 to,
             )
             epilogue.finish(to)
-        if to is not y and self._narrows and _is_plain(y):
+        if to is not y and self._narrows and to_dtype == self._dtype and _is_plain(y):
             core.narrow(to, y, self.problem.threads)
         elif to is not y:
             store(to != 0 if self.problem.dtype == "bool" else to, y)

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import EMULATED, Array, arrays, check, oracle, solved
+from problems import EMULATED, Array, arrays, check, oracle, solved, values
 from strategies import special
 
 import fastconv
 from fastconv._accuracy import allowed_error, blocked_sum_bound, epsilon
+from fastconv._epilogue import Activation
 from fastconv._ext import core
 from fastconv._machine import this_machine
-from fastconv._problem import Problem
+from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.solvers import BY_NAME
 
@@ -309,6 +310,86 @@ def test_blocks_do_not_change_a_bit(text: str, every_thread: None) -> None:
         np.testing.assert_array_equal(ys[1], ys[0])
         np.testing.assert_array_equal(ys[2], ys[0])
         check(problem, ys[0], solved(text), EMULATED.error_bound(problem, {**config, **more}))
+
+
+# ---- amx_split of what is stored in bfloat16
+
+BF16 = "x:bf16 w:bf16 y:bf16"
+STORED = (
+    f"conv2d f32 n1 c64 h9 w12 k40 r3 s3 p1 {BF16}", f"conv2d f32 n2 c33 h5 w7 k17 r1 s1 {BF16}",
+    f"conv2d f32 n1 c64 h13 w39 k20 r3 s3 p1 u2 {BF16}",
+    f"conv2d f32 n1 c40 h7 w40 k5 r3 s3 p2 u3 l2 {BF16}",
+    f"conv1d f32 n1 c34 w200 k16 s3 p1 g2 {BF16}", f"conv2d f32 n1 c32 h1 w1 k16 r3 s3 p1 {BF16}",
+)  # fmt: skip
+
+
+def bits(a: Array) -> Array:
+    """Of bfloat16; every NaN as one."""
+    return np.where(np.isnan(a.astype(np.float32)), 0x7FC0, a.view(np.uint16) & 0xFFFF)
+
+
+def both_ways(
+    problem: Problem, config: Config, x: Array, w: Array, bias: Array | None
+) -> list[Array]:
+    """y rounded as tiles are stored, and y rounded from that in float32 of x in float32."""
+    ys = []
+    for stored in (problem, problem.replace(x_dtype="f32", y_dtype="f32")):
+        plan = EMULATED.plan(stored, config, this_machine())
+        y = np.full(problem.y_shape, 77, numpy_dtype(stored.y_dtype))
+        plan(x.astype(numpy_dtype(stored.x_dtype)), plan.pack_stored(w), bias, y)
+        ys.append(y.astype(numpy_dtype("bf16")))
+    return ys
+
+
+@pytest.mark.parametrize("isa", core.isas())
+@pytest.mark.parametrize("kind", ["normal", "huge range", "denormal", "nan", "inf", "zeros"])
+@pytest.mark.parametrize("text", STORED)
+def test_bfloat16_is_read_and_written_in_tiles(text: str, kind: str, isa: str) -> None:
+    """Bit for bit what conversions of whole arrays give, and right."""
+    problem, (config,) = offered(text)
+    assert EMULATED.reads_stored(problem) and EMULATED.writes_stored(problem)
+    rng = np.random.default_rng(len(text))
+    x, w = (special(rng, kind, "bf16", shape) for shape in (problem.x_shape, problem.w_shape))
+    if kind in ("nan", "inf"):  # weights that are not finite go elsewhere
+        w = special(rng, "normal", "bf16", problem.w_shape)
+    for bias in (None, rng.standard_normal(problem.filters).astype(np.float32)):
+        got, expected = both_ways(problem, {**config, "isa": isa}, x, w, bias)
+        np.testing.assert_array_equal(bits(got), bits(expected))
+        check(problem, got, oracle(problem, x, w, bias), EMULATED.error_bound(problem, config))
+
+
+@pytest.mark.parametrize("text", STORED)
+def test_blocks_of_bfloat16_do_not_change_a_bit(text: str, every_thread: None) -> None:
+    """Nor do several blocks of layers, whose sums are kept in float32."""
+    problem, (config,) = offered(text)
+    x, w, _ = arrays(problem)
+    for more in ({"cache_bytes": 1}, {"cache_bytes": 9000}, {"most": 9}, {}):
+        ys = [both_ways(problem.on(t), {**config, **more}, x, w, None) for t in (1, 3)]
+        np.testing.assert_array_equal(bits(ys[0][0]), bits(ys[0][1]))
+        np.testing.assert_array_equal(bits(ys[0][0]), bits(ys[1][0]))
+
+
+def test_a_residual_and_an_activation_are_of_sums_in_float32() -> None:
+    """However x and y lie, and of weights that another driver takes."""
+    problem, (config,) = offered(STORED[0])
+    x, w, bias = arrays(problem)
+    residual = values(np.random.default_rng(1), "bf16", problem.y_shape)
+    swapped = np.empty(problem.y_shape[::-1], residual.dtype).T
+    for kernel in (w, np.where(np.arange(w.size).reshape(w.shape) == 5, np.inf, w).astype(w.dtype)):
+        plan = EMULATED.plan(problem, config, this_machine())
+        packed = plan.pack_stored(kernel)
+        sums = np.empty(problem.y_shape, np.float32)
+        wide = problem.replace(x_dtype="f32", w_dtype="f32", y_dtype="f32")
+        whole = EMULATED.plan(wide, {**config, "products": 1}, this_machine())
+        whole(x.astype(np.float32), whole.pack_stored(kernel.astype(np.float32)), bias, sums)
+        for added, activation in itertools.product(
+            (None, residual), (None, Activation(1, 0.0, 3.0))
+        ):
+            right = sums if added is None else sums + added.astype(np.float32)
+            right = right if activation is None else np.clip(right, 0, 3)
+            for y in (np.empty(problem.y_shape, residual.dtype), swapped):
+                plan(x, packed, bias, y, added, activation)
+                np.testing.assert_array_equal(bits(y.copy()), bits(right.astype(y.dtype)))
 
 
 def test_estimates_are_in_order() -> None:

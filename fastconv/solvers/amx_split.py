@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fastconv._accuracy import SUM_BLOCK, allowed_error, epsilon
+from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Problem
-from fastconv._solver import Config
+from fastconv._problem import Array, Problem
+from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
@@ -47,6 +48,8 @@ _PART, _TILE, _OUTPUT, _UNIT = 0.18e-9, 45e-9, 0.1e-9, 1e-6
 
 #: Bytes a second that weights come at from beyond L2.
 _WEIGHT_BYTES = 13e9
+#: More that an output takes which is rounded to bfloat16 and stored in half lines of cache.
+_NARROW = 0.3e-9
 
 #: Seconds that a weight takes to pack from channels that lie apart; a guess.
 _PACK = 3e-9
@@ -103,13 +106,17 @@ class AmxSplit(Polyphase):
         packed = 2 * _SPLIT_IN[products] * math.prod(problem.w_shape)
         if packed > machine.l2 // 2:  # read from further away, while tiles wait
             seconds += packed / _WEIGHT_BYTES
+        if self.writes_stored(problem):
+            seconds += math.prod(problem.y_shape) * _NARROW
         threads = min(useful_threads(problem), machine.cores)
         seconds = 2e-6 + images * _UNIT + seconds / threads + (4e-6 if threads > 1 else 0.0)
         return seconds + (0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         isa = str(config.get("isa", core.isa()))
-        return driver_bytes(problem, self, "amx_split", isa, self._values(config))
+        # a residual, an activation or several blocks of layers want y in float32
+        wide = 4 * math.prod(problem.y_shape) if self.writes_stored(problem) else 0
+        return wide + driver_bytes(problem, self, "amx_split", isa, self._values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         """What is left out, and roundings of blocked sums: Higham, sections 3.1 and 4.2."""
@@ -123,12 +130,46 @@ class AmxSplit(Polyphase):
         # and 1 for what may have been flushed beside an output above the limit (amx_split.c)
         return _LEFT_OUT[products] + (additions * _SIZES[products] + 1) * epsilon(problem) / 2
 
+    def reads_stored_dense(self, problem: Problem) -> bool:
+        return problem.x_dtype == problem.w_dtype == "bf16"
+
+    def writes_stored(self, problem: Problem) -> bool:
+        if not problem.is_dense or problem.ndim > 2:  # y sums the taps of other axes
+            return False
+        return problem.y_dtype == "bf16" and self.reads_stored_dense(problem)
+
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
-        return DriverPlan(problem, self, config, "amx_split", self._values(config))
+        kind = _NarrowPlan if self.writes_stored(problem) else DriverPlan
+        return kind(problem, self, config, "amx_split", self._values(config))
 
     def _values(self, config: Config) -> tuple[int, ...]:
         own = (int(config[name]) for name in ("products", "most", "cache_bytes"))
         return (*own, int(self.emulated))
+
+
+class _NarrowPlan(DriverPlan):
+    """y in bfloat16, rounded as tiles are stored; in float32 where sums are not final by then."""
+
+    finishes_wide = True
+
+    def __init__(
+        self, problem: Problem, solver: Solver, config: Config, driver: str, values: tuple[int, ...]
+    ) -> None:
+        super().__init__(problem, solver, config, driver, values)
+        threads = useful_threads(problem)
+        self._wide = core.Call(driver, self._isa, problem, values, threads, problem.x_dtype)
+        layers = -(-(problem.channels // problem.groups) // _CHANNELS)
+        self._is_one_block = _depth(problem, config, layers) >= layers
+
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
+        call, weights = packed
+        if call is not self._call or (self._is_one_block and y.dtype == self._y_dtype):
+            super().execute(x, packed, epilogue, y)
+            return
+        wide = y if y.dtype == self._dtype else core.empty(y.shape, self._dtype)
+        self._wide.run(x, weights, epilogue, wide)
+        if wide is not y:
+            core.narrow(wide, y, self.problem.threads)
 
 
 def _depth(problem: Problem, config: Config, layers: int) -> int:

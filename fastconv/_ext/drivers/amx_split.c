@@ -10,6 +10,9 @@
  *     for block of layers, a tile of channels under a tap of those axes each:
  *         split their samples
  *         for pair of tiles of filters, for pair of tiles of positions: y (+)= sums of the block's steps
+ * x and y may be stored in bfloat16: x is then one part as it is; y has one block of layers, and neither a residual nor
+ * an activation.
+ *
  * What a sum is made of, and in which order, depends on the settings alone, not on units.
  *
  * Outputs that are not finite are summed anew from their definition, in double: parts of an Inf are NaN. So are those as
@@ -34,10 +37,10 @@
 
 typedef struct {
     const amx_geometry *s;
-    const float *x;
+    const void *x;
     const char *packed;
     const fc_epilogue *epilogue;
-    float *y;
+    void *y;
     char *workspace;
     const int64_t *offset;
     int emulated;
@@ -88,7 +91,7 @@ static void clear(const amx_geometry *s, char *to, int64_t count)
 }
 
 /* A plane: `channels` of them, those of x, in a phase of rows and columns. */
-static void fill_plane(const amx_geometry *s, unit *q, const float *x, int64_t channels, int64_t row_phase,
+static void fill_plane(const amx_geometry *s, unit *q, const void *x, int64_t channels, int64_t row_phase,
                        int64_t column_phase, char *to)
 {
     const fc_problem *p = s->p;
@@ -108,15 +111,19 @@ static void fill_plane(const amx_geometry *s, unit *q, const float *x, int64_t c
             continue;
         }
         clear(s, line, from);
-        s->tiles->split(end - from, x + row * x_row + (left + from * s->v) * p->x_s[s->column], step, channels, p->x_c,
-                        s->parts, line + from * LINE, s->x_part, &q->seen);
+        const int64_t at = row * x_row + (left + from * s->v) * p->x_s[s->column];
+        if (p->x_dtype == FC_BF16)
+            s->tiles->join(end - from, (const uint16_t *)x + at, step, channels, p->x_c, line + from * LINE, &q->seen);
+        else
+            s->tiles->split(end - from, (const float *)x + at, step, channels, p->x_c, s->parts, line + from * LINE,
+                            s->x_part, &q->seen);
         clear(s, line + end * LINE, s->pitch - end);
     }
     clear(s, to + i * s->pitch * LINE, s->plane - i * s->pitch);
 }
 
 /* A plane of every pair of channels, as they lie. */
-static void fill_across(const amx_geometry *s, unit *q, const float *x, int64_t channels, char *to)
+static void fill_across(const amx_geometry *s, unit *q, const void *x, int64_t channels, char *to)
 {
     const fc_problem *p = s->p;
     const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : s->u * p->x_s[s->row];
@@ -129,17 +136,25 @@ static void fill_across(const amx_geometry *s, unit *q, const float *x, int64_t 
     int64_t rows = below - above, count = end - from;
     const int whole = count == s->pitch && rows == q->rows;
     if (whole && x_row == count * step) count *= rows, rows = 1; /* one run */
-    x += top * (x_row / fc_max(1, s->u)) + above * x_row + (left + from * s->v) * p->x_s[s->column];
+    const int64_t at = top * (x_row / fc_max(1, s->u)) + above * x_row + (left + from * s->v) * p->x_s[s->column];
     for (int64_t pair = 0; pair < SIDE; pair++, to += s->x_row) {
         const int64_t c = 2 * pair;
         for (int64_t part = 0; part < s->parts && !(whole && c < channels); part++)
             memset(to + part * s->x_part, 0, (size_t)s->x_row);
         for (int64_t part = 0; part < s->parts && whole; part++)
             memset(to + part * s->x_part + q->rows * s->pitch * 4, 0, (size_t)(s->x_row - q->rows * s->pitch * 4));
-        const float *const a = x + c * p->x_c;
-        for (int64_t i = 0; i < rows && c < channels; i++)
-            s->tiles->split_across(count, a + i * x_row, c + 1 < channels ? a + p->x_c + i * x_row : NULL, step, s->parts,
-                                   to + ((above + i) * s->pitch + from) * 4, s->x_part, &q->seen);
+        for (int64_t i = 0; i < rows && c < channels; i++) {
+            const int64_t even = at + c * p->x_c + i * x_row, odd = even + p->x_c;
+            char *const row = to + ((above + i) * s->pitch + from) * 4;
+            if (p->x_dtype == FC_BF16) {
+                const uint16_t *const from_x = x;
+                s->tiles->join_across(count, from_x + even, c + 1 < channels ? from_x + odd : NULL, step, row, &q->seen);
+            } else {
+                const float *const from_x = x;
+                s->tiles->split_across(count, from_x + even, c + 1 < channels ? from_x + odd : NULL, step, s->parts, row,
+                                       s->x_part, &q->seen);
+            }
+        }
     }
 }
 
@@ -149,7 +164,8 @@ static void fill_layer(const job *j, unit *q, int64_t layer, int64_t index, int6
     const amx_geometry *s = j->s;
     const fc_problem *p = s->p;
     const int64_t c = layer % s->channel_tiles * FC_AMX_CHANNELS;
-    const float *const x = j->x + q->n * p->x_n + (q->g * p->c + c) * p->x_c + x_at;
+    const int64_t at = q->n * p->x_n + (q->g * p->c + c) * p->x_c + x_at;
+    const char *const x = (const char *)j->x + at * fc_dtype_bytes(p->x_dtype);
     if (s->across) {
         fill_across(s, q, x, fc_min(FC_AMX_CHANNELS, p->c - c), q->samples + index * s->plane * LINE);
         return;
@@ -177,6 +193,12 @@ static int64_t find_runs(const amx_geometry *s, unit *q)
     return found;
 }
 
+static double sample(const job *j, int64_t at)
+{
+    if (j->s->p->x_dtype == FC_BF16) return float_of((uint32_t)((const uint16_t *)j->x)[at] << 16);
+    return ((const float *)j->x)[at];
+}
+
 /* One output from the products that are there. */
 static double exactly(const job *j, const unit *q, int64_t filter, int64_t r, int64_t c)
 {
@@ -188,14 +210,14 @@ static double exactly(const job *j, const unit *q, int64_t filter, int64_t r, in
     for (int64_t o = 0; o < s->outer_taps; o++) {
         int64_t x_at;
         if (!outer_at(s, q->outer, o, &x_at)) continue;
-        const float *const x = j->x + q->n * p->x_n + q->g * p->c * p->x_c + x_at;
+        x_at += q->n * p->x_n + q->g * p->c * p->x_c;
         for (int64_t t = 0; t < s->taps; t++) {
             const int64_t row = r * s->u + t / s->width * s->l - s->pad_rows;
             const int64_t column = c * s->v + t % s->width * s->m - s->pad_columns;
             if (row < 0 || row >= s->in_rows || column < 0 || column >= s->in_columns) continue;
-            const int64_t at = row * x_row + column * p->x_s[s->column];
+            const int64_t at = x_at + row * x_row + column * p->x_s[s->column];
             for (int64_t h = 0; h < p->c; h++)
-                sum += (double)x[at + h * p->x_c] * w[(h * s->outer_taps + o) * s->taps + t];
+                sum += sample(j, at + h * p->x_c) * w[(h * s->outer_taps + o) * s->taps + t];
         }
     }
     return sum;
@@ -214,18 +236,26 @@ static float limit_of(const job *j, const unit *q, int64_t filter)
     return (float)ldexp(lost, 24 - 126);
 }
 
-/* What a tile left in doubt, and then its biases. */
-static void settle(const job *j, const unit *q, const fc_amx_tile *t, int64_t filter, float *y)
+/* What a tile left in doubt, and then its biases: in y or, where y is narrow, in sums. */
+static void settle(const job *j, const unit *q, const fc_amx_tile *t, int64_t filter, float *sums, float *y)
 {
     for (int64_t k = 0; k < t->filters; k++)
         for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++)
             for (int64_t i = 0; i < run->count; i++) {
-                float *const v = y + k * t->y_k + run->to + i * t->step;
+                float *const v = y ? y + k * t->y_k + run->to + i * t->step : sums + (t->across ? k * SIDE + run->first + i : (run->first + i) * SIDE + k);
                 if (!(fabsf(*v) > (t->limit ? t->limit[k] : -1) && fabsf(*v) <= FLT_MAX))
                     *v = (float)exactly(j, q, filter + k, q->top + run->row + (run->column + i) / q->columns,
                                          q->left + (run->column + i) % q->columns);
                 if (t->bias) *v += t->bias[k];
             }
+}
+
+static void store_narrow(const job *j, const unit *q, fc_amx_tile *t, int64_t filter, float *sums, uint16_t *y)
+{
+    if (!j->s->tiles->narrow(t, y)) return;
+    settle(j, q, t, filter, sums, NULL);
+    t->last = 0; /* nothing is in doubt any more, and biases are added */
+    j->s->tiles->narrow(t, y);
 }
 
 /* y of a pair of tiles of filters, the `pair`th of the group, becomes sums of `count` layers, or these are added. */
@@ -260,10 +290,14 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
             const fc_amx_run *to = from;
             while (to < end && to->tile == i) to++;
             for (int64_t f = 0; f < b.filters && to > from; f++) {
-                fc_amx_tile tile = {q->sums + ((i - t) * 2 + f) * SIDE * SIDE, fc_min(SIDE, filters - f * SIDE), to - from,
+                float *const sums = q->sums + ((i - t) * 2 + f) * SIDE * SIDE;
+                const int64_t to_y = at + f * SIDE * p->y_k;
+                fc_amx_tile tile = {sums, fc_min(SIDE, filters - f * SIDE), to - from,
                                     from, step, p->y_k, bias ? bias + filter + f * SIDE : NULL, limited ? limit + f * SIDE : NULL, s->across, stored, last};
-                float *const y = j->y + at + f * SIDE * p->y_k;
-                if (s->tiles->store(&tile, y)) settle(j, q, &tile, filter + f * SIDE, y);
+                if (p->y_dtype == FC_BF16)
+                    store_narrow(j, q, &tile, filter + f * SIDE, sums, (uint16_t *)j->y + to_y);
+                else if (s->tiles->store(&tile, (float *)j->y + to_y))
+                    settle(j, q, &tile, filter + f * SIDE, sums, (float *)j->y + to_y);
             }
             from = to;
         }

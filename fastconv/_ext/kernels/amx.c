@@ -353,6 +353,104 @@ static void split_across(int64_t count, const float *a, const float *b, int64_t 
     if (seen->most >= LARGE_NAN) split_run(count, a, b, odd, step, parts, 1, y, y_part, seen);
 }
 
+/* ---- samples that are bfloat16 ---------------------------------------------------------------*/
+
+typedef uint16_t halves __attribute__((vector_size(ROW), aligned(4), may_alias));
+
+/* Of each lane the least size but 0, less 1, and the largest, of 16 bits. */
+typedef struct {
+    halves least, most;
+} half_ranges;
+
+FC_INLINE halves larger(halves a, halves b)
+{
+#if defined(FC_ISA_avx512)
+    return (halves)_mm512_max_epu16((__m512i)a, (__m512i)b);
+#else
+    const halves is = (halves)(a > b);
+    return (a & is) | (b & ~is);
+#endif
+}
+
+/* Samples of channels a and b beside each other, 0 from `count` > 0 on; b is not there if NULL. */
+FC_INLINE line beside_each_other(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step)
+{
+#if defined(FC_ISA_avx512)
+    if (step == 1) {
+        const __mmask16 mask = fc_lanes(4, 0, count);
+        const __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, a));
+        const __m512i odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(b ? mask : 0, b ? b : a));
+        return (line)even | (line)odd << 16;
+    }
+    if (step == 2) {
+        const __mmask32 mask = (__mmask32)(UINT32_MAX >> (33 - 2 * fc_min(count, SIDE)));
+        const line even = (line)_mm512_maskz_loadu_epi16(mask, a);
+        const line odd = (line)_mm512_maskz_loadu_epi16(b ? mask : 0, b ? b : a);
+        return (even & 0xffff) | odd << 16;
+    }
+#endif
+    uint32_t pairs[SIDE] ALIGNED = {0};
+    for (int64_t i = 0; i < fc_min(count, SIDE); i++) pairs[i] = a[i * step] | (b ? (uint32_t)b[i * step] << 16 : 0);
+    return *(const line *)pairs;
+}
+
+FC_INLINE void join_rows(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y,
+                         half_ranges *seen)
+{
+    for (int64_t at = 0; at < count; at += SIDE) {
+        const int64_t some = fc_min(SIDE, count - at);
+        line pairs[SIDE] ALIGNED, rows[SIDE] ALIGNED;
+        for (int64_t c = 0; c < 2 * SIDE; c += 2) {
+            const uint16_t *const from = x + c * x_c + at * step;
+            __builtin_prefetch(from + AHEAD * step);
+            __builtin_prefetch(from + x_c + AHEAD * step);
+            line pair = {0};
+            if (c < channels) pair = beside_each_other(some, from, c + 1 < channels ? from + x_c : NULL, step);
+            const halves size = (halves)pair & INT16_MAX;
+            seen->most = larger(seen->most, size);
+            seen->least = ~larger(~seen->least, ~(size - 1));
+            pairs[c / 2] = pair;
+        }
+        turn(pairs, rows);
+        if (some == SIDE) memcpy(y + at * ROW, rows, TILE);
+        else memcpy(y + at * ROW, rows, (size_t)(some * ROW));
+    }
+}
+
+static void join(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y,
+                 fc_amx_range *seen)
+{
+    half_ranges of_lanes = {~(halves){0}, {0}};
+    if (step == 1) join_rows(count, x, 1, channels, x_c, y, &of_lanes);
+    else if (step == 2) join_rows(count, x, 2, channels, x_c, y, &of_lanes);
+    else join_rows(count, x, step, channels, x_c, y, &of_lanes);
+    for (int i = 0; i < 2 * SIDE; i++) {
+        const uint32_t most = (uint32_t)of_lanes.most[i] << 16;
+        seen->most = seen->most > most ? seen->most : most;
+        if (of_lanes.least[i] == UINT16_MAX) continue; /* zeros */
+        const uint32_t least = ((of_lanes.least[i] + 1u) << 16) - 1;
+        seen->least = seen->least < least ? seen->least : least;
+    }
+}
+
+static void join_across(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, char *y, fc_amx_range *seen)
+{
+    uint32_t *restrict const to = (uint32_t *)y;
+    const uint32_t odd = b ? UINT32_MAX : 0;
+    uint32_t least = seen->least, most = seen->most;
+    if (!b) b = a;
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t even_bits = (uint32_t)a[i * step] << 16, odd_bits = (uint32_t)b[i * step] << 16 & odd;
+        const uint32_t of_even = even_bits & INT32_MAX, of_odd = odd_bits & INT32_MAX;
+        most = most > of_even ? most : of_even;
+        most = most > of_odd ? most : of_odd;
+        least = least < of_even - 1 ? least : of_even - 1;
+        least = least < of_odd - 1 ? least : of_odd - 1;
+        to[i] = even_bits >> 16 | odd_bits;
+    }
+    *seen = (fc_amx_range){least, most};
+}
+
 /* ---- sums ------------------------------------------------------------------------------------*/
 
 typedef vec_f32 row[VECTORS]; /* a filter's pixels */
@@ -433,4 +531,111 @@ static int store(const fc_amx_tile *t, float *y)
     return doubt != 0;
 }
 
-const fc_amx FC_NAME(fc_amx_bf16) = {sum_emulated, sum_hardware, enter, leave, split_pairs, split, split_across, store};
+/* ---- sums that become bfloat16 ---------------------------------------------------------------*/
+
+typedef uint16_t half_line __attribute__((vector_size(ROW / 2), aligned(2), may_alias));
+typedef float vec_row __attribute__((vector_size(ROW), aligned(4), may_alias)); /* a pixel's filters */
+
+/* The upper half is v rounded to bfloat16, to nearest even; NaN stays one, where there may be any. */
+FC_INLINE line nearest(line v, int nans)
+{
+    const line even = v + 0x7fff + (v >> 16 & 1);
+    if (!nans) return even;
+    const line is = (line)((v & INT32_MAX) > INFINITE);
+    return ((v | 0x400000) & is) | (even & ~is);
+}
+
+/* Rows of sums are rounded before they are turned, while filters' biases and limits are vectors, and turned in pairs. */
+FC_INLINE void narrow_rows(const fc_amx_tile *t, int64_t filters, int nans, vec_row bias, uint16_t *y)
+{
+    line r[SIDE / 2];
+    for (int i = 0; i < SIDE / 2; i++) {
+        const line even = (line)(((const vec_row *)t->sums)[2 * i] + bias);
+        const line odd = (line)(((const vec_row *)t->sums)[2 * i + 1] + bias);
+        r[i] = nearest(even, nans) >> 16 | (nearest(odd, nans) & 0xffff0000);
+    }
+    const line low_1 = {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}, high_1 = low_1 + 1,
+               low_2 = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, high_2 = low_2 + 2,
+               low_4 = {0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}, high_4 = low_4 + 4;
+    EXCHANGE_4(0, 1, high_1, low_1)
+    EXCHANGE_4(0, 2, high_2, low_2)
+    EXCHANGE_4(0, 4, high_4, low_4)
+    const int64_t y_k = t->y_k, step = t->step; /* row k of r is filter k, and beside it 8 + k */
+    for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++) {
+        const int64_t first = run->first, end = first + run->count;
+        uint16_t *const to = y + run->to - first * step;
+        for (int64_t k = 0; k < filters; k++) {
+            const half_line of = *((const half_line *)(r + k % 8) + k / 8);
+#if defined(FC_ISA_avx512)
+            if (step == 1) {
+                _mm256_mask_storeu_epi16(to + k * y_k, fc_lanes(4, first, end), (__m256i)of);
+                continue;
+            }
+#endif
+            for (int64_t i = first; i < end; i++) to[k * y_k + i * step] = of[i];
+        }
+    }
+}
+
+FC_INLINE int narrow_filters(const fc_amx_tile *t, int64_t filters, uint16_t *y)
+{
+    const vec_row *const sums = (const vec_row *)t->sums;
+    vec_row bias = -(vec_row){0}, limit = {0}; /* -0 leaves a sum of -0 as it is */
+    if (t->bias && t->last) memcpy(&bias, t->bias, (size_t)filters * sizeof(float));
+    if (t->limit) memcpy(&limit, t->limit, (size_t)filters * sizeof(float));
+    vec_row others[4] = {{0}}; /* products with 0: NaN where a sum, or a bias, is not finite */
+    line small = {0};
+    for (int i = 0; i < SIDE; i++) {
+        others[i % 4] += sums[i] * 0;
+        if (t->limit) small |= (line)((vec_row)((line)sums[i] & INT32_MAX) <= limit);
+    }
+    others[0] += others[1] + (others[2] + others[3]);
+    float sum = 0, of_bias = 0;
+    uint32_t doubt = 0;
+    for (int64_t k = 0; k < filters; k++) sum += others[0][k], of_bias += bias[k] * 0, doubt |= small[k];
+    if (t->last && (sum != 0 || doubt)) return 1;
+    if (sum != 0 || of_bias != 0) narrow_rows(t, filters, 1, bias, y);
+    else narrow_rows(t, filters, 0, bias, y);
+    return 0;
+}
+
+/* Sums that lie as y does: a row a filter. */
+static int narrow_across(const fc_amx_tile *t, uint16_t *y)
+{
+    const vec_row *const sums = (const vec_row *)t->sums;
+    vec_row others = {0};
+    int doubt = 0, nans = 0;
+    for (int64_t k = 0; k < t->filters; k++) {
+        others += sums[k] * 0;
+        for (int i = 0; i < SIDE && t->limit; i++) doubt |= fabsf(sums[k][i]) <= t->limit[k];
+    }
+    for (int i = 0; i < SIDE; i++) nans |= others[i] != 0;
+    if (t->last && (nans || doubt)) return 1;
+    const float *const bias = t->last ? t->bias : NULL;
+    for (int64_t k = 0; k < t->filters && bias; k++) nans |= bias[k] * 0 != 0;
+    for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++) {
+        const int64_t first = run->first, end = first + run->count;
+        for (int64_t k = 0; k < t->filters; k++) {
+            uint16_t *const to = y + run->to - first * t->step + k * t->y_k;
+            const vec_row sum = sums[k] + (bias ? bias[k] : -0.0f); /* -0 leaves a sum of -0 as it is */
+            const line near = nearest((line)sum, nans) >> 16;
+#if defined(FC_ISA_avx512)
+            if (t->step == 1) {
+                _mm256_mask_storeu_epi16(to, fc_lanes(4, first, end), _mm512_cvtepi32_epi16((__m512i)near));
+                continue;
+            }
+#endif
+            for (int64_t i = first; i < end; i++) to[i * t->step] = (uint16_t)near[i];
+        }
+    }
+    return 0;
+}
+
+static int narrow(const fc_amx_tile *t, uint16_t *y)
+{
+    if (t->across) return narrow_across(t, y);
+    return t->filters == SIDE ? narrow_filters(t, SIDE, y) : narrow_filters(t, t->filters, y);
+}
+
+const fc_amx FC_NAME(fc_amx_bf16) = {sum_emulated, sum_hardware, enter, leave, split_pairs, split, split_across,
+                                     join, join_across, store, narrow};
