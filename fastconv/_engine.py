@@ -525,6 +525,11 @@ class FrontEnd:
     packs: bool
 
 
+def replays() -> bool:
+    """Whether this call is a plan's, whose kernel is what it was when the plan was made."""
+    return _replay.get() is not None
+
+
 _front_ends: dict[Callable[..., Any], FrontEnd] = {}
 
 

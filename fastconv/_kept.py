@@ -78,17 +78,22 @@ class Kept:
             self._bytes = 0
 
     def packed(
-        self, kind: Hashable, w: Array, threads: int, pack: Callable[..., Any], *given: Any
-    ) -> Any:
+        self, kind: Hashable, w: Array, threads: int, pack: Callable[..., Any], *given: Any,
+        fixed: bool = False,
+    ) -> Any:  # fmt: skip
         """`pack(*given)`, or what it returned for equal weights.
 
         `kind` stands for all that packing depends on but the values of `w`, a C-ordered array,
-        which up to `threads` threads compare.
+        which up to `threads` threads compare; not where it is `fixed`, as a plan's weights are.
         """
         key = (kind, core.address(w))
         found = self._weights.get(key)
         kept = None if found is None else found.kept
-        if found is not None and kept is not None and core.same_bytes(w, kept[0], threads):
+        if (
+            found is not None
+            and kept is not None
+            and (fixed or core.same_bytes(w, kept[0], threads))
+        ):
             self._calls += 1  # an approximate clock: no lock
             found.used = self._calls
             return kept[1]

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from fastconv._engine import front_end, met_before, run
+from fastconv._engine import front_end, met_before, replays, run
 from fastconv._epilogue import ActivationLike, Quantization, activation_of
 from fastconv._problem import MAX_SIZE, Array
 from fastconv._shortcut import kept
@@ -1786,9 +1786,11 @@ def _centred(w: Array, x_zero: int, w_zero: int | Array) -> tuple[Array | None, 
     each filter's sums where x holds nothing else."""
     centred = None
     if not isinstance(w_zero, int) or w_zero:
+        # less the middle of its range w is of the other signedness, and 8 bits still
+        middle, other = (128, np.int8) if w.dtype == np.uint8 else (-128, np.uint8)
         centred = w - np.asarray(w_zero, np.int16).reshape(-1, *(1,) * (w.ndim - 1))
-        if w.dtype == np.uint8 and (np.asarray(w_zero) == 128).all():  # bytes, too
-            centred = centred.astype(np.int8)
+        if np.all(np.equal(w_zero, middle)):
+            centred = centred.astype(other)
     if x_zero == 0:
         return centred, None
     whole = w if centred is None else centred
@@ -1832,7 +1834,9 @@ def _integer(
         given = w, x_zero, w_zero
         key = w_zero if isinstance(w_zero, int) else w_zero.tobytes()
         kind = _centred, w.shape, w.dtype, x_zero, key
-        packed = kept.packed(kind, w, 1, _centred, *given) if w.flags.c_contiguous else None
+        packed = None
+        if w.flags.c_contiguous:
+            packed = kept.packed(kind, w, 1, _centred, *given, fixed=replays())
         centred, added = packed if packed is not None else _centred(*given)
         w = w if centred is None else centred
         if added is not None:

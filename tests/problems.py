@@ -17,6 +17,7 @@ from fastconv._ext import core
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Solver
 from fastconv.solvers import SOLVERS
+from fastconv.solvers.amx_int8 import AmxInt8
 from fastconv.solvers.amx_split import AmxSplit
 
 Array = npt.NDArray[Any]
@@ -310,6 +311,17 @@ DTYPES = (
     "conv2d i32 n2 c130 h7 w7 k17 r3 s3 p1 l2 constant=200 x:u8 w:i8",
     "conv1d u8 n1 c7 w40 k9 s3 p2",
     "conv1d i16 n1 c7 w40 k9 s3 p2 x:i8 w:u8",
+    # tiles of 64 channels, 16 filters and 16 pixels: one, more; both signs of both; padding that is
+    # not 0; strides, dilation, an axis before the last two; rows that are one; every y
+    "conv2d i32 n1 c64 h4 w4 k16 r1 s1 x:u8 w:i8",
+    "conv2d i32 n2 c65 h6 w5 k17 r3 s3 p1 constant=131 x:u8 w:u8",
+    "conv2d i32 n1 c70 h7 w7 k33 r3 s3 p1 u2 constant=-128 x:i8 w:i8 threads2",
+    "conv2d i32 n1 c66 h9 w8 k40 r2 s3 g2 p2:0,0:3 u3,2 l2,3 constant=7 x:i8 w:u8 y:u8",
+    "conv2d i32 n2 c36 h9 w80 k20 r1 s1 x:u8 w:i8 y:i16 threads2",
+    "conv2d i32 n1 c130 h9 w9 k20 r1 s1 strided x:u8 w:i8",
+    "conv2d i32 n1 c40 h3 w70 k8 r3 s3 p1 x:u8 w:i8 strided y:i8",
+    "conv1d u32 n1 c35 w150 k20 s5 p2 x:u8 w:u8 threads3",
+    "conv3d i32 n1 c34 d3 h4 w5 k18 t3 r3 s2 p1 u2,1,1 constant=200 x:u8 w:i8",
     # winograd_pairs: odd outputs, blocks that end within rows, one tile, few in a row, whole rows
     "conv2d i32 n1 c7 h13 w35 k9 r3 s3 p1 constant=-1 x:i8 w:i8 threads2",
     "conv2d i32 n2 c3 h6 w5 k13 r3 s3 p2:0,3:1 constant=255 x:u8 w:u8 y:i16",
@@ -466,12 +478,27 @@ class Emulated(AmxSplit):
         return super().why_not_dense(problem)
 
 
-EMULATED = Emulated()
+class EmulatedInt8(AmxInt8):
+    """amx_int8 on tiles in memory, of however few channels."""
 
-#: Solvers of the CPU that run here: where it has no tiles, amx_split by emulation alone.
+    name = "amx_int8_emulated"
+    emulated = True
+
+    def why_not(self, problem: Problem) -> str | None:
+        if int(np.prod(problem.y_shape)) * int(np.prod(problem.kernel)) > 300_000:
+            return "it takes too long to emulate"
+        return super().why_not(problem)
+
+
+EMULATED, EMULATED_INT8 = Emulated(), EmulatedInt8()
+
+_ABSENT = {"amx_split": core.amx_absent(), "amx_int8": core.amx_int8_absent()}
+
+#: Solvers of the CPU that run here: where it has no tiles, those on them by emulation alone.
 CPU: list[Solver] = [
-    *(s for s in SOLVERS if s.device == "cpu" and (s.name != "amx_split" or not core.amx_absent())),
+    *(s for s in SOLVERS if s.device == "cpu" and not _ABSENT.get(s.name)),
     EMULATED,
+    EMULATED_INT8,
 ]
 
 #: Solvers of the CPU whose bound is against B, the largest sample times the sum of magnitudes of a

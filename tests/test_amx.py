@@ -1,4 +1,5 @@
-"""Tiles of AMX, emulated beside exact arithmetic and in hardware beside that; amx_split on them."""
+"""Tiles of AMX, emulated beside exact arithmetic and in hardware beside that; amx_split and
+amx_int8 on them."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import EMULATED, Array, arrays, check, oracle, solved, values
+from problems import EMULATED, EMULATED_INT8, Array, arrays, check, oracle, solved, values
 from strategies import special
 
 import fastconv
+from fastconv import nn
 from fastconv._accuracy import allowed_error, blocked_sum_bound, epsilon
 from fastconv._epilogue import Activation
 from fastconv._ext import core
@@ -401,3 +403,100 @@ def test_estimates_are_in_order() -> None:
     narrow, (config, *_) = offered(LAYER.replace("k64", "k49"))
     assert EMULATED.cost(narrow, config, machine) >= 0.9 * EMULATED.cost(problem, config, machine)
     assert epsilon(problem) == 2.0**-23
+
+
+# ---- integers
+
+SIGNS = list(itertools.product((np.uint8, np.int8), repeat=2))
+
+
+def bytes_of(signs: tuple[Any, Any], filters: int, pixels: int) -> tuple[Array, Array, Array]:
+    """x (pixels, 64), w (64, filters) of extreme values too, and what sums hold before."""
+    rng = np.random.default_rng([filters, pixels])
+    x, w = rng.integers(0, 256, (pixels, 64)), rng.integers(0, 256, (64, filters))
+    x[0], x[1], w[:, 0], w[:, 1] = 255, 128, 255, 128
+    sums = np.full((pixels // 16, 2, 16, 16), 77, np.int32)
+    return x.astype(np.uint8).view(signs[0]), w.astype(np.uint8).view(signs[1]), sums
+
+
+def multiply_bytes(x: Array, w: Array, sums: Array, isa: str, emulated: bool) -> None:
+    tiles = w.reshape(16, 4, -1, 16).transpose(2, 0, 3, 1)
+    core.multiply_bytes(x, np.ascontiguousarray(tiles), sums, isa, emulated)
+
+
+@pytest.mark.parametrize("signs", SIGNS)
+@pytest.mark.parametrize("isa", core.isas())
+def test_tiles_of_integers_are_exact(signs: tuple[Any, Any], isa: str) -> None:
+    for filters, pixels in itertools.product((16, 32), repeat=2):
+        x, w, sums = bytes_of(signs, filters, pixels)
+        multiply_bytes(x, w, sums, isa, True)
+        got = sums[:, : filters // 16].swapaxes(1, 2).reshape(pixels, filters)
+        np.testing.assert_array_equal(got, x.astype(np.int32) @ w.astype(np.int32))
+        if filters == 16:
+            assert (sums[:, 1] == 77).all(), "a tile that is not there"
+
+
+@pytest.mark.parametrize("signs", SIGNS)
+def test_hardware_of_integers_beside_the_emulation(signs: tuple[Any, Any]) -> None:
+    if reason := core.amx_int8_absent():
+        pytest.skip(f"no tiles: {reason}")
+    for filters, pixels in itertools.product((16, 32), repeat=2):
+        x, w, sums = bytes_of(signs, filters, pixels)
+        other = sums.copy()
+        multiply_bytes(x, w, sums, core.isa(), False)
+        multiply_bytes(x, w, other, core.isa(), True)
+        np.testing.assert_array_equal(sums, other)
+
+
+@pytest.mark.parametrize("text", [
+    "conv2d i32 n1 c70 h9 w12 k40 r3 s3 p1 constant=255 x:u8 w:i8",
+    "conv2d i32 n2 c130 h5 w7 k33 r1 s1 x:i8 w:u8 y:u8",
+    "conv2d i32 n1 c64 h9 w70 k20 r3 s3 p1 u2 constant=-3 x:i8 w:i8 y:i16",
+    "conv1d u32 n1 c40 w200 k18 s3 p1 x:u8 w:u8",
+])  # fmt: skip
+@pytest.mark.parametrize("isa", core.isas())
+def test_units_of_any_size(text: str, isa: str, every_thread: None) -> None:
+    problem = Problem.parse(text)
+    x, w, _ = arrays(problem)
+    (config,) = EMULATED_INT8.configs(problem, this_machine())
+    for size, threads in itertools.product((1, 20_000, 100_000), (1, 3, 16)):
+        plan = EMULATED_INT8.plan(
+            problem.on(threads), {**config, "isa": isa, "cache_bytes": size}, this_machine()
+        )
+        y = np.full(problem.y_shape, 77, plan.y_dtype)
+        plan(x, plan.pack_stored(w), None, y)
+        check(problem, y, solved(text), 0.0)
+
+
+@pytest.mark.parametrize("text, reason", [
+    ("conv2d i32 n1 c64 h9 w9 k9 r3 s3 x:u8 w:i16", "8 bits"),
+    ("conv2d i16 n1 c64 h9 w9 k9 r3 s3 x:u8 w:i8", "32 bits"),
+    ("conv2d i32 n1 c64 h9 w9 k9 r3 s3 p1 constant=256 x:u8 w:i8", "does not hold"),
+    ("conv2d i32 n1 c64 h9 w9 k9 r3 s3 p1 constant=-129 x:i8 w:i8", "does not hold"),
+    ("conv2d i32 n1 c64 h9 w9 k9 r3 s3 p1 reflect x:u8 w:i8", "one number"),
+    ("conv2d i32 n1 c31 h9 w9 k9 r3 s3 x:u8 w:i8", "64 channels"),
+    ("conv2d i32 n1 c64 h9 w9 k9 r3 s3 e2 x:u8 w:i8", "input dilation"),
+    ("conv2d i32 n1 c64 h9 w9 k9 r3 s3 N*C x:u8 w:i8", "rows of pixels"),
+    ("conv2d i32 n1 c64 h9 w9 k9 r3 s3 x:u8 w:i8 y:f32", "stores integers"),
+])  # fmt: skip
+def test_integers_that_tiles_are_not_for(text: str, reason: str) -> None:
+    said = BY_NAME["amx_int8"].why_not(Problem.parse(text))
+    assert said is not None and reason in said
+
+
+@pytest.mark.parametrize("dtype, middle", [(np.uint8, 128), (np.int8, -128)])
+def test_weights_less_the_middle_of_their_range_keep_8_bits(dtype: Any, middle: int) -> None:
+    """Of either kind; less another zero point they have more, and tiles of AMX are not for them."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (1, 64, 5, 6)).astype(np.uint8)
+    w = rng.integers(0, 256, (20, 64, 3, 3)).astype(np.uint8).view(dtype)
+    for zero in (middle, np.full(20, middle, dtype)):
+        plan = fastconv.plan(nn.conv_integer, x, w, x_zero_point=9, w_zero_point=zero, padding=1)
+        assert plan.problems[0].w_dtype == ("i8" if dtype == np.uint8 else "u8")
+        right = nn.conv_integer(x, w, 9, zero, padding=1, method="naive")
+        np.testing.assert_array_equal(plan(x), right)
+        wide = np.pad(x.astype(np.int64) - 9, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        corner = (wide[0, :, :3, :3] * (w[7].astype(np.int64) - middle)).sum()
+        assert right[0, 7, 0, 0] == corner
+    plan = fastconv.plan(nn.conv_integer, x, w, x_zero_point=9, w_zero_point=middle // 2)
+    assert plan.problems[0].w_dtype == "i16"

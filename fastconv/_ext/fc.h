@@ -639,7 +639,7 @@ typedef struct {
     const int64_t *offset;
     const char *x, *w;
     int64_t x_part, x_row;
-    float *sums;
+    void *sums; /* float, or int32 */
     int across;
 } fc_amx_block;
 typedef struct {
@@ -677,8 +677,35 @@ typedef struct {
     int (*narrow)(const fc_amx_tile *tile, uint16_t *y);
 } fc_amx;
 
+/* The same of integers of 8 bits, [whether x is signed][whether w is], whose sums of 32 bits wrap. A row of x is 64 channels
+ * of a pixel, one of w 4 channels of 16 filters; blocks are of one product, and of hardware or NULL as amx_bf16 has them.
+ *
+ * gather: the rows of x of pixels i < count, y[i + i / width * gap], from x[i*step] of `channels` <= 64 channels x_c apart,
+ *     0 beyond.
+ * store: y[filter*y_k + run.to + i*step] = sum of filter and pixel run.first + i, plus bias, for i < run.count, as fc_pairs
+ *     cuts or, with `scale`, quantizes it. */
+enum { FC_AMX_BYTES = 64 };
+typedef struct {
+    const int32_t *sums;
+    int64_t filters, count;
+    const fc_amx_run *runs;
+    int64_t step, y_k;
+    const int32_t *bias; /* of 16 filters, as is scale, or that is NULL */
+    const float *scale;
+    int64_t zero;
+    fc_dtype to;
+} fc_amx_sums;
+typedef struct {
+    void (*emulated[2][2])(const fc_amx_block *);
+    void (*hardware[2][2])(const fc_amx_block *);
+    void (*gather)(int64_t count, const char *x, int64_t step, int64_t channels, int64_t x_c, int64_t width, int64_t gap,
+                   char *y);
+    void (*store)(const fc_amx_sums *tile, void *y);
+} fc_amx_int8;
+
 /* NULL where tiles of AMX can be used, else why not. The first call asks the operating system for them and tries them. */
 const char *fc_amx_absent(void);
+const char *fc_amx_int8_absent(void);
 
 /* Floats of 16 bits, [0] float16 and [1] bfloat16, from and to float: y[i] = x[i] for i < count, rounded to even. */
 typedef struct {

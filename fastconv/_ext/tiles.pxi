@@ -10,8 +10,12 @@ cdef extern from "fc.h" nogil:
         const char *x
         const char *w
         int64_t x_part
-        float *sums
+        void *sums
         int across
+    ctypedef void (*amx_run)(const fc_amx_block *) noexcept nogil
+    ctypedef struct fc_amx_int8:
+        amx_run emulated[2][2]
+        amx_run hardware[2][2]
     ctypedef struct fc_amx:
         void (*emulated)(const fc_amx_block *) noexcept nogil
         void (*hardware)(const fc_amx_block *) noexcept nogil
@@ -19,7 +23,9 @@ cdef extern from "fc.h" nogil:
         void (*leave)(const fc_amx_state *) noexcept nogil
     ctypedef struct amx_table "fc_kernels":
         const fc_amx *amx_bf16
+        const fc_amx_int8 *amx_int8_i32
     const char *fc_amx_absent()
+    const char *fc_amx_int8_absent()
 
 
 def amx_absent():
@@ -33,6 +39,12 @@ def amx_absent():
     if (<const amx_table *>_kernels(_isa)).amx_bf16.hardware == NULL:
         return f"AMX is used beside avx512, not {_isa}"
     return None
+
+
+def amx_int8_absent():
+    """The same of tiles of integers."""
+    cdef const char *reason = fc_amx_int8_absent()
+    return amx_absent() if reason == NULL else reason.decode()
 
 
 def multiply_tiles(cnp.ndarray x, cnp.ndarray w, cnp.ndarray sums, int64_t products, str isa,
@@ -52,10 +64,33 @@ def multiply_tiles(cnp.ndarray x, cnp.ndarray w, cnp.ndarray sums, int64_t produ
     b.w = <const char *>cnp.PyArray_DATA(w)
     b.x_part = cnp.PyArray_STRIDES(x)[0]
     b.across = 0
-    b.sums = <float *>cnp.PyArray_DATA(sums)
+    b.sums = cnp.PyArray_DATA(sums)
     if emulated:
         tiles.emulated(&b)
     else:
         tiles.enter(&before)
         tiles.hardware(&b)
         tiles.leave(&before)
+
+
+def multiply_bytes(cnp.ndarray x, cnp.ndarray w, cnp.ndarray sums, str isa, bint emulated):
+    """The same of bytes: x (pixels, 64) and w (filters / 16, 16, 16, 4), 4 channels and a filter, int8 or uint8, sums int32."""
+    cdef const amx_table *kernels = <const amx_table *>_kernels(isa)
+    cdef int x_signed = x.dtype == np.int8, w_signed = w.dtype == np.int8
+    cdef fc_amx_block b
+    cdef int64_t offset = 0
+    cdef fc_amx_state before
+    b.filters = cnp.PyArray_DIMS(w)[0]
+    b.pixels = cnp.PyArray_DIMS(x)[0] // FC_AMX_SIDE
+    b.products = b.steps = 1
+    b.offset = &offset
+    b.x = <const char *>cnp.PyArray_DATA(x)
+    b.w = <const char *>cnp.PyArray_DATA(w)
+    b.x_part = 0
+    b.sums = cnp.PyArray_DATA(sums)
+    if emulated:
+        kernels.amx_int8_i32.emulated[x_signed][w_signed](&b)
+    else:
+        kernels.amx_bf16.enter(&before)
+        kernels.amx_int8_i32.hardware[x_signed][w_signed](&b)
+        kernels.amx_bf16.leave(&before)

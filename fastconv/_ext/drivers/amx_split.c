@@ -47,7 +47,7 @@ typedef struct {
 } job;
 
 typedef struct {
-    int64_t n, g, outer, top, left, rows, columns, first, filters; /* of outputs; of filters, in the group */
+    amx_unit at;
     char *samples;
     fc_amx_run *runs;
     float *sums;
@@ -72,19 +72,6 @@ static float smallest(const fc_amx_range *seen) { return float_of(seen->least + 
 
 /* ---- samples ---------------------------------------------------------------------------------*/
 
-/* Where in x the taps `tap` of the axes before the last two meet a sample; whether they do. */
-static int outer_at(const amx_geometry *s, int64_t outer, int64_t tap, int64_t *x_at)
-{
-    const fc_problem *p = s->p;
-    *x_at = 0;
-    for (int64_t d = s->outer - 1; d >= 0; outer /= p->out[d], tap /= p->ker[d], d--) {
-        const int64_t at = fc_source(p, d, outer % p->out[d] * p->stride[d] + tap % p->ker[d] * p->dilation[d]);
-        if (at < 0) return 0;
-        *x_at += at * p->x_s[d];
-    }
-    return 1;
-}
-
 static void clear(const amx_geometry *s, char *to, int64_t count)
 {
     for (int64_t part = 0; part < s->parts && count > 0; part++) memset(to + part * s->x_part, 0, (size_t)(count * LINE));
@@ -95,29 +82,24 @@ static void fill_plane(const amx_geometry *s, unit *q, const void *x, int64_t ch
                        int64_t column_phase, char *to)
 {
     const fc_problem *p = s->p;
-    const int64_t step = s->v * p->x_s[s->column], width = q->columns + s->reach_columns;
-    const int64_t x_row = s->row < 0 ? 0 : p->x_s[s->row];
-    /* row i and column j of the plane are row origin + i u and column left + j v of x */
-    const int64_t origin = q->top * s->u + row_phase * s->l % s->u - s->pad_rows;
-    const int64_t left = q->left * s->v + column_phase * s->m % s->v - s->pad_columns;
-    const int64_t from = left >= 0 ? 0 : fc_min(width, fc_ceil_div(-left, s->v)), inside = s->in_columns - left;
-    const int64_t end = inside <= 0 ? from : fc_max(from, fc_min(width, fc_ceil_div(inside, s->v)));
+    const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : p->x_s[s->row];
+    const amx_plane in = plane_of(s, &q->at, row_phase, column_phase);
     int64_t i = 0;
-    for (; i < q->rows + s->reach_rows; i++) {
+    for (; i < q->at.rows + s->reach_rows; i++) {
         char *const line = to + i * s->pitch * LINE;
-        const int64_t row = origin + i * s->u;
-        if (row < 0 || row >= s->in_rows || from == end) {
+        const int64_t row = in.origin + i * s->u;
+        if (row < 0 || row >= s->in_rows || in.from == in.end) {
             clear(s, line, s->pitch);
             continue;
         }
-        clear(s, line, from);
-        const int64_t at = row * x_row + (left + from * s->v) * p->x_s[s->column];
+        clear(s, line, in.from);
+        const int64_t at = row * x_row + (in.left + in.from * s->v) * p->x_s[s->column];
         if (p->x_dtype == FC_BF16)
-            s->tiles->join(end - from, (const uint16_t *)x + at, step, channels, p->x_c, line + from * LINE, &q->seen);
+            s->tiles->join(in.end - in.from, (const uint16_t *)x + at, step, channels, p->x_c, line + in.from * LINE, &q->seen);
         else
-            s->tiles->split(end - from, (const float *)x + at, step, channels, p->x_c, s->parts, line + from * LINE,
+            s->tiles->split(in.end - in.from, (const float *)x + at, step, channels, p->x_c, s->parts, line + in.from * LINE,
                             s->x_part, &q->seen);
-        clear(s, line + end * LINE, s->pitch - end);
+        clear(s, line + in.end * LINE, s->pitch - in.end);
     }
     clear(s, to + i * s->pitch * LINE, s->plane - i * s->pitch);
 }
@@ -127,14 +109,14 @@ static void fill_across(const amx_geometry *s, unit *q, const void *x, int64_t c
 {
     const fc_problem *p = s->p;
     const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : s->u * p->x_s[s->row];
-    const int64_t top = q->top * s->u - s->pad_rows, left = q->left * s->v - s->pad_columns;
+    const int64_t top = q->at.top * s->u - s->pad_rows, left = q->at.left * s->v - s->pad_columns;
     /* rows and columns of the plane that x has */
-    const int64_t above = fc_min(q->rows, top < 0 ? fc_ceil_div(-top, s->u) : 0);
-    const int64_t below = fc_max(above, fc_min(q->rows, top < s->in_rows ? fc_ceil_div(s->in_rows - top, s->u) : 0));
-    const int64_t from = fc_min(q->columns, left < 0 ? fc_ceil_div(-left, s->v) : 0);
-    const int64_t end = fc_max(from, fc_min(q->columns, left < s->in_columns ? fc_ceil_div(s->in_columns - left, s->v) : 0));
+    const int64_t above = fc_min(q->at.rows, top < 0 ? fc_ceil_div(-top, s->u) : 0);
+    const int64_t below = fc_max(above, fc_min(q->at.rows, top < s->in_rows ? fc_ceil_div(s->in_rows - top, s->u) : 0));
+    const int64_t from = fc_min(q->at.columns, left < 0 ? fc_ceil_div(-left, s->v) : 0);
+    const int64_t end = fc_max(from, fc_min(q->at.columns, left < s->in_columns ? fc_ceil_div(s->in_columns - left, s->v) : 0));
     int64_t rows = below - above, count = end - from;
-    const int whole = count == s->pitch && rows == q->rows;
+    const int whole = count == s->pitch && rows == q->at.rows;
     if (whole && x_row == count * step) count *= rows, rows = 1; /* one run */
     const int64_t at = top * (x_row / fc_max(1, s->u)) + above * x_row + (left + from * s->v) * p->x_s[s->column];
     for (int64_t pair = 0; pair < SIDE; pair++, to += s->x_row) {
@@ -142,7 +124,7 @@ static void fill_across(const amx_geometry *s, unit *q, const void *x, int64_t c
         for (int64_t part = 0; part < s->parts && !(whole && c < channels); part++)
             memset(to + part * s->x_part, 0, (size_t)s->x_row);
         for (int64_t part = 0; part < s->parts && whole; part++)
-            memset(to + part * s->x_part + q->rows * s->pitch * 4, 0, (size_t)(s->x_row - q->rows * s->pitch * 4));
+            memset(to + part * s->x_part + q->at.rows * s->pitch * 4, 0, (size_t)(s->x_row - q->at.rows * s->pitch * 4));
         for (int64_t i = 0; i < rows && c < channels; i++) {
             const int64_t even = at + c * p->x_c + i * x_row, odd = even + p->x_c;
             char *const row = to + ((above + i) * s->pitch + from) * 4;
@@ -164,7 +146,7 @@ static void fill_layer(const job *j, unit *q, int64_t layer, int64_t index, int6
     const amx_geometry *s = j->s;
     const fc_problem *p = s->p;
     const int64_t c = layer % s->channel_tiles * FC_AMX_CHANNELS;
-    const int64_t at = q->n * p->x_n + (q->g * p->c + c) * p->x_c + x_at;
+    const int64_t at = q->at.n * p->x_n + (q->at.g * p->c + c) * p->x_c + x_at;
     const char *const x = (const char *)j->x + at * fc_dtype_bytes(p->x_dtype);
     if (s->across) {
         fill_across(s, q, x, fc_min(FC_AMX_CHANNELS, p->c - c), q->samples + index * s->plane * LINE);
@@ -173,24 +155,6 @@ static void fill_layer(const job *j, unit *q, int64_t layer, int64_t index, int6
     for (int64_t f = 0; f < s->row_phases * s->column_phases; f++)
         fill_plane(s, q, x, fc_min(FC_AMX_CHANNELS, p->c - c), f / s->column_phases, f % s->column_phases,
                    q->samples + (f * s->depth + index) * s->plane * LINE);
-}
-
-/* Runs of outputs in the tiles of positions, in order; how many. */
-static int64_t find_runs(const amx_geometry *s, unit *q)
-{
-    const fc_problem *p = s->p;
-    const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row];
-    int64_t found = 0, rows = q->rows, columns = q->columns;
-    if (columns == s->pitch && y_row == columns * p->y_s[s->column]) columns *= rows, rows = 1;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0, some; c < columns; c += some) {
-            const int64_t at = r * s->pitch + c, first = at % SIDE;
-            some = fc_min(SIDE - first, columns - c);
-            q->runs[found++] = (fc_amx_run){.to = r * y_row + c * p->y_s[s->column], .tile = (int32_t)(at / SIDE),
-                                            .row = (int32_t)r, .column = (int32_t)c, .first = (int16_t)first,
-                                            .count = (int16_t)some};
-        }
-    return found;
 }
 
 static double sample(const job *j, int64_t at)
@@ -209,8 +173,8 @@ static double exactly(const job *j, const unit *q, int64_t filter, int64_t r, in
     double sum = 0;
     for (int64_t o = 0; o < s->outer_taps; o++) {
         int64_t x_at;
-        if (!outer_at(s, q->outer, o, &x_at)) continue;
-        x_at += q->n * p->x_n + q->g * p->c * p->x_c;
+        if (!outer_at(s, q->at.outer, o, &x_at)) continue;
+        x_at += q->at.n * p->x_n + q->at.g * p->c * p->x_c;
         for (int64_t t = 0; t < s->taps; t++) {
             const int64_t row = r * s->u + t / s->width * s->l - s->pad_rows;
             const int64_t column = c * s->v + t % s->width * s->m - s->pad_columns;
@@ -244,8 +208,8 @@ static void settle(const job *j, const unit *q, const fc_amx_tile *t, int64_t fi
             for (int64_t i = 0; i < run->count; i++) {
                 float *const v = y ? y + k * t->y_k + run->to + i * t->step : sums + (t->across ? k * SIDE + run->first + i : (run->first + i) * SIDE + k);
                 if (!(fabsf(*v) > (t->limit ? t->limit[k] : -1) && fabsf(*v) <= FLT_MAX))
-                    *v = (float)exactly(j, q, filter + k, q->top + run->row + (run->column + i) / q->columns,
-                                         q->left + (run->column + i) % q->columns);
+                    *v = (float)exactly(j, q, filter + k, q->at.top + run->row + (run->column + i) / q->at.columns,
+                                         q->at.left + (run->column + i) % q->at.columns);
                 if (t->bias) *v += t->bias[k];
             }
 }
@@ -264,10 +228,9 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
 {
     const amx_geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t positions = (q->rows - 1) * s->pitch + q->columns, tiles = fc_ceil_div(positions, SIDE);
-    const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row], step = p->y_s[s->column], filter = q->g * p->k + pair * PAIR;
-    int64_t at = q->n * p->y_n + q->top * y_row + q->left * step + filter * p->y_k;
-    for (int64_t d = s->outer - 1, o = q->outer; d >= 0; o /= p->out[d], d--) at += o % p->out[d] * p->y_s[d];
+    const int64_t positions = (q->at.rows - 1) * s->pitch + q->at.columns, tiles = fc_ceil_div(positions, SIDE);
+    const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row], step = p->y_s[s->column], filter = q->at.g * p->k + pair * PAIR;
+    const int64_t at = output_at(s, &q->at, pair * PAIR);
     const int64_t filters = fc_min(PAIR, p->k - pair * PAIR);
     float limit[PAIR];
     int limited = 0;
@@ -279,7 +242,7 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
     fc_amx_block b = {.products = s->products, .steps = count * s->taps, .offset = j->offset, .x_part = s->x_part, .x_row = s->x_row,
                       .across = s->across,
                       .filters = fc_min(2, s->filter_tiles - 2 * pair), .sums = q->sums,
-                      .w = j->packed + place_of(s, q->g, pair, layer)};
+                      .w = j->packed + place_of(s, q->at.g, pair, layer)};
     void (*const run)(const fc_amx_block *) = j->emulated ? s->tiles->emulated : s->tiles->hardware;
     const fc_amx_run *from = q->runs, *const end = q->runs + runs;
     for (int64_t t = 0; t < tiles; t += 2) {
@@ -303,24 +266,20 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
         }
     }
     for (int64_t k = 0; k < filters && last; k++)
-        for (int64_t r = 0; r < q->rows; r++)
-            fc_finish(p, s->kernels, j->epilogue, j->y, at + k * p->y_k + r * y_row, q->columns, step);
+        for (int64_t r = 0; r < q->at.rows; r++)
+            fc_finish(p, s->kernels, j->epilogue, j->y, at + k * p->y_k + r * y_row, q->at.columns, step);
 }
 
 static void run_unit(void *context, int64_t index, int64_t slot)
 {
     const job *const j = context;
     const amx_geometry *const s = j->s;
-    const fc_problem *const p = s->p;
-    const int64_t part = index % s->filter_parts, left = (index /= s->filter_parts) % s->column_units * s->unit_columns;
-    const int64_t top = (index /= s->column_units) % s->row_units * s->unit_rows, outer = (index /= s->row_units) % s->outers;
-    const int64_t g = (index /= s->outers) % p->g, pairs = fc_ceil_div(s->filter_tiles, 2);
-    unit q = {.n = index / p->g, .g = g, .outer = outer, .top = top, .left = left,
-              .rows = fc_min(s->unit_rows, s->rows - top), .columns = fc_min(s->unit_columns, s->columns - left),
-              .samples = j->workspace + slot * s->slot_bytes, .seen = {UINT32_MAX, 0}};
+    const int64_t pairs = fc_ceil_div(s->filter_tiles, 2);
+    unit q = {.at = unit_at(s, index), .samples = j->workspace + slot * s->slot_bytes, .seen = {UINT32_MAX, 0}};
+    const int64_t part = q.at.part, outer = q.at.outer;
     q.runs = (fc_amx_run *)(q.samples + s->x_bytes);
     q.sums = (float *)(q.samples + s->x_bytes + s->run_bytes);
-    const int64_t runs = find_runs(s, &q);
+    const int64_t runs = find_runs(s, q.at.rows, q.at.columns, q.runs);
     int64_t x_at, end = 0; /* of the layers that meet samples */
     for (int64_t o = 0; o < s->outer_taps; o++)
         if (outer_at(s, outer, o, &x_at)) end = (o + 1) * s->channel_tiles;
@@ -347,13 +306,9 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     amx_geometry s;
     fc_amx_plan(p, config, kernels, threads, &s);
     int64_t *const offset = (int64_t *)((char *)workspace + threads * s.slot_bytes);
-    for (int64_t i = 0; i < s.depth * s.taps; i++) {
-        const int64_t layer = i / s.taps, r = i % s.taps / s.width, c = i % s.width;
-        const int64_t phase = r % s.row_phases * s.column_phases + c % s.column_phases;
-        offset[i] = ((phase * s.depth + layer) * s.plane + r * s.l / s.u * s.pitch + c * s.m / s.v) * LINE;
-    }
+    find_offsets(&s, offset);
     job j = {&s, x, packed, epilogue, y, workspace, offset, config->v[3] || !s.tiles->hardware};
-    fc_parallel(p->n * p->g * s.outers * s.row_units * s.column_units * s.filter_parts, threads, run_unit, &j);
+    fc_parallel(units_of(&s), threads, run_unit, &j);
 }
 
 const fc_driver fc_driver_amx_split = {"amx_split", workspace_bytes, fc_amx_packed_bytes, fc_amx_pack, run};

@@ -1,4 +1,4 @@
-/* What the files of amx_split share: the geometry of a problem, and where its packed weights lie. */
+/* What amx_split and amx_int8 share: the geometry of a problem, where its packed weights lie, units. */
 #ifndef FC_AMX_SPLIT_H
 #define FC_AMX_SPLIT_H
 
@@ -29,16 +29,112 @@ typedef struct {
     int64_t x_bytes, run_bytes, slot_bytes, offset_bytes, raw_at, tiles_at, filter_bytes;
 } amx_geometry;
 
+/* The geometry but for raw_at and tiles_at: `products` of parts, lines of `channels`, at most `most` products of tiles in one go
+ * and `bytes` of samples in a unit; all layers in one go where most is 0, which may then take more. */
+void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t threads, int64_t products, int64_t channels,
+                    int64_t most, int64_t bytes, amx_geometry *s);
 void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads, amx_geometry *s);
 int64_t fc_amx_packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels);
 void fc_amx_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *w, void *packed,
                  int64_t threads);
+
+/* Offset in w of a tap: one of those of the axes before, and one of the last two. */
+int64_t fc_amx_tap(const amx_geometry *s, int64_t outer_tap, int64_t tap);
 
 /* Weights of a pair of tiles of filters in a layer; those of the next layer follow. */
 static inline int64_t place_of(const amx_geometry *s, int64_t g, int64_t pair, int64_t layer)
 {
     const int64_t tiles = fc_min(2, s->filter_tiles - 2 * pair);
     return s->tiles_at + ((g * s->filter_tiles + 2 * pair) * s->layers + tiles * layer) * s->filter_bytes;
+}
+
+/* Outputs that are computed together, and which part of the filters. */
+typedef struct {
+    int64_t n, g, outer, top, left, rows, columns, part;
+} amx_unit;
+
+static inline int64_t units_of(const amx_geometry *s)
+{
+    return s->p->n * s->p->g * s->outers * s->row_units * s->column_units * s->filter_parts;
+}
+
+static inline amx_unit unit_at(const amx_geometry *s, int64_t index)
+{
+    amx_unit u = {.part = index % s->filter_parts};
+    u.left = (index /= s->filter_parts) % s->column_units * s->unit_columns;
+    u.top = (index /= s->column_units) % s->row_units * s->unit_rows;
+    u.outer = (index /= s->row_units) % s->outers;
+    u.g = (index /= s->outers) % s->p->g;
+    u.n = index / s->p->g;
+    u.rows = fc_min(s->unit_rows, s->rows - u.top);
+    u.columns = fc_min(s->unit_columns, s->columns - u.left);
+    return u;
+}
+
+/* Element of y that a unit's first output of a filter of its group is. */
+static inline int64_t output_at(const amx_geometry *s, const amx_unit *u, int64_t filter)
+{
+    const fc_problem *p = s->p;
+    const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row];
+    int64_t at = u->n * p->y_n + u->top * y_row + u->left * p->y_s[s->column] + (u->g * p->k + filter) * p->y_k;
+    for (int64_t d = s->outer - 1, o = u->outer; d >= 0; o /= p->out[d], d--) at += o % p->out[d] * p->y_s[d];
+    return at;
+}
+
+/* Where in x the taps `tap` of the axes before the last two meet a sample; whether they do. */
+static inline int outer_at(const amx_geometry *s, int64_t outer, int64_t tap, int64_t *x_at)
+{
+    const fc_problem *p = s->p;
+    *x_at = 0;
+    for (int64_t d = s->outer - 1; d >= 0; outer /= p->out[d], tap /= p->ker[d], d--) {
+        const int64_t at = fc_source(p, d, outer % p->out[d] * p->stride[d] + tap % p->ker[d] * p->dilation[d]);
+        if (at < 0) return 0;
+        *x_at += at * p->x_s[d];
+    }
+    return 1;
+}
+
+/* A plane of samples, a phase of rows and columns: its row i and column j are row origin + i u and column left + j v of x,
+ * which has those from `from` to `end`. */
+typedef struct {
+    int64_t origin, left, from, end;
+} amx_plane;
+
+static inline amx_plane plane_of(const amx_geometry *s, const amx_unit *u, int64_t row_phase, int64_t column_phase)
+{
+    const int64_t width = u->columns + s->reach_columns;
+    const int64_t left = u->left * s->v + column_phase * s->m % s->v - s->pad_columns;
+    const int64_t from = left >= 0 ? 0 : fc_min(width, fc_ceil_div(-left, s->v)), inside = s->in_columns - left;
+    return (amx_plane){u->top * s->u + row_phase * s->l % s->u - s->pad_rows, left, from,
+                       inside <= 0 ? from : fc_max(from, fc_min(width, fc_ceil_div(inside, s->v)))};
+}
+
+/* Offsets of the steps of a block: layers, and taps in each. */
+static inline void find_offsets(const amx_geometry *s, int64_t *offset)
+{
+    for (int64_t i = 0; i < s->depth * s->taps; i++) {
+        const int64_t layer = i / s->taps, r = i % s->taps / s->width, c = i % s->width;
+        const int64_t phase = r % s->row_phases * s->column_phases + c % s->column_phases;
+        offset[i] = ((phase * s->depth + layer) * s->plane + r * s->l / s->u * s->pitch + c * s->m / s->v) * LINE;
+    }
+}
+
+/* Runs of outputs in the tiles of positions, in order; how many. Rows without gaps, in y and between them, are one. */
+static inline int64_t find_runs(const amx_geometry *s, int64_t rows, int64_t columns, fc_amx_run *runs)
+{
+    const fc_problem *p = s->p;
+    const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row];
+    int64_t found = 0;
+    if (columns == s->pitch && y_row == columns * p->y_s[s->column]) columns *= rows, rows = 1;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0, some; c < columns; c += some) {
+            const int64_t at = r * s->pitch + c, first = at % SIDE;
+            some = fc_min(SIDE - first, columns - c);
+            runs[found++] = (fc_amx_run){.to = r * y_row + c * p->y_s[s->column], .tile = (int32_t)(at / SIDE),
+                                         .row = (int32_t)r, .column = (int32_t)c, .first = (int16_t)first,
+                                         .count = (int16_t)some};
+        }
+    return found;
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* amx_split's blocks, and its weights: packing them. */
+/* Blocks of amx_split and amx_int8, and amx_split's weights: packing them. */
 #include <math.h>
 #include <string.h>
 
@@ -11,6 +11,7 @@ enum { LEAST_COLUMNS = 128 };
  * are not too long. They depend on the problem and the settings alone, not on units. */
 static int64_t depth_of(const amx_geometry *s, int64_t line, int64_t bytes, int64_t most)
 {
+    if (!most) return s->layers;
     const int64_t height = fc_min(s->rows, fc_max(1, s->reach_rows)) + s->reach_rows;
     const int64_t width = fc_min(s->columns, fc_max(LEAST_COLUMNS, s->reach_columns)) + s->reach_columns;
     const int64_t room = bytes / (height * width * line), allowed = most / fc_max(1, s->taps * s->products);
@@ -39,8 +40,8 @@ static void plan_units(const fc_problem *p, int64_t room, int64_t threads, amx_g
     s->filter_parts = fc_ceil_div(pairs, fc_max(1, s->part));
 }
 
-void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads,
-                          amx_geometry *s)
+void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t threads, int64_t products, int64_t channels,
+                    int64_t most, int64_t bytes, amx_geometry *s)
 {
     memset(s, 0, sizeof *s);
     s->p = p;
@@ -65,20 +66,20 @@ void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels 
     s->reach_rows = (s->height - 1) * s->l / s->u;
     s->reach_columns = (s->width - 1) * s->m / s->v;
 
-    s->products = config->v[0];
+    s->products = products;
     s->parts = s->products == 6 ? 3 : s->products == 1 ? 1 : 2;
-    s->channel_tiles = fc_max(1, fc_ceil_div(p->c, FC_AMX_CHANNELS));
+    s->channel_tiles = fc_max(1, fc_ceil_div(p->c, channels));
     s->layers = s->outer_taps * s->channel_tiles;
     s->filter_tiles = fc_max(1, fc_ceil_div(p->k, SIDE));
     const int64_t phases = s->row_phases * s->column_phases, line = phases * s->parts * LINE;
-    s->depth = depth_of(s, line, config->v[2], config->v[1]);
-    plan_units(p, config->v[2] / (s->depth * line), threads, s);
+    s->depth = depth_of(s, line, bytes, most);
+    plan_units(p, bytes / (s->depth * line), threads, s);
 
     s->pitch = s->unit_columns + s->reach_columns;
     const int64_t positions = fc_max(0, s->unit_rows - 1) * s->pitch + s->unit_columns;
     /* the last tile reads beyond the last position; across, pairs lie an odd number of lines apart, in different sets of L1 */
     s->plane = (s->unit_rows + s->reach_rows) * s->pitch + fc_round_up(positions, SIDE) - positions;
-    s->across = s->taps == 1;
+    s->across = s->taps == 1 && channels == FC_AMX_CHANNELS;
     if (s->across) s->plane = (fc_ceil_div(s->plane, SIDE) | 1) * SIDE;
     s->x_row = s->plane * 4;
     s->x_part = phases * s->depth * s->plane * LINE;
@@ -86,10 +87,15 @@ void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels 
     s->run_bytes = fc_round_up((s->unit_rows + fc_ceil_div(positions, SIDE)) * (int64_t)sizeof(fc_amx_run), FC_ALIGN);
     s->slot_bytes = s->x_bytes + s->run_bytes + SUMS * (int64_t)sizeof(float);
     s->offset_bytes = fc_round_up(s->depth * s->taps * (int64_t)sizeof(int64_t), FC_ALIGN);
+    s->filter_bytes = s->taps * s->parts * FC_AMX_TILE; /* of a tile of filters in a layer */
+}
+
+void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads, amx_geometry *s)
+{
+    fc_amx_lay_out(p, kernels, threads, config->v[0], FC_AMX_CHANNELS, config->v[1], config->v[2], s);
     s->raw_at = fc_round_up(p->g * p->k * (int64_t)sizeof(amx_statistics), FC_ALIGN);
     const int64_t raw = p->g * p->k * p->c * s->outer_taps * s->taps * (int64_t)sizeof(float);
     s->tiles_at = s->raw_at + fc_round_up(raw, FC_ALIGN);
-    s->filter_bytes = s->taps * s->parts * FC_AMX_TILE; /* of a tile of filters in a layer */
 }
 
 int64_t fc_amx_packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
@@ -105,8 +111,7 @@ typedef struct {
     char *packed;
 } packing;
 
-/* Offset in w of a tap. */
-static int64_t tap_in_w(const amx_geometry *s, int64_t outer_tap, int64_t tap)
+int64_t fc_amx_tap(const amx_geometry *s, int64_t outer_tap, int64_t tap)
 {
     const fc_problem *p = s->p;
     int64_t at = tap % s->width * p->w_s[s->column];
@@ -125,7 +130,7 @@ static void describe(const packing *a, int64_t filter)
     for (int64_t c = 0; c < p->c; c++)
         for (int64_t o = 0; o < s->outer_taps; o++)
             for (int64_t t = 0; t < s->taps; t++) {
-                const float v = a->w[filter * p->w_k + c * p->w_c + tap_in_w(s, o, t)];
+                const float v = a->w[filter * p->w_k + c * p->w_c + fc_amx_tap(s, o, t)];
                 *raw++ = v;
                 total += fabsf(v);
                 if (v != 0) least = fmin(least, fabsf(v));
@@ -152,7 +157,7 @@ static void pack_unit(void *context, int64_t index, int64_t slot)
         for (int64_t t = 0; t < s->taps; t++) {
             char *const to = a->packed + place_of(s, g, pair, layer) + t * s->parts * tiles * FC_AMX_TILE;
             const int64_t from = layer % s->channel_tiles * FC_AMX_CHANNELS, some = fc_min(FC_AMX_CHANNELS, p->c - from);
-            const float *const w = a->w + tap_in_w(s, layer / s->channel_tiles, t) + (g * p->k + first) * p->w_k + from * p->w_c;
+            const float *const w = a->w + fc_amx_tap(s, layer / s->channel_tiles, t) + (g * p->k + first) * p->w_k + from * p->w_c;
             for (int64_t i = 0; i < tiles * SIDE; i++) { /* rows are pairs of channels; across, filters */
                 float even[SIDE] = {0}, odd[SIDE] = {0};
                 for (int64_t n = 0; n < SIDE; n++) {

@@ -14,10 +14,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static const fc_amx *with_hardware(void)
+static const fc_kernels *with_hardware(void)
 {
     for (int64_t i = 0; i < fc_isa_count; i++)
-        if (fc_isas[i].kernels->amx_bf16->hardware) return fc_isas[i].usable() ? fc_isas[i].kernels->amx_bf16 : NULL;
+        if (fc_isas[i].kernels->amx_bf16->hardware) return fc_isas[i].usable() ? fc_isas[i].kernels : NULL;
     return NULL;
 }
 
@@ -67,28 +67,75 @@ static int multiplies_as_documented(const fc_amx *kernels)
     return memcmp(sums[0], sums[1], sizeof sums[0]) == 0;
 }
 
+/* Blocks of the four pairs of signs, of bytes of any value: sums are exact. */
+static int multiplies_bytes_as_documented(const fc_kernels *kernels)
+{
+    enum { STEPS = 2, SUMS = 4 * 256 };
+    static const int64_t offset[STEPS] = {0, 7 * 64};
+    uint8_t x[40 * 64], w[STEPS * 2 * FC_AMX_TILE];
+    int32_t sums[2][SUMS];
+    for (uint32_t i = 0; i < sizeof x; i++) x[i] = (uint8_t)(i * 2654435761u >> 24);
+    for (uint32_t i = 0; i < sizeof w; i++) w[i] = (uint8_t)((i + 7777) * 2654435761u >> 24);
+    int same = 1;
+    for (int signs = 0; signs < 4; signs++) {
+        fc_amx_block b = {.pixels = 2, .filters = 2, .products = 1, .steps = STEPS, .offset = offset, .x = (char *)x,
+                          .w = (char *)w, .sums = sums[0]};
+        kernels->amx_int8_i32->emulated[signs / 2][signs % 2](&b);
+        b.sums = sums[1];
+        fc_amx_state before;
+        kernels->amx_bf16->enter(&before);
+        kernels->amx_int8_i32->hardware[signs / 2][signs % 2](&b);
+        kernels->amx_bf16->leave(&before);
+        same &= memcmp(sums[0], sums[1], sizeof sums[0]) == 0;
+    }
+    return same;
+}
+
 static const char *find_out(void)
 {
     if (!processor_has_tiles()) return "this processor has no AMX tiles for bfloat16";
     if (!system_keeps_tiles()) return "the operating system does not keep AMX tiles";
-    const fc_amx *const kernels = with_hardware();
+    const fc_kernels *const kernels = with_hardware();
     if (!kernels) return "this build has no code for AMX";
     if (syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA))
         return "the kernel did not grant AMX tiles to this process";
-    return multiplies_as_documented(kernels) ? NULL : "AMX tiles of this processor do not multiply as documented";
+    return multiplies_as_documented(kernels->amx_bf16) ? NULL : "AMX tiles of this processor do not multiply as documented";
+}
+
+/* Every processor that has them has tiles for bfloat16 too. */
+static const char *find_out_of_bytes(void)
+{
+    const char *const reason = fc_amx_absent();
+    if (reason) return reason;
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & 1u << 25)) return "this processor has no AMX tiles for integers";
+    return multiplies_bytes_as_documented(with_hardware()) ? NULL : "AMX tiles of this processor do not multiply as documented";
 }
 #else
 static const char *find_out(void) { return "AMX tiles are used on x86-64 with Linux alone"; }
+#define find_out_of_bytes find_out
 #endif
+
+static const char unknown[] = "";
+
+static const char *once(const char *_Atomic *known, const char *(*find)(void))
+{
+    const char *reason = atomic_load(known);
+    if (reason == unknown) {
+        reason = find(); /* of several threads each finds the same */
+        atomic_store(known, reason);
+    }
+    return reason;
+}
 
 const char *fc_amx_absent(void)
 {
-    static const char unknown[] = "";
     static const char *_Atomic known = unknown;
-    const char *reason = atomic_load(&known);
-    if (reason == unknown) {
-        reason = find_out(); /* of several threads each finds the same */
-        atomic_store(&known, reason);
-    }
-    return reason;
+    return once(&known, find_out);
+}
+
+const char *fc_amx_int8_absent(void)
+{
+    static const char *_Atomic known = unknown;
+    return once(&known, find_out_of_bytes);
 }

@@ -24,14 +24,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "vec.h"
-
-#if defined(FC_ISA_avx512) && defined(__x86_64__) && defined(__linux__) && \
-    (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
-#define HARDWARE
-#endif
-
-typedef enum { SIDE = FC_AMX_SIDE, TILE = FC_AMX_TILE, ROW = 64 } amx_size; /* pixels; bytes of a tile, and of a row */
+#include "amx.h"
 
 typedef union {
     float sums[SIDE][SIDE];
@@ -216,48 +209,6 @@ static void split_pairs(const float *a, const float *b, int64_t parts, char *y, 
     else split_into(a, b, 1, 0, y, y_part, &ignored);
 }
 
-/* ---- rows become columns ---------------------------------------------------------------------*/
-
-typedef uint32_t line __attribute__((vector_size(ROW), aligned(4), may_alias));
-#define ALIGNED __attribute__((aligned(ROW)))
-
-/* Two halves, put beside each other as they are loaded: a shuffle less for the one port that shuffles. */
-FC_INLINE void beside(const char *a, const char *b, line *r)
-{
-#if defined(FC_ISA_avx512)
-    const __m256i upper = _mm256_loadu_si256((const __m256i *)b);
-    *r = (line)_mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)a)), upper, 1);
-#else
-    memcpy(r, a, ROW / 2);
-    memcpy((char *)r + ROW / 2, b, ROW / 2);
-#endif
-}
-
-/* Of blocks of d by d, those above the diagonal change places with those below it. */
-#define EXCHANGE(i, d, high, low) { \
-    const line a_ = r[i], b_ = r[(i) + (d)]; \
-    r[i] = FC_SHUFFLE(a_, b_, low), r[(i) + (d)] = FC_SHUFFLE(a_, b_, high); }
-#define EXCHANGE_2(i, d, high, low) EXCHANGE(i, d, high, low) EXCHANGE((i) + (d == 1 ? 2 : 1), d, high, low)
-#define EXCHANGE_4(i, d, high, low) EXCHANGE_2(i, d, high, low) EXCHANGE_2((i) + (d <= 2 ? 4 : 2), d, high, low)
-#define EXCHANGE_8(d, high, low) EXCHANGE_4(0, d, high, low) EXCHANGE_4(8, d, high, low)
-
-/* r[i][j] = from[j][i]. */
-FC_INLINE void turn(const void *from, line *r)
-{
-    const char *const rows = from;
-    for (int i = 0; i < SIDE / 2; i++) {
-        const char *const upper = rows + i * ROW, *const lower = upper + TILE / 2;
-        beside(upper, lower, r + i);
-        beside(upper + ROW / 2, lower + ROW / 2, r + i + SIDE / 2);
-    }
-    const line low_1 = {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}, high_1 = low_1 + 1,
-               low_2 = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, high_2 = low_2 + 2,
-               low_4 = {0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}, high_4 = low_4 + 4;
-    EXCHANGE_8(1, high_1, low_1)
-    EXCHANGE_8(2, high_2, low_2)
-    EXCHANGE_8(4, high_4, low_4)
-}
-
 /* ---- samples ---------------------------------------------------------------------------------*/
 
 /* Samples of a channel are asked for so many before they are split: of 32 channels at once, hardware does not. */
@@ -357,41 +308,43 @@ static void split_across(int64_t count, const float *a, const float *b, int64_t 
 
 typedef uint16_t halves __attribute__((vector_size(ROW), aligned(4), may_alias));
 
-/* Of each lane the least size but 0, less 1, and the largest, of 16 bits. */
+/* Of each lane all ones less the least size but 0 less 1, and the largest size, of 16 bits. */
 typedef struct {
-    halves least, most;
+    halves above, most;
 } half_ranges;
 
-FC_INLINE halves larger(halves a, halves b)
+FC_INLINE void enlarge(halves *a, const halves *b)
 {
 #if defined(FC_ISA_avx512)
-    return (halves)_mm512_max_epu16((__m512i)a, (__m512i)b);
+    *a = (halves)_mm512_max_epu16((__m512i)*a, (__m512i)*b);
 #else
-    const halves is = (halves)(a > b);
-    return (a & is) | (b & ~is);
+    const halves is = (halves)(*a > *b);
+    *a = (*a & is) | (*b & ~is);
 #endif
 }
 
 /* Samples of channels a and b beside each other, 0 from `count` > 0 on; b is not there if NULL. */
-FC_INLINE line beside_each_other(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step)
+FC_INLINE void join_pair(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, line *pair)
 {
 #if defined(FC_ISA_avx512)
     if (step == 1) {
         const __mmask16 mask = fc_lanes(4, 0, count);
         const __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, a));
         const __m512i odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(b ? mask : 0, b ? b : a));
-        return (line)even | (line)odd << 16;
+        *pair = (line)even | (line)odd << 16;
+        return;
     }
     if (step == 2) {
         const __mmask32 mask = (__mmask32)(UINT32_MAX >> (33 - 2 * fc_min(count, SIDE)));
         const line even = (line)_mm512_maskz_loadu_epi16(mask, a);
         const line odd = (line)_mm512_maskz_loadu_epi16(b ? mask : 0, b ? b : a);
-        return (even & 0xffff) | odd << 16;
+        *pair = (even & 0xffff) | odd << 16;
+        return;
     }
 #endif
     uint32_t pairs[SIDE] ALIGNED = {0};
     for (int64_t i = 0; i < fc_min(count, SIDE); i++) pairs[i] = a[i * step] | (b ? (uint32_t)b[i * step] << 16 : 0);
-    return *(const line *)pairs;
+    *pair = *(const line *)pairs;
 }
 
 FC_INLINE void join_rows(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y,
@@ -405,10 +358,10 @@ FC_INLINE void join_rows(int64_t count, const uint16_t *x, int64_t step, int64_t
             __builtin_prefetch(from + AHEAD * step);
             __builtin_prefetch(from + x_c + AHEAD * step);
             line pair = {0};
-            if (c < channels) pair = beside_each_other(some, from, c + 1 < channels ? from + x_c : NULL, step);
-            const halves size = (halves)pair & INT16_MAX;
-            seen->most = larger(seen->most, size);
-            seen->least = ~larger(~seen->least, ~(size - 1));
+            if (c < channels) join_pair(some, from, c + 1 < channels ? from + x_c : NULL, step, &pair);
+            const halves size = (halves)pair & INT16_MAX, less = ~(size - 1);
+            enlarge(&seen->most, &size);
+            enlarge(&seen->above, &less);
             pairs[c / 2] = pair;
         }
         turn(pairs, rows);
@@ -420,15 +373,15 @@ FC_INLINE void join_rows(int64_t count, const uint16_t *x, int64_t step, int64_t
 static void join(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y,
                  fc_amx_range *seen)
 {
-    half_ranges of_lanes = {~(halves){0}, {0}};
+    half_ranges of_lanes = {{0}, {0}};
     if (step == 1) join_rows(count, x, 1, channels, x_c, y, &of_lanes);
     else if (step == 2) join_rows(count, x, 2, channels, x_c, y, &of_lanes);
     else join_rows(count, x, step, channels, x_c, y, &of_lanes);
     for (int i = 0; i < 2 * SIDE; i++) {
         const uint32_t most = (uint32_t)of_lanes.most[i] << 16;
         seen->most = seen->most > most ? seen->most : most;
-        if (of_lanes.least[i] == UINT16_MAX) continue; /* zeros */
-        const uint32_t least = ((of_lanes.least[i] + 1u) << 16) - 1;
+        if (!of_lanes.above[i]) continue; /* zeros */
+        const uint32_t least = ((UINT16_MAX - of_lanes.above[i] + 1u) << 16) - 1;
         seen->least = seen->least < least ? seen->least : least;
     }
 }
@@ -537,22 +490,23 @@ typedef uint16_t half_line __attribute__((vector_size(ROW / 2), aligned(2), may_
 typedef float vec_row __attribute__((vector_size(ROW), aligned(4), may_alias)); /* a pixel's filters */
 
 /* The upper half is v rounded to bfloat16, to nearest even; NaN stays one, where there may be any. */
-FC_INLINE line nearest(line v, int nans)
+FC_INLINE void to_nearest(line *v, int nans)
 {
-    const line even = v + 0x7fff + (v >> 16 & 1);
-    if (!nans) return even;
-    const line is = (line)((v & INT32_MAX) > INFINITE);
-    return ((v | 0x400000) & is) | (even & ~is);
+    const line even = *v + 0x7fff + (*v >> 16 & 1), is = (line)((*v & INT32_MAX) > INFINITE);
+    if (nans) *v = ((*v | 0x400000) & is) | (even & ~is);
+    else *v = even;
 }
 
 /* Rows of sums are rounded before they are turned, while filters' biases and limits are vectors, and turned in pairs. */
-FC_INLINE void narrow_rows(const fc_amx_tile *t, int64_t filters, int nans, vec_row bias, uint16_t *y)
+FC_INLINE void narrow_rows(const fc_amx_tile *t, int64_t filters, int nans, const vec_row *bias, uint16_t *y)
 {
     line r[SIDE / 2];
     for (int i = 0; i < SIDE / 2; i++) {
-        const line even = (line)(((const vec_row *)t->sums)[2 * i] + bias);
-        const line odd = (line)(((const vec_row *)t->sums)[2 * i + 1] + bias);
-        r[i] = nearest(even, nans) >> 16 | (nearest(odd, nans) & 0xffff0000);
+        line even = (line)(((const vec_row *)t->sums)[2 * i] + *bias);
+        line odd = (line)(((const vec_row *)t->sums)[2 * i + 1] + *bias);
+        to_nearest(&even, nans);
+        to_nearest(&odd, nans);
+        r[i] = even >> 16 | (odd & 0xffff0000);
     }
     const line low_1 = {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}, high_1 = low_1 + 1,
                low_2 = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, high_2 = low_2 + 2,
@@ -594,8 +548,8 @@ FC_INLINE int narrow_filters(const fc_amx_tile *t, int64_t filters, uint16_t *y)
     uint32_t doubt = 0;
     for (int64_t k = 0; k < filters; k++) sum += others[0][k], of_bias += bias[k] * 0, doubt |= small[k];
     if (t->last && (sum != 0 || doubt)) return 1;
-    if (sum != 0 || of_bias != 0) narrow_rows(t, filters, 1, bias, y);
-    else narrow_rows(t, filters, 0, bias, y);
+    if (sum != 0 || of_bias != 0) narrow_rows(t, filters, 1, &bias, y);
+    else narrow_rows(t, filters, 0, &bias, y);
     return 0;
 }
 
@@ -618,7 +572,9 @@ static int narrow_across(const fc_amx_tile *t, uint16_t *y)
         for (int64_t k = 0; k < t->filters; k++) {
             uint16_t *const to = y + run->to - first * t->step + k * t->y_k;
             const vec_row sum = sums[k] + (bias ? bias[k] : -0.0f); /* -0 leaves a sum of -0 as it is */
-            const line near = nearest((line)sum, nans) >> 16;
+            line near = (line)sum;
+            to_nearest(&near, nans);
+            near >>= 16;
 #if defined(FC_ISA_avx512)
             if (t->step == 1) {
                 _mm256_mask_storeu_epi16(to, fc_lanes(4, first, end), _mm512_cvtepi32_epi16((__m512i)near));
