@@ -50,8 +50,12 @@ static uint32_t pair_product(uint32_t x, uint32_t w)
 #if defined(FC_ISA_avx512)
 typedef vec_pairs vec_pairs_vnni;
 #define T uint32_t
+#if defined(FC_LOWERED)
+#define MULTIPLY(sum, weight, column) sum += (vec_pairs)vec_products(weight, (vec_words)(column))
+#else
 #define MULTIPLY(sum, weight, column) \
     __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"((vec_words){0} + (weight)), "v"((vec_words)(column)))
+#endif
 #define PRODUCT(x, weight) pair_product(x, weight)
 #define NAME(x) x##_pairs_vnni
 #include "panels_tile.inc"

@@ -15,7 +15,7 @@ typedef uint32_t vec_quads_u __attribute__((vector_size(VEC_BYTES), aligned(4), 
 /* sum + the product of `plain`, without signs, and `sign`. */
 FC_INLINE vec_words add_products(vec_words sum, vec_words plain, vec_words sign)
 {
-#if defined(FC_ISA_avx512)
+#if defined(FC_ISA_avx512) && !defined(FC_LOWERED)
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(plain), "v"(sign));
 #else
     typedef int32_t ints __attribute__((vector_size(VEC_BYTES)));
