@@ -177,14 +177,14 @@ def test_every_solver(solver: Any, activation: Any) -> None:
         "conv1d f64 n1 c1 w3000 k1 s2000 p1999 flip strict nonnegative",
         "conv3d f64 n1 c2 d4 h5 w6 k3 t3 r3 s3 p1 wrap", "conv2d f32 n1 c16 h30 w31 k8 r9 s9 p4",
         "conv2d i32 n1 c3 h9 w8 k4 r3 s3 p1 x:u8 w:i8", "conv2d f32 n1 c33 h5 w9 k17 r3 s3 p1",
+        "conv2d i32 n1 c33 h5 w9 k17 r3 s3 p1 x:u8 w:i8",
     ):  # fmt: skip
         problem = Problem.parse(text)
         if solver.why_not(problem) is None and applies(problem, activation):
             try_solver(solver, problem, *arrays(problem), activation)
             tried += 1
-    whole = solver.name in ("limbs", "pairs", "quads", "winograd_pairs")
-    exact = whole and activation not in (None, "relu", "relu6")
-    assert tried or exact
+    of_integers = ("limbs", "pairs", "quads", "winograd_pairs", "amx_int8", "amx_int8_emulated")
+    assert tried or (solver.name in of_integers and activation not in (None, "relu", "relu6"))
 
 
 @given(
