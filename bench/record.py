@@ -26,6 +26,12 @@ def command(bench: str | None, commit: str | None) -> list[str]:
     ]  # fmt: skip
 
 
+def introduce(environment: dict[str, str]) -> None:
+    """Tell asv of this machine, which it else asks about on the first run, and fails unanswered."""
+    asv = pathlib.Path(sys.executable).with_name("asv")
+    subprocess.run([str(asv), "machine", "--yes"], env=environment, check=True, capture_output=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.record", description=__doc__,
@@ -39,6 +45,7 @@ def main() -> None:
     builds.build(builds.ROOT)
     commit = None if changed else builds.commit("HEAD")
     environment = {**os.environ, "FASTCONV_WISDOM": ":memory:"}
+    introduce(environment)
     done = subprocess.run(command(arguments.bench, commit), cwd=builds.ROOT, env=environment)
     sys.exit(done.returncode)
 

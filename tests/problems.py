@@ -318,8 +318,8 @@ DTYPES = (
     "conv2d i32 n1 c70 h7 w7 k33 r3 s3 p1 u2 constant=-128 x:i8 w:i8 threads2",
     "conv2d i32 n1 c66 h9 w8 k40 r2 s3 g2 p2:0,0:3 u3,2 l2,3 constant=7 x:i8 w:u8 y:u8",
     "conv2d i32 n2 c36 h9 w80 k20 r1 s1 x:u8 w:i8 y:i16 threads2",
-    "conv2d i32 n1 c130 h9 w9 k20 r1 s1 strided x:u8 w:i8",
-    "conv2d i32 n1 c40 h3 w70 k8 r3 s3 p1 x:u8 w:i8 strided y:i8",
+    "conv2d i32 n1 c130 h9 w9 k20 r1 s1 x:u8 w:i8 strided",
+    "conv2d i32 n1 c40 h3 w70 k8 r3 s3 p1 x:u8 w:i8 y:i8 strided",
     "conv1d u32 n1 c35 w150 k20 s5 p2 x:u8 w:u8 threads3",
     "conv3d i32 n1 c34 d3 h4 w5 k18 t3 r3 s2 p1 u2,1,1 constant=200 x:u8 w:i8",
     # winograd_pairs: odd outputs, blocks that end within rows, one tile, few in a row, whole rows

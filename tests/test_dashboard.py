@@ -131,6 +131,8 @@ def test_asv_runs_a_benchmark_of_this_tree(
     asv, *arguments = record.command("bench_api.Planned", builds.commit("HEAD"))
     command = [asv, "--config", str(tmp_path / "asv.conf.json"), *arguments, "--quick"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FASTCONV_WISDOM": ":memory:"}
+    environment["HOME"] = str(tmp_path)  # where asv keeps what it knows of machines
+    record.introduce(environment)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bench_api.Planned.time_call" in done.stdout and "failed" not in done.stdout

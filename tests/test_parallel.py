@@ -291,7 +291,7 @@ def test_memory_of_a_call(threads: int) -> None:
                 if line.startswith(name):
                     return int(line.split()[1])
 
-        small = Problem.parse("conv2d f32 n1 c8 h20 w20 k16 r3 s3 p1")
+        small = Problem.parse("conv2d f32 n1 c32 h20 w20 k16 r3 s3 p1")
         large = Problem.parse("conv2d f32 n2 c32 h200 w200 k32 r3 s3 p1")
         for solver in SOLVERS:
             if solver.device != "cpu" or solver.why_not(large) is not None:

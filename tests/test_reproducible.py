@@ -40,6 +40,7 @@ TEXTS = (
 INTEGERS = (
     "conv1d i32 n1 c1 w3000 k1 s1000 p30", "conv2d i16 n2 c5 h40 w41 k9 r3 s3 p1",
     "conv2d i32 n2 c5 h40 w41 k9 r3 s3 p1 x:u8 w:i8 y:u8",
+    "conv2d i32 n2 c37 h40 w41 k9 r3 s3 p1 x:u8 w:i8",
 )  # fmt: skip
 
 

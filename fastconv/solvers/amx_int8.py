@@ -67,10 +67,10 @@ class AmxInt8(Solver):
         return [{"isa": core.isa(), **config} if self.emulated else config]
 
     def reads_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.is_dense
 
     def writes_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.is_dense
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
