@@ -61,6 +61,8 @@ class AmxSplit(Polyphase):
         "Henry, Tang, Heinecke, Leveraging the bfloat16 Artificial Intelligence Datatype For"
         " Higher-Precision Computations, ARITH 2019"
     )
+    #: Measured: 2 x 2 phases, 128 to 64 @ 64x64, take 3.5 ms, of which 1 are products and parts.
+    scatter = 2.4e-9
     #: Whether tiles are multiplied by C that does as the processor is documented to: for tests.
     emulated: ClassVar[bool] = False
 
