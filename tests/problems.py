@@ -492,7 +492,10 @@ class EmulatedInt8(AmxInt8):
 
 EMULATED, EMULATED_INT8 = Emulated(), EmulatedInt8()
 
-_ABSENT = {"amx_split": core.amx_absent(), "amx_int8": core.amx_int8_absent()}
+_ABSENT = {
+    "amx_split": core.amx_absent(), "amx_int8": core.amx_int8_absent(),
+    "quads": core.quads_absent(),
+}  # fmt: skip
 
 #: Solvers of the CPU that run here: where it has no tiles, those on them by emulation alone.
 CPU: list[Solver] = [
