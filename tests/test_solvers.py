@@ -317,9 +317,10 @@ def test_repeats_bit_for_bit(solver: Solver) -> None:
         np.testing.assert_array_equal(first, again, text)
 
 
-@pytest.mark.parametrize("name", THREAD_INVARIANT)
-def test_threads_do_not_change_a_bit(name: str, every_thread: None) -> None:
-    solver = next(solver for solver in CPU if solver.name == name)
+@pytest.mark.parametrize(
+    "solver", [s for s in CPU if s.name in THREAD_INVARIANT], ids=lambda s: s.name
+)
+def test_threads_do_not_change_a_bit(solver: Solver, every_thread: None) -> None:
     for text in accepted(solver)[::2]:
         x, w, _ = arrays(Problem.parse(text))
         results = []
