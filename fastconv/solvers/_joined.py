@@ -14,13 +14,10 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem, numpy_dtype, once
 from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+from fastconv.solvers._panels import TILE, VECTOR_BYTES, block_taps, has_bands
 
 #: Dtypes whose sums have 16 bits or fewer: whatever has the same low bits is multiplied.
 NARROW = ("i8", "u8", "i16", "u16")
-
-#: As `panels` has them: filters and vectors of a register tile, bytes of a vector.
-_TILE = {"avx512": (8, 3), "neon": (8, 3)}
-_VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 #: Seconds (Zen 3, one thread): a call of a tile; joining a pair of samples; filling a vector of a
 #: panel from a row, or where rows end in it; making a sum narrow.
@@ -43,18 +40,17 @@ class Joined(Solver):
         """1e9 of one core in full tiles."""
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        elements = self._elements(problem)
-        bands = problem.is_dense and math.prod(problem.kernel) > 1 and problem.ndim <= 2
+        taps = self._elements(problem) * math.prod(problem.kernel)
         return [
             {
                 "isa": isa,
                 "panel_bytes": machine.l2 // 4,
-                "taps": _block_taps(isa, machine),
+                "taps": block_taps(isa, machine),
                 "weight_bytes": machine.l2 // 2 if problem.is_dense else 1,
                 "band": band,
             }
             for isa in self.isas()
-            for band in ((0, 1) if bands and _fits_bands(problem, elements, isa, machine) else (0,))
+            for band in ((0, 1) if has_bands(problem, isa, taps, 4, machine) else (0,))
         ]
 
     def reads_stored(self, problem: Problem) -> bool:
@@ -65,8 +61,8 @@ class Joined(Solver):
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         isa = str(config["isa"])
-        rows, vectors = _TILE.get(isa, (6, 2))
-        lanes = _VECTOR_BYTES.get(isa, 16) // 4
+        rows, vectors = TILE.get(isa, (6, 2))
+        lanes = VECTOR_BYTES.get(isa, 16) // 4
         elements, filters = self._elements(problem), problem.filters // problem.groups
         outputs, kernel = math.prod(problem.out), math.prod(problem.kernel)
         phases = math.prod(problem.input_dilation)
@@ -120,19 +116,6 @@ class Joined(Solver):
     def _elements(self, problem: Problem) -> int:
         """Elements that the channels of a group make."""
         return -(-(problem.channels // problem.groups) // self.channels)
-
-
-def _block_taps(isa: str, machine: Machine) -> int:
-    """Taps of a block: the panel of a tile stays in three quarters of L1."""
-    wide = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16)
-    return min(SUM_BLOCK, machine.l1 * 3 // 4 // wide)
-
-
-def _fits_bands(problem: Problem, elements: int, isa: str, machine: Machine) -> bool:
-    """Whether all taps are one block, and rows at least a tile long: panels' plan_geometry."""
-    most = _TILE.get(isa, (6, 2))[1] * _VECTOR_BYTES.get(isa, 16) // 4
-    taps = elements * math.prod(problem.kernel)
-    return taps <= _block_taps(isa, machine) and problem.out[-1] >= most
 
 
 @once

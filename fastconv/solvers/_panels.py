@@ -29,11 +29,12 @@ def block_taps(isa: str, machine: Machine) -> int:
     return min(SUM_BLOCK, machine.l1 * 3 // 4 // wide)
 
 
-def has_bands(problem: Problem, isa: str, taps: int) -> bool:
-    """Whether all taps are one block, and rows at least a tile long: the driver's plan_geometry."""
-    most = TILE.get(isa, (6, 2))[1] * VECTOR_BYTES.get(isa, 16) // problem.itemsize
+def has_bands(problem: Problem, isa: str, taps: int, size: int, machine: Machine) -> bool:
+    """Whether all taps, of so many bytes, are one block, and rows at least a tile long: the
+    driver's plan_geometry."""
+    most = TILE.get(isa, (6, 2))[1] * VECTOR_BYTES.get(isa, 16) // size
     return problem.is_dense and problem.ndim <= 2 and 1 < math.prod(problem.kernel) and (
-        problem.taps <= taps and problem.out[-1] >= most
+        taps <= block_taps(isa, machine) and problem.out[-1] >= most
     )  # fmt: skip
 
 

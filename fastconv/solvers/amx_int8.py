@@ -24,7 +24,7 @@ _LEAST_CHANNELS = 32
 #: weight.
 _PRODUCT, _PIXEL, _TILE, _CALL, _READ = 7.6e-9, 5e-9, 65e-9, 3e-6, 0.03e-9
 
-#: Seconds that a weight takes to pack.
+#: Seconds that a weight takes to pack; a guess.
 _PACK = 3e-9
 
 

@@ -81,7 +81,8 @@ class Panels(Solver):
         # Phases share a panel, which may thus be in L2, as their weights are in L1 in that order:
         # gradient of x, 3x3 stride 2, 64 @ 56x56 5.1 to 4.5 ms; 128 @ 56x56 3.1 to 2.8.
         # With AVX-512 long runs win as soon as L2 holds no more than y (in_runs)
-        y_bytes = math.prod(problem.y_shape) * problem.itemsize
+        size = problem.itemsize
+        y_bytes = math.prod(problem.y_shape) * size
         weights = 1 if y_bytes > machine.l3 or not problem.is_dense else machine.l2 // 2
         return [
             {
@@ -92,7 +93,7 @@ class Panels(Solver):
                 "band": band,
             }
             for isa in core.offered_isas()
-            for band in ((1, 0) if has_bands(problem, isa, block_taps(isa, machine)) else (0,))
+            for band in ((1, 0) if has_bands(problem, isa, problem.taps, size, machine) else (0,))
         ]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:

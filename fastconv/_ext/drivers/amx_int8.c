@@ -110,19 +110,18 @@ static void fill_plane(const amx_geometry *s, const unit *q, const char *x, int6
     const fc_problem *p = s->p;
     const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : p->x_s[s->row];
     const amx_plane in = plane_of(s, &q->at, row_phase, column_phase);
-    const int64_t width = in.end - in.from, rows = q->at.rows + s->reach_rows;
-    const int64_t first = in.origin < 0 ? fc_min(rows, fc_ceil_div(-in.origin, s->u)) : 0;
-    const int64_t end = fc_max(first, fc_min(rows, fc_ceil_div(fc_max(0, s->in_rows - in.origin), s->u)));
+    const int64_t width = in.end - in.from;
     char *done = to; /* what is before it has been written */
-    const int64_t together = s->u * x_row == width * step ? end - first : 1;
-    for (int64_t i = first; i < end && width; i += together) {
+    const int64_t together = s->u * x_row == width * step ? in.bottom - in.top : 1;
+    for (int64_t i = in.top; i < in.bottom && width; i += together) {
         char *at = to + (i * s->pitch + in.from) * LINE;
         for (int64_t r = 0; r < together; r++, at += s->pitch * LINE) {
             clear(s, done, at);
             done = at + width * LINE;
         }
-        s->kernels->amx_int8_i32->gather(together * width, x + (in.origin + i * s->u) * x_row + (in.left + in.from * s->v) * p->x_s[s->column],
-                         step, channels, p->x_c, width, s->pitch - width, to + (i * s->pitch + in.from) * LINE);
+        const int64_t x_at = (in.origin + i * s->u) * x_row + (in.left + in.from * s->v) * p->x_s[s->column];
+        s->kernels->amx_int8_i32->gather(together * width, x + x_at, step, channels, p->x_c, width, s->pitch - width,
+                                         to + (i * s->pitch + in.from) * LINE);
     }
     clear(s, done, to + s->plane * LINE);
 }
@@ -159,8 +158,9 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t position
     float scale[PAIR] = {0};
     if (e->scale) memcpy(scale, e->scale + filter, (size_t)filters * sizeof *scale);
     if (e->bias) memcpy(bias, (const int32_t *)e->bias + filter, (size_t)filters * sizeof *bias);
-    fc_amx_block b = {.products = 1, .steps = s->depth * s->taps, .offset = j->offset, .filters = fc_min(2, s->filter_tiles - 2 * pair),
-                      .sums = q->sums, .w = j->packed + place_of(s, q->at.g, pair, 0)};
+    fc_amx_block b = {.products = 1, .steps = s->depth * s->taps, .offset = j->offset,
+                      .filters = fc_min(2, s->filter_tiles - 2 * pair), .sums = q->sums,
+                      .w = j->packed + place_of(s, q->at.g, pair, 0)};
     const fc_amx_run *from = q->runs, *const end = q->runs + runs;
     for (int64_t t = 0; t < tiles; t += 2) {
         b.pixels = fc_min(2, tiles - t);
@@ -185,15 +185,12 @@ static void run_unit(void *context, int64_t index, int64_t slot)
 {
     const job *const j = context;
     const amx_geometry *const s = j->s;
-    const fc_problem *const p = s->p;
     unit q = {.at = unit_at(s, index), .samples = j->workspace + slot * s->slot_bytes};
     q.runs = (fc_amx_run *)(q.samples + s->x_bytes);
     q.sums = (int32_t *)(q.samples + s->x_bytes + s->run_bytes);
     for (int64_t layer = 0; layer < s->layers; layer++) fill_layer(j, &q, layer);
     const int64_t positions = (q.at.rows - 1) * s->pitch + q.at.columns;
-    /* rows without padding between them, in x and in y, are one */
-    const int one = s->pitch == q.at.columns && s->row >= 0 && p->y_s[s->row] == q.at.columns * p->y_s[s->column];
-    const int64_t runs = one ? find_runs(s, 1, positions, q.runs) : find_runs(s, q.at.rows, q.at.columns, q.runs);
+    const int64_t runs = find_runs(s, q.at.rows, q.at.columns, q.runs);
     const int64_t pairs = fc_ceil_div(s->filter_tiles, 2);
     fc_amx_state before;
     if (!j->emulated) s->tiles->enter(&before);

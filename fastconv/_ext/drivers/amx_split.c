@@ -10,6 +10,7 @@
  *     for block of layers, a tile of channels under a tap of those axes each:
  *         split their samples
  *         for pair of tiles of filters, for pair of tiles of positions: y (+)= sums of the block's steps
+ *
  * x and y may be stored in bfloat16: x is then one part as it is; y has one block of layers, and neither a residual nor
  * an activation.
  *
@@ -84,16 +85,11 @@ static void fill_plane(const amx_geometry *s, unit *q, const void *x, int64_t ch
     const fc_problem *p = s->p;
     const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : p->x_s[s->row];
     const amx_plane in = plane_of(s, &q->at, row_phase, column_phase);
-    int64_t i = 0;
-    for (; i < q->at.rows + s->reach_rows; i++) {
+    clear(s, to, in.top * s->pitch);
+    for (int64_t i = in.top; i < in.bottom; i++) {
         char *const line = to + i * s->pitch * LINE;
-        const int64_t row = in.origin + i * s->u;
-        if (row < 0 || row >= s->in_rows || in.from == in.end) {
-            clear(s, line, s->pitch);
-            continue;
-        }
         clear(s, line, in.from);
-        const int64_t at = row * x_row + (in.left + in.from * s->v) * p->x_s[s->column];
+        const int64_t at = (in.origin + i * s->u) * x_row + (in.left + in.from * s->v) * p->x_s[s->column];
         if (p->x_dtype == FC_BF16)
             s->tiles->join(in.end - in.from, (const uint16_t *)x + at, step, channels, p->x_c, line + in.from * LINE, &q->seen);
         else
@@ -101,24 +97,19 @@ static void fill_plane(const amx_geometry *s, unit *q, const void *x, int64_t ch
                             s->x_part, &q->seen);
         clear(s, line + in.end * LINE, s->pitch - in.end);
     }
-    clear(s, to + i * s->pitch * LINE, s->plane - i * s->pitch);
+    clear(s, to + in.bottom * s->pitch * LINE, s->plane - in.bottom * s->pitch);
 }
 
 /* A plane of every pair of channels, as they lie. */
 static void fill_across(const amx_geometry *s, unit *q, const void *x, int64_t channels, char *to)
 {
     const fc_problem *p = s->p;
-    const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : s->u * p->x_s[s->row];
-    const int64_t top = q->at.top * s->u - s->pad_rows, left = q->at.left * s->v - s->pad_columns;
-    /* rows and columns of the plane that x has */
-    const int64_t above = fc_min(q->at.rows, top < 0 ? fc_ceil_div(-top, s->u) : 0);
-    const int64_t below = fc_max(above, fc_min(q->at.rows, top < s->in_rows ? fc_ceil_div(s->in_rows - top, s->u) : 0));
-    const int64_t from = fc_min(q->at.columns, left < 0 ? fc_ceil_div(-left, s->v) : 0);
-    const int64_t end = fc_max(from, fc_min(q->at.columns, left < s->in_columns ? fc_ceil_div(s->in_columns - left, s->v) : 0));
-    int64_t rows = below - above, count = end - from;
+    const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : p->x_s[s->row];
+    const amx_plane in = plane_of(s, &q->at, 0, 0);
+    int64_t rows = in.bottom - in.top, count = in.end - in.from;
     const int whole = count == s->pitch && rows == q->at.rows;
-    if (whole && x_row == count * step) count *= rows, rows = 1; /* one run */
-    const int64_t at = top * (x_row / fc_max(1, s->u)) + above * x_row + (left + from * s->v) * p->x_s[s->column];
+    if (whole && s->u * x_row == count * step) count *= rows, rows = 1; /* one run */
+    const int64_t at = (in.origin + in.top * s->u) * x_row + (in.left + in.from * s->v) * p->x_s[s->column];
     for (int64_t pair = 0; pair < SIDE; pair++, to += s->x_row) {
         const int64_t c = 2 * pair;
         for (int64_t part = 0; part < s->parts && !(whole && c < channels); part++)
@@ -126,8 +117,8 @@ static void fill_across(const amx_geometry *s, unit *q, const void *x, int64_t c
         for (int64_t part = 0; part < s->parts && whole; part++)
             memset(to + part * s->x_part + q->at.rows * s->pitch * 4, 0, (size_t)(s->x_row - q->at.rows * s->pitch * 4));
         for (int64_t i = 0; i < rows && c < channels; i++) {
-            const int64_t even = at + c * p->x_c + i * x_row, odd = even + p->x_c;
-            char *const row = to + ((above + i) * s->pitch + from) * 4;
+            const int64_t even = at + c * p->x_c + i * s->u * x_row, odd = even + p->x_c;
+            char *const row = to + ((in.top + i) * s->pitch + in.from) * 4;
             if (p->x_dtype == FC_BF16) {
                 const uint16_t *const from_x = x;
                 s->tiles->join_across(count, from_x + even, c + 1 < channels ? from_x + odd : NULL, step, row, &q->seen);
@@ -206,7 +197,8 @@ static void settle(const job *j, const unit *q, const fc_amx_tile *t, int64_t fi
     for (int64_t k = 0; k < t->filters; k++)
         for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++)
             for (int64_t i = 0; i < run->count; i++) {
-                float *const v = y ? y + k * t->y_k + run->to + i * t->step : sums + (t->across ? k * SIDE + run->first + i : (run->first + i) * SIDE + k);
+                const int64_t pixel = run->first + i, in_sums = t->across ? k * SIDE + pixel : pixel * SIDE + k;
+                float *const v = y ? y + k * t->y_k + run->to + i * t->step : sums + in_sums;
                 if (!(fabsf(*v) > (t->limit ? t->limit[k] : -1) && fabsf(*v) <= FLT_MAX))
                     *v = (float)exactly(j, q, filter + k, q->at.top + run->row + (run->column + i) / q->at.columns,
                                          q->at.left + (run->column + i) % q->at.columns);
@@ -239,10 +231,9 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
         limited |= limit[k] >= 0;
     }
     const float *const bias = j->epilogue->bias;
-    fc_amx_block b = {.products = s->products, .steps = count * s->taps, .offset = j->offset, .x_part = s->x_part, .x_row = s->x_row,
-                      .across = s->across,
-                      .filters = fc_min(2, s->filter_tiles - 2 * pair), .sums = q->sums,
-                      .w = j->packed + place_of(s, q->at.g, pair, layer)};
+    fc_amx_block b = {.products = s->products, .steps = count * s->taps, .offset = j->offset, .x_part = s->x_part,
+                      .x_row = s->x_row, .across = s->across, .filters = fc_min(2, s->filter_tiles - 2 * pair),
+                      .sums = q->sums, .w = j->packed + place_of(s, q->at.g, pair, layer)};
     void (*const run)(const fc_amx_block *) = j->emulated ? s->tiles->emulated : s->tiles->hardware;
     const fc_amx_run *from = q->runs, *const end = q->runs + runs;
     for (int64_t t = 0; t < tiles; t += 2) {
@@ -255,8 +246,9 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
             for (int64_t f = 0; f < b.filters && to > from; f++) {
                 float *const sums = q->sums + ((i - t) * 2 + f) * SIDE * SIDE;
                 const int64_t to_y = at + f * SIDE * p->y_k;
-                fc_amx_tile tile = {sums, fc_min(SIDE, filters - f * SIDE), to - from,
-                                    from, step, p->y_k, bias ? bias + filter + f * SIDE : NULL, limited ? limit + f * SIDE : NULL, s->across, stored, last};
+                fc_amx_tile tile = {sums, fc_min(SIDE, filters - f * SIDE), to - from, from, step, p->y_k,
+                                    bias ? bias + filter + f * SIDE : NULL, limited ? limit + f * SIDE : NULL,
+                                    s->across, stored, last};
                 if (p->y_dtype == FC_BF16)
                     store_narrow(j, q, &tile, filter + f * SIDE, sums, (uint16_t *)j->y + to_y);
                 else if (s->tiles->store(&tile, (float *)j->y + to_y))

@@ -95,18 +95,25 @@ static inline int outer_at(const amx_geometry *s, int64_t outer, int64_t tap, in
 }
 
 /* A plane of samples, a phase of rows and columns: its row i and column j are row origin + i u and column left + j v of x,
- * which has those from `from` to `end`. */
+ * which has rows from `top` to `bottom` and columns from `from` to `end`. */
 typedef struct {
-    int64_t origin, left, from, end;
+    int64_t origin, top, bottom, left, from, end;
 } amx_plane;
+
+/* Of `count` samples `step` apart, the first at `at` of `size`, those that are there: from *from to *end. */
+static inline void inside(int64_t count, int64_t at, int64_t step, int64_t size, int64_t *from, int64_t *end)
+{
+    *from = at >= 0 ? 0 : fc_min(count, fc_ceil_div(-at, step));
+    *end = at >= size ? *from : fc_max(*from, fc_min(count, fc_ceil_div(size - at, step)));
+}
 
 static inline amx_plane plane_of(const amx_geometry *s, const amx_unit *u, int64_t row_phase, int64_t column_phase)
 {
-    const int64_t width = u->columns + s->reach_columns;
-    const int64_t left = u->left * s->v + column_phase * s->m % s->v - s->pad_columns;
-    const int64_t from = left >= 0 ? 0 : fc_min(width, fc_ceil_div(-left, s->v)), inside = s->in_columns - left;
-    return (amx_plane){u->top * s->u + row_phase * s->l % s->u - s->pad_rows, left, from,
-                       inside <= 0 ? from : fc_max(from, fc_min(width, fc_ceil_div(inside, s->v)))};
+    amx_plane in = {.origin = u->top * s->u + row_phase * s->l % s->u - s->pad_rows,
+                    .left = u->left * s->v + column_phase * s->m % s->v - s->pad_columns};
+    inside(u->rows + s->reach_rows, in.origin, s->u, s->in_rows, &in.top, &in.bottom);
+    inside(u->columns + s->reach_columns, in.left, s->v, s->in_columns, &in.from, &in.end);
+    return in;
 }
 
 /* Offsets of the steps of a block: layers, and taps in each. */

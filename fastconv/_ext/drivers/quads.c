@@ -6,88 +6,56 @@
  * times the sum of a filter's weights, goes off with the bias. The copy of x has its padding, as samples less 128 are no zeros
  * there. The rest is panels.c; narrow sums are finished there as those of pairs.c are.
  *
- * Settings: those of panels; v[4] whether weights have a sign.
- * Packed: that of panels, of quads; the sum of each filter's weights; room for the quads while they are packed.
+ * Settings: those of panels; v[4] whether weights have a sign. Packed: joined.h.
  *
  * Intel, Lower Numerical Precision Deep Learning Inference and Training, 2018.
  */
 #include <string.h>
 
-#include "../fc.h"
+#include "joined.h"
 
 enum { CHANNELS = 4 };
 
-/* The problem that panels solves: of quads of channels, as they lie in a copy of x that has its padding. */
+/* The copy of x has its padding. */
 static fc_problem joined(const fc_problem *p, const fc_config *config)
 {
     fc_problem q = *p;
-    const int same = fc_dtype_bytes(p->y_dtype) == 4;
-    q.c = fc_ceil_div(p->c, CHANNELS);
-    q.dtype = q.x_dtype = config->v[4] ? FC_QUADS : FC_QUADS_U;
-    q.y_dtype = same ? q.dtype : p->y_dtype;
-    q.boundary = FC_ZEROS;
-    q.x_c = q.w_c = 1;
-    for (int64_t d = p->dims - 1; d >= 0; d--) {
+    for (int64_t d = 0; d < p->dims; d++) {
         q.in[d] = fc_max(0, (p->out[d] - 1) * p->stride[d] + (p->ker[d] - 1) * p->dilation[d] + 1);
         q.pad[d] = 0;
-        q.x_s[d] = q.x_c, q.x_c *= q.in[d];
-        q.w_s[d] = q.w_c, q.w_c *= p->ker[d];
     }
-    q.x_n = p->g * q.c * q.x_c;
-    q.w_k = q.c * q.w_c;
+    fc_join_problem(p, CHANNELS, config->v[4] ? FC_QUADS : FC_QUADS_U, &q);
     return q;
 }
-
-static int64_t bytes_of_x(const fc_problem *q) { return fc_round_up(q->n * q->x_n * 4, FC_ALIGN); }
-static int64_t bytes_of_bias(const fc_problem *q) { return fc_round_up(q->g * q->k * 4, FC_ALIGN); }
 
 static int64_t workspace_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                                int64_t threads)
 {
     const fc_problem q = joined(p, config);
-    return bytes_of_x(&q) + bytes_of_bias(&q) + fc_driver_panels.workspace_bytes(&q, config, kernels, threads);
-}
-
-static int64_t bytes_of_panels(const fc_problem *q, const fc_config *config, const fc_kernels *kernels)
-{
-    return fc_round_up(fc_driver_panels.packed_bytes(q, config, kernels), FC_ALIGN);
+    return fc_joined_workspace_bytes(&q, config, kernels, threads);
 }
 
 static int64_t packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels)
 {
     const fc_problem q = joined(p, config);
-    return bytes_of_panels(&q, config, kernels) + bytes_of_bias(&q) + q.g * q.k * q.w_k * 4;
+    return fc_joined_packed_bytes(&q, config, kernels);
 }
 
-/* An integer of up to 32 bits, its upper ones 0. */
-static uint32_t integer(const void *a, int64_t bytes, int64_t at)
-{
-    if (bytes == 1) return ((const uint8_t *)a)[at];
-    return bytes == 2 ? ((const uint16_t *)a)[at] : ((const uint32_t *)a)[at];
-}
-
-typedef struct {
-    const fc_problem *p, *q;
-    const char *w;
-    char *sums, *room;
-} packing;
-
-/* Joins the channels of a filter, and sums its weights. */
+/* Joins the channels of a filter, low 8 bits of each, and sums its weights. */
 static void join_filter(void *context, int64_t k, int64_t slot)
 {
     (void)slot;
-    const packing *const a = context;
+    const fc_joining *const a = context;
     const fc_problem *const p = a->p, *const q = a->q;
     const int64_t bytes = fc_dtype_bytes(p->dtype);
     const int has_sign = q->dtype == FC_QUADS;
     uint32_t *to = (uint32_t *)a->room + k * q->w_k, sum = 0;
     for (int64_t c = 0; c < p->c; c += CHANNELS)
         for (int64_t tap = 0; tap < q->w_c; tap++, to++) {
-            int64_t at = k * p->w_k + c * p->w_c;
-            for (int64_t d = p->dims - 1, rest = tap; d >= 0; rest /= p->ker[d], d--) at += rest % p->ker[d] * p->w_s[d];
+            const int64_t at = fc_weight_at(p, k, c, tap);
             *to = 0;
             for (int64_t i = 0; i < fc_min(CHANNELS, p->c - c); i++) {
-                const uint8_t low = (uint8_t)integer(a->w, bytes, at + i * p->w_c);
+                const uint8_t low = (uint8_t)fc_integer(a->w, bytes, at + i * p->w_c);
                 *to |= (uint32_t)low << 8 * i;
                 sum += has_sign ? (uint32_t)(int8_t)low : low;
             }
@@ -99,10 +67,7 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
                  void *packed, int64_t threads)
 {
     const fc_problem q = joined(p, config);
-    char *const sums = (char *)packed + bytes_of_panels(&q, config, kernels);
-    packing a = {p, &q, w, sums, sums + bytes_of_bias(&q)};
-    fc_parallel(p->g * p->k, fc_pack_threads(q.g * q.k * q.w_k * 4, threads), join_filter, &a);
-    fc_driver_panels.pack(&q, config, kernels, a.room, packed, threads);
+    fc_joined_pack(p, &q, config, kernels, w, packed, threads, join_filter);
 }
 
 typedef struct {
@@ -167,25 +132,15 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
                 const void *packed, const fc_epilogue *epilogue, void *y, void *workspace, int64_t threads)
 {
     const fc_problem q = joined(p, config);
-    const int64_t filters = q.g * q.k, bytes = fc_dtype_bytes(p->dtype);
     const uint32_t flip = (p->x_dtype == FC_I8) == (config->v[4] != 0) ? 0x80808080 : 0;
     const uint32_t beyond = (p->boundary == FC_CONSTANT ? (uint32_t)p->cval_i & 255 : 0) * 0x01010101 ^ flip;
     const int in_a_row = is_in_a_row(p, &q);
-    const int64_t width = in_a_row ? q.x_c : q.in[p->dims - 1], rows = width ? q.x_c / width : 0, units = q.n * q.g * q.c;
-    const int64_t parts = units < 4 * threads ? fc_min(rows, fc_ceil_div(4 * threads, fc_max(1, units))) : 1;
+    const int64_t width = in_a_row ? q.x_c : q.in[p->dims - 1], rows = width ? q.x_c / width : 0;
+    const int64_t parts = fc_joined_parts(&q, rows, threads);
     joining a = {p, &q, kernels, x, workspace, flip, beyond, rows, parts, in_a_row ? width : p->in[p->dims - 1], in_a_row};
-    fc_parallel(units * parts, threads, join_rows, &a);
-
-    uint32_t *const bias = (uint32_t *)((char *)workspace + bytes_of_x(&q));
-    const uint32_t *const sums = (const uint32_t *)((const char *)packed + bytes_of_panels(&q, config, kernels));
+    fc_parallel(q.n * q.g * q.c * parts, threads, join_rows, &a);
     const uint32_t off = !flip ? 0 : config->v[4] ? (uint32_t)-128 : 128;
-    for (int64_t k = 0; k < filters; k++) {
-        bias[k] = off * sums[k];
-        if (epilogue->bias) bias[k] += integer(epilogue->bias, bytes, k);
-    }
-    fc_epilogue own = *epilogue;
-    own.bias = bias;
-    fc_driver_panels.run(&q, config, kernels, workspace, packed, &own, y, (char *)bias + bytes_of_bias(&q), threads);
+    fc_joined_run(p, &q, config, kernels, packed, off, epilogue, y, workspace, threads);
 }
 
 const fc_driver fc_driver_quads = {"quads", workspace_bytes, packed_bytes, pack, run};

@@ -28,6 +28,12 @@ FC_INLINE void beside(const char *a, const char *b, line *r)
 #endif
 }
 
+/* Which words of two rows the upper and the lower one have after an exchange of blocks of 1, 2 and 4. */
+#define EXCHANGED \
+    const line low_1 = {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}, high_1 = low_1 + 1, \
+               low_2 = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, high_2 = low_2 + 2, \
+               low_4 = {0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}, high_4 = low_4 + 4;
+
 /* Of blocks of d by d, those above the diagonal change places with those below it. */
 #define EXCHANGE(i, d, high, low) { \
     const line a_ = r[i], b_ = r[(i) + (d)]; \
@@ -45,9 +51,7 @@ FC_INLINE void turn(const void *from, line *r)
         beside(upper, lower, r + i);
         beside(upper + ROW / 2, lower + ROW / 2, r + i + SIDE / 2);
     }
-    const line low_1 = {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}, high_1 = low_1 + 1,
-               low_2 = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, high_2 = low_2 + 2,
-               low_4 = {0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}, high_4 = low_4 + 4;
+    EXCHANGED
     EXCHANGE_8(1, high_1, low_1)
     EXCHANGE_8(2, high_2, low_2)
     EXCHANGE_8(4, high_4, low_4)
