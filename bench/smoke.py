@@ -3,7 +3,8 @@
 Each runs once with every value of every parameter, in a combination that it does not skip: all
 shapes and all methods, but not all methods on all shapes, which is what ``make bench`` takes its
 time for. A module's BUDGET, the seconds that it times a figure for, is none here, and nothing is
-stored. A module is a process, and so is each instruction set, which a process knows one of.
+stored. A module is a process, and so is each instruction set, which a process knows one of; there
+are as many at once as there are cores.
 
 Exit status 1 when a benchmark raises, or when no combination of a value runs and none says why.
 """
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import collections
 import itertools
+import os
 import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from . import common, suites
@@ -104,7 +107,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.here is not None:
         sys.exit(min(1, sum(run_module(stem, arguments.here) for stem in arguments.module)))
-    status = 0
+    commands = []
     for stem in arguments.module or [m.__name__.partition(".")[2] for m in suites.modules()]:
         kernels = [cls for name, cls, _ in suites.methods() if name.startswith(f"{stem}.")]
         values = {
@@ -113,8 +116,13 @@ def main() -> None:
             ) if name in ALONE for value in axis
         }  # fmt: skip
         for alone in ["", *sorted(values)]:
-            command = [sys.executable, "-m", "bench.smoke", stem, "--here", alone]
-            status |= subprocess.run(command).returncode != 0
+            commands.append([sys.executable, "-m", "bench.smoke", stem, "--here", alone])
+    status = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(lambda c: subprocess.run(c, capture_output=True, text=True), commands):
+            print(done.stdout, end="", flush=True)
+            print(done.stderr, end="", file=sys.stderr, flush=True)
+            status |= done.returncode != 0
     sys.exit(status)
 
 

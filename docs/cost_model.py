@@ -6,6 +6,7 @@ fitted to, prints the table and draws ``pictures/regret.png``, which takes matpl
 
 from __future__ import annotations
 
+import itertools
 import math
 import pathlib
 import sys
@@ -31,7 +32,7 @@ def by_estimate(trial: Trial, rows: list[Row]) -> Row:
 
 def corrected(trial: Trial, rows: list[Row]) -> Row:
     seconds = _model.correct(
-        trial.problem, trial.machine, [row[:3] for row in rows], _model.trees()
+        trial.problem, trial.machine, [row[:3] for row in rows], _model.model()
     )
     return rows[min(range(len(rows)), key=seconds.__getitem__)]
 
@@ -91,48 +92,56 @@ def regrets(trials: Sequence[Trial], choose: Chooser) -> list[float]:
     return found
 
 
-def row(name: str, found: list[float]) -> str:
+def row(name: str, at: tuple[str, int], found: list[float]) -> str:
     mean = math.exp(np.log(found).mean())
     p95 = np.percentile(found, 95)
-    return f"| {name} | {len(found)} | {mean:.3f} | {p95:.2f} | {max(found):.2f} |"
+    isa, threads = at
+    return (
+        f"| {name}, {isa} | {threads} | {len(found)} | {mean:.3f} | {p95:.2f} | {max(found):.2f} |"
+    )
 
 
 def main() -> None:
     path = sys.argv[1] if len(sys.argv) > 1 else ROOT.parent / "bench/trials/held.jsonl.gz"
     trials = _trials.load(path)
-    print("| choice | problems | geometric mean | 95th percentile | worst |\n|---|---|---|---|---|")
+    print("| choice | threads | problems | geometric mean | 95th percentile | worst |")
     curves = {}
-    for threads in sorted({t.problem.threads for t in trials}):
-        some = [t for t in trials if t.problem.threads == threads]
+    for at in sorted({(t.machine.isa, t.problem.threads) for t in trials}):
+        some = [t for t in trials if (t.machine.isa, t.problem.threads) == at]
         for name, choose in CHOOSERS.items():
-            curves[threads, name] = regrets(some, choose)
-            print(row(f"{name}, threads {threads}", curves[threads, name]))
+            curves[(*at, name)] = regrets(some, choose)
+            print(row(name, at, curves[(*at, name)]))
         ours = [t for t in some if scipys(t, timed(t)) is not None]
-        print(row(f"choose_conv_method, threads {threads}", regrets(ours, scipys)))
-        print(row(f"fastconv on the same, threads {threads}", regrets(ours, corrected)))
+        print(row("choose_conv_method", at, regrets(ours, scipys)))
+        print(row("fastconv on the same", at, regrets(ours, corrected)))
     draw(curves)
 
 
-def draw(curves: dict[tuple[int, str], list[float]]) -> None:
+def draw(curves: dict[tuple[str, int, str], list[float]]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    numbers = sorted({threads for threads, _ in curves})
-    figure, axes = plt.subplots(1, len(numbers), figsize=(9, 3.6), sharey=True, squeeze=False)
-    for axis, threads in zip(axes[0], numbers):
+    isas = sorted({isa for isa, *_ in curves})
+    numbers = sorted({threads for _, threads, _ in curves})
+    figure, axes = plt.subplots(
+        len(isas), len(numbers), figsize=(9, 3.3 * len(isas)), sharey=True, squeeze=False
+    )
+    for (isa, threads), axis in zip(itertools.product(isas, numbers), axes.flat):
         for name in CHOOSERS:
-            found = sorted(curves[threads, name])
+            found = sorted(curves.get((isa, threads, name), []))
             axis.plot(np.linspace(0, 100, len(found)), found, label=name)
         axis.set_yscale("log")
         axis.set_yticks([1, 1.5, 2, 3, 5, 10, 20], ["1", "1.5", "2", "3", "5", "10", "20"])
         axis.set_ylim(1, 20)
         axis.minorticks_off()
-        axis.set_xlabel("% of problems not seen in training")
-        axis.set_title(f"threads: {threads}")
+        axis.set_title(f"{isa}, threads: {threads}")
         axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("time of the choice / least time")
+    for axis in axes[-1]:
+        axis.set_xlabel("% of problems not seen in training")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("time of the choice / least time")
     axes[0][0].legend()
     figure.tight_layout()
     figure.savefig(ROOT / "pictures" / "regret.png", dpi=110)

@@ -14,7 +14,6 @@ import click
 from fastconv import _calibration, _model, _timer, _training, _trials
 from fastconv._calibration import Calibration
 from fastconv._cli_common import db_option, json_option
-from fastconv._model import Trees
 from fastconv._trials import Trial
 
 #: One problem in so many is left out of the fit that the regret is told of.
@@ -81,7 +80,7 @@ def left_out(trials: Sequence[Trial]) -> list[float]:
         inside = [t for t in trials if fold[str(t.problem.on(1))] != n]
         outside = [t for t in trials if fold[str(t.problem.on(1))] == n]
         if inside and outside:
-            found += _training.regrets(outside, Trees.of(_training.fit(inside)))
+            found += _training.regrets(outside, _model.read(_training.fit(inside)))
     return found
 
 
@@ -134,7 +133,7 @@ def train(
     if where is not None:
         where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         where.write_text(json.dumps(model, separators=(",", ":")) + "\n")
-        _model.trees.cache_clear()
+        _model.model.cache_clear()
     told = {name: _summary(found) for name, found in regrets.items() if found}
     if as_json:
         print(json.dumps({"path": str(where), "regret": told}, indent=2))

@@ -5,9 +5,9 @@
 The estimate is the solver's own. The scale says how this machine differs from the one that the
 solvers' constants were measured on, and is 1 until `fastconv calibrate` has run
 (`_calibration.py`). The trees are fitted to log(time / estimate) of recorded trials
-(`_training.py`); they are symmetric: all nodes of a level ask the same question, so that the
-answers are the bits of a leaf's number (Prokhorenkova et al., CatBoost, NeurIPS 2018);
-`_ext/trees.pxi` walks them, 1.4 us a candidate. Machines whose instruction set no
+(`_training.py`), of each instruction set its own; they are symmetric: all nodes of a level ask the
+same question, so that the answers are the bits of a leaf's number (Prokhorenkova et al., CatBoost,
+NeurIPS 2018); `_ext/trees.pxi` walks them, 1.4 us a candidate. Machines whose instruction set no
 trial was recorded with are not corrected at all: there every candidate has the solver's estimate,
 and no choice is made worse by trees that never saw its like.
 """
@@ -20,7 +20,7 @@ import logging
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +37,8 @@ _log = logging.getLogger("fastconv")
 
 Floats = npt.NDArray[np.float64]
 
-#: "version" of the file: what features mean.
-VERSION = 1
+#: "version" of the file: what it holds, and what features mean.
+VERSION = 2
 
 FEATURES = core.PROBLEM_FEATURES + core.CANDIDATE_FEATURES
 
@@ -47,7 +47,6 @@ class Trees(NamedTuple):
     """The trees of all solvers, of one shape; leaves of those that a solver lacks are 0."""
 
     solvers: dict[str, int]
-    isas: frozenset[str]
     levels: int
     forest: core.Forest
     trained: str
@@ -56,9 +55,7 @@ class Trees(NamedTuple):
 
     @classmethod
     def of(cls, found: Any) -> Trees:
-        """From the file's JSON; ValueError, KeyError or TypeError for anything else."""
-        if found["version"] != VERSION or tuple(found["features"]) != FEATURES:
-            raise ValueError("its features are not those of this version")
+        """From a part of the file; ValueError, KeyError or TypeError for anything else."""
         names = sorted(found["solvers"])
         levels = int(found["levels"])
         most = max((len(found["solvers"][name]) for name in names), default=0)
@@ -73,10 +70,21 @@ class Trees(NamedTuple):
         if feature.max(initial=0) >= len(FEATURES):
             raise ValueError("a feature is unknown")
         return cls(
-            {name: s for s, name in enumerate(names)}, frozenset(map(str, found["isas"])), levels,
+            {name: s for s, name in enumerate(names)}, levels,
             core.Forest(feature, threshold, leaves), str(found.get("trained", "")),
             Calibration.of(found["calibration"]) if found.get("calibration") else None,
         )  # fmt: skip
+
+
+#: Trees by instruction set.
+Model = Mapping[str, Trees]
+
+
+def read(found: Any) -> Model:
+    """From the file's JSON; ValueError, KeyError or TypeError for anything else."""
+    if found["version"] != VERSION or tuple(found["features"]) != FEATURES:
+        raise ValueError("its features are not those of this version")
+    return {str(isa): Trees.of(part) for isa, part in dict(found["isas"]).items()}
 
 
 def own_path() -> pathlib.Path | None:
@@ -85,37 +93,39 @@ def own_path() -> pathlib.Path | None:
 
 
 @functools.cache
-def trees() -> Trees:
+def model() -> Model:
     """What `fastconv train` has learnt on this machine, else what is shipped; read once."""
     own = own_path()
     if own is not None and os.path.lexists(own):
         try:
-            return Trees.of(json.loads(own.read_text()))
+            return read(json.loads(own.read_text()))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             _log.warning("model %s: %s; going on with the shipped one", own, error)
-    return Trees.of(json.loads(pathlib.Path(__file__).with_name("model.json").read_text()))
+    return read(json.loads(pathlib.Path(__file__).with_name("model.json").read_text()))
 
 
 def expected(
     problem: Problem, machine: Machine, found: Sequence[tuple[str, Config, float]]
 ) -> Sequence[float]:
     """Expected seconds of candidates (method, config, estimate) of a problem."""
-    learnt, here = trees(), _calibration.known()
+    learnt, here = model(), _calibration.known()
     seconds = correct(problem, machine, found, learnt)
     if here is None:
         return seconds
+    there = learnt[machine.isa].calibration if machine.isa in learnt else None
     return [
-        value * _calibration.scale(problem, method, config, cost, machine, here, learnt.calibration)
+        value * _calibration.scale(problem, method, config, cost, machine, here, there)
         for (method, config, cost), value in zip(found, seconds)
     ]
 
 
 def correct(
     problem: Problem, machine: Machine, found: Sequence[tuple[str, Config, float]],
-    trees: Trees,
+    model: Model,
 ) -> Sequence[float]:  # fmt: skip
-    """`expected`, by the trees given."""
-    if machine.isa not in trees.isas:
+    """`expected`, by the model given."""
+    trees = model.get(machine.isa)
+    if trees is None:
         return [cost for *_, cost in found]
     logs = trees.forest.log_corrections(problem, found, trees.solvers)
     known = sorted(log for log in logs if log is not None)

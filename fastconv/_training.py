@@ -19,7 +19,8 @@ import numpy as np
 from fastconv import _model, _timer
 from fastconv._calibration import Calibration
 from fastconv._ext import core
-from fastconv._model import FEATURES, Floats, Trees
+from fastconv._machine import this_machine
+from fastconv._model import FEATURES, Floats, Model
 from fastconv._planner import estimates
 from fastconv._trials import Trial
 from fastconv.solvers import BY_NAME
@@ -90,17 +91,27 @@ def timed(trial: Trial) -> list[tuple[str, dict[str, int | str], float, float]]:
 def fit(trials: Sequence[Trial], here: Calibration | None = None) -> dict[str, Any]:
     """The model of some trials, as its file holds it.
 
-    `here` is the calibration of the machine that they were recorded on.
+    `here` is the calibration of this machine, for trials that were recorded on its like.
     """
-    rows = Rows.of(trials)
-    if not len(rows.x):
+    of: dict[str, list[Trial]] = {}
+    for trial in trials:
+        of.setdefault(trial.machine.isa, []).append(trial)
+    own = this_machine().isa
+    parts = {isa: _fit(some, here if isa == own else None) for isa, some in sorted(of.items())}
+    if not any(part["solvers"] for part in parts.values()):
         raise ValueError("expected trials to learn from, got none of candidates that there are")
+    return {"version": _model.VERSION, "features": FEATURES, "isas": parts}
+
+
+def _fit(trials: Sequence[Trial], calibration: Calibration | None) -> dict[str, Any]:
+    """Trees of the trials of one instruction set."""
+    rows = Rows.of(trials)
     at = {str(name): np.flatnonzero(rows.solver == name) for name in np.unique(rows.solver)}
     found: dict[str, list[Any]] = {name: [] for name in at}
     boosts = {name: _Boost(rows.x[i]) for name, i in at.items()}
     expected = rows.estimate.copy()
     weight = np.maximum(_LEAST_WEIGHT, np.exp(-2 * rows.regret))
-    for number in range(TREES + RANKING_TREES):
+    for number in range(TREES + RANKING_TREES if at else 0):
         if number < TREES:
             left, mass, rate = rows.regret - expected, weight, _RATE
         else:
@@ -110,12 +121,9 @@ def fit(trials: Sequence[Trial], here: Calibration | None = None) -> dict[str, A
             found[name].append(tree)
             expected[i] += values
     return {
-        "version": _model.VERSION,
-        "features": FEATURES,
-        "isas": sorted({trial.machine.isa for trial in trials}),
         "trained": f"{_timer.date()}: {len(trials)} trials",
         "levels": LEVELS,
-        "calibration": None if here is None else here.as_json(),
+        "calibration": None if calibration is None else calibration.as_json(),
         "solvers": found,
     }
 
@@ -187,16 +195,16 @@ def _best_question(
     return where
 
 
-def regrets(trials: Iterable[Trial], trees: Trees | None) -> list[float]:
-    """Time of the chosen candidate over the least, of each trial; without trees, by estimates."""
+def regrets(trials: Iterable[Trial], model: Model | None) -> list[float]:
+    """Time of the chosen candidate over the least, of each trial; without a model, by estimates."""
     found = []
     for trial in trials:
         candidates = timed(trial)
         if not candidates:
             continue
         costs: Sequence[float] = [cost for *_, cost, _ in candidates]
-        if trees is not None:
-            costs = _model.correct(trial.problem, trial.machine, [c[:3] for c in candidates], trees)
+        if model is not None:
+            costs = _model.correct(trial.problem, trial.machine, [c[:3] for c in candidates], model)
         chosen = min(range(len(costs)), key=costs.__getitem__)
         found.append(candidates[chosen][3] / min(c[3] for c in candidates))
     return found

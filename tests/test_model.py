@@ -18,7 +18,7 @@ from fastconv import _calibration, _cli, _model, _planner, _timer, _training, _t
 from fastconv._calibration import Calibration
 from fastconv._ext import core
 from fastconv._machine import Machine, this_machine
-from fastconv._model import FEATURES, Trees
+from fastconv._model import FEATURES
 from fastconv._problem import BOUNDARIES, LAYOUTS, Problem, numpy_dtype
 from fastconv._trials import Trial
 from fastconv.solvers import BY_NAME, SOLVERS, _blocks
@@ -182,10 +182,10 @@ def test_features_are_what_they_are_called(text: str) -> None:
     })  # fmt: skip
 
 
-def test_trees_are_walked_all_at_once() -> None:
-    model = json.loads((ROOT / "fastconv" / "model.json").read_text())
-    trees, machine = Trees.of(model), this_machine()
-    machine = dataclasses.replace(machine, isa=model["isas"][0])
+@pytest.mark.parametrize("isa", sorted(_model.model()))
+def test_trees_are_walked_all_at_once(isa: str) -> None:
+    model = json.loads((ROOT / "fastconv" / "model.json").read_text())["isas"][isa]
+    machine = dataclasses.replace(this_machine(), isa=isa)
     found = [
         (s.name, config, s.cost(LAYER, config, machine))
         for s in SOLVERS
@@ -194,52 +194,54 @@ def test_trees_are_walked_all_at_once() -> None:
     ]
     of_problem = core.problem_features(LAYER)
     assert len(of_problem) == len(core.PROBLEM_FEATURES)
-    for (method, config, cost), seconds in zip(found, _model.correct(LAYER, machine, found, trees)):
+    corrected = _model.correct(LAYER, machine, found, _model.model())
+    for (method, config, cost), seconds in zip(found, corrected):
         features = of_problem + core.candidate_features(LAYER, config, cost)
         assert len(features) == len(FEATURES)
         assert seconds == pytest.approx(cost * math.exp(walked(model, method, features)))
-    assert any(seconds != cost for (*_, cost), seconds in
-               zip(found, _model.correct(LAYER, machine, found, trees)))  # fmt: skip
+    assert any(seconds != cost for (*_, cost), seconds in zip(found, corrected))
 
 
 def test_other_instruction_sets_are_not_corrected() -> None:
     """Trees that no trial of an instruction set went into say nothing about it."""
     found = [("direct", {"isa": "avx512"}, 1e-3), ("im2col", {}, 2e-3), ("unknown", {}, 3e-3)]
-    trees = _model.trees()
-    for isa in {"avx512", "neon", "baseline"} - trees.isas:
+    model = _model.model()
+    for isa in {"avx512", "neon", "baseline"} - set(model):
         machine = dataclasses.replace(this_machine(), isa=isa)
-        assert _model.correct(LAYER, machine, found, trees) == [1e-3, 2e-3, 3e-3]
+        assert _model.correct(LAYER, machine, found, model) == [1e-3, 2e-3, 3e-3]
 
 
 def test_a_solver_without_trials_is_corrected_as_the_others_are() -> None:
     machine = dataclasses.replace(this_machine(), isa="avx2")
     found = [("direct", {"isa": "avx2"}, 1e-3), ("im2col", {}, 2e-3), ("im2col", {}, 3e-3)]
-    *known, new = _model.correct(LAYER, machine, [*found, ("new", {}, 1e-3)], _model.trees())
+    *known, new = _model.correct(LAYER, machine, [*found, ("new", {}, 1e-3)], _model.model())
     factors = sorted(seconds / cost for (*_, cost), seconds in zip(found, known))
     assert factors[0] <= new / 1e-3 <= factors[-1]
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"version": 0}, {"features": ["flops"]}, {"solvers": {"direct": [[[999], [0.0], [0, 0]]]}},
-     {"solvers": {"direct": [[[0], [0.0], [math.nan, 0.0]]]}}, {"levels": "three"}],
+    [{"solvers": {"direct": [[[999], [0.0], [0, 0]]]}}, {"levels": "three"},
+     {"solvers": {"direct": [[[0], [0.0], [math.nan, 0.0]]]}}, {"solvers": 7}],
 )  # fmt: skip
 def test_a_damaged_model_is_refused(change: dict[str, Any]) -> None:
-    model = {"version": _model.VERSION, "features": list(FEATURES), "isas": [], "levels": 1,
-             "solvers": {"direct": [[[0], [0.0], [0.0, 0.0]]]}}  # fmt: skip
-    assert Trees.of(model).levels == 1
-    with pytest.raises((ValueError, TypeError, KeyError)):
-        Trees.of({**model, **change})
+    part = {"levels": 1, "solvers": {"direct": [[[0], [0.0], [0.0, 0.0]]]}}
+    model = {"version": _model.VERSION, "features": list(FEATURES), "isas": {"avx2": part}}
+    assert _model.read(model)["avx2"].levels == 1
+    bad = [{**model, "isas": {"avx2": {**part, **change}}}, {**model, "version": 0}]
+    for damaged in (*bad, {**model, "features": ["flops"]}, {**model, "isas": ["avx2"]}):
+        with pytest.raises((ValueError, TypeError, KeyError)):
+            _model.read(damaged)
 
 
 @pytest.fixture
 def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
     """A directory of wisdom, and nothing remembered of another."""
     monkeypatch.setenv("FASTCONV_WISDOM", str(tmp_path / "wisdom.db"))
-    _model.trees.cache_clear()
+    _model.model.cache_clear()
     _calibration.known.cache_clear()
     yield tmp_path
-    _model.trees.cache_clear()
+    _model.model.cache_clear()
     _calibration.known.cache_clear()
 
 
@@ -248,7 +250,7 @@ def test_damage_costs_time_only(place: pathlib.Path, text: str) -> None:
     before = _planner.candidates(LAYER)
     for name in ("model.json", "calibration.json"):
         (place / name).write_text(text)
-    _model.trees.cache_clear()
+    _model.model.cache_clear()
     _calibration.known.cache_clear()
     assert _planner.candidates(LAYER) == before
 
@@ -277,9 +279,10 @@ def made_up(seed: int, count: int) -> list[Trial]:
 def test_training_lessens_the_regret_of_what_it_has_not_seen() -> None:
     trials, others = made_up(0, 60), made_up(1, 30)
     model = _training.fit(trials)
-    assert model == {**_training.fit(trials), "trained": model["trained"]}, "the same each time"
-    trees = Trees.of(json.loads(json.dumps(model)))
-    before, after = (_training.regrets(others, t) for t in (None, trees))
+    (part,), (again,) = (m["isas"].values() for m in (model, _training.fit(trials)))
+    assert part == {**again, "trained": part["trained"]}, "the same each time"
+    read = _model.read(json.loads(json.dumps(model)))
+    before, after = (_training.regrets(others, m) for m in (None, read))
     assert np.mean(np.log(before)) > 0.5 and np.mean(np.log(after)) < 0.01
     with pytest.raises(ValueError, match="got none"):
         _training.fit([])
@@ -327,11 +330,13 @@ def test_shipped_trials_are_read() -> None:
     assert not {t.problem.on(1) for t in trials} & {t.problem.on(1) for t in learnt}
 
 
+@pytest.mark.parametrize("isa", sorted(_model.model()))
 @pytest.mark.parametrize("threads", [1, 2])
-def test_regret_over_recorded_trials(threads: int) -> None:
+def test_regret_over_recorded_trials(threads: int, isa: str) -> None:
     """An estimate was changed, or a solver added? `fastconv train`: docs/cost_model.md."""
     trials = _trials.load(ROOT / "bench" / "trials" / "held.jsonl.gz")
-    found = _training.regrets([t for t in trials if t.problem.threads == threads], _model.trees())
+    trials = [t for t in trials if (t.problem.threads, t.machine.isa) == (threads, isa)]
+    found = _training.regrets(trials, _model.model())
     assert len(found) >= 150
     assert np.exp(np.mean(np.log(found))) <= 1.10 and np.percentile(found, 95) <= 1.5
 
@@ -391,7 +396,8 @@ def test_estimates_are_scaled_by_what_the_machine_does() -> None:
 def test_the_planner_scales(place: pathlib.Path) -> None:
     before = {(c.method, str(c.config)): c.seconds for c in _planner.candidates(LAYER)}
     _calibration.remember(dataclasses.replace(NOMINAL, solvers={"im2col": 2.0}))
-    there = _model.trees().calibration
+    model = _model.model()
+    there = model[this_machine().isa].calibration if this_machine().isa in model else None
     factor = 2.0 / (there.solvers.get("im2col", 1.0) if there else 1.0)
     for c in _planner.candidates(LAYER):
         if c.method == "im2col":
@@ -405,8 +411,8 @@ def test_what_is_deterministic_depends_on_no_measurement(place: pathlib.Path) ->
     _calibration.remember(dataclasses.replace(NOMINAL, solvers={before.method: 1e3}))
     model = _training.fit(made_up(0, 24))
     (place / "model.json").write_text(json.dumps(model))
-    _model.trees.cache_clear()
-    assert _model.trees().trained == model["trained"]
+    _model.model.cache_clear()
+    assert _model.model()["avx2"].trained == model["isas"]["avx2"]["trained"]
     assert _planner.choose(problem).candidate == before
 
 
@@ -438,7 +444,7 @@ def test_train_by_command(place: pathlib.Path, capsys: pytest.CaptureFixture[str
     assert _cli.main(["train", str(path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["regret"]
     assert told["corrected"]["geometric mean"] < told["estimates"]["geometric mean"]
-    assert _model.trees().trained.endswith("24 trials"), "what was learnt here is in use"
+    assert _model.model()["avx2"].trained.endswith("24 trials"), "what was learnt here is in use"
     assert _cli.main(["train", str(place / "none.jsonl")]) == 2 == _cli.main(["train"])
 
 

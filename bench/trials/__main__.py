@@ -1,9 +1,10 @@
 """``python -m bench.trials NAME [--seconds S]`` times the problems of NAME.txt into NAME.jsonl.gz.
 
-Problems that the file has trials of, by the solvers' current revisions, are left out, so that it
-can be run in parts, on a machine that has nothing else to do, until it says that none are left;
-after a kernel has changed, that times again what it had to do with. docs/cost_model.md says how
-the model is then fitted to train and layers.
+Problems that the file has trials of, by this machine's instruction set and the solvers' current
+revisions, are left out, so that it can be run in parts, on a machine that has nothing else to do,
+until it says that none are left; after a kernel has changed, that times again what it had to do
+with. Trials of other instruction sets stay. docs/cost_model.md says how the model is then fitted
+to train and layers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gzip
 import pathlib
 
 from fastconv import _timer, _trials
+from fastconv._machine import this_machine
 from fastconv._problem import Problem
 from fastconv._trials import Trial
 from fastconv.solvers import BY_NAME
@@ -33,11 +35,16 @@ def main() -> int:
     parser.add_argument("name", choices=("train", "layers", "held"))
     parser.add_argument("--seconds", type=float, help="to stop after, about")
     parser.add_argument("--budget", type=float, default=0.35, help="seconds a problem, about")
-    parser.add_argument("--anew", action="store_true", help="forget what was timed")
+    parser.add_argument(
+        "--anew", action="store_true", help="forget what was timed with this instruction set"
+    )
     arguments = parser.parse_args()
     path = HERE / f"{arguments.name}.jsonl.gz"
-    old = _trials.load(path) if path.exists() and not arguments.anew else []
-    kept = {t.problem: t for t in old if is_current(t)}
+    here = this_machine().isa
+    old = _trials.load(path) if path.exists() else []
+    others = [t for t in old if t.machine.isa != here]
+    mine = [t for t in old if t.machine.isa == here and not arguments.anew]
+    kept = {t.problem: t for t in mine if is_current(t)}
     problems = [Problem.parse(line) for line in (HERE / f"{arguments.name}.txt").open()]
     deadline, left = _timer.Deadline(arguments.seconds), 0
     for problem in problems:
@@ -47,7 +54,7 @@ def main() -> int:
         kept.update({t.problem: t for t in trials})
         left += not trials
     with gzip.GzipFile(path, "wb", mtime=0) as file:
-        for trial in kept.values():
+        for trial in (*others, *kept.values()):
             file.write((trial.line() + "\n").encode())
     print(f"trials: {len(kept)}, problems left: {left}")
     return 0 if left == 0 else 3
