@@ -49,7 +49,13 @@ OWN = (
     # volumes by tiles: each way that a tap moves, groups, filters that are read backwards
     "conv3d f32 n2 c9 d4 h5 w3 k5 t2 r3 s2 p1,0,1:0 u2,1,1 l1,1,2",
     "conv3d f32 n1 c18 d3 h3 w4 k20 t3 r2 s2 g2 p1 flip N*C fast",
+    "conv3d f32 n1 c15 d3 h4 w3 k4 t2 r2 s2 p1,0,0",
     "conv3d f32 n1 c5 d3 h4 w3 k3 t2 r1 s2 p0,1,0 x:f16 w:f16 y:f16",
+    # few channels: steps through rows of a kernel, that end within one, beyond both ends of x
+    "conv2d f32 n2 c3 h9 w13 k10 r3 s7 p1,3 u2",
+    "conv2d f32 n1 c3 h7 w12 k5 r2 s5 p1,4:2 l1,2 x:f16 w:f16 y:f16",
+    "conv2d f64 n1 c4 h5 w9 k6 r3 s5 g2 p2 N*C flip",
+    "conv3d f32 n1 c3 d4 h3 w8 k4 t2 r2 s5 p1 u1,2,1 fast",
     # signals: two tiles, taps in whole blocks and not, every boundary, more taps than samples
     "conv1d f32 n2 c4 w1100 k4 s31 g4 p15",
     "conv1d f64 n1 c3 w1030 k2 s16 p9:3 constant=-2",
@@ -59,7 +65,7 @@ OWN = (
     "conv1d f32 n1 c2 w40 k2 s3 g2 p50:1 wrap x:bf16",
     "conv1d f32 n3 c1 w29 k1 s260 p259:255 flip",
     # tiles: more pixels and filters than one has, images that end within one, steps of channels
-    "conv2d f32 n3 c11 h7 w9 k35 r3 s2 p1,0",
+    "conv2d f32 n3 c15 h7 w9 k35 r3 s2 p1,0",
     "conv1d f32 n1 c3 w150 k66 s3 p1:0 l2",
     "conv2d f64 n2 c9 h6 w7 k5 r2 s3 p1 u1,2 N*C",
     "conv2d f32 n1 c70 h4 w3 k3 r3 s3 p1",  # 630 products: a fold, and a rest
@@ -239,6 +245,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, driver: Any, name: str, right: str, w
 
 
 VOLUME = "conv3d f32 n1 c2 d5 h4 w5 k2 t3 r2 s3 p1 u2,1,1"
+FIRST = "conv2d f32 n1 c3 h5 w9 k4 r2 s5 p1"
 
 
 @pytest.mark.parametrize(
@@ -249,6 +256,9 @@ VOLUME = "conv3d f32 n1 c2 d5 h4 w5 k2 t3 r2 s3 p1 u2,1,1"
         ("cuda_gemm", VOLUME, "inside(front + t * step_e, depth)", "inside(front, depth)"),
         ("cuda_gemm", VOLUME, "at_y + o * y_d", "at_y + o * y_h"),
         ("cuda_gemm", VOLUME, "t * step_e * x_d", "t * step_e * x_h"),
+        ("cuda_gemm", FIRST, "inside(left + along, width)", "inside(left, width)"),
+        ("cuda_gemm", FIRST, "(e - s * few) * x_c", "e * x_c"),
+        ("cuda_gemm_pack", FIRST, "(c - s * few) * w_c", "c * w_c"),
         ("cuda_direct", VOLUME, "inside(front, depth)", "inside(front + 1, depth)"),
         ("cuda_direct", VOLUME, "o * step_d", "o * step_e"),
         ("cuda_direct", VOLUME, "t * w_t", "t * w_r"),
@@ -259,7 +269,7 @@ def test_planted_faults_of_signals_and_volumes(
     name: str, text: str, right: str, wrong: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch, emulated, name.removeprefix("cuda_"), right, wrong)
-    problem, solver = on_gpu(text), BY_NAME[name]
+    problem, solver = on_gpu(text), BY_NAME[name.removesuffix("_pack")]
     x, w, _ = arrays(problem)
     config = solver.configs(problem, launch.gpu())[-1]  # type: ignore[arg-type]
     with pytest.raises((Fault, AssertionError), match="no barrier|are off|not allocated|element"):
@@ -306,7 +316,7 @@ def test_planted_faults_are_caught(
     right, wrong, message = (FAULTS | PAIRED)[name]
     plant(monkeypatch, emulated, "mma", right, wrong)
     solver = BY_NAME["cuda_mma"]
-    text = "conv2d f32 n1 c37 h9 w8 k40 r1 s2" + (" x:f16 w:f16 y:f16" if name in PAIRED else "")
+    text = "conv2d f32 n1 c37 h9 w8 k40 r2 s1" + (" x:f16 w:f16 y:f16" if name in PAIRED else "")
     problem = on_gpu(text)
     x, w, _ = arrays(Problem.parse(text))
     config = solver.configs(problem, launch.gpu())[1]  # type: ignore[arg-type]

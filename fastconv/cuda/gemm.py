@@ -4,9 +4,12 @@
 
 A block makes `m` filters by `n` pixels, numbered through all images. Steps go through the taps t
 of the kernel, and for each through `k` channels at a time: whether a pixel's sample lies in x is
-asked once a tap, and the next channels are a constant away. Copies to shared memory are
-asynchronous, `stages` - 2 steps ahead, so that one barrier a step is enough: the slot that is
-filled was read two steps before. Filters come packed, (taps, channels, filters), 16 bytes a copy.
+asked once a tap, and the next channels are a constant away. Where channels are few, as in the
+first layer of a network, a step would be mostly zeros: then a kernel's row is what steps go
+through, its columns by their channels (`thin`), and each sample finds its own column. Copies to
+shared memory are asynchronous, `stages` - 2 steps ahead, so that one barrier a step is enough: the
+slot that is filled was read two steps before. Filters come packed, (taps, channels, filters), 16
+bytes a copy.
 
 A thread sums 4 or 8 filters by 4 or 8 pixels in registers, in quads that lie apart, so that a
 warp's loads from shared memory meet in no bank. Every `FOLD` products sums are added to totals,
@@ -45,6 +48,9 @@ DEEP = (
     ("p_div", "i64"), *((name, "i32") for name in ("p_shift", "x_d", "y_d", "r_d")),
 )  # fmt: skip
 PACK_DEEP = (("taps_r", "i32"), ("r_div", "i64"), ("r_shift", "i32"), ("w_t", "i32"))
+
+#: And of thin ones: channels of one column.
+THIN = (("few", "i32"), ("few_div", "i64"), ("few_shift", "i32"))
 
 PACK_CONSTANTS = (
     *((name, "i32") for name in ("items", "filters", "channels", "packed_k", "packed_c", "taps",
@@ -139,24 +145,26 @@ TILES = {
 @dataclasses.dataclass(frozen=True)
 class Variant:
     """What is compiled in; `folds` when there are more than `FOLD` products an output, `deep` of
-    volumes."""
+    volumes, `thin` of few channels."""
 
     dtype: str
     tile: Tile
     folds: bool = False
     activation: str = "clamp"
     deep: bool = False
+    thin: bool = False
 
 
 @functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
-    return written("gemm", v.dtype, v.tile, v.folds, v.activation, v.deep)
+    return written("gemm", v.dtype, v.tile, v.folds, v.activation, v.deep, v.thin)
 
 
 def written(
-    name: str, dtype: str, t: Any, folds: bool, activation: str, deep: bool = False
-) -> Kernel:
+    name: str, dtype: str, t: Any, folds: bool, activation: str, deep: bool = False,
+    thin: bool = False,
+) -> Kernel:  # fmt: skip
     """The kernel of a tile: a `Tile`, or what has all that it has."""
     word = dtype if t.pair == 1 else "f32"  # two channels pass for a float32
     size, words = SIZES[word], t.k // t.pair
@@ -177,16 +185,18 @@ def written(
         "finish": ("finish", activation, dtype), **t.operations,
     }  # fmt: skip
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
-    constants = (*CONSTANTS, *(DEEP if deep else ()))
+    constants = (*CONSTANTS, *(DEEP if deep else ()), *(THIN if thin else ()))
     parameters = (*pointers, *constants, ("low", word), ("high", word))
-    text = _text(name, dtype, t, folds, deep, ", ".join(name for name, _ in parameters))
+    text = _text(name, dtype, t, folds, deep, thin, ", ".join(name for name, _ in parameters))
     shared_bytes = ring + (t.sums * t.threads * size if folds else 0)
     return Kernel(
         name, text, operations(text, table), parameters, t.threads, t.blocks, shared_bytes
     )
 
 
-def _text(name: str, dtype: str, t: Any, folds: bool, deep: bool, parameters: str) -> str:
+def _text(
+    name: str, dtype: str, t: Any, folds: bool, deep: bool, thin: bool, parameters: str
+) -> str:
     pair, words = t.pair, t.k // t.pair
     vector = 16 // (SIZES[dtype] * pair)  # words of w in a copy
     width, lines_a = t.m * t.deep, words // t.deep  # of the filters of a step
@@ -208,19 +218,28 @@ def _text(name: str, dtype: str, t: Any, folds: bool, deep: bool, parameters: st
         if pair == 2:
             # no asynchronous copy is of 2 bytes: from registers, after the products of a step
             to, at = f"held{len(held)}", f"at_x + {2 * first} * x_c"
+            then = f"{at} + x_c"
             held.append(to)
-            copies += [
-                f"ok = lies & inside(c + row_b * 2 + {2 * first}, channels)",
-                f"also = lies & inside(c + row_b * 2 + {2 * first + 1}, channels)",
-                f"{to} = pair_b(xs, {at}, {at} + x_c, ok, also)",
-            ]
+            if thin:
+                copies += _in_a_row(f"c + row_b * 2 + {2 * first}", "at", "ok")
+                copies += _in_a_row(f"c + row_b * 2 + {2 * first + 1}", "then", "also")
+                at, then = "at", "then"
+            else:
+                copies += [
+                    f"ok = lies & inside(c + row_b * 2 + {2 * first}, channels)",
+                    f"also = lies & inside(c + row_b * 2 + {2 * first + 1}, channels)",
+                ]
+            copies.append(f"{to} = pair_b(xs, {at}, {then}, ok, also)")
             puts.append(f"put_b(sb, fill * {b} + (row_b + {first}) * {t.pitch} + column_b, {to})")
             continue
-        copies += [
-            f"ok = lies & inside(c + row_b + {first}, channels)",
-            f"copy_b(sb, slot * {b} + (row_b + {first}) * {t.pitch} + column_b,"
-            f" xs, at_x + {first} * x_c, ok)",
-        ]
+        at = f"at_x + {first} * x_c"
+        if thin:
+            copies += _in_a_row(f"c + row_b + {first}", "at", "ok")
+            at = "at"
+        else:
+            copies.append(f"ok = lies & inside(c + row_b + {first}, channels)")
+        to = f"slot * {b} + (row_b + {first}) * {t.pitch} + column_b"
+        copies.append(f"copy_b(sb, {to}, xs, {at}, ok)")
     # a pass of all threads copies whole lines, or equal parts of one
     assert max(t.threads, across_a) % min(t.threads, across_a) == 0 == a // vector % t.threads
     assert t.threads % t.n == words % rows_b == 0
@@ -230,11 +249,30 @@ def _text(name: str, dtype: str, t: Any, folds: bool, deep: bool, parameters: st
         "    since = 0",
         "    sums = fold_totals(sums, st, tid)",
     ]
+    # where a thread's first channel is, which thin kernels find for each sample
+    own = "" if thin else f" + row_b{' * 2' if held else ''} * x_c"
+    in_width = "" if thin else " & inside(left, width)"
     # of volumes, planes o and taps t come before rows
     plane = ["o = quotient(p, p_div, p_shift)", "p = p - o * p_count",
              "front = o * step_d - pad_d"] * deep  # fmt: skip
     next_plane = ["if r == taps_r:", "    r = 0", "    t = t + 1"] * deep
     in_depth = " & inside(front + t * step_e, depth)" * deep
+    next_row = ["r = r + 1", *next_plane, "down = r * step_l"]
+    if thin:
+        next_tap = [
+            *next_row,
+            f"lies = inside(top + down, height) & is_pixel{in_depth}",
+            "at_x = at_tap + down * x_h",
+        ]
+    else:
+        next_tap = [
+            "s = s + 1", "if s == taps_s:", "    s = 0", *indented(next_row[:-1], 1), next_row[-1],
+            "along = s * step_m",
+            "lies = inside(top + down, height) & inside(left + along, width)",
+            f"lies = lies & is_pixel{in_depth}",
+            "at_x = at_tap + down * x_h + along * x_w",
+        ]  # fmt: skip
+    next_tap += ["at_x = at_x + t * step_e * x_d"] * deep
     lines = [
         f"def {name}({parameters}):",
         "    sa = shared_a()",
@@ -262,10 +300,10 @@ def _text(name: str, dtype: str, t: Any, folds: bool, deep: bool, parameters: st
         "    top = p * step_u - pad_h",
         *["    t = 0"] * deep,
         "    xs = advance(advance(x, image, x_n), block_z(), x_g)",
-        f"    at_tap = top * x_h + left * x_w + row_b{' * 2' if held else ''} * x_c",
+        f"    at_tap = top * x_h + left * x_w{own}",
         *["    at_tap = at_tap + front * x_d"] * deep,
         "    at_x = at_tap",
-        f"    lies = is_pixel & inside(top, height) & inside(left, width){in_depth}",
+        f"    lies = is_pixel & inside(top, height){in_width}{in_depth}",
         "    c = 0",
         "    r = 0",
         "    s = 0",
@@ -279,21 +317,11 @@ def _text(name: str, dtype: str, t: Any, folds: bool, deep: bool, parameters: st
         f"        if step + {ahead} < steps:",
         *indented(copies, 3),
         f"            at_w = at_w + {lines_a} * packed_w",
-        f"            at_x = at_x + {t.k} * x_c",
+        *([] if thin else [f"            at_x = at_x + {t.k} * x_c"]),
         f"            c = c + {t.k}",
         "            if c >= channels:",
         "                c = 0",
-        "                s = s + 1",
-        "                if s == taps_s:",
-        "                    s = 0",
-        "                    r = r + 1",
-        *indented(next_plane, 5),
-        "                down = r * step_l",
-        "                along = s * step_m",
-        "                lies = inside(top + down, height) & inside(left + along, width)",
-        f"                lies = lies & is_pixel{in_depth}",
-        "                at_x = at_tap + down * x_h + along * x_w",
-        *["                at_x = at_x + t * step_e * x_d"] * deep,
+        *indented(next_tap, 4),
         "        commit()",
         *(["        fill = slot"] if held else []),
         "        slot = slot + 1",
@@ -315,6 +343,17 @@ def _text(name: str, dtype: str, t: Any, folds: bool, deep: bool, parameters: st
         *indented(_finish(t, plane[:2]), 1),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _in_a_row(number: str, at: str, ok: str) -> list[str]:
+    """Where the sample of a number in a thin kernel's row is, and whether it lies in x."""
+    return [
+        f"e = {number}",
+        "s = quotient(e, few_div, few_shift)",
+        "along = s * step_m",
+        f"{at} = at_x + along * x_w + (e - s * few) * x_c",
+        f"{ok} = lies & inside(left + along, width) & inside(e, channels)",
+    ]
 
 
 def _finish(t: Any, plane: list[str]) -> list[str]:
@@ -362,55 +401,65 @@ def _finish(t: Any, plane: list[str]) -> list[str]:
     return lines
 
 
-@functools.lru_cache(8)
-def pack_kernel(dtype: str, deep: bool = False) -> Kernel:
+@functools.lru_cache(16)
+def pack_kernel(dtype: str, deep: bool = False, thin: bool = False) -> Kernel:
     """Packs w (K, C / groups, R, S) as (groups, taps, channels, filters), what is added as 0.
 
-    `deep` is of w (K, C / groups, T, R, S).
+    `deep` is of w (K, C / groups, T, R, S); if `thin`, taps are rows, and channels those of each
+    column.
     """
     table = {
         "load": ("load_if", dtype), "store": ("store", dtype), "zero": ("zero", dtype),
         "advance": ("advance", dtype),
     }  # fmt: skip
-    parameters = pack_parameters(deep)
+    parameters = pack_parameters(deep, thin)
     place = """
         a = quotient(item, k_div, k_shift)
         k = item - a * packed_k
         b = quotient(a, c_div, c_shift)
         c = a - b * packed_c"""
     put = "store(packed, item, load(ws, at, ok, zero()))"
-    text = pack_text("gemm_pack", deep, place, put)
+    text = pack_text("gemm_pack", deep, thin, place, put)
     return Kernel("gemm_pack", text, operations(text, table), parameters, PACK_THREADS, 4)
 
 
-def pack_parameters(deep: bool) -> tuple[tuple[str, str], ...]:
+def pack_parameters(deep: bool, thin: bool) -> tuple[tuple[str, str], ...]:
     """Of a kernel of `pack_text`."""
-    constants = (*PACK_CONSTANTS, *(PACK_DEEP if deep else ()))
+    constants = (*PACK_CONSTANTS, *(PACK_DEEP if deep else ()), *(THIN if thin else ()))
     return (("w", "pointer"), ("packed", "pointer"), *constants)
 
 
-def pack_text(name: str, deep: bool, place: str, put: str) -> str:
+def pack_text(name: str, deep: bool, thin: bool, place: str, put: str) -> str:
     """A kernel that packs w, an item a thread.
 
     `place` finds filter k, channel c and b = group * taps + tap of an item; `put` stores what is
-    `at` of `ws`, where it is `ok`.
+    `at` of `ws`, where it is `ok`, and may want what is `then`, of the next channel.
     """
-    layer = (
-        """
+    tap = """
+        r = quotient(t, s_div, s_shift)
+        s = t - r * taps_s"""
+    layer = """
         layer = quotient(r, r_div, r_shift)
         r = r - layer * taps_r"""
-        * deep
-    )
+    row = f"r * w_r{' + layer * w_t' * deep}"
+    at = f"""
+        at = c * w_c + {row} + s * w_s
+        then = at + w_c"""
+    if thin:
+        tap = """
+        r = t"""
+        at = f"""
+        s = quotient(c, few_div, few_shift)
+        at = (c - s * few) * w_c + {row} + s * w_s
+        s = quotient(c + 1, few_div, few_shift)
+        then = (c + 1 - s * few) * w_c + {row} + s * w_s"""
     return f"""
-def {name}({", ".join(each for each, _ in pack_parameters(deep))}):
+def {name}({", ".join(each for each, _ in pack_parameters(deep, thin))}):
     item = block_x() * {PACK_THREADS} + thread()
     if item < items:{place}
         g = quotient(b, t_div, t_shift)
-        t = b - g * taps
-        r = quotient(t, s_div, s_shift)
-        s = t - r * taps_s{layer}
+        t = b - g * taps{tap}{layer * deep}
         ws = advance(w, g * filters + k * inside(k, filters), w_k)
-        ok = inside(k, filters) & inside(c, channels)
-        at = c * w_c + r * w_r + s * w_s{" + layer * w_t" * deep}
+        ok = inside(k, filters) & inside(c, channels){at}
         {put}
 """

@@ -140,33 +140,35 @@ TILES = {
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What is compiled in; `products` is of `TILES`."""
+    """What is compiled in; `products` is of `TILES`, the rest as in `gemm.Variant`."""
 
     products: str
     tile: str
     activation: str = "clamp"
     deep: bool = False
+    thin: bool = False
 
 
 @functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
     dtype = v.products if v.products in ("f16", "bf16") else "f32"
-    return gemm.written("mma", dtype, TILES[v.products][v.tile], False, v.activation, v.deep)
+    tile = TILES[v.products][v.tile]
+    return gemm.written("mma", dtype, tile, False, v.activation, v.deep, v.thin)
 
 
-@functools.lru_cache(8)
-def pack_kernel(products: str, deep: bool = False) -> Kernel:
+@functools.lru_cache(16)
+def pack_kernel(products: str, deep: bool = False, thin: bool = False) -> Kernel:
     """Packs w (K, C / groups, R, S) as fragments, what is added as 0, and then what TF32 left.
 
-    `deep` is of w (K, C / groups, T, R, S).
+    `deep` and `thin` are as in `gemm.pack_kernel`.
     """
     table = {
         "load": ("load_if", "f32"), "store": ("store", "f32"), "zero": ("zero", "f32"),
         "advance": ("advance", "f32"), "tf32": ("tf32",), "rest": ("rest",),
     }  # fmt: skip
     pair = next(iter(TILES[products].values())).pair
-    parameters = gemm.pack_parameters(deep)
+    parameters = gemm.pack_parameters(deep, thin)
     place = f"""
         fragment = item >> 7
         lane = (item >> 2) & 31
@@ -177,12 +179,12 @@ def pack_kernel(products: str, deep: bool = False) -> Kernel:
     if pair == 2:
         table |= {"advance": ("advance", products), "pair": ("pair_if", products)}
         put = """also = ok & inside(c + 1, channels)
-        store(packed, item, pair(ws, at, at + w_c, ok, also))"""
+        store(packed, item, pair(ws, at, then, ok, also))"""
     else:
         put = """value = load(ws, at, ok, zero())
         store(packed, item, tf32(value))"""
         if products == "3xtf32":
             put += """
         store(advance(packed, 1, w_part), item, rest(value))"""
-    text = gemm.pack_text("mma_pack", deep, place, put)
+    text = gemm.pack_text("mma_pack", deep, thin, place, put)
     return Kernel("mma_pack", text, operations(text, table), parameters, gemm.PACK_THREADS, 4)

@@ -29,13 +29,21 @@ def common() -> dict[str, Kernel]:
     for products, named in mma.TILES.items():
         for name in named:
             found[f"mma {products} {name}"] = mma.kernel(mma.Variant(products, name))
-    for products in ("3xtf32", "bf16"):  # of volumes, the tiles with the most registers
+    for products in (
+        "3xtf32",
+        "bf16",
+    ):  # of volumes and first layers, the tiles with the most registers
         name = next(iter(mma.TILES[products]))
         deep = mma.Variant(products, name, deep=True)
         found[f"mma {products} {name} deep"] = mma.kernel(deep)
+        thin = mma.Variant(products, name, thin=True)
+        found[f"mma {products} {name} thin"] = mma.kernel(thin)
+        found[f"mma_pack {products} thin"] = mma.pack_kernel(products, thin=True)
     tile = next(iter(gemm.TILES["f32"].values()))
     found[f"gemm f32 {tile} deep"] = gemm.kernel(gemm.Variant("f32", tile, deep=True))
-    found["gemm_pack f32 deep"] = gemm.pack_kernel("f32", True)
+    found[f"gemm f32 {tile} thin"] = gemm.kernel(gemm.Variant("f32", tile, thin=True))
+    found["gemm_pack f32 deep"] = gemm.pack_kernel("f32", deep=True)
+    found["gemm_pack f32 thin"] = gemm.pack_kernel("f32", thin=True)
     for f in _FIR:
         name = f"fir {f.dtype} capacity{f.capacity} rest{f.rest}"
         found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)

@@ -25,6 +25,10 @@ from fastconv.solvers._cuda import (
     pointer,
 )
 
+#: Products of a step for each tap over those of a step through a row of taps, from where rows are
+#: taken: each sample then costs some eight integer operations, beside 64 products or more.
+_THIN = 4 / 3
+
 
 class TileSolver(CudaSolver):
     """A solver whose kernels are written by `gemm.written`."""
@@ -56,8 +60,8 @@ class TileSolver(CudaSolver):
         tile = self.tile_of(problem, config)
         pixels, filters = _pixels(problem), problem.filters // problem.groups
         blocks = -(-pixels // tile.n) * -(-filters // tile.m) * problem.groups
-        channels = -(-problem.channels // problem.groups // tile.k) * tile.k
-        products = 2 * tile.m * tile.n * channels * math.prod(problem.kernel)
+        taps, channels, _ = self.packed(problem, tile)
+        products = 2 * tile.m * tile.n * channels * taps
         rate = self.rate(problem, config, gpu) / gpu.multiprocessors
         # a multiprocessor that has one block of 256 threads reaches about half of what two do
         waves = max(1.0, blocks / gpu.multiprocessors)
@@ -77,10 +81,22 @@ class TileSolver(CudaSolver):
         )
 
     def packed(self, problem: Problem, tile: Any) -> tuple[int, int, int]:
-        """(taps, channels, filters) of a group: channels by whole steps, filters by copies."""
+        """(taps, channels, filters) of a group: channels by whole steps, filters by copies.
+
+        Of a thin kernel taps are those of all axes but the last, whose taps are channels.
+        """
         channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
+        taps = math.prod(problem.kernel)
+        if self.is_thin(problem, tile):
+            taps, channels = taps // problem.kernel[-1], channels * problem.kernel[-1]
         whole = -(-channels // tile.k) * tile.k
-        return math.prod(problem.kernel), whole, -(-filters // tile.together) * tile.together
+        return taps, whole, -(-filters // tile.together) * tile.together
+
+    def is_thin(self, problem: Problem, tile: Any) -> bool:
+        """Whether steps go through a kernel's rows, and not through each tap's channels."""
+        channels, columns = problem.channels // problem.groups, problem.kernel[-1]
+        by_taps, by_rows = columns * -(-channels // tile.k), -(-channels * columns // tile.k)
+        return by_taps >= _THIN * by_rows
 
     def folds(self, problem: Problem, tile: Any) -> int:
         """Times that sums join their totals."""
@@ -110,6 +126,17 @@ class TilePlan(CudaPlan):
         launch(w.ordinal, w.stream, w.pointer, packed.pointer)
         return packed
 
+    @property
+    def is_thin(self) -> bool:
+        return self.solver.is_thin(self.problem, self._tile)
+
+    def own_channels(self) -> dict[str, int]:
+        """Channels of a step's tap, and what thin kernels divide them by."""
+        own = self.problem.channels // self.problem.groups
+        if not self.is_thin:
+            return {"channels": own}
+        return {"channels": own * self.problem.kernel[-1], "few": own, **divisors(few=own)}
+
     @abc.abstractmethod
     def pack_kernel(self) -> Kernel:
         """What packs filters as `kernel` reads them."""
@@ -132,8 +159,8 @@ class TilePlan(CudaPlan):
         items = p.groups * math.prod(self.solver.packed(p, self._tile)) // self._tile.pair
         steps = planes(w)
         given = {
-            "items": items, "filters": p.filters // p.groups, "channels": p.channels // p.groups,
-            "taps": math.prod(p.kernel), "taps_s": p.kernel[-1],
+            "items": items, "filters": p.filters // p.groups, **self.own_channels(),
+            "taps": self.solver.packed(p, self._tile)[0], "taps_s": p.kernel[-1],
             "w_k": steps[0], "w_c": steps[1], "w_r": steps[2], "w_s": steps[3], "w_part": items,
             **self.pack_counts(),
         }  # fmt: skip
@@ -178,10 +205,10 @@ class TilePlan(CudaPlan):
         low, high = limits(activation)
         plane = math.prod(p.out)
         given = {
-            "pixels": _pixels(p), "height": h, "width": wide, "filters": own_k, "channels": own_c,
-            "steps": taps * channels // tile.k, "taps_s": p.kernel[-1], "pad_h": pads[0][0],
-            "pad_w": pads[1][0], "step_u": u, "step_v": v, "step_l": l, "step_m": m,
-            "packed_k": filters, "plane": plane, "q_count": out_w,
+            "pixels": _pixels(p), "height": h, "width": wide, "filters": own_k,
+            **self.own_channels(), "steps": taps * channels // tile.k, "taps_s": p.kernel[-1],
+            "pad_h": pads[0][0], "pad_w": pads[1][0], "step_u": u, "step_v": v, "step_l": l,
+            "step_m": m, "packed_k": filters, "plane": plane, "q_count": out_w,
             "x_n": xs[0], "x_g": own_c * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
             "w_g": taps * channels * filters, "w_part": p.groups * taps * channels * filters,
             "y_n": ys[0], "y_g": own_k * ys[1], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],

@@ -61,9 +61,10 @@ class GemmPlan(TilePlan):
     """Filters as they are, by channels."""
 
     def pack_kernel(self) -> Kernel:
-        return gemm.pack_kernel(self.problem.x_dtype, self.problem.ndim == 3)
+        return gemm.pack_kernel(self.problem.x_dtype, self.problem.ndim == 3, self.is_thin)
 
     def kernel(self, folds: bool, activation: Activation | None) -> Kernel:
         p = self.problem
         name = activation_name(activation)
-        return gemm.kernel(gemm.Variant(p.x_dtype, self._tile, folds, name, p.ndim == 3))
+        variant = gemm.Variant(p.x_dtype, self._tile, folds, name, p.ndim == 3, self.is_thin)
+        return gemm.kernel(variant)

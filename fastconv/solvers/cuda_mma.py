@@ -82,10 +82,12 @@ class MmaPlan(TilePlan):
 
     def kernel(self, folds: bool, activation: Any) -> Kernel:
         products, name = str(self.config["products"]), activation_name(activation)
-        return mma.kernel(mma.Variant(products, str(self._tile), name, self.problem.ndim == 3))
+        deep = self.problem.ndim == 3
+        return mma.kernel(mma.Variant(products, str(self._tile), name, deep, self.is_thin))
 
     def pack_kernel(self) -> Kernel:
-        return mma.pack_kernel(str(self.config["products"]), self.problem.ndim == 3)
+        deep = self.problem.ndim == 3
+        return mma.pack_kernel(str(self.config["products"]), deep, self.is_thin)
 
     def pack_counts(self) -> dict[str, int]:
         taps, channels, filters = self.solver.packed(self.problem, self._tile)
