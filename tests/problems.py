@@ -469,13 +469,13 @@ class Emulated(AmxSplit):
     name = "amx_emulated"
     emulated = True
 
-    def why_not_dense(self, problem: Problem) -> str | None:
+    def why_not(self, problem: Problem) -> str | None:
         channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
-        pixels = problem.batch * int(np.prod(problem.out))
+        pixels = problem.batch * int(np.prod(problem.out)) // int(np.prod(problem.input_dilation))
         tiles = problem.groups * (-(-channels // 32) * -(-filters // 16) * -(-pixels // 16))
         if tiles * int(np.prod(problem.kernel)) * 6 > 700:  # some 10 us each
             return "it takes too long to emulate"
-        return super().why_not_dense(problem)
+        return super().why_not(problem)
 
 
 class EmulatedInt8(AmxInt8):

@@ -83,7 +83,7 @@ static void load(tile *t, const void *from, int64_t step)
 #define TILES tile t[8];
 #define TILE_ZERO(i) memset(t + i, 0, TILE)
 #define TILE_LOAD(i, from, step) load(t + i, from, step)
-#define TILE_STORE(i, to) memcpy(to, t + i, TILE)
+#define TILE_STORE(i, to, step) put_rows(t + i, to, step)
 #define TILE_DOT(i, a, b) dot(t + i, t + a, t + b)
 #include "amx.inc"
 
@@ -96,7 +96,7 @@ static void load(tile *t, const void *from, int64_t step)
 #define TILES tile *const t = NULL;
 #define TILE_ZERO(i) _tile_zero(i)
 #define TILE_LOAD(i, from, step) _tile_loadd(i, from, step)
-#define TILE_STORE(i, to) _tile_stored(i, to, ROW)
+#define TILE_STORE(i, to, step) _tile_stored(i, to, step)
 #define TILE_DOT(i, a, b) _tile_dpbf16ps(i, a, b)
 #include "amx.inc"
 
