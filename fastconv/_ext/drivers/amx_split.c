@@ -251,14 +251,13 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
         for (int64_t t = 0; t < q->tiles; t += 2) {
             const int64_t pixels = fc_min(2, q->tiles - t);
             sum_tiles(j, q, pair, residue, layer, count, t, pixels);
-            for (int64_t i = 0; i < pixels * s->column_residues; i++) {
+            for (int64_t i = 0, place = 0; i < pixels * s->column_residues; i++, place++) {
                 const fc_amx_run *to = from;
                 while (to->tile == t * s->column_residues + i) to++;
+                if (i == s->column_residues) place *= 2; /* after the sums of the first tile's other filters */
                 for (int64_t f = 0; f * SIDE < filters && to > from; f++) {
-                    /* a tile of filters has sums of all residues of a tile of positions */
-                    const int64_t place = (i / s->column_residues * 2 + f) * s->column_residues + i % s->column_residues;
                     const int64_t to_y = at + f * SIDE * p->y_k, first = filter + f * SIDE;
-                    float *const sums = q->sums + place * SIDE * SIDE;
+                    float *const sums = q->sums + (place + f * s->column_residues) * SIDE * SIDE;
                     fc_amx_tile tile = {sums, fc_min(SIDE, filters - f * SIDE), to - from, from, step, p->y_k,
                                         j->epilogue->bias ? (const float *)j->epilogue->bias + first : NULL,
                                         limited ? limit + f * SIDE : NULL, s->across, stored, last};
