@@ -234,7 +234,7 @@ FAULTS = (
           "t.at -= fc_first_sample(p, d, 0);", "t.at = 0;", (AMX, SOLVERS)),
     Fault("amx_split: weights of a residue are those of the first", "_ext/drivers/amx_split.h",
           "(s->layers * s->first[residue] + layer", "(layer", (AMX, SOLVERS)),
-    Fault("amx_split: outputs in doubt are looked for among the positions", "_ext/drivers/amx_split.c",
+    Fault("amx_split: outputs in doubt are looked for among positions", "_ext/drivers/amx_split.c",
           "q->at.y_left + (run->column + i)", "q->at.left + (run->column + i)", (AMX,)),
     Fault("amx: results in bfloat16 are cut off", "_ext/kernels/amx.c",
           "even = *v + 0x7fff + (*v >> 16 & 1),", "even = *v,", (AMX,)),

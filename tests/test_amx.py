@@ -317,10 +317,13 @@ def test_blocks_do_not_change_a_bit(text: str, every_thread: None) -> None:
 
 #: With input dilation: residues of one tap and of none, axes with and without it, rows cut short.
 RESIDUES = (
-    "conv2d f32 n1 c40 h5 w17 k20 r2 s2 p1 e2", "conv2d f32 n2 c33 h4 w7 k17 r4 s3 p2:3,1 e2,3 flip",
-    "conv2d f32 n1 c34 h6 w9 k5 r1 s2 p0:1,1 e3,2", "conv2d f32 n1 c32 h9 w8 k18 r3 s3 p1:0,2 l1,2 e1,2",
-    "conv2d f32 n1 c66 h13 w5 k10 r3 s2 p1 u2,1 e1,2 g2", "conv1d f32 n1 c40 w30 k18 s16 p11 e8 flip",
-    "conv3d f32 n1 c33 d3 h3 w4 k4 t3 r2 s3 p1 e2", "conv2d f32 n1 c32 h3 w3 k33 r5 s5 p5:6 l1,3 e4,2",
+    "conv2d f32 n1 c40 h5 w17 k20 r2 s2 p1 e2", "conv1d f32 n1 c40 w30 k18 s16 p11 e8 flip",
+    "conv2d f32 n2 c33 h4 w7 k17 r4 s3 p2:3,1 e2,3 flip",
+    "conv2d f32 n1 c34 h6 w9 k5 r1 s2 p0:1,1 e3,2",
+    "conv2d f32 n1 c32 h9 w8 k18 r3 s3 p1:0,2 l1,2 e1,2",
+    "conv2d f32 n1 c66 h13 w5 k10 r3 s2 p1 u2,1 e1,2 g2",
+    "conv3d f32 n1 c33 d3 h3 w4 k4 t3 r2 s3 p1 e2",
+    "conv2d f32 n1 c32 h3 w3 k33 r5 s5 p5:6 l1,3 e4,2",
 )  # fmt: skip
 
 
@@ -356,15 +359,12 @@ def test_residues_in_doubt_are_made_anew(text: str, kind: str) -> None:
     check(problem, y, oracle(problem, x, w, bias), bound)
 
 
-def test_positions_are_those_of_the_driver() -> None:
-    """Sums of one block, however many threads there are, have the length that bounds are made of."""
-    for text in RESIDUES:
-        problem, (config, *_) = offered(text)
-        for axis, out, e in zip(axes_of(problem), problem.out, problem.input_dilation):
-            assert axis.positions == -(-out // e)
-    deconvolution = Problem.parse("conv2d f32 n1 c64 h16 w16 k32 r4 s4 p2 e2 flip")
-    assert axes_of(deconvolution) == ((16, 2, 1, 2),) * 2
+def test_residues_meet_part_of_the_taps() -> None:
+    """And share positions, whose taps reach two samples on here; and what is refused."""
+    up = Problem.parse("conv2d f32 n1 c64 h16 w16 k32 r4 s4 p2 e2 flip")
+    assert axes_of(up) == ((16, 2, 1, 2),) * 2
     assert axes_of(Problem.parse(LAYER)) == ((56, 2, 1, 3),) * 2
+    assert axes_of(Problem.parse(f"{LAYER} u2")) == ((28, 1, 2, 3),) * 2
     assert BY_NAME["amx_split"].why_not(Problem.parse("conv1d f32 n1 c32 w9 k9 s3 e2 u2")) == (
         "it takes input dilation, or a stride, not both along an axis"
     )

@@ -1,4 +1,4 @@
-"""Positions and blocks of amx_split as its driver lays them out: what bounds and costs are made of."""
+"""Positions and blocks of amx_split as its driver lays them out: what bounds and costs need."""
 
 from __future__ import annotations
 
