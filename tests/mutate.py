@@ -182,8 +182,9 @@ FAULTS = (
     Fault("panels: woven sums forget an earlier block of taps", "_ext/drivers/panels_phases.c",
           "piece->end, block > 0,", "piece->end, 0,"),
     Fault("panels: a woven row ends a lane late", "_ext/kernels/panels.inc",
-          "const fc_mask mask = fc_lanes(sizeof(T), low, high);",
-          "const fc_mask mask = fc_lanes(sizeof(T), low, high + 1);"),
+          "low - f * LANES, high - f * LANES);", "low - f * LANES, high + 1 - f * LANES);"),
+    Fault("panels: half of what is woven is the other half again", "_ext/kernels/panels.inc",
+          "of[v + phases / 2], second);", "of[v + phases / 2], first);"),
     # ---- tiles of AMX
     Fault("amx: odd channels are multiplied by the even ones' samples", "_ext/kernels/amx.c",
           "odd[pair][k] = widened(w->parts[pair][2 * k + 1]);",
