@@ -352,11 +352,12 @@ def test_residues_in_doubt_are_made_anew(text: str, kind: str) -> None:
     if kind in ("nan", "inf"):  # weights that are not finite go elsewhere
         w = special(rng, "normal", "f32", problem.w_shape)
     bias = rng.standard_normal(problem.filters).astype(np.float32)
-    plan = EMULATED.plan(problem, config, this_machine())
-    y = np.full(problem.y_shape, 77, np.float32)
-    plan(x, plan.pack_stored(w), bias, y)
-    bound = EMULATED.error_bound(problem, config) + epsilon(problem)
-    check(problem, y, oracle(problem, x, w, bias), bound)
+    for own in (config, {**config, "cache_bytes": 1}):
+        plan = EMULATED.plan(problem, own, this_machine())
+        y = np.full(problem.y_shape, 77, np.float32)
+        plan(x, plan.pack_stored(w), bias, y)
+        bound = EMULATED.error_bound(problem, own) + epsilon(problem)
+        check(problem, y, oracle(problem, x, w, bias), bound)
 
 
 def test_residues_meet_part_of_the_taps() -> None:

@@ -460,7 +460,7 @@ FC_INLINE int store_whole(const fc_amx_tile *t, float *y, int across)
                 fc_store_part(4, mask, to + k * y_k, part);
             }
         }
-    return doubt != 0;
+    return t->last && doubt;
 }
 
 static int store(const fc_amx_tile *t, float *y)
