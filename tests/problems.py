@@ -202,6 +202,9 @@ NETWORKS = (
     "conv2d f64 n1 c3 h4 w29 k3 r4 s4 p2,1 e2 flip",
     "conv2d f32 n1 c4 h5 w18 k5 r5 s4 p4,2:3 l1,2 e3,2 flip",
     "conv1d f32 n2 c9 w31 k7 s9 p4:6 e4 flip",
+    "conv1d f64 n1 c5 w29 k9 s11 p4:2 e8 flip",
+    "conv2d f32 n1 c3 h3 w19 k9 r2 s9 p1,6 e2,8 flip",
+    "conv1d f32 n1 c190 w20 k9 s9 p4 e4",
     "conv3d f32 n1 c3 d3 h4 w9 k2 t3 r3 s3 p1:2 e2 flip",
     # panels' bands: rows that are joined, whole and strided in y; blocks along a row; phases down
     "conv2d f32 n2 c3 h15 w200 k13 r4 s4 u4",
@@ -469,13 +472,13 @@ class Emulated(AmxSplit):
     name = "amx_emulated"
     emulated = True
 
-    def why_not_dense(self, problem: Problem) -> str | None:
+    def why_not(self, problem: Problem) -> str | None:
         channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
-        pixels = problem.batch * int(np.prod(problem.out))
+        pixels = problem.batch * int(np.prod(problem.out)) // int(np.prod(problem.input_dilation))
         tiles = problem.groups * (-(-channels // 32) * -(-filters // 16) * -(-pixels // 16))
         if tiles * int(np.prod(problem.kernel)) * 6 > 700:  # some 10 us each
             return "it takes too long to emulate"
-        return super().why_not_dense(problem)
+        return super().why_not(problem)
 
 
 class EmulatedInt8(AmxInt8):

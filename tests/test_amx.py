@@ -22,6 +22,7 @@ from fastconv._machine import this_machine
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.solvers import BY_NAME
+from fastconv.solvers._amx import axes_of
 
 #: (part of w, part of x) in the order that kernels/amx.inc multiplies them in.
 ORDER = {
@@ -314,6 +315,64 @@ def test_blocks_do_not_change_a_bit(text: str, every_thread: None) -> None:
         check(problem, ys[0], solved(text), EMULATED.error_bound(problem, {**config, **more}))
 
 
+#: With input dilation: residues of one tap and of none, axes with and without it, rows cut short.
+RESIDUES = (
+    "conv2d f32 n1 c40 h5 w17 k20 r2 s2 p1 e2", "conv1d f32 n1 c40 w30 k18 s16 p11 e8 flip",
+    "conv2d f32 n2 c33 h4 w7 k17 r4 s3 p2:3,1 e2,3 flip",
+    "conv2d f32 n1 c34 h6 w9 k5 r1 s2 p0:1,1 e3,2",
+    "conv2d f32 n1 c32 h9 w8 k18 r3 s3 p1:0,2 l1,2 e1,2",
+    "conv2d f32 n1 c66 h13 w5 k10 r3 s2 p1 u2,1 e1,2 g2",
+    "conv3d f32 n1 c33 d3 h3 w4 k4 t3 r2 s3 p1 e2",
+    "conv2d f32 n1 c32 h3 w3 k33 r5 s5 p5:6 l1,3 e4,2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", RESIDUES)
+def test_residues_are_woven(text: str, every_thread: None) -> None:
+    """On each instruction set, in units and blocks of any size: to the bit what any other is."""
+    problem, configs = offered(text)
+    x, w, _ = arrays(problem)
+    for config, more in itertools.product(
+        configs, ({"cache_bytes": 1}, {"cache_bytes": 20000}, {"most": 5}, {})
+    ):
+        bound = EMULATED.error_bound(problem, {**config, **more})
+        first = execute(problem, config, x, w, **more)
+        check(problem, first, solved(text), bound)
+        for threads, isa in itertools.product((1, 3), core.isas()):
+            y = execute(problem.on(threads), config, x, w, isa=isa, **more)
+            np.testing.assert_array_equal(y, first)
+
+
+@pytest.mark.parametrize("kind", ["huge range", "denormal", "nan", "inf", "zeros"])
+@pytest.mark.parametrize("text", RESIDUES)
+def test_residues_in_doubt_are_made_anew(text: str, kind: str) -> None:
+    problem, (config, *_) = offered(f"{text} fast")
+    rng = np.random.default_rng(len(text))
+    x, w = (special(rng, kind, "f32", shape) for shape in (problem.x_shape, problem.w_shape))
+    if kind in ("nan", "inf"):  # weights that are not finite go elsewhere
+        w = special(rng, "normal", "f32", problem.w_shape)
+    bias = rng.standard_normal(problem.filters).astype(np.float32)
+    for own in (config, {**config, "cache_bytes": 1}):
+        plan = EMULATED.plan(problem, own, this_machine())
+        y = np.full(problem.y_shape, 77, np.float32)
+        plan(x, plan.pack_stored(w), bias, y)
+        bound = EMULATED.error_bound(problem, own) + epsilon(problem)
+        check(problem, y, oracle(problem, x, w, bias), bound)
+
+
+def test_residues_meet_part_of_the_taps() -> None:
+    """And share positions, whose taps reach two samples on here; and what is refused."""
+    up = Problem.parse("conv2d f32 n1 c64 h16 w16 k32 r4 s4 p2 e2 flip")
+    assert axes_of(up) == ((16, 2, 1, 2),) * 2
+    assert axes_of(Problem.parse(LAYER)) == ((56, 2, 1, 3),) * 2
+    assert axes_of(Problem.parse(f"{LAYER} u2")) == ((28, 1, 2, 3),) * 2
+    assert BY_NAME["amx_split"].why_not(Problem.parse("conv1d f32 n1 c32 w9 k9 s3 e2 u2")) == (
+        "it takes input dilation, or a stride, not both along an axis"
+    )
+    many = BY_NAME["amx_split"].why_not(Problem.parse("conv1d f32 n1 c32 w9 k9 s3 e65"))
+    assert many is not None and "65 residues" in many
+
+
 # ---- amx_split of what is stored in bfloat16
 
 BF16 = "x:bf16 w:bf16 y:bf16"
@@ -322,6 +381,7 @@ STORED = (
     f"conv2d f32 n1 c64 h13 w39 k20 r3 s3 p1 u2 {BF16}",
     f"conv2d f32 n1 c40 h7 w40 k5 r3 s3 p2 u3 l2 {BF16}",
     f"conv1d f32 n1 c34 w200 k16 s3 p1 g2 {BF16}", f"conv2d f32 n1 c32 h1 w1 k16 r3 s3 p1 {BF16}",
+    f"conv2d f32 n1 c40 h6 w19 k18 r3 s4 p1:2 e2 flip {BF16}",
 )  # fmt: skip
 
 

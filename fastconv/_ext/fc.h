@@ -621,7 +621,7 @@ typedef struct {
  *
  * A block sums `steps` steps of 32 channels at a tap: x + offset[step] is the first pixel, the others follow (across: the
  * next pair of channels lies x_row on), the next part of the operands lies x_part on; w is [step][part][tile of filters];
- * sums are [tile of pixels][2 tiles of filters].
+ * sums are [tile of pixels][2 tiles of filters], of tiles whose rows lie sum_row apart.
  *
  * split_pairs: y[part][i] = the parts of a[i] and b[i] as a pair of bfloat16, for i < 16; what parts are not finite are NaN.
  * split: the same of `channels` <= 32 channels x_c apart, 0 beyond: y[part][i] is the row of pixel x[i*step], for i < count.
@@ -640,6 +640,7 @@ typedef struct {
     const char *x, *w;
     int64_t x_part, x_row;
     void *sums; /* float, or int32 */
+    int64_t sum_row;
     int across;
 } fc_amx_block;
 typedef struct {

@@ -11,6 +11,7 @@ cdef extern from "fc.h" nogil:
         const char *w
         int64_t x_part
         void *sums
+        int64_t sum_row
         int across
     ctypedef void (*amx_run)(const fc_amx_block *) noexcept nogil
     ctypedef struct fc_amx_int8:
@@ -65,6 +66,7 @@ def multiply_tiles(cnp.ndarray x, cnp.ndarray w, cnp.ndarray sums, int64_t produ
     b.x_part = cnp.PyArray_STRIDES(x)[0]
     b.across = 0
     b.sums = cnp.PyArray_DATA(sums)
+    b.sum_row = cnp.PyArray_STRIDES(sums)[2]
     if emulated:
         tiles.emulated(&b)
     else:
@@ -88,6 +90,7 @@ def multiply_bytes(cnp.ndarray x, cnp.ndarray w, cnp.ndarray sums, str isa, bint
     b.w = <const char *>cnp.PyArray_DATA(w)
     b.x_part = 0
     b.sums = cnp.PyArray_DATA(sums)
+    b.sum_row = cnp.PyArray_STRIDES(sums)[2]
     if emulated:
         kernels.amx_int8_i32.emulated[x_signed][w_signed](&b)
     else:

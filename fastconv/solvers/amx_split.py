@@ -13,12 +13,8 @@ from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
+from fastconv.solvers._amx import CHANNELS, MOST_RESIDUES, SIDE, SPLIT_IN, axes_of, depth_of
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
-from fastconv.solvers._polyphase import Polyphase
-
-#: Rows and columns of a tile of sums, channels of a step, bytes of a pixel's channels, least
-#: columns of a unit (drivers/amx_split_plan.c).
-_SIDE, _CHANNELS, _LINE, _LEAST_COLUMNS = 16, 32, 64, 128
 
 #: By number of products of parts: what is left out, relative to abs(w) * abs(x), and the sum of the
 #: sizes of what is multiplied. Parts are at most 1 + 2^-8, 2^-8 and 2^-17 of the operand; one
@@ -31,10 +27,9 @@ _SIZES = {
     4: (_PARTS[0] + _PARTS[1]) ** 2,
     6: (_PARTS[0] + _PARTS[1]) ** 2 + 2 * _PARTS[0] * _PARTS[2],
 }
-_SPLIT_IN = {1: 1, 3: 2, 4: 2, 6: 3}
 
 #: Additions that a product goes through in a tile: 16 of every other channel, 1 of both halves.
-_IN_TILE = _SIDE + 1
+_IN_TILE = SIDE + 1
 
 #: Of tiles, to a sum before it is added to others: sums are then blocked ones of SUM_BLOCK.
 _MOST = SUM_BLOCK - _IN_TILE
@@ -55,18 +50,18 @@ _NARROW = 0.3e-9
 _PACK = 3e-9
 
 
-class AmxSplit(Polyphase):
+class AmxSplit(Solver):
     name = "amx_split"
     paper = (
         "Henry, Tang, Heinecke, Leveraging the bfloat16 Artificial Intelligence Datatype For"
         " Higher-Precision Computations, ARITH 2019"
     )
-    #: Measured: 2 x 2 phases, 128 to 64 @ 64x64, take 3.5 ms, of which 1 are products and parts.
-    scatter = 2.4e-9
     #: Whether tiles are multiplied by C that does as the processor is documented to: for tests.
     emulated: ClassVar[bool] = False
 
-    def why_not_dense(self, problem: Problem) -> str | None:
+    def why_not(self, problem: Problem) -> str | None:
+        if problem.flops == 0:
+            return "there is nothing to multiply"
         if problem.device != "cpu":
             return "it runs on the CPU only"
         if problem.dtype != "f32":
@@ -75,11 +70,15 @@ class AmxSplit(Polyphase):
             return f"it pads with zeros, not {problem.boundary}"
         if problem.layout == "N*C":
             return "it stores rows of pixels, not of channels"
+        if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
+            return "it takes input dilation, or a stride, not both along an axis"
+        if (residues := math.prod(problem.input_dilation[-2:])) > MOST_RESIDUES:
+            return f"outputs of {residues} residues, more than {MOST_RESIDUES}, are not woven"
         if self.emulated:
             return None
         channels = problem.channels // problem.groups
-        if channels < _CHANNELS:
-            return f"a tile has {_CHANNELS} channels, a group of this problem {channels}"
+        if channels < CHANNELS:
+            return f"a tile has {CHANNELS} channels, a group of this problem {channels}"
         return core.amx_absent()
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
@@ -94,18 +93,19 @@ class AmxSplit(Polyphase):
         found = [c for c in found if c["products"] == 6 or self.error_bound(problem, c) <= allowed]
         return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
 
-    def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
+    def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        rows, products = math.prod(problem.out[:-1]), int(config["products"])
-        across = (problem.kernel[-1] - 1) * problem.dilation[-1] // problem.stride[-1]
+        axes, products = axes_of(problem), int(config["products"])
         # positions between rows are computed too; filters and channels fill whole tiles
-        pixels = -(-rows * (problem.out[-1] + across) // _SIDE)
-        tiles, layers = pixels * -(-filters // _SIDE), -(-channels // _CHANNELS)
-        kernel, images = math.prod(problem.kernel), problem.batch * problem.groups
-        seconds = images * tiles * (layers * kernel * products * _PRODUCT[products] + _TILE)
-        read = images * channels * math.prod(problem.padded)
-        seconds += read * _PART * _SPLIT_IN[products] + math.prod(problem.y_shape) * _OUTPUT
-        packed = 2 * _SPLIT_IN[products] * math.prod(problem.w_shape)
+        rows, width = math.prod(axis.positions for axis in axes[:-1]), sum(axes[-1][:2])
+        tiles = -(-rows * width // SIDE) * -(-filters // SIDE)
+        steps = -(-channels // CHANNELS) * math.prod(problem.kernel) * products
+        images, residues = problem.batch * problem.groups, math.prod(problem.input_dilation)
+        seconds = images * tiles * (steps * _PRODUCT[products] + residues * _TILE)
+        read = images * channels
+        read *= math.prod(-(-n // e) for n, e in zip(problem.padded, problem.input_dilation))
+        seconds += read * _PART * SPLIT_IN[products] + math.prod(problem.y_shape) * _OUTPUT
+        packed = 2 * SPLIT_IN[products] * math.prod(problem.w_shape)
         if packed > machine.l2 // 2:  # read from further away, while tiles wait
             seconds += packed / _WEIGHT_BYTES
         if self.writes_stored(problem):
@@ -114,7 +114,7 @@ class AmxSplit(Polyphase):
         seconds = 2e-6 + images * _UNIT + seconds / threads + (4e-6 if threads > 1 else 0.0)
         return seconds + (0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK)
 
-    def workspace_dense(self, problem: Problem, config: Config) -> int:
+    def workspace(self, problem: Problem, config: Config) -> int:
         isa = str(config.get("isa", core.isa()))
         # a residual, an activation or several blocks of layers want y in float32
         wide = 4 * math.prod(problem.y_shape) if self.writes_stored(problem) else 0
@@ -122,25 +122,26 @@ class AmxSplit(Polyphase):
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         """What is left out, and roundings of blocked sums: Higham, sections 3.1 and 4.2."""
-        products, taps = int(config["products"]), math.prod(problem.kernel[-2:])
-        layers = -(-(problem.channels // problem.groups) // _CHANNELS)
+        products, taps = int(config["products"]), math.prod(a.taps for a in axes_of(problem)[-2:])
+        layers = -(-(problem.channels // problem.groups) // CHANNELS)
         layers *= math.prod(problem.kernel[:-2])
-        depth = _depth(problem, config, layers)
-        # where taps of the axes before meet padding, blocks are cut
-        blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if depth < layers else 0)
+        depth = depth_of(problem, config, layers)
+        # where taps of the axes before meet padding, or nothing, blocks are cut
+        cut = depth < layers or any(e > 1 for e in problem.input_dilation[:-2])
+        blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if cut else 0)
         additions = _IN_TILE + depth * taps * products + blocks
         # and 1 for what may have been flushed beside an output above the limit (amx_split.c)
         return _LEFT_OUT[products] + (additions * _SIZES[products] + 1) * epsilon(problem) / 2
 
-    def reads_stored_dense(self, problem: Problem) -> bool:
+    def reads_stored(self, problem: Problem) -> bool:
         return problem.x_dtype == problem.w_dtype == "bf16"
 
     def writes_stored(self, problem: Problem) -> bool:
-        if not problem.is_dense or problem.ndim > 2:  # y sums the taps of other axes
+        if problem.ndim > 2:  # y sums the taps of other axes
             return False
-        return problem.y_dtype == "bf16" and self.reads_stored_dense(problem)
+        return problem.y_dtype == "bf16" and self.reads_stored(problem)
 
-    def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+    def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         kind = _NarrowPlan if self.writes_stored(problem) else DriverPlan
         return kind(problem, self, config, "amx_split", self._values(config))
 
@@ -160,8 +161,8 @@ class _NarrowPlan(DriverPlan):
         super().__init__(problem, solver, config, driver, values)
         threads = useful_threads(problem)
         self._wide = core.Call(driver, self._isa, problem, values, threads, problem.x_dtype)
-        layers = -(-(problem.channels // problem.groups) // _CHANNELS)
-        self._is_one_block = _depth(problem, config, layers) >= layers
+        layers = -(-(problem.channels // problem.groups) // CHANNELS)
+        self._is_one_block = depth_of(problem, config, layers) >= layers
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed
@@ -172,16 +173,3 @@ class _NarrowPlan(DriverPlan):
         self._wide.run(x, weights, epilogue, wide)
         if wide is not y:
             core.narrow(wide, y, self.problem.threads)
-
-
-def _depth(problem: Problem, config: Config, layers: int) -> int:
-    """Tiles of channels that are summed in one go: depth_of in drivers/amx_split_plan.c."""
-    taps, products = math.prod(problem.kernel[-2:]), int(config["products"])
-    line, positions = _LINE * _SPLIT_IN[products], 1
-    for i, least in zip(range(-min(2, problem.ndim), 0), (1, _LEAST_COLUMNS)[-problem.ndim :]):
-        u, l, r = problem.stride[i], problem.dilation[i], problem.kernel[i]
-        line *= min(r, u // math.gcd(u, l))
-        reach = (r - 1) * l // u
-        positions *= min(problem.out[i], max(least, reach)) + reach
-    room = int(config["cache_bytes"]) // max(1, positions * line)
-    return max(1, min(layers, room, int(config["most"]) // (taps * products)))

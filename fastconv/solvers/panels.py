@@ -41,8 +41,8 @@ _COPIES = {"avx512": 0.2}
 #: Seconds that a sample takes to a band; a tap of one pixel, for each vector of filters of a tile.
 _SAMPLE, _PIXEL = 0.4e-9, 0.35e-9
 
-#: Seconds that an output of phases takes to store beyond that, with two phases along the last axis
-#: and with others; most phases.
+#: Seconds that an output of phases takes to store beyond that, with 2, 4 or 8 phases along the last
+#: axis and with others; most phases.
 _WEAVE, _APART, MOST_PHASES = 0.1e-9, 0.4e-9, 64
 
 #: Bytes a second, of x and of y, that do not hide behind products: in L3, and in memory. A register
@@ -125,7 +125,7 @@ class Panels(Solver):
         tiles = whole + (left > 0)
         work += tiles * register_tiles * blocks * phases * (_NEXT if phases == 1 else _CALL)
         if phases > 1:
-            one = _WEAVE if problem.input_dilation[-1] == 2 else _APART
+            one = _WEAVE if problem.input_dilation[-1] in (2, 4, 8) else _APART
             work += blocks * outputs * phases * filters * one
         elif left > 1 and left % lanes:  # through a buffer, one by one
             work += left * filters * 1e-9

@@ -81,7 +81,7 @@ static void pack_unit(void *context, int64_t index, int64_t slot)
                 const int64_t k = pair * PAIR + i * SIDE, c = layer % s->channel_tiles * FC_AMX_BYTES;
                 const int64_t at = fc_amx_tap(s, layer / s->channel_tiles, t) + (g * p->k + k) * p->w_k + c * p->w_c;
                 pack_tile(p, a->w + at, p->k - k, p->c - c,
-                          a->packed + place_of(s, g, pair, layer) + (t * tiles + i) * FC_AMX_TILE);
+                          a->packed + place_of(s, g, pair, 0, layer) + (t * tiles + i) * FC_AMX_TILE);
             }
 }
 
@@ -146,7 +146,7 @@ static void fill_layer(const job *j, const unit *q, int64_t layer)
 /* ---- sums ------------------------------------------------------------------------------------*/
 
 /* y of a pair of tiles of filters, the `pair`th of the group. */
-static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t positions, int64_t runs)
+static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t positions)
 {
     const amx_geometry *s = j->s;
     const fc_problem *p = s->p;
@@ -159,16 +159,16 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t position
     if (e->scale) memcpy(scale, e->scale + filter, (size_t)filters * sizeof *scale);
     if (e->bias) memcpy(bias, (const int32_t *)e->bias + filter, (size_t)filters * sizeof *bias);
     fc_amx_block b = {.products = 1, .steps = s->depth * s->taps, .offset = j->offset,
-                      .filters = fc_min(2, s->filter_tiles - 2 * pair), .sums = q->sums,
-                      .w = j->packed + place_of(s, q->at.g, pair, 0)};
-    const fc_amx_run *from = q->runs, *const end = q->runs + runs;
+                      .filters = fc_min(2, s->filter_tiles - 2 * pair), .sums = q->sums, .sum_row = LINE,
+                      .w = j->packed + place_of(s, q->at.g, pair, 0, 0)};
+    const fc_amx_run *from = q->runs;
     for (int64_t t = 0; t < tiles; t += 2) {
         b.pixels = fc_min(2, tiles - t);
         b.x = q->samples + t * FC_AMX_TILE;
         j->sum(&b);
         for (int64_t i = t; i < t + b.pixels; i++) {
             const fc_amx_run *to = from;
-            while (to < end && to->tile == i) to++;
+            while (to->tile == i) to++;
             for (int64_t f = 0; f < b.filters && to > from; f++) {
                 const int64_t k = f * SIDE;
                 const fc_amx_sums sums = {q->sums + ((i - t) * 2 + f) * SIDE * SIDE, fc_min(SIDE, filters - k), to - from, from,
@@ -190,12 +190,12 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     q.sums = (int32_t *)(q.samples + s->x_bytes + s->run_bytes);
     for (int64_t layer = 0; layer < s->layers; layer++) fill_layer(j, &q, layer);
     const int64_t positions = (q.at.rows - 1) * s->pitch + q.at.columns;
-    const int64_t runs = find_runs(s, q.at.rows, q.at.columns, q.runs);
+    find_runs(s, &q.at, 0, q.runs);
     const int64_t pairs = fc_ceil_div(s->filter_tiles, 2);
     fc_amx_state before;
     if (!j->emulated) s->tiles->enter(&before);
     for (int64_t pair = q.at.part * s->part; pair < fc_min(pairs, (q.at.part + 1) * s->part); pair++)
-        sum_pair(j, &q, pair, positions, runs);
+        sum_pair(j, &q, pair, positions);
     if (!j->emulated) s->tiles->leave(&before);
 }
 

@@ -49,6 +49,7 @@ typedef struct {
 
 typedef struct {
     amx_unit at;
+    int64_t tiles; /* of positions */
     char *samples;
     fc_amx_run *runs;
     float *sums;
@@ -154,7 +155,7 @@ static double sample(const job *j, int64_t at)
     return ((const float *)j->x)[at];
 }
 
-/* One output from the products that are there. */
+/* One output, in row r and column c of y, from the products that are there. */
 static double exactly(const job *j, const unit *q, int64_t filter, int64_t r, int64_t c)
 {
     const amx_geometry *s = j->s;
@@ -167,9 +168,9 @@ static double exactly(const job *j, const unit *q, int64_t filter, int64_t r, in
         if (!outer_at(s, q->at.outer, o, &x_at)) continue;
         x_at += q->at.n * p->x_n + q->at.g * p->c * p->x_c;
         for (int64_t t = 0; t < s->taps; t++) {
-            const int64_t row = r * s->u + t / s->width * s->l - s->pad_rows;
-            const int64_t column = c * s->v + t % s->width * s->m - s->pad_columns;
-            if (row < 0 || row >= s->in_rows || column < 0 || column >= s->in_columns) continue;
+            const int64_t row = s->row < 0 ? 0 : fc_source(p, s->row, r * s->u + t / s->width * s->l);
+            const int64_t column = fc_source(p, s->column, c * s->v + t % s->width * s->m);
+            if (row < 0 || column < 0) continue;
             const int64_t at = x_at + row * x_row + column * p->x_s[s->column];
             for (int64_t h = 0; h < p->c; h++)
                 sum += sample(j, at + h * p->x_c) * w[(h * s->outer_taps + o) * s->taps + t];
@@ -184,7 +185,7 @@ static float limit_of(const job *j, const unit *q, int64_t filter)
     const amx_geometry *s = j->s;
     const amx_statistics of = ((const amx_statistics *)j->packed)[filter];
     if (q->seen.least == UINT32_MAX || smallest(&q->seen) >= of.safe) return -1;
-    const double steps = (double)(s->layers * s->taps * s->products);
+    const double steps = (double)(s->layers * s->most_taps * s->products);
     /* a tile has 32 products and 2 sums for each output */
     double lost = of.total + (FC_AMX_CHANNELS + 2) * steps;
     if (isinf(of.safe)) lost += (double)(s->p->c * s->outer_taps * s->taps) * float_of(q->seen.most);
@@ -200,8 +201,8 @@ static void settle(const job *j, const unit *q, const fc_amx_tile *t, int64_t fi
                 const int64_t pixel = run->first + i, in_sums = t->across ? k * SIDE + pixel : pixel * SIDE + k;
                 float *const v = y ? y + k * t->y_k + run->to + i * t->step : sums + in_sums;
                 if (!(fabsf(*v) > (t->limit ? t->limit[k] : -1) && fabsf(*v) <= FLT_MAX))
-                    *v = (float)exactly(j, q, filter + k, q->at.top + run->row + (run->column + i) / q->at.columns,
-                                         q->at.left + (run->column + i) % q->at.columns);
+                    *v = (float)exactly(j, q, filter + k, q->at.y_top + run->row + (run->column + i) / q->at.y_columns,
+                                         q->at.y_left + (run->column + i) % q->at.y_columns);
                 if (t->bias) *v += t->bias[k];
             }
 }
@@ -214,52 +215,64 @@ static void store_narrow(const job *j, const unit *q, fc_amx_tile *t, int64_t fi
     j->s->tiles->narrow(t, y);
 }
 
+/* Sums of a pair of tiles of filters, `count` layers, from tile t of positions: of all residues of columns, in turn. */
+static void sum_tiles(const job *j, const unit *q, int64_t pair, int64_t row_residue, int64_t layer, int64_t count, int64_t t,
+                      int64_t pixels)
+{
+    const amx_geometry *s = j->s;
+    fc_amx_block b = {.products = s->products, .pixels = pixels, .filters = fc_min(2, s->filter_tiles - 2 * pair),
+                      .x = q->samples + t * (s->across ? LINE : FC_AMX_TILE), .x_part = s->x_part, .x_row = s->x_row,
+                      .across = s->across, .sum_row = s->column_residues * LINE};
+    for (int64_t i = 0; i < s->column_residues; i++) {
+        const int64_t residue = row_residue * s->column_residues + i;
+        b.steps = count * taps_in(s, residue);
+        b.offset = j->offset + s->depth * s->first[residue];
+        b.w = j->packed + place_of(s, q->at.g, pair, residue, layer);
+        b.sums = q->sums + i * SIDE;
+        (j->emulated ? s->tiles->emulated : s->tiles->hardware)(&b);
+    }
+}
+
 /* y of a pair of tiles of filters, the `pair`th of the group, becomes sums of `count` layers, or these are added. */
-static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, int64_t count, int64_t runs, int stored,
-                     int last)
+static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, int64_t count, int stored, int last)
 {
     const amx_geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t positions = (q->at.rows - 1) * s->pitch + q->at.columns, tiles = fc_ceil_div(positions, SIDE);
     const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row], step = p->y_s[s->column], filter = q->at.g * p->k + pair * PAIR;
-    const int64_t at = output_at(s, &q->at, pair * PAIR);
-    const int64_t filters = fc_min(PAIR, p->k - pair * PAIR);
+    const int64_t filters = fc_min(PAIR, p->k - pair * PAIR), at = output_at(s, &q->at, pair * PAIR);
     float limit[PAIR];
     int limited = 0;
     for (int64_t k = 0; k < filters && last; k++) {
         limit[k] = limit_of(j, q, filter + k);
         limited |= limit[k] >= 0;
     }
-    const float *const bias = j->epilogue->bias;
-    fc_amx_block b = {.products = s->products, .steps = count * s->taps, .offset = j->offset, .x_part = s->x_part,
-                      .x_row = s->x_row, .across = s->across, .filters = fc_min(2, s->filter_tiles - 2 * pair),
-                      .sums = q->sums, .w = j->packed + place_of(s, q->at.g, pair, layer)};
-    void (*const run)(const fc_amx_block *) = j->emulated ? s->tiles->emulated : s->tiles->hardware;
-    const fc_amx_run *from = q->runs, *const end = q->runs + runs;
-    for (int64_t t = 0; t < tiles; t += 2) {
-        b.pixels = fc_min(2, tiles - t);
-        b.x = q->samples + t * (s->across ? LINE : FC_AMX_TILE);
-        run(&b);
-        for (int64_t i = t; i < t + b.pixels; i++) {
-            const fc_amx_run *to = from;
-            while (to < end && to->tile == i) to++;
-            for (int64_t f = 0; f < b.filters && to > from; f++) {
-                float *const sums = q->sums + ((i - t) * 2 + f) * SIDE * SIDE;
-                const int64_t to_y = at + f * SIDE * p->y_k;
-                fc_amx_tile tile = {sums, fc_min(SIDE, filters - f * SIDE), to - from, from, step, p->y_k,
-                                    bias ? bias + filter + f * SIDE : NULL, limited ? limit + f * SIDE : NULL,
-                                    s->across, stored, last};
-                if (p->y_dtype == FC_BF16)
-                    store_narrow(j, q, &tile, filter + f * SIDE, sums, (uint16_t *)j->y + to_y);
-                else if (s->tiles->store(&tile, (float *)j->y + to_y))
-                    settle(j, q, &tile, filter + f * SIDE, sums, (float *)j->y + to_y);
+    for (int64_t residue = 0; residue < s->row_residues; residue++) {
+        const fc_amx_run *from = q->runs + residue * s->runs;
+        for (int64_t t = 0; t < q->tiles; t += 2) {
+            const int64_t pixels = fc_min(2, q->tiles - t);
+            sum_tiles(j, q, pair, residue, layer, count, t, pixels);
+            for (int64_t i = 0, place = 0; i < pixels * s->column_residues; i++, place++) {
+                const fc_amx_run *to = from;
+                while (to->tile == t * s->column_residues + i) to++;
+                if (i == s->column_residues) place *= 2; /* after the sums of the first tile's other filters */
+                for (int64_t f = 0; f * SIDE < filters && to > from; f++) {
+                    const int64_t to_y = at + f * SIDE * p->y_k, first = filter + f * SIDE;
+                    float *const sums = q->sums + (place + f * s->column_residues) * SIDE * SIDE;
+                    fc_amx_tile tile = {sums, fc_min(SIDE, filters - f * SIDE), to - from, from, step, p->y_k,
+                                        j->epilogue->bias ? (const float *)j->epilogue->bias + first : NULL,
+                                        limited ? limit + f * SIDE : NULL, s->across, stored, last};
+                    if (p->y_dtype == FC_BF16)
+                        store_narrow(j, q, &tile, first, sums, (uint16_t *)j->y + to_y);
+                    else if (s->tiles->store(&tile, (float *)j->y + to_y))
+                        settle(j, q, &tile, first, sums, (float *)j->y + to_y);
+                }
+                from = to;
             }
-            from = to;
         }
     }
     for (int64_t k = 0; k < filters && last; k++)
-        for (int64_t r = 0; r < q->at.rows; r++)
-            fc_finish(p, s->kernels, j->epilogue, j->y, at + k * p->y_k + r * y_row, q->at.columns, step);
+        for (int64_t r = 0; r < q->at.y_rows; r++)
+            fc_finish(p, s->kernels, j->epilogue, j->y, at + k * p->y_k + r * y_row, q->at.y_columns, step);
 }
 
 static void run_unit(void *context, int64_t index, int64_t slot)
@@ -271,7 +284,8 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     const int64_t part = q.at.part, outer = q.at.outer;
     q.runs = (fc_amx_run *)(q.samples + s->x_bytes);
     q.sums = (float *)(q.samples + s->x_bytes + s->run_bytes);
-    const int64_t runs = find_runs(s, q.at.rows, q.at.columns, q.runs);
+    q.tiles = fc_ceil_div((q.at.rows - 1) * s->pitch + q.at.columns, SIDE);
+    for (int64_t f = 0; f < s->row_residues; f++) find_runs(s, &q.at, f, q.runs + f * s->runs);
     int64_t x_at, end = 0; /* of the layers that meet samples */
     for (int64_t o = 0; o < s->outer_taps; o++)
         if (outer_at(s, outer, o, &x_at)) end = (o + 1) * s->channel_tiles;
@@ -286,7 +300,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
         if (!count && end) continue;
         const int last = layer + count >= end;
         for (int64_t pair = part * s->part; pair < fc_min(pairs, (part + 1) * s->part); pair++)
-            sum_pair(j, &q, pair, layer, count, runs, stored, last);
+            sum_pair(j, &q, pair, layer, count, stored, last);
         stored = 1;
     }
     if (!j->emulated) s->tiles->leave(&before);

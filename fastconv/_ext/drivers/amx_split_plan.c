@@ -14,7 +14,7 @@ static int64_t depth_of(const amx_geometry *s, int64_t line, int64_t bytes, int6
     if (!most) return s->layers;
     const int64_t height = fc_min(s->rows, fc_max(1, s->reach_rows)) + s->reach_rows;
     const int64_t width = fc_min(s->columns, fc_max(LEAST_COLUMNS, s->reach_columns)) + s->reach_columns;
-    const int64_t room = bytes / (height * width * line), allowed = most / fc_max(1, s->taps * s->products);
+    const int64_t room = bytes / (height * width * line), allowed = most / fc_max(1, s->most_taps * s->products);
     return fc_max(1, fc_min(s->layers, fc_min(room, allowed)));
 }
 
@@ -40,6 +40,16 @@ static void plan_units(const fc_problem *p, int64_t room, int64_t threads, amx_g
     s->filter_parts = fc_ceil_div(pairs, fc_max(1, s->part));
 }
 
+/* Positions along an axis, what pads them, and how far their taps reach; of how many residues their outputs are. */
+static int64_t plan_axis(const fc_problem *p, int64_t d, int64_t *positions, int64_t *pad, int64_t *reach)
+{
+    const int64_t e = p->input_dilation[d], first = fc_first_sample(p, d, 0);
+    *positions = fc_ceil_div(p->out[d], e);
+    *pad = e == 1 ? p->pad[d] : -first;
+    *reach = e == 1 ? (p->ker[d] - 1) * p->dilation[d] / p->stride[d] : fc_last_sample(p, d, 0) - first;
+    return e;
+}
+
 void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t threads, int64_t products, int64_t channels,
                     int64_t most, int64_t bytes, amx_geometry *s)
 {
@@ -48,13 +58,13 @@ void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t thre
     s->kernels = kernels;
     s->tiles = kernels->amx_bf16;
     const int64_t d = s->column = p->dims - 1;
-    s->columns = p->out[d], s->width = p->ker[d], s->in_columns = p->in[d];
-    s->v = p->stride[d], s->m = p->dilation[d], s->pad_columns = p->pad[d];
-    s->rows = s->height = s->in_rows = s->u = s->l = 1;
+    s->width = p->ker[d], s->in_columns = p->in[d], s->v = p->stride[d], s->m = p->dilation[d];
+    s->column_residues = plan_axis(p, d, &s->columns, &s->pad_columns, &s->reach_columns);
+    s->rows = s->height = s->in_rows = s->u = s->l = s->row_residues = 1;
     s->row = d - 1;
     if (d > 0) {
-        s->rows = p->out[d - 1], s->height = p->ker[d - 1], s->in_rows = p->in[d - 1];
-        s->u = p->stride[d - 1], s->l = p->dilation[d - 1], s->pad_rows = p->pad[d - 1];
+        s->height = p->ker[d - 1], s->in_rows = p->in[d - 1], s->u = p->stride[d - 1], s->l = p->dilation[d - 1];
+        s->row_residues = plan_axis(p, d - 1, &s->rows, &s->pad_rows, &s->reach_rows);
     }
     s->outer = fc_max(s->row, 0);
     s->outers = fc_volume(p->out, s->outer);
@@ -63,8 +73,11 @@ void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t thre
     /* a tap's phase repeats after as many taps */
     s->row_phases = fc_min(s->height, s->u / fc_common_divisor(s->u, s->l));
     s->column_phases = fc_min(s->width, s->v / fc_common_divisor(s->v, s->m));
-    s->reach_rows = (s->height - 1) * s->l / s->u;
-    s->reach_columns = (s->width - 1) * s->m / s->v;
+    for (int64_t f = 0; f < s->row_residues * s->column_residues; f++) {
+        const int64_t taps = row_taps(s, f).count * column_taps(s, f).count;
+        s->first[f + 1] = s->first[f] + taps;
+        s->most_taps = fc_max(s->most_taps, taps);
+    }
 
     s->products = products;
     s->parts = s->products == 6 ? 3 : s->products == 1 ? 1 : 2;
@@ -79,13 +92,14 @@ void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t thre
     const int64_t positions = fc_max(0, s->unit_rows - 1) * s->pitch + s->unit_columns;
     /* the last tile reads beyond the last position; across, pairs lie an odd number of lines apart, in different sets of L1 */
     s->plane = (s->unit_rows + s->reach_rows) * s->pitch + fc_round_up(positions, SIDE) - positions;
-    s->across = s->taps == 1 && channels == FC_AMX_CHANNELS;
+    s->across = s->taps == 1 && s->row_residues * s->column_residues == 1 && channels == FC_AMX_CHANNELS;
     if (s->across) s->plane = (fc_ceil_div(s->plane, SIDE) | 1) * SIDE;
     s->x_row = s->plane * 4;
     s->x_part = phases * s->depth * s->plane * LINE;
     s->x_bytes = s->parts * s->x_part;
-    s->run_bytes = fc_round_up((s->unit_rows + fc_ceil_div(positions, SIDE)) * (int64_t)sizeof(fc_amx_run), FC_ALIGN);
-    s->slot_bytes = s->x_bytes + s->run_bytes + SUMS * (int64_t)sizeof(float);
+    s->runs = s->unit_rows + fc_ceil_div(positions * s->column_residues, SIDE) + 1;
+    s->run_bytes = fc_round_up(s->row_residues * s->runs * (int64_t)sizeof(fc_amx_run), FC_ALIGN);
+    s->slot_bytes = s->x_bytes + s->run_bytes + s->column_residues * SUMS * (int64_t)sizeof(float);
     s->offset_bytes = fc_round_up(s->depth * s->taps * (int64_t)sizeof(int64_t), FC_ALIGN);
     s->filter_bytes = s->taps * s->parts * FC_AMX_TILE; /* of a tile of filters in a layer */
 }
@@ -143,7 +157,25 @@ static void describe(const packing *a, int64_t filter)
     ((amx_statistics *)a->packed)[filter] = (amx_statistics){safe, total};
 }
 
-/* Tiles of a pair of them, 0 where there are no filters or channels. */
+/* Tiles of a pair of them under a tap in a layer, 0 where there are no filters or channels. */
+static void pack_tap(const packing *a, int64_t g, int64_t pair, int64_t layer, int64_t tap, char *to)
+{
+    const amx_geometry *const s = a->s;
+    const fc_problem *const p = s->p;
+    const int64_t first = pair * PAIR, count = fc_min(PAIR, p->k - first), tiles = fc_min(2, s->filter_tiles - 2 * pair);
+    const int64_t from = layer % s->channel_tiles * FC_AMX_CHANNELS, some = fc_min(FC_AMX_CHANNELS, p->c - from);
+    const float *const w = a->w + fc_amx_tap(s, layer / s->channel_tiles, tap) + (g * p->k + first) * p->w_k + from * p->w_c;
+    for (int64_t i = 0; i < tiles * SIDE; i++) { /* rows are pairs of channels; across, filters */
+        float even[SIDE] = {0}, odd[SIDE] = {0};
+        for (int64_t n = 0; n < SIDE; n++) {
+            const int64_t k = s->across ? i : i / SIDE * SIDE + n, c = 2 * (s->across ? n : i % SIDE);
+            if (k < count && c < some) even[n] = w[k * p->w_k + c * p->w_c];
+            if (k < count && c + 1 < some) odd[n] = w[k * p->w_k + (c + 1) * p->w_c];
+        }
+        s->tiles->split_pairs(even, odd, s->parts, to + i * LINE, tiles * FC_AMX_TILE);
+    }
+}
+
 static void pack_unit(void *context, int64_t index, int64_t slot)
 {
     (void)slot;
@@ -151,23 +183,17 @@ static void pack_unit(void *context, int64_t index, int64_t slot)
     const amx_geometry *const s = a->s;
     const fc_problem *const p = s->p;
     const int64_t pairs = fc_ceil_div(s->filter_tiles, 2), g = index / pairs, pair = index % pairs;
-    const int64_t first = pair * PAIR, count = fc_min(PAIR, p->k - first), tiles = fc_min(2, s->filter_tiles - 2 * pair);
-    for (int64_t k = 0; k < count; k++) describe(a, g * p->k + first + k);
-    for (int64_t layer = 0; layer < s->layers; layer++)
-        for (int64_t t = 0; t < s->taps; t++) {
-            char *const to = a->packed + place_of(s, g, pair, layer) + t * s->parts * tiles * FC_AMX_TILE;
-            const int64_t from = layer % s->channel_tiles * FC_AMX_CHANNELS, some = fc_min(FC_AMX_CHANNELS, p->c - from);
-            const float *const w = a->w + fc_amx_tap(s, layer / s->channel_tiles, t) + (g * p->k + first) * p->w_k + from * p->w_c;
-            for (int64_t i = 0; i < tiles * SIDE; i++) { /* rows are pairs of channels; across, filters */
-                float even[SIDE] = {0}, odd[SIDE] = {0};
-                for (int64_t n = 0; n < SIDE; n++) {
-                    const int64_t k = s->across ? i : i / SIDE * SIDE + n, c = 2 * (s->across ? n : i % SIDE);
-                    if (k < count && c < some) even[n] = w[k * p->w_k + c * p->w_c];
-                    if (k < count && c + 1 < some) odd[n] = w[k * p->w_k + (c + 1) * p->w_c];
-                }
-                s->tiles->split_pairs(even, odd, s->parts, to + i * LINE, tiles * FC_AMX_TILE);
-            }
+    for (int64_t k = pair * PAIR; k < fc_min(p->k, (pair + 1) * PAIR); k++) describe(a, g * p->k + k);
+    const int64_t bytes = fc_min(2, s->filter_tiles - 2 * pair) * s->parts * FC_AMX_TILE;
+    for (int64_t f = 0; f < s->row_residues * s->column_residues; f++) {
+        const fc_residue rows = row_taps(s, f), columns = column_taps(s, f);
+        for (int64_t layer = 0; layer < s->layers; layer++) {
+            char *to = a->packed + place_of(s, g, pair, f, layer);
+            for (int64_t r = 0; r < rows.count; r++)
+                for (int64_t c = 0; c < columns.count; c++, to += bytes)
+                    pack_tap(a, g, pair, layer, (rows.r + r * rows.step) * s->width + columns.r + c * columns.step, to);
         }
+    }
 }
 
 void fc_amx_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *w, void *packed,

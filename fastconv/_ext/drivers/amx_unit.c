@@ -57,7 +57,7 @@ static int multiplies_as_documented(const fc_amx *kernels)
     for (uint32_t i = 0; i < sizeof x / 2; i++) x[i] = whole(i);
     for (uint32_t i = 0; i < sizeof w / 2; i++) w[i] = whole(i + 7777);
     fc_amx_block b = {.pixels = 2, .filters = 2, .products = 6, .steps = STEPS, .offset = offset, .x = (char *)x,
-                      .w = (char *)w, .x_part = X_PART, .sums = sums[0]};
+                      .w = (char *)w, .x_part = X_PART, .sums = sums[0], .sum_row = 64};
     kernels->emulated(&b);
     b.sums = sums[1];
     fc_amx_state before;
@@ -79,7 +79,7 @@ static int multiplies_bytes_as_documented(const fc_kernels *kernels)
     int same = 1;
     for (int signs = 0; signs < 4; signs++) {
         fc_amx_block b = {.pixels = 2, .filters = 2, .products = 1, .steps = STEPS, .offset = offset, .x = (char *)x,
-                          .w = (char *)w, .sums = sums[0]};
+                          .w = (char *)w, .sums = sums[0], .sum_row = 64};
         kernels->amx_int8_i32->emulated[signs / 2][signs % 2](&b);
         b.sums = sums[1];
         fc_amx_state before;

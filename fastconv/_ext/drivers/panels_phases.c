@@ -16,8 +16,7 @@
 #include <string.h>
 
 #include "panels.h"
-
-static int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? fc_ceil_div(a, b) : -(-a / b); }
+#include "residue.h"
 
 void fc_panels_plan_phases(const fc_problem *p, geometry *s)
 {
@@ -29,12 +28,12 @@ void fc_panels_plan_phases(const fc_problem *p, geometry *s)
     s->p = &s->dense;
     s->dense = *p;
     for (int64_t d = 0; d < p->dims; d++) {
-        const int64_t e = p->input_dilation[d], reach = (p->ker[d] - 1) * p->dilation[d];
+        const int64_t e = p->input_dilation[d];
         s->lead[d] = 0;
         if (e == 1) continue;
         int64_t least = INT64_MAX;
         for (int64_t lead = 0; lead < e; lead++) {
-            const int64_t low = ceil_div(-p->pad[d] - lead, e), high = ceil_div(reach - p->pad[d] - lead, e);
+            const int64_t low = fc_first_sample(p, d, lead), high = fc_last_sample(p, d, lead);
             if (high - low + 1 >= least) continue;
             least = high - low + 1;
             s->lead[d] = lead;
@@ -46,30 +45,17 @@ void fc_panels_plan_phases(const fc_problem *p, geometry *s)
     }
 }
 
-/* Along an axis: `count` taps, the first of them r, `step` apart, and their places in the panel's kernel. */
-typedef struct {
-    int64_t count, r, step, at, jump;
-} taps_of_axis;
-
-static taps_of_axis find_taps(const geometry *s, int64_t d, int64_t phase)
+/* Along an axis, taps and their places in the panel's kernel. */
+static fc_residue find_taps(const geometry *s, int64_t d, int64_t phase)
 {
-    const fc_problem *p = s->whole;
-    const int64_t e = p->input_dilation[d];
-    if (e == 1) return (taps_of_axis){p->ker[d], 0, 1, 0, 1};
-    taps_of_axis t = {0};
-    for (int64_t r = 0; r < p->ker[d]; r++) {
-        const int64_t from = phase - s->lead[d] + r * p->dilation[d] - p->pad[d];
-        if (from % e) continue;
-        const int64_t at = from / e + s->p->pad[d];
-        if (t.count == 0) t.r = r, t.at = at;
-        if (t.count == 1) t.step = r - t.r, t.jump = at - t.at;
-        t.count++;
-    }
+    if (s->whole->input_dilation[d] == 1) return (fc_residue){s->whole->ker[d], 0, 1, 0, 1};
+    fc_residue t = fc_residue_of(s->whole, d, phase - s->lead[d]);
+    t.at += s->p->pad[d];
     return t;
 }
 
 /* Taps of a phase, of all axes; how many they are. */
-static int64_t find_all_taps(const geometry *s, int64_t phase, taps_of_axis *axes)
+static int64_t find_all_taps(const geometry *s, int64_t phase, fc_residue *axes)
 {
     int64_t count = 1;
     for (int64_t d = s->p->dims - 1; d >= 0; phase /= s->whole->input_dilation[d], d--) {
@@ -80,7 +66,7 @@ static int64_t find_all_taps(const geometry *s, int64_t phase, taps_of_axis *axe
 }
 
 /* Elements from a filter's first weight to that of tap t of a phase; its place in the panel's kernel. */
-static int64_t weight_of(const geometry *s, const taps_of_axis *axes, int64_t t, int64_t *place)
+static int64_t weight_of(const geometry *s, const fc_residue *axes, int64_t t, int64_t *place)
 {
     int64_t weight = 0, volume = 1;
     *place = 0;
@@ -96,7 +82,7 @@ void fc_panels_pack(const geometry *s, const char *w, int64_t channels, int64_t 
 {
     const fc_problem *p = s->whole;
     for (int64_t phase = 0; phase < s->phases; phase++) {
-        taps_of_axis axes[FC_DIMS];
+        fc_residue axes[FC_DIMS];
         const int64_t count = find_all_taps(s, phase, axes);
         for (int64_t t = 0; t < count; t++) {
             int64_t place, at = weight_of(s, axes, t, &place);
@@ -114,7 +100,7 @@ void fc_panels_phase_offsets(const geometry *s, fc_panels_phase *phases, int64_t
 {
     int64_t first = 0;
     for (int64_t phase = 0; phase < s->phases; phase++) {
-        taps_of_axis axes[FC_DIMS];
+        fc_residue axes[FC_DIMS];
         phases[phase] = (fc_panels_phase){first, find_all_taps(s, phase, axes)};
         for (int64_t t = 0; t < phases[phase].taps; t++, first++) {
             int64_t place, *to = offset;

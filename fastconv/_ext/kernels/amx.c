@@ -83,7 +83,7 @@ static void load(tile *t, const void *from, int64_t step)
 #define TILES tile t[8];
 #define TILE_ZERO(i) memset(t + i, 0, TILE)
 #define TILE_LOAD(i, from, step) load(t + i, from, step)
-#define TILE_STORE(i, to) memcpy(to, t + i, TILE)
+#define TILE_STORE(i, to, step) put_rows(t + i, to, step)
 #define TILE_DOT(i, a, b) dot(t + i, t + a, t + b)
 #include "amx.inc"
 
@@ -96,7 +96,7 @@ static void load(tile *t, const void *from, int64_t step)
 #define TILES tile *const t = NULL;
 #define TILE_ZERO(i) _tile_zero(i)
 #define TILE_LOAD(i, from, step) _tile_loadd(i, from, step)
-#define TILE_STORE(i, to) _tile_stored(i, to, ROW)
+#define TILE_STORE(i, to, step) _tile_stored(i, to, step)
 #define TILE_DOT(i, a, b) _tile_dpbf16ps(i, a, b)
 #include "amx.inc"
 
@@ -440,9 +440,13 @@ FC_INLINE int store_whole(const fc_amx_tile *t, float *y, int across)
     floats products[4] = {{0}}; /* with 0: NaN where a sum is not finite */
     for (int i = 0; i < SIDE; i++) products[i % 4] += *(const floats *)(t->sums + i * SIDE) * 0;
     products[0] += products[1] + (products[2] + products[3]);
-    float all = 0;
-    for (int i = 0; i < SIDE; i++) all += products[0][i];
-    const int doubt = all != 0;
+    uint32_t doubt = 0;
+    for (int64_t v = 0; v < VECTORS; v++) {
+        vec_f32 some;
+        memcpy(&some, (const char *)products + v * VEC_BYTES, VEC_BYTES);
+        doubt |= vec_outside_f32(some, (vec_f32){0} - 1, FLT_MAX);
+    }
+    const int64_t y_k = t->y_k;
     if (t->last && t->bias && !doubt)
         for (int k = 0; k < SIDE; k++) r[k] = (line)((floats)r[k] + t->bias[k]);
     for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++)
@@ -453,10 +457,10 @@ FC_INLINE int store_whole(const fc_amx_tile *t, float *y, int across)
             for (int k = 0; k < SIDE; k++) {
                 __typeof__(fc_load_part(4, mask, to)) part;
                 memcpy(&part, (const char *)(r + k) + v * VEC_BYTES, VEC_BYTES);
-                fc_store_part(4, mask, to + k * t->y_k, part);
+                fc_store_part(4, mask, to + k * y_k, part);
             }
         }
-    return doubt;
+    return t->last && doubt;
 }
 
 static int store(const fc_amx_tile *t, float *y)

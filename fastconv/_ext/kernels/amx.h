@@ -16,6 +16,12 @@ typedef enum { SIDE = FC_AMX_SIDE, TILE = FC_AMX_TILE, ROW = 64 } amx_size; /* p
 typedef uint32_t line __attribute__((vector_size(ROW), aligned(4), may_alias));
 #define ALIGNED __attribute__((aligned(ROW)))
 
+/* A tile in memory, its rows `step` bytes apart. */
+FC_INLINE void put_rows(const void *tile, char *to, int64_t step)
+{
+    for (int64_t i = 0; i < SIDE; i++) memcpy(to + i * step, (const char *)tile + i * ROW, ROW);
+}
+
 /* Two halves, put beside each other as they are loaded: a shuffle less for the one port that shuffles. */
 FC_INLINE void beside(const char *a, const char *b, line *r)
 {
