@@ -32,7 +32,7 @@ ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
 REPRODUCIBLE = "tests/test_reproducible.py"
 INTEGER, HALVES = "tests/test_integer.py", "tests/test_halves.py"
 EPILOGUE, SHORTCUT = "tests/test_epilogue.py", "tests/test_shortcut.py"
-AMX = "tests/test_amx.py"
+AMX, MATCH = "tests/test_amx.py", "tests/test_match.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
     "tests/test_parallel.py",
@@ -135,6 +135,27 @@ FAULTS = (
           "add_products(sum, ALL(x), weights)", "add_products(sum, weights, ALL(x))"),
     Fault("quads: the last channels take a neighbour's place", "_ext/drivers/quads.c",
           "*to |= (uint32_t)low << 8 * i;", "*to |= (uint32_t)low << 8 * (i & 1);"),
+    Fault("quad_rows: samples less 128 are not made good", "_ext/drivers/quad_rows.c",
+          "uint32_t start = a->factor * sums[filter];", "uint32_t start = 0;"),
+    Fault("quad_rows: padding is of zeros whatever zero has become", "_ext/drivers/quad_rows.c",
+          "memset(end, flip,", "memset(end, 0,"),
+    Fault("quad_rows: the second channel's weights begin a row late", "_ext/kernels/quad_rows.c",
+          "t++, w += (ROWS - 1) * quads)", "t++, w += ROWS * quads)"),
+    Fault("quad_rows: outputs of two vectors change places", "_ext/kernels/quad_rows.c",
+          "y[2] = FC_SHUFFLE(even_1, odd_1, low)", "y[2] = FC_SHUFFLE(odd_1, even_1, low)"),
+    Fault("quad_rows: a tile stores two of its rows", "_ext/drivers/quad_rows.c",
+          "rows = fc_min(tile->rows, p->out[0] - row);", "rows = fc_min(2, p->out[0] - row);"),
+    Fault("scores: doubt in a strip of columns is forgotten in the next", "_ext/drivers/scores.c",
+          "        if (c->kernel->score(",
+          "        m->doubtful[row] = 0;\n        if (c->kernel->score(", (MATCH,)),
+    Fault("scores: a strip's last windows lack their last columns", "_ext/drivers/scores.c",
+          "c->kernel->down(count + m->taps[1] - 1,", "c->kernel->down(count,", (MATCH,)),
+    Fault("scores: roots are left at 14 bits", "_ext/kernels/inverse_root.h",
+          "r * (1.5 - 0.5 * (a * r) * r);", "r;", (MATCH,)),
+    Fault("scores of bytes: rows that have left a window stay", "_ext/drivers/scores_u8.c",
+          "row > first ? x - m->taps[0] * m->x_row : NULL", "NULL", (MATCH,)),
+    Fault("scores of bytes: squares of one channel alone", "_ext/drivers/scores_u8.c",
+          "down + channels * ld);", "down + (k ? k : channels) * ld);", (MATCH,)),
     Fault("pairs: tiles of VNNI leave out the second channel", "_ext/kernels/panels.c",
           '"v"((vec_words){0} + (weight))', '"v"((vec_words){0} + (weight & 0xffff))'),
     Fault("winograd_pairs: padding with a zero point adds nothing", "_ext/drivers/winograd_pairs.c",

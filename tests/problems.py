@@ -314,6 +314,11 @@ DTYPES = (
     "conv2d i32 n2 c130 h7 w7 k17 r3 s3 p1 l2 constant=200 x:u8 w:i8",
     "conv1d u8 n1 c7 w40 k9 s3 p2",
     "conv1d i16 n1 c7 w40 k9 s3 p2 x:i8 w:u8",
+    # quad_rows: rows around tiles of 4 and of 64, kernels around 4 columns, padding, both signs
+    "conv2d i32 n1 c1 h21 w150 k1 r6 s7 x:u8 w:u8",
+    "conv2d u32 n2 c3 h9 w71 k4 r1 s4 p0:2,3:0 x:u8 w:i8 threads2",
+    "conv2d i32 n1 c4 h5 w70 k6 r5 s5 g2 p1 x:i8 w:u8 strided",
+    "conv2d i32 n1 c2 h12 w67 k1 r9 s2 p2,1 flip x:i8 w:i8 threads2",
     # tiles of 64 channels, 16 filters and 16 pixels: one, more; both signs of both; padding that is
     # not 0; strides, dilation, an axis before the last two; rows that are one; every y
     "conv2d i32 n1 c64 h4 w4 k16 r1 s1 x:u8 w:i8",
@@ -497,7 +502,7 @@ EMULATED, EMULATED_INT8 = Emulated(), EmulatedInt8()
 
 _ABSENT = {
     "amx_split": core.amx_absent(), "amx_int8": core.amx_int8_absent(),
-    "quads": core.quads_absent(),
+    "quads": core.quads_absent(), "quad_rows": core.quads_absent(),
 }  # fmt: skip
 
 #: Solvers of the CPU that run here: where it has no tiles, those on them by emulation alone.

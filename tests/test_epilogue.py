@@ -183,7 +183,9 @@ def test_every_solver(solver: Any, activation: Any) -> None:
         if solver.why_not(problem) is None and applies(problem, activation):
             try_solver(solver, problem, *arrays(problem), activation)
             tried += 1
-    of_integers = ("limbs", "pairs", "quads", "winograd_pairs", "amx_int8", "amx_int8_emulated")
+    of_integers = (
+        "limbs", "pairs", "quads", "quad_rows", "winograd_pairs", "amx_int8", "amx_int8_emulated",
+    )  # fmt: skip
     assert tried or (solver.name in of_integers and activation not in (None, "relu", "relu6"))
 
 

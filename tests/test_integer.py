@@ -365,10 +365,27 @@ def test_quads_say_why_not(text: str, reason: str) -> None:
     assert reason in str(BY_NAME["quads"].why_not(Problem.parse(text)))
 
 
-def test_quads_are_of_processors_that_have_them() -> None:
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("conv1d i32 n1 c1 w9 k1 s3 x:u8 w:i8", "of two axes"),
+        ("conv2d i64 n1 c1 h9 w9 k1 r3 s3 x:u8 w:i8", "it sums in 32 bits, not i64"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 x:u8 w:i16", "it multiplies bytes, not u8 by i16"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 x:u8 w:i8 y:u8", "it stores what it sums in, not u8"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 u2 x:u8 w:i8", "it takes no stride or dilation"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 l1,2 x:u8 w:i8", "it takes no stride or dilation"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 p1 wrap x:u8 w:i8", "it pads with zeros, not by 'wrap'"),
+    ],
+)
+def test_quad_rows_say_why_not(text: str, reason: str) -> None:
+    assert reason in str(BY_NAME["quad_rows"].why_not(Problem.parse(text)))
+
+
+@pytest.mark.parametrize("name", ["quads", "quad_rows"])
+def test_quads_are_of_processors_that_have_them(name: str) -> None:
     before = core.allow_vnni(False)
-    problem = Problem.parse("conv1d i32 n1 c8 w9 k2 s3 x:u8 w:i8")
-    reason = BY_NAME["quads"].why_not(problem)
+    problem = Problem.parse("conv2d i32 n1 c8 h9 w9 k2 r3 s3 x:u8 w:i8")
+    reason = BY_NAME[name].why_not(problem)
     core.allow_vnni(before)
     assert reason in ("this processor has no AVX-512 VNNI", core.quads_absent())
 

@@ -207,6 +207,19 @@ def test_narrow_integers(name: str, isa: str, vnni: bool) -> None:
             assert check_all(BY_NAME[name], isa, Problem.parse(text))
 
 
+@pytest.mark.parametrize("more", ("x:u8 w:u8", "x:u8 w:i8", "x:i8 w:u8", "x:i8 w:i8 threads3"))
+def test_rows_of_bytes(isa: str, more: str) -> None:
+    """Planes around tiles of 4 rows and 64 columns, kernels around 4 columns."""
+    if reason := core.quads_absent():
+        pytest.skip(reason)
+    sizes = [(h, 30, 2, 3) for h in range(2, 12)]
+    sizes += [(5, w, 3, 5) for w in (5, 67, 68, 69, 132, 200)]
+    sizes += [(7, 40, r, s) for r in (1, 2, 3, 5, 7) for s in (1, 3, 4, 5, 8, 9)]
+    for h, w, r, s in sizes:
+        problem = Problem.parse(f"conv2d i32 n1 c2 h{h} w{w} k2 r{r} s{s} {more}")
+        assert check_all(BY_NAME["quad_rows"], isa, problem)
+
+
 @pytest.mark.parametrize("taps", (1, 2, 3, 5, 31, 511, 512, 513, 1025))
 @pytest.mark.parametrize("dtype", ("f32", "c128", "u8"))
 def test_taps(solver: Solver, isa: str, dtype: str, taps: int) -> None:

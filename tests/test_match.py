@@ -111,6 +111,57 @@ def test_channels(axis: int, masked: bool) -> None:
     assert abs(got - want).max() < 1e-10
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "sizes", [((13, 17), (4, 5)), ((9, 30), (9, 30)), ((70, 150), (5, 33)), ((90, 66), (17, 1))]
+)
+def test_bytes(sizes: Any, channels: int) -> None:
+    """Scores of whole numbers: rows of several bands, channels, flat parts, a window of one row."""
+    rng = np.random.default_rng(10)
+    (h, w), (r, s) = sizes
+    image = rng.integers(0, 256, (channels, h, w)).astype("u1")
+    image[:, : h // 2, : w // 2] = 255
+    image[-1, h // 2 :, w // 2 :] = 0
+    image[0, 1, 1] = 254  # one sample of a flat part
+    template = image[:, h - r :, w - s :].copy()
+    want = definition(image, template)
+    out = np.empty(want.shape, "f4")
+    for threads in (1, 2):
+        got = fastconv.match_template(image, template, channel_axis=0, threads=threads, out=out)
+        assert got is out
+        assert abs(got - want).max() <= 2.0**-23
+        got = fastconv.match_template(
+            np.moveaxis(image, 0, -1),
+            np.moveaxis(template, 0, -1),
+            channel_axis=-1,
+            threads=threads,
+        )
+        np.testing.assert_array_equal(got, out)
+    assert got[-1, -1] == 1 or template.min() == template.max()
+    flat = fastconv.match_template(image, np.full_like(template, 7), channel_axis=0)
+    np.testing.assert_array_equal(flat, 0)
+
+
+@pytest.mark.parametrize("isa", core.isas())
+def test_kernels_of_bytes_are_exact(isa: str) -> None:
+    """Every instruction set: windows around the digits of their widths, tails of every size."""
+    rng = np.random.default_rng(11)
+    sizes = ((3, 1, 1, 1), (40, 63, 2, 3), (5, 64, 3, 4), (150, 65, 33, 21), (2, 200, 2, 70))
+    for rows, columns, r, s in sizes:
+        x = rng.integers(0, 256, (2, rows + r - 1, columns + s - 1)).astype("u1")
+        products = rng.integers(0, 2**20, (rows, columns)).astype("i4")
+        total, n, norm = np.array([1000.0, 700.0]), r * s, 5e3
+        y = np.empty((rows, columns), "f4")
+        core.byte_scores(x, (r, s), products, n, norm, total, y, 2, isa)
+        windows = np.lib.stride_tricks.sliding_window_view(x.astype("i8"), (r, s), (1, 2))
+        sums, squares = windows.sum((3, 4)), np.square(windows).sum((0, 3, 4))
+        spread = n * squares - np.square(sums).sum(0)
+        top = n * products - np.tensordot(total, sums, 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            want = np.where(spread > 0, np.clip(top / (norm * np.sqrt(spread)), -1, 1), 0)
+        assert abs(y - want).max() <= 2.0**-24
+
+
 def test_scikit_image() -> None:
     feature = pytest.importorskip("skimage.feature")
     rng = np.random.default_rng(2)
@@ -201,6 +252,25 @@ def test_quiet_windows_beside_loud_ones(method: str) -> None:
     template = rng.standard_normal((20, 20))
     got = fastconv.match_template(image, template, method=method)
     assert abs(got - definition(image[None], template[None])).max() < 1e-3
+
+
+@pytest.mark.parametrize("isa", core.isas())
+def test_strips(isa: str) -> None:
+    """More columns than sums are made of at a time; those to the left doubtful, others not."""
+    rng = np.random.default_rng(12)
+    x = rng.standard_normal((1, 133, 2300))
+    x[:, :80, :400] *= 1e-3
+    products = rng.standard_normal((70, 2298))
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], (64, 3))
+    root = np.sqrt(192 * windows.var((2, 3)))
+    for limit, doubtful in ((0.5, root < 0.5), (0.0, root < 0)):
+        for dtype in ("f4", "f8"):
+            y = np.empty(products.shape, dtype)
+            rule = 1 / 192, 20.0, 1e-13, 0.0, 20 * limit
+            some = core.scores(x, (64, 3), products, rule, y, 2, isa)
+            np.testing.assert_array_equal(some, doubtful.any(1))
+            want = np.clip(products / root / 20, -1, 1)
+            assert abs(y - want).max() <= (2.0**-24 if dtype == "f4" else 1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e305])

@@ -27,6 +27,17 @@ def multiply_spectra(
     end: int,
     isa: str | None = None,
 ) -> None: ...
+def byte_scores(
+    x: npt.NDArray[np.uint8],
+    taps: tuple[int, int],
+    products: npt.NDArray[np.int32],
+    n: float,
+    norm: float,
+    total: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float32],
+    threads: int = 1,
+    isa: str | None = None,
+) -> None: ...
 def scores(
     x: npt.NDArray[Any],
     taps: tuple[int, int] | None,

@@ -601,7 +601,9 @@ typedef struct {
  * along: y[i] = sum over s < taps of x[i + s] for i < count; x is overwritten.
  * score: y[i] of products[i] and of sums[c][i], the last of them those of squares; float when `narrow`. A
  *     spread of at most `share` of q, or `least`, is none, and scores 0. Whether any other product is to be
- *     divided by less than `limit`. */
+ *     divided by less than `limit`.
+ * total: the sum of samples, bytes, floats or doubles, in an order that is every instruction set's.
+ * centre: y = x - mean; the largest of abs(y), NaN left out. */
 typedef struct {
     double each, norm; /* 1 / N; root of the sum of the template's squares */
     double share, least, limit;
@@ -612,7 +614,41 @@ typedef struct {
     void (*along)(int64_t taps, int64_t count, double *x, double *y);
     int (*score)(int64_t count, int64_t channels, const double *const *sums, const double *products,
                  const fc_score_rule *rule, int narrow, void *y);
+    double (*total)(fc_dtype of, int64_t count, const void *x);
+    double (*centre)(fc_dtype of, int64_t count, const void *x, double mean, double *y);
 } fc_scores;
+
+/* The same of bytes, in whole numbers; sums have less than 2^31.
+ *
+ * slide: sums[i] += x[i] - before[i] and squares[i] += x[i]^2 - before[i]^2 for i < count; before may be NULL.
+ * along: as above.
+ * score: y[i] = (n products[i] - sum over c of total[c] sums[c][i]) / (norm root of (n squares[i] - sum over c of
+ *     sums[c][i]^2)), 0 where that root is, for i < count; sums[channels] are squares. */
+typedef struct {
+    double n, norm;      /* samples of a window; root of n times the template's squares less those of its sums */
+    const double *total; /* the template's sum of each channel */
+} fc_byte_rule;
+typedef struct {
+    void (*slide)(int64_t count, const uint8_t *x, const uint8_t *before, int32_t *sums, int32_t *squares);
+    void (*along)(int64_t taps, int64_t count, int32_t *x, int32_t *y);
+    void (*score)(int64_t count, int64_t channels, const int32_t *const *sums, const int32_t *products,
+                  const fc_byte_rule *rule, float *y);
+} fc_byte_scores;
+
+/* Bytes of a row four by four; the formula is in kernels/quad_rows.c. x holds rows of `columns` + 4 quads samples; w
+ * has rows - 1 rows of zeros before and after the r of each plane. */
+typedef struct {
+    int64_t planes, r, quads;
+    const uint8_t *x;
+    int64_t plane, ldx;
+    const uint32_t *w;
+    uint32_t start;
+    uint32_t *y; /* [rows][columns] */
+} fc_quad_rows_block;
+typedef struct {
+    int64_t rows, columns;
+    void (*run[2])(const fc_quad_rows_block *); /* [1]: w has signs and x has none; [0] the reverse */
+} fc_quad_rows;
 
 /* Sums of products of tiles by AMX, or by C that does what it is documented to do; the formulas are in kernels/amx.c. A
  * tile is 16 rows of 64 bytes: x has a row a pixel, 32 channels of it; w a row a pair of channels, those of 16 filters;

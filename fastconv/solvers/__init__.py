@@ -22,6 +22,7 @@ from fastconv.solvers.naive import Naive
 from fastconv.solvers.overlap_save import OverlapSave
 from fastconv.solvers.pairs import Pairs
 from fastconv.solvers.panels import Panels
+from fastconv.solvers.quad_rows import QuadRows
 from fastconv.solvers.quads import Quads
 from fastconv.solvers.separable import Separable
 from fastconv.solvers.tilted import Tilted
@@ -29,9 +30,9 @@ from fastconv.solvers.winograd import Winograd
 from fastconv.solvers.winograd_pairs import WinogradPairs
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Quads(), Separable(), Im2col(),
-    Winograd(), WinogradPairs(), AmxInt8(), AmxSplit(), Fft(), OverlapSave(), Limbs(), Tilted(),
-    Naive(),
+    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Quads(), QuadRows(),
+    Separable(), Im2col(), Winograd(), WinogradPairs(), AmxInt8(), AmxSplit(), Fft(), OverlapSave(),
+    Limbs(), Tilted(), Naive(),
     CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(), CudaFft(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv._ext import core
+from fastconv._machine import this_machine
 from fastconv._problem import Array, Problem, once
 from fastconv._solver import Config
 from fastconv.solvers._fourier import Axis, Layout, Piece
@@ -22,7 +23,7 @@ from fastconv.solvers._fourier import Axis, Layout, Piece
 _OFFERED = 2
 
 #: Lengths that are tried along an axis of several, from the shortest that holds a window on.
-_LENGTHS = 9
+_LENGTHS = 16
 
 #: Samples of the smallest transform that threads share: SHARED of overlap_save.c.
 _SHARED = 1 << 15
@@ -253,14 +254,20 @@ def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
 _RATE = {4: 25.0, 8: 16.5}
 
 #: Share of that where a block is out of a cache of 512 KB, and of one of 16 MB: 2**18 floats, and
-#: 1440 x 1440 doubles.
+#: 1440 x 1440 doubles (Zen 3).
 _OUT_OF_CACHE = ((1 << 19, 0.95), (1 << 24, 0.5))
+
+#: The same where the next cache is far, as behind an L2 of more than 1 MB: 1080p by 64 x 48 in
+#: doubles and by 25 x 25 in floats, blocks of 256 KB to 9.6 MB (Emerald Rapids, 2 MB).
+_FAR = ((1 << 19, 0.85), (1 << 20, 0.7), (1 << 21, 0.6), (1 << 24, 0.5))
+_NEAR = 1 << 20
 
 
 @functools.cache
 def _rates(real: int) -> tuple[tuple[int, float], ...]:
     """Bytes of a block, and 1e9 nominal operations a second from there on."""
-    return (0, _RATE[real]), *((size, _RATE[real] * share) for size, share in _OUT_OF_CACHE)
+    shares = _FAR if this_machine().l2 > _NEAR else _OUT_OF_CACHE
+    return (0, _RATE[real]), *((size, _RATE[real] * share) for size, share in shares)
 
 
 #: ns a pair of blocks, and a row of each: 2000 signals of 4096 samples in blocks of 16 x 32.

@@ -7,22 +7,10 @@
  *
  * Intel, Software Developer's Manual, volume 2, VPDPBUSD.
  */
-#include "vec.h"
+#include "quads.h"
 
 typedef uint32_t vec_quads __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
 typedef uint32_t vec_quads_u __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
-
-/* sum + the product of `plain`, without signs, and `sign`. */
-FC_INLINE vec_words add_products(vec_words sum, vec_words plain, vec_words sign)
-{
-#if defined(FC_ISA_avx512) && !defined(FC_LOWERED)
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(plain), "v"(sign));
-#else
-    typedef int32_t ints __attribute__((vector_size(VEC_BYTES)));
-    for (int at = 0; at < 32; at += 8) sum += (plain >> at & 255) * (vec_words)((ints)(sign << (24 - at)) >> 24);
-#endif
-    return sum;
-}
 
 FC_INLINE uint32_t product(uint32_t plain, uint32_t sign)
 {

@@ -235,6 +235,21 @@ FC_INLINE int fc_all(const void *vector)
 #endif
 }
 
+/* Whether any bit of a vector is set, at any address. */
+FC_INLINE int fc_any(const void *vector)
+{
+#if defined(FC_ISA_avx512)
+    return _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(vector), _mm512_set1_epi64(0)) != 0;
+#elif defined(FC_ISA_avx2)
+    return _mm256_movemask_epi8(_mm256_loadu_si256((const __m256i *)vector)) != 0;
+#else
+    uint64_t bits[VEC_BYTES / 8], some = 0;
+    __builtin_memcpy(bits, vector, VEC_BYTES);
+    for (int i = 0; i < VEC_BYTES / 8; i++) some |= bits[i];
+    return some != 0;
+#endif
+}
+
 /* Parts of vectors: lanes low <= i < high of a 4- or 8-byte type, which is all that is read or
  * written; other lanes read as 0. FC_MASKS is 0 where there is no instruction for that. */
 typedef long long fc_raw __attribute__((vector_size(VEC_BYTES)));
