@@ -19,6 +19,7 @@ from fastconv._solver import Solver
 from fastconv.solvers import SOLVERS
 from fastconv.solvers.amx_int8 import AmxInt8
 from fastconv.solvers.amx_split import AmxSplit
+from fastconv.solvers.amx_winograd import AmxWinograd
 
 Array = npt.NDArray[Any]
 
@@ -498,11 +499,27 @@ class EmulatedInt8(AmxInt8):
         return super().why_not(problem)
 
 
+class EmulatedWinograd(AmxWinograd):
+    """amx_winograd on tiles in memory, of however few channels."""
+
+    name = "amx_winograd_emulated"
+    emulated = True
+
+    def why_not(self, problem: Problem) -> str | None:
+        channels, filters = (n // problem.groups for n in (problem.channels, problem.filters))
+        tiles = problem.groups * (-(-channels // 32) * -(-filters // 16))
+        if tiles * max(16, problem.batch * int(np.prod(problem.out)) // 9) > 100:
+            return "it takes too long to emulate"
+        return super().why_not(problem)
+
+
 EMULATED, EMULATED_INT8 = Emulated(), EmulatedInt8()
+EMULATED_WINOGRAD = EmulatedWinograd()
 
 _ABSENT = {
     "amx_split": core.amx_absent(), "amx_int8": core.amx_int8_absent(),
     "quads": core.quads_absent(), "quad_rows": core.quads_absent(),
+    "amx_winograd": core.amx_absent(), "quads": core.quads_absent(),
 }  # fmt: skip
 
 #: Solvers of the CPU that run here: where it has no tiles, those on them by emulation alone.
@@ -510,11 +527,14 @@ CPU: list[Solver] = [
     *(s for s in SOLVERS if s.device == "cpu" and not _ABSENT.get(s.name)),
     EMULATED,
     EMULATED_INT8,
+    EMULATED_WINOGRAD,
 ]
 
 #: Solvers of the CPU whose bound is against B, the largest sample times the sum of magnitudes of a
 #: filter, because they mix windows.
-MIXING = tuple(s.name for s in SOLVERS if s.mixes_windows and s.device == "cpu")
+MIXING = tuple(
+    s.name for s in (*SOLVERS, EMULATED_WINOGRAD) if s.mixes_windows and s.device == "cpu"
+)
 
 
 def stored(a: Array, name: str) -> Array:

@@ -1,5 +1,5 @@
-"""Tiles of AMX, emulated beside exact arithmetic and in hardware beside that; amx_split and
-amx_int8 on them."""
+"""Tiles of AMX, emulated beside exact arithmetic and in hardware beside that; amx_split, amx_int8
+and amx_winograd on them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import EMULATED, EMULATED_INT8, Array, arrays, check, oracle, solved, values
-from strategies import special
+from problems import (
+    EMULATED,
+    EMULATED_INT8,
+    EMULATED_WINOGRAD,
+    Array,
+    arrays,
+    check,
+    mixed_magnitude,
+    oracle,
+    solved,
+    values,
+)
+from strategies import KINDS, special
 
 import fastconv
 from fastconv import nn
@@ -560,3 +571,103 @@ def test_weights_less_the_middle_of_their_range_keep_8_bits(dtype: Any, middle: 
         assert right[0, 7, 0, 0] == corner
     plan = fastconv.plan(nn.conv_integer, x, w, x_zero_point=9, w_zero_point=middle // 2)
     assert plan.problems[0].w_dtype == "i16"
+
+
+# ---- amx_winograd, by emulation
+
+TILED = (
+    "conv2d f32 n2 c34 h9 w11 k21 r3 s3 p1", "conv2d f32 n1 c33 h26 w38 k40 r3 s3 p2:1,0",
+    "conv2d f32 n2 c5 h17 w40 k6 r3 s3 p5,2 l4,3", "conv2d f32 n1 c70 h5 w6 k72 r3 s3 g2 p1",
+    "conv2d f32 n1 c3 h8 w70 k18 r3 s3 p1,9 l1,12", "conv2d f32 n3 c2 h3 w3 k1 r3 s3",
+)  # fmt: skip
+
+
+def transformed(problem: Problem, x: Array, w: Array, **config: Any) -> Array:
+    config = {"m": 4, "cache_bytes": 1 << 20, **config}
+    plan = EMULATED_WINOGRAD.plan(problem, config, this_machine())
+    y = np.full(problem.y_shape, 77, np.float32)
+    plan(x, plan.pack_stored(w), None, y)
+    return y
+
+
+def right_transform(problem: Problem, y: Array, x: Array, w: Array, **config: Any) -> None:
+    bound = EMULATED_WINOGRAD.error_bound(problem, {"m": 4, **config})
+    check(problem, y, oracle(problem, x, w), bound, mixed_magnitude(problem, x, w), str(config))
+
+
+@pytest.mark.parametrize("text", TILED)
+@pytest.mark.parametrize("m", [3, 4])
+def test_blocks_of_tiles_do_not_change_a_bit(text: str, m: int, every_thread: None) -> None:
+    """Whether weights stay in L2 or pass by once, and however tiles and filters are shared out."""
+    problem = Problem.parse(text)
+    x, w, _ = arrays(problem)
+    y = transformed(problem, x, w, m=m)
+    right_transform(problem, y, x, w, m=m)
+    for size, threads in itertools.product((1, 1 << 20, 1 << 30), (1, 3, 16)):
+        other = transformed(problem.on(threads), x, w, m=m, cache_bytes=size)
+        np.testing.assert_array_equal(other, y)
+
+
+@pytest.mark.parametrize("isa", core.isas())
+@pytest.mark.parametrize("kind", KINDS)
+def test_hard_data_of_tiles(kind: str, isa: str) -> None:
+    """Quiet parts beside loud ones, NaN, Inf and huge samples: no output is all error."""
+    problem = Problem.parse("conv2d f32 n1 c33 h13 w14 k17 r3 s3 p1")
+    rng = np.random.default_rng(5)
+    x = special(rng, kind, "f32", problem.x_shape)
+    w = rng.standard_normal(problem.w_shape).astype(np.float32)
+    w[3] = 0
+    for m in (3, 4):
+        right_transform(problem, transformed(problem, x, w, m=m, isa=isa), x, w, m=m)
+
+
+@pytest.mark.parametrize("x_power, w_power", POWERS)
+def test_nothing_is_flushed_in_transforms(x_power: int, w_power: int) -> None:
+    problem = Problem.parse("conv2d f32 n1 c40 h6 w13 k9 r3 s3 p1 fast")
+    rng = np.random.default_rng(x_power % 99)
+    x = np.ldexp(rng.uniform(-1, 1, problem.x_shape), x_power).astype(np.float32)
+    w = np.ldexp(rng.uniform(-1, 1, problem.w_shape), w_power).astype(np.float32)
+    x[:, :, :, 5:] = 0  # and tiles of nothing
+    y = transformed(problem, x, w)
+    right_transform(problem, y, x, w)
+    assert not y[:, :, :, 6:].any()
+
+
+def test_nans_of_any_payload_reach_their_windows() -> None:
+    """Those that rounding to bfloat16 would make 0."""
+    problem = Problem.parse("conv2d f32 n1 c32 h11 w12 k16 r3 s3 p1")
+    x, w, _ = arrays(problem)
+    x = x.copy()
+    x[0, 4, 6, 6] = np.array(0x7FFFFFFF, np.uint32).view(np.float32)
+    x[0, 9, 0, 0] = np.array(0xFFFFFFFF, np.uint32).view(np.float32)
+    y = transformed(problem, x, w)
+    right_transform(problem, y, x, w)
+    assert np.isnan(y).sum() == 16 * (9 + 4)
+
+
+@pytest.mark.parametrize("channels", [256, 2048])
+def test_transforms_summed_over_many_channels_of_one_sign(channels: int) -> None:
+    problem = Problem.parse(f"conv2d f32 n1 c{channels} h6 w6 k16 r3 s3")
+    for value, m in itertools.product((1 / 3, 0.95), (3, 4)):
+        x, w = (np.full(s, value, np.float32) for s in (problem.x_shape, problem.w_shape))
+        exact = float(x[0, 0, 0, 0]) * float(w[0, 0, 0, 0]) * problem.taps  # also B
+        error = abs(transformed(problem, x, w, m=m) - exact).max()
+        assert error <= EMULATED_WINOGRAD.error_bound(problem, {"m": m}) * exact
+
+
+@pytest.mark.parametrize("text, reason", [
+    ("conv2d f64 n1 c64 h9 w9 k9 r3 s3", "sum in f32"),
+    ("conv2d f32 n1 c64 h9 w9 k9 r3 s2", "3 x 3"),
+    ("conv1d f32 n1 c64 w9 k9 s3", "3 x 3"),
+    ("conv2d f32 n1 c64 h9 w9 k9 r3 s3 u2", "strides"),
+    ("conv2d f32 n1 c64 h9 w9 k9 r3 s3 e2", "strides"),
+    ("conv2d f32 n1 c64 h9 w9 k9 r3 s3 p3", "padding"),
+    ("conv2d f32 n1 c64 h9 w9 k9 r3 s3 p1 wrap", "zeros"),
+    ("conv2d f32 n1 c31 h9 w9 k9 r3 s3", "32 channels"),
+    ("conv2d f32 n1 c64 h9 w9 k9 r3 s3 strict", "relative"),
+    ("conv2d f32 n1 c64 h9 w9 k9 r3 s3 N*C", "rows of pixels"),
+    ("conv2d f32 n1 c4096 h9 w9 k9 r3 s3", "at most"),
+])  # fmt: skip
+def test_layers_that_transforms_on_tiles_are_not_for(text: str, reason: str) -> None:
+    said = BY_NAME["amx_winograd"].why_not(Problem.parse(text))
+    assert said is not None and reason in said

@@ -33,7 +33,8 @@ TESTS = pathlib.Path(__file__).parent
 
 #: BLAS belongs to SciPy, which is not here; naive is what the others are compared with elsewhere;
 #: tiles are granted to processes that have asked, and emulated for those that have not.
-ELSEWHERE = [s for s in CPU if s.name not in ("im2col", "naive", "amx_split", "amx_int8")]
+_NOT_ELSEWHERE = ("im2col", "naive", "amx_split", "amx_int8", "amx_winograd")
+ELSEWHERE = [s for s in CPU if s.name not in _NOT_ELSEWHERE]
 
 
 def table(name: str) -> Any:

@@ -212,6 +212,8 @@ static const fc_line fc_lines[FC_LINES] = {
     {3, 4, 2, {0.625, 1.5}}, {3, 3, 2, {0.375, 1.375}},
 };
 
+/* G of a line, points x r, and how much rounding errors of the points grow on their way to the outputs, m x points. */
+void fc_winograd_matrices(int64_t line, double *g, double *growth);
 
 /* Channels whose products are summed before they are added to the sums so far: the error of a sum
  * of C of one sign grows with CHANNELS + C / CHANNELS instead of C. */
@@ -739,6 +741,22 @@ typedef struct {
                    char *y);
     void (*store)(const fc_amx_sums *tile, void *y);
 } fc_amx_int8;
+
+/* Winograd's transforms of tiles of m by m outputs, [m - 3], whose products are sums of fc_amx. Steps are in elements but for
+ * those of u, in bytes. x has the 32 channels of a sample beside each other, v and z the 16 filters of a sum.
+ *
+ * lift: to[i*32 + c] = x[i*step + c*x_c] for i < count and c < channels <= 32, 0 for other c; peak[i] becomes the larger of
+ *     itself and these in size, NaN the largest, and is read to a multiple of 16.
+ * input: the row of part j, channels c and c + 16 a pair, of each point of the transform of the samples of a tile, to
+ *     u + point*u_point + j*u_part.
+ * output: z[i*z_row + j*z_column + k] = outputs of v[point*v_point + k]. Bit k of suspect[i*m + j] tells whether it is at most
+ *     scale[k]*peak + limit[k] in size, or not finite; returns whether any is. */
+typedef struct {
+    void (*lift)(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, float *to, float *peak);
+    void (*input[2])(const float *x, int64_t x_row, int64_t x_column, char *u, int64_t u_point, int64_t u_part);
+    int (*output[2])(const float *v, int64_t v_point, const float *scale, const float *limit, float peak, float *z,
+                     int64_t z_row, int64_t z_column, uint16_t *suspect);
+} fc_amx_winograd;
 
 /* NULL where tiles of AMX can be used, else why not. The first call asks the operating system for them and tries them. */
 const char *fc_amx_absent(void);

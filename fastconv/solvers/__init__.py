@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastconv._solver import Solver
 from fastconv.solvers.amx_int8 import AmxInt8
 from fastconv.solvers.amx_split import AmxSplit
+from fastconv.solvers.amx_winograd import AmxWinograd
 from fastconv.solvers.cuda_direct import CudaDirect
 from fastconv.solvers.cuda_fft import CudaFft
 from fastconv.solvers.cuda_fir import CudaFir
@@ -31,8 +32,8 @@ from fastconv.solvers.winograd_pairs import WinogradPairs
 
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Quads(), QuadRows(),
-    Separable(), Im2col(), Winograd(), WinogradPairs(), AmxInt8(), AmxSplit(), Fft(), OverlapSave(),
-    Limbs(), Tilted(), Naive(),
+    Separable(), Im2col(), Winograd(), WinogradPairs(), AmxInt8(), AmxSplit(), AmxWinograd(),
+    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
     CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(), CudaFft(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

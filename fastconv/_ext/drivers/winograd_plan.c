@@ -184,7 +184,7 @@ static int64_t points_of(int64_t line, double *points)
 
 /* G of a line, a x r, and how much rounding errors of the points grow on their way to the outputs,
  * m x a: abs(A') times the sums of abs(B')'s rows. kernels/winograd.c has the formulas. */
-static void line_matrices(int64_t line, double *g, double *growth)
+void fc_winograd_matrices(int64_t line, double *g, double *growth)
 {
     const fc_line *const l = &fc_lines[line];
     const int64_t a = l->m + l->r - 1;
@@ -332,8 +332,8 @@ void fc_winograd_pack(const fc_problem *p, const fc_config *config, const fc_ker
     fc_winograd_plan(p, config, kernels, 1, &s);
     const transform *const row = &s.line[ROW], *const column = &s.line[COLUMN];
     packing a = {.s = &s, .w = w, .packed = packed, .taps = row->r * column->r};
-    line_matrices(row->line, a.g0, a.growth0);
-    line_matrices(column->line, a.g1, a.growth1);
+    fc_winograd_matrices(row->line, a.g0, a.growth0);
+    fc_winograd_matrices(column->line, a.g1, a.growth1);
     a.across = row->axis < 0 ? 0 : row->u * p->w_s[row->axis];
     a.along = column->axis < 0 ? 0 : column->u * p->w_s[column->axis];
     a.units = fc_ceil_div(s.k, s.kernels->mr);

@@ -211,32 +211,6 @@ static void split_pairs(const float *a, const float *b, int64_t parts, char *y, 
 
 /* ---- samples ---------------------------------------------------------------------------------*/
 
-/* Samples of a channel are asked for so many before they are split: hardware does not for 32 channels at once, from L3 0.40
- * instead of 0.53 ns a sample. */
-typedef enum { LANES = VEC_BYTES / 4, VECTORS = SIDE / LANES, AHEAD = 64 } amx_lanes;
-
-/* Samples of a channel, 0 beyond them. */
-FC_INLINE void take(int64_t count, const float *x, int64_t step, float *to)
-{
-    if (step == 1)
-        for (int64_t v = 0; v < SIDE; v += LANES) {
-            const fc_raw part = (fc_raw)fc_load_part(4, fc_lanes(4, 0, count - v), x + v);
-            memcpy(to + v, &part, VEC_BYTES);
-        }
-    else if (step == 2)
-        for (int64_t v = 0; v < SIDE; v += LANES) {
-            /* of two vectors the even samples, and no more than the last of these is read */
-            const int64_t left = 2 * (count - v) - 1;
-            const vec_words low = (vec_words)fc_load_part(4, fc_lanes(4, 0, left), x + 2 * v),
-                            high = (vec_words)fc_load_part(4, fc_lanes(4, 0, left - LANES), x + 2 * v + LANES);
-            static const uint32_t even[16] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
-            const vec_words some = FC_SHUFFLE(low, high, *(const vec_words *)even);
-            memcpy(to + v, &some, VEC_BYTES);
-        }
-    else
-        for (int64_t i = 0; i < SIDE; i++) to[i] = i < count ? x[i * step] : 0;
-}
-
 FC_INLINE void split_rows(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, int nans,
                           char *y, int64_t y_part, fc_amx_range *seen)
 {
@@ -251,8 +225,8 @@ FC_INLINE void split_rows(int64_t count, const float *x, int64_t step, int64_t c
             const float *const from = x + 2 * pair * x_c + at * step;
             __builtin_prefetch(from + AHEAD * step);
             __builtin_prefetch(from + x_c + AHEAD * step);
-            if (2 * pair < channels) take(some, from, step, a);
-            if (2 * pair + 1 < channels) take(some, from + x_c, step, b);
+            if (2 * pair < channels) take_floats(some, from, step, a);
+            if (2 * pair + 1 < channels) take_floats(some, from + x_c, step, b);
             split_into(2 * pair < channels ? a : none, 2 * pair + 1 < channels ? b : none, parts, nans,
                        (char *)&pairs[0][pair], sizeof pairs[0], &of_lanes);
         }
