@@ -154,7 +154,7 @@ def _configs(problem: Problem, solver: Solver, machine: Machine) -> list[Config]
     """A solver's configs, on all threads that the problem grants and, where one may be the best, on
     one; of less, drivers take one by themselves."""
     found: list[Config] = list(solver.configs(problem, machine))
-    shared = problem.threads > 1 and problem.flops >= 2 * _driver.FLOPS_A_THREAD
+    shared = _driver.useful_threads(problem) > 1
     if shared and problem.flops <= _ALONE and not problem.deterministic:
         found += [{**config, "threads": 1} for config in found]
     return found

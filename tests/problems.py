@@ -62,6 +62,10 @@ NETWORKS = (
     "conv1d f32 n2 c8 w100 k9 s5 p4",
     "conv1d f32 n3 c16 w64 k16 s3 p1",
     "conv1d f32 n1 c24 w50 k24 s4 g24 p3:0",  # causal depthwise
+    # ends of depthwise signals one by one: multiplied, dilated, at the right alone, an empty window
+    "conv1d f32 n2 c3 w300 k6 s4 g3 p3",
+    "conv1d f64 n1 c2 w200 k2 s3 g2 p5:1 l2",
+    "conv1d f32 n1 c2 w260 k2 s2 g2 p0:3 threads2",
     # depthwise tiles: blocks of 2 + 2 rows; 3 + 2 and 4 + 4 vectors, and tiles between
     "conv2d f32 n1 c2 h7 w40 k2 r3 s3 g2 p1",
     "conv2d f32 n1 c2 h4 w97 k2 r3 s3 g2 p1",
@@ -73,6 +77,18 @@ NETWORKS = (
     "conv2d f64 n1 c2 h10 w33 k2 r7 s7 g2 p3",
     "conv2d f32 n1 c2 h3 w2 k2 r4 s4 g2 p9 threads2",
     "conv1d f32 n1 c3 w41 k5 s4 p3 u3 l2",
+    # two depthwise channels in a vector: odd numbers, multiplied, strided, narrower vectors, units
+    "conv2d f32 n2 c5 h7 w7 k10 r3 s3 g5 p1 threads2",
+    "conv2d f32 n1 c4 h14 w14 k4 r5 s5 g4 p2 u2",
+    "conv2d f32 n1 c3 h13 w12 k6 r3 s3 g3 p1:0,2:1 u2",
+    "conv2d f32 n1 c4 h5 w3 k8 r3 s3 g4 p1",
+    "conv2d f64 n2 c3 h4 w1 k3 r3 s3 g3 p2,1 l2,1",
+    "conv3d f32 n1 c5 d5 h3 w2 k5 t3 r3 s1 g5 p1,1,0",
+    # tiles of depthwise pictures: up to 14 rows, 7 rows of weights at a time
+    "conv2d f32 n1 c2 h29 w18 k2 r7 s5 g2 p3,2",
+    "conv2d f64 n1 c2 h13 w21 k2 r9 s7 g2 p4,3",
+    "conv2d f32 n1 c1 h12 w35 k2 r6 s6 p3,2:3",
+    "conv2d f32 n1 c2 h11 w20 k2 r13 s5 g2 p6:5,3",
     # depthwise phases woven: taps of either parity first, one tap, rows of 4 + 4 and 3, narrow,
     # halved and overlapping vectors, cropped, bands, phases of rows without a tap
     "conv2d f32 n2 c3 h7 w7 k3 r3 s3 g3 p1:2 e2 flip",

@@ -313,7 +313,8 @@ typedef struct {
 } fc_depthwise;
 
 /* y[j][o] = bias + sum over t, r, s of w[t][r][s] * x[t*plane + (j*u + r*l)*ldx + offset[s] + o] for j < rows,
- * o < columns; a vector of x beyond those may be read. */
+ * o < columns; a vector of x beyond those may be read. A second picture may lie in the same rows of x, `beside` elements
+ * on, if beside + columns are a vector at most: what belongs to it lies so many elements behind what is the first one's. */
 typedef struct {
     int64_t t, plane;       /* planes of the kernel; from one to the next in x */
     int64_t r, s, u, l;     /* kernel rows, columns; stride and dilation of rows */
@@ -324,6 +325,7 @@ typedef struct {
     const void *w, *bias;   /* bias may be NULL */
     void *y;
     int64_t ldy;
+    int64_t beside, next_w, next_bias, next_y; /* the first 0 for no second picture */
 } fc_picture;
 
 /* y[j][2*i + f] = bias + sum over r, t of w[r*ldw + 2*t + 1 - f - shift] * x[(j + r)*ldx + i + t], f 0 or 1, of the
@@ -344,6 +346,7 @@ typedef struct {
 
 /* copy: to[i*ldto + t] = x[i*ldx + t] for i < rows, t < count, and touches nothing else. */
 typedef struct {
+    int two; /* whether there may be a second picture */
     void (*run)(const fc_picture *);
     void (*copy)(int64_t rows, int64_t count, const void *x, int64_t ldx, void *to, int64_t ldto);
     void (*weave)(const fc_woven *);

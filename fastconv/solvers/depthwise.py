@@ -77,7 +77,8 @@ class Depthwise(Polyphase):
         lanes = _VECTOR_BYTES.get(isa, 16) // size
         x, y = math.prod(problem.x_shape), math.prod(problem.y_shape)
         columns = problem.out[-1] * (1 if problem.kernel[-1] > 1 else math.prod(problem.out[:-1]))
-        products = problem.flops / rate * (-(-columns // lanes) * lanes / columns)
+        vectors = -(-columns // lanes) / (2 if _paired(problem, lanes) else 1)
+        products = problem.flops / rate * (vectors * lanes / columns)
         if rows == 1 and problem.kernel[-1] > 1:
             # a load that straddles cache lines takes the time of 3 products, and serves one of
             # every `lanes` taps, up to 4
@@ -90,7 +91,8 @@ class Depthwise(Polyphase):
         seconds = products + moved / (_IN_PLACE if moved < machine.l3 else _MEMORY)
         if problem.filters > problem.channels:  # each filter's outputs apart from the others'
             seconds += y * size / _APART
-        if problem.stride[-1] > 1 and columns < 16:  # neither whole vectors nor dense loads
+        if problem.stride[-1] > 1 and columns < 16 and not _pictured(problem):
+            # neither whole vectors nor dense loads
             seconds += math.prod(problem.y_shape[:-1]) * _ROW
         seconds += problem.batch * problem.filters * _IMAGE
         x_rows, outer = math.prod(problem.x_shape[:-1]), 1.0
@@ -101,7 +103,7 @@ class Depthwise(Polyphase):
             # once for each tap of the axes before the last two, unless planes are copied together
             halo = 1 + (rows - 1) / max(8, problem.out[0])
             seconds += outer * halo * (x * _SAMPLE + x_rows * _ROW)
-        elif problem.boundary != "zeros" or (rows == 1 and any(problem.padding[-1])):
+        elif problem.boundary != "zeros" or (rows == 1 < problem.ndim and any(problem.padding[-1])):
             seconds += 2 * x_rows * _ROW  # both ends of each row
         threads = min(useful_threads(problem), machine.cores)
         return 2e-6 + seconds / threads + (4e-6 if threads > 1 else 0.0)
@@ -166,6 +168,21 @@ def _copied(problem: Problem) -> bool:
     narrow = problem.boundary != "zeros" and problem.out[-1] < 256
     strided = problem.stride[-1] > 2 or problem.layout == "N*C"
     return narrow or strided or problem.x_dtype != problem.dtype
+
+
+def _pictured(problem: Problem) -> bool:
+    """Whether narrow channels are copied amid zeros, each of them one call."""
+    floats = problem.accumulator in ("f32", "f64") and not _copied(problem)
+    return floats and problem.ndim == 2 and problem.boundary == "zeros" and problem.kernel[0] > 1
+
+
+def _paired(problem: Problem, lanes: int) -> bool:
+    """Whether two channels share vectors: `find_beside` of the driver."""
+    u, pad = problem.stride[-1], problem.padding[-1][0]
+    beyond = max(0, (problem.span[-1] - 1) // u - pad // u)
+    apart = max(problem.out[-1] + beyond, -(-(pad + problem.size[-1]) // u))
+    fits = lanes * problem.itemsize >= 64 and apart + problem.out[-1] <= lanes
+    return fits and _pictured(problem)
 
 
 def _stacked(problem: Problem) -> bool:

@@ -131,6 +131,8 @@ class Separable(Solver):
         # rows go from L2 to L1 and back between passes
         seconds = outputs * (2 * taps / rate + 2 * size / 60e9)
         row = _row(problem)
+        if axes == [row]:  # x is copied amid its borders
+            seconds += outputs * size / 60e9
         columns = max(1, math.prod(problem.out[row:]))
         seconds += outputs / columns * 30e-9
         if row == axes[-1] and columns < 8 * _VECTOR_BYTES.get(isa, 16) // size:

@@ -11,7 +11,8 @@
  * on the way.
  *
  *     FC_EDGES     [ masked | ......................... | masked ]  zeros beyond, short kernel rows
- *     FC_BETWEEN   [ strip  | ........ interior ....... | strip  ]  wide rows, whatever is beyond
+ *     FC_BETWEEN   [ strip  | ........ interior ....... | strip  ]  wide rows, whatever is beyond; short ends of
+ *                                                                   signals are made output by output instead
  *     FC_PADDED    [ zeros  | copy ...................  | zeros  ]  zeros beyond, other short rows
  *     FC_STRIPS    [ strip  | strip ...                 | strip  ]  all else
  *
@@ -187,23 +188,30 @@ static void run_pictures(const fc_depthwise_job *j, const fc_depthwise_band *b, 
     fc_picture picture = {
         .t = 1, .r = s->r, .s = s->s, .u = s->u, .l = s->l, .rows = b->rows, .columns = s->out * s->unit,
         .ldx = s->strip, .offset = j->offset, .ldy = y_row,
+        .next_w = p->k * s->r * s->s, .next_bias = p->k, .next_y = p->k * p->y_k,
     };
-    int64_t from, to;
+    int64_t from, to, copied = b->c;
     own_rows(j, b, &from, &to);
     memset(b->strips, 0, (size_t)s->strip_bytes);
-    int64_t at = b->n * p->y_n + b->c * p->k * p->y_k + b->row * y_row, copied = b->c;
-    const int64_t end = b->c + channels;
-    for (int64_t c = b->c; c < end; c++) {
-        for (; from < to && copied < fc_min(end, c + s->copies); copied++)
-            copy_rows(j, b, copied, 0, from, to, b->strips + copied % s->copies * s->copy_bytes);
-        picture.x = b->strips + c % s->copies * s->copy_bytes;
-        for (int64_t k = c * p->k; k < (c + 1) * p->k; k++, at += p->y_k) {
+    const int64_t first = b->n * p->y_n + b->row * y_row, end = b->c + channels;
+    const int64_t two = s->beside > 0, turns = s->copies - 1;
+    for (int64_t c = b->c; c < end; c += 1 + two) {
+        const int64_t filters = fc_min(1 + two, end - c) * p->k;
+        for (; from < to && copied < fc_min(end, c + (1 + two) * s->copies); copied++) {
+            const int64_t i = copied - b->c;
+            copy_rows(j, b, copied, 0, from, to, b->strips + (i >> two & turns) * s->copy_bytes +
+                                                     (i & two) * s->beside * s->unit * s->bytes);
+        }
+        picture.x = b->strips + ((c - b->c) >> two & turns) * s->copy_bytes;
+        picture.beside = filters > p->k ? s->beside * s->unit : 0;
+        for (int64_t k = c * p->k; k < (c + 1) * p->k; k++) {
             picture.w = j->packed + k * s->r * s->s * s->bytes;
             picture.bias = j->epilogue->bias ? (const char *)j->epilogue->bias + k * s->bytes : NULL;
-            picture.y = j->y + at * s->bytes;
+            picture.y = j->y + (first + k * p->y_k) * s->bytes;
             s->picture->run(&picture);
-            for (int64_t o = 0; o < b->rows && !finished; o++) finish(j, at + o * y_row, s->out, j->y_step);
         }
+        for (int64_t k = c * p->k; k < c * p->k + filters && !finished; k++)
+            for (int64_t o = 0; o < b->rows; o++) finish(j, first + k * p->y_k + o * y_row, s->out, j->y_step);
     }
 }
 
@@ -325,12 +333,8 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     const int64_t parts = fc_ceil_div(p->g, s->channels);
     b.c = rest % parts * s->channels;
     b.n = rest / parts;
-    if (s->stacked) {
-        run_volumes(j, &b, fc_min(s->channels, p->g - b.c));
-        return;
-    }
     if (s->source >= FC_PADDED) {
-        run_channels(j, &b, fc_min(s->channels, p->g - b.c));
+        (s->stacked ? run_volumes : run_channels)(j, &b, fc_min(s->channels, p->g - b.c));
         return;
     }
     const int64_t end = s->piece_units == 1 ? s->pieces : unit + 1;
@@ -346,6 +350,11 @@ static void run_unit(void *context, int64_t index, int64_t slot)
             stop = unit + 1 == last ? s->out - s->right : first + s->width;
         }
         const int in_place = s->source == FC_BETWEEN && piece >= 0 && unit < last;
+        for (int64_t k = b.c * p->k; k < (b.c + 1) * p->k && s->ends && !in_place; k++) {
+            const int64_t at = fc_depthwise_end(j, b.n, k, first, stop);
+            if (j->epilogue->residual || j->epilogue->activation) finish(j, at, stop - first, j->y_step);
+        }
+        if (s->ends && !in_place) continue;
         fc_depthwise_point(j, &b, first, stop - first, in_place);
         for (int64_t k = 0; k < p->k; k++) compute(j, &b, b.c * p->k + k, first, stop - first);
     }

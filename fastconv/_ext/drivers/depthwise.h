@@ -23,8 +23,10 @@ typedef struct {
     int64_t planes, extra;   /* strips of a row; positions of one beyond its outputs */
     fc_depthwise_source source;
     int64_t channels;        /* of a unit */
-    int64_t copies, copy_bytes; /* of channels amid zeros at a time */
+    int64_t copies, copy_bytes; /* of channels amid zeros at a time, 1 or 2 */
+    int64_t beside;             /* positions from a channel to the next in the same copy, 0 if each has its own */
     int64_t left, right;     /* positions of edges that are strips */
+    int64_t ends;            /* whether outputs there are made one by one instead */
     int64_t width, pieces;   /* positions of a piece (between the edges), number of all */
     int64_t plane, strip;    /* elements of a column phase of a strip, and of all */
     int64_t band, bands, in_rows, piece_units;
@@ -75,6 +77,9 @@ void fc_depthwise_point(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t
  * before; where that is in y. */
 int64_t fc_depthwise_point_volume(const fc_depthwise_job *j, fc_depthwise_band *b, int64_t outer, int64_t from,
                                   int64_t to);
+
+/* Outputs [first, stop) of filter k of a signal, of which few taps lie on x, one by one; where the first is in y. */
+int64_t fc_depthwise_end(const fc_depthwise_job *j, int64_t n, int64_t k, int64_t first, int64_t stop);
 
 /* Workspace and run of problems with input dilation; see depthwise_phases.c. */
 int64_t fc_depthwise_phases_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads);

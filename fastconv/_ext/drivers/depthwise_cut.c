@@ -6,6 +6,7 @@
 enum {
     IN_PLACE_VECTORS = 8, /* fewer vectors between the edges of a row are not worth a piece */
     PADDED_VECTORS = 64,  /* longer rows of stride 1 are not worth a copy */
+    END_PRODUCTS = 64,    /* fewer at the ends of a row are made one by one: strips take some 200 ns */
     PIECE = 16384,        /* outputs of a piece in place: 8 input rows of them fit L2 */
     VOLUME_BYTES = 1 << 18, /* planes copied together: half of the least L2 */
     VOLUME_ROWS = 8         /* in lower bands more rows are copied twice than planes would be otherwise */
@@ -111,10 +112,13 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
         s->source = FC_BETWEEN;
     }
     if (s->source == FC_BETWEEN) {
-        s->left = fc_round_up(s->pad, lanes);
-        s->right = fc_round_up(right, lanes);
+        const int floats = s->p->dtype == FC_F32 || s->p->dtype == FC_F64;
+        s->ends = s->p->boundary == FC_ZEROS && floats && s->row < 0 && s->column >= 0 && s->unit == 1 &&
+                  (s->pad + right) * s->s <= END_PRODUCTS;
+        s->left = s->ends ? s->pad : fc_round_up(s->pad, lanes);
+        s->right = s->ends ? right : fc_round_up(right, lanes);
         if (s->v != 1 || (s->out - s->left - s->right) * s->unit < IN_PLACE_VECTORS * lanes)
-            s->source = FC_STRIPS, s->left = s->right = 0;
+            s->source = FC_STRIPS, s->left = s->right = s->ends = 0;
     }
     const int64_t cut = s->out - s->left - s->right;
     int64_t most = PIECE;
@@ -128,6 +132,17 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
     s->width = fc_min(cut, fc_round_up(fc_ceil_div(cut, fc_ceil_div(cut, most)), lanes));
     s->pieces = cut / s->width + (cut % s->width >= lanes) + (s->left > 0) + (s->right > 0);
     s->piece_units = few ? s->pieces : 1;
+}
+
+/* Positions from a channel to the next where both are less than a vector: zeros between them serve as the padding of
+ * either. */
+static int64_t find_beside(const fc_depthwise_cut *s)
+{
+    const int64_t lanes = s->kernel->lanes, count = fc_min(s->in, (s->out + s->extra) * s->v - s->pad);
+    const int64_t low = s->pad / s->v; /* where the first sample of a phase is at least */
+    const int64_t apart = fc_max(fc_max(s->out, s->out + s->extra - low), fc_ceil_div(s->pad + count, s->v));
+    const int fits = (apart + s->out) * s->unit <= lanes && (apart + low + 1) * s->unit + lanes <= s->plane;
+    return s->source == FC_PADDED && s->picture && s->picture->two && !s->stacked && fits ? apart : 0;
 }
 
 void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
@@ -167,6 +182,8 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->in_rows = (s->band - 1) * s->u + halo + 1;
 
     s->channels = s->source >= FC_PADDED ? fc_max(1, p->g / (threads == 1 ? 1 : 8 * threads)) : 1;
+    s->beside = find_beside(s);
+    if (s->beside) s->channels = fc_round_up(s->channels, 2);
     s->strip_bytes = fc_round_up(stacked * s->in_rows * s->strip * s->bytes, FC_ALIGN);
     /* the next channel is copied before one is read: what was just written in other pieces is read late */
     s->copy_bytes = s->strip_bytes;

@@ -126,3 +126,28 @@ int64_t fc_depthwise_point_volume(const fc_depthwise_job *j, fc_depthwise_band *
     }
     return at;
 }
+
+static double number(const char *x, int64_t i, int64_t bytes)
+{
+    return bytes == 4 ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
+
+int64_t fc_depthwise_end(const fc_depthwise_job *j, int64_t n, int64_t k, int64_t first, int64_t stop)
+{
+    const fc_depthwise_cut *s = j->s;
+    const fc_problem *p = s->p;
+    const char *const x = j->x + (n * p->x_n + k / p->k * p->x_c) * s->bytes, *const w = j->packed + k * s->s * s->bytes;
+    const int64_t at = n * p->y_n + k * p->y_k + first * j->y_step;
+    for (int64_t o = first; o < stop; o++) {
+        double sum = 0;
+        for (int64_t t = 0, i = o - s->pad; t < s->s; t++, i += s->step)
+            if (i >= 0 && i < s->in) sum += number(w, t, s->bytes) * number(x, i, s->bytes);
+        if (j->epilogue->bias) sum += number(j->epilogue->bias, k, s->bytes);
+        const int64_t to = at + (o - first) * j->y_step;
+        if (s->bytes == 4)
+            ((float *)j->y)[to] = (float)sum;
+        else
+            ((double *)j->y)[to] = sum;
+    }
+    return at;
+}

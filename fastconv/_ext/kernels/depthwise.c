@@ -27,15 +27,19 @@
 #define LINE_VECTORS 8
 #endif
 
+/* Bytes that `line` asks for ahead: what a processor foresees ends with a page. */
+#define AHEAD 4096
+
 /* Most rows of blocks wider than two vectors. */
 #define WIDE_ROWS (VEC_REGISTERS >= 32 ? FC_DEPTHWISE_ROWS : 3)
 
 /* Most column taps of blocks with edges, and fewest columns: where a masked load takes the time of two, a mask is a
  * third (AVX2: 7x7, 96@56: 0.88 ms), and where all vectors of a row are masked (3x3, 960@7: 0.118), copies are less (0.049).
  * With AVX-512 masks are as many instructions as loads: copies take 0.12 ms where edges took 0.24 (7x7, 384@14), 0.11 and
- * 0.14 (5x5, 240@28), but 0.30 and 0.25 where rows are long (5x5, 32@112). */
+ * 0.14 (5x5, 240@28), but 0.30 and 0.25 where rows are long (5x5, 32@112); of 3x3 0.073 and 0.141 at 960@7, where two
+ * channels share vectors, 0.090 and 0.162 at 480@14. */
 #define EDGE_TAPS 3
-#define EDGE_COLUMNS (VEC_REGISTERS >= 32 ? 0 : 33)
+#define EDGE_COLUMNS (VEC_REGISTERS >= 32 ? 17 : 33)
 
 #define T float
 #define LARGEST_SQUARE 5
