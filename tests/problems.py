@@ -535,7 +535,7 @@ EMULATED_WINOGRAD = EmulatedWinograd()
 _ABSENT = {
     "amx_split": core.amx_absent(), "amx_int8": core.amx_int8_absent(),
     "quads": core.quads_absent(), "quad_rows": core.quads_absent(),
-    "amx_winograd": core.amx_absent(), "quads": core.quads_absent(),
+    "amx_winograd": core.amx_absent(),
 }  # fmt: skip
 
 #: Solvers of the CPU that run here: where it has no tiles, those on them by emulation alone.

@@ -18,10 +18,11 @@ static int64_t depth_of(const amx_geometry *s, int64_t line, int64_t bytes, int6
     return fc_max(1, fc_min(s->layers, fc_min(room, allowed)));
 }
 
-/* Rows and columns of a unit. */
-static void plan_units(const fc_problem *p, int64_t room, int64_t threads, amx_geometry *s)
+/* Rows and columns of a unit, whose samples are at most so many bytes. */
+static void plan_units(const fc_problem *p, int64_t bytes, int64_t line, int64_t threads, amx_geometry *s)
 {
-    const int64_t pairs = fc_ceil_div(s->filter_tiles, 2);
+    const int64_t pairs = fc_ceil_div(s->filter_tiles, 2), room = bytes / (s->depth * line);
+    const int64_t weights = s->layers * s->filter_tiles * s->taps * s->parts * FC_AMX_TILE;
     s->unit_columns = s->columns;
     s->unit_rows = fc_min(s->rows, room / (s->columns + s->reach_columns) - s->reach_rows);
     if (s->unit_rows < 1) {
@@ -30,7 +31,9 @@ static void plan_units(const fc_problem *p, int64_t room, int64_t threads, amx_g
         s->unit_columns = fc_min(s->columns, fc_max(PAIR, width / PAIR * PAIR));
     }
     const int64_t images = fc_max(1, p->n * p->g * s->outers * fc_ceil_div(s->columns, s->unit_columns));
-    if (threads > 1) /* two units a thread, or as many as there are rows */
+    /* two units a thread, or as many as there are rows; but each fetches all weights, so that of those that no cache keeps
+     * a thread has its share, and splits all samples */
+    if (threads > 1 && !(weights > bytes && pairs >= threads))
         s->unit_rows = fc_min(s->unit_rows, fc_max(1, images * s->rows / (2 * threads)));
     s->row_units = fc_ceil_div(s->rows, fc_max(1, s->unit_rows));
     s->unit_rows = fc_ceil_div(s->rows, fc_max(1, s->row_units));
@@ -86,7 +89,7 @@ void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t thre
     s->filter_tiles = fc_max(1, fc_ceil_div(p->k, SIDE));
     const int64_t phases = s->row_phases * s->column_phases, line = phases * s->parts * LINE;
     s->depth = depth_of(s, line, bytes, most);
-    plan_units(p, bytes / (s->depth * line), threads, s);
+    plan_units(p, bytes, line, threads, s);
 
     s->pitch = s->unit_columns + s->reach_columns;
     const int64_t positions = fc_max(0, s->unit_rows - 1) * s->pitch + s->unit_columns;
