@@ -25,14 +25,15 @@ typedef struct {
     int64_t filter_tiles;
     int64_t unit_rows, unit_columns, row_units, column_units, filter_parts, part; /* pairs of tiles of filters */
     int64_t pitch, plane, x_part, x_row;                 /* columns; positions of a plane; bytes */
-    int across;                                          /* of tiles (kernels/amx.c): where there is one tap */
-    int64_t x_bytes, run_bytes, slot_bytes, offset_bytes, raw_at, tiles_at, filter_bytes;
+    int across;                                          /* of tiles (kernels/amx.c) */
+    int64_t x_bytes, run_bytes, limit_bytes, slot_bytes, offset_bytes, raw_at, tiles_at, filter_bytes;
 } amx_geometry;
 
 /* The geometry but for raw_at and tiles_at: `products` of parts, lines of `channels`, at most `most` products of tiles in one go
- * and `bytes` of samples in a unit; all layers in one go where most is 0, which may then take more. */
+ * and `bytes` of samples in a unit; all layers in one go where most is 0, which may then take more. Whether tiles of one tap
+ * lie across. */
 void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t threads, int64_t products, int64_t channels,
-                    int64_t most, int64_t bytes, amx_geometry *s);
+                    int64_t most, int64_t bytes, int across, amx_geometry *s);
 void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads, amx_geometry *s);
 int64_t fc_amx_packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels);
 void fc_amx_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *w, void *packed,
@@ -126,8 +127,8 @@ static inline void find_offsets(const amx_geometry *s, int64_t *offset)
     }
 }
 
-/* Runs of outputs in the tiles of positions, in order; how many. Rows without gaps, in y and between them, are one. */
-static inline int64_t find_runs(const amx_geometry *s, int64_t rows, int64_t columns, fc_amx_run *runs)
+/* Runs of outputs in tiles of `side` positions, in order; how many. Rows without gaps, in y and between them, are one. */
+static inline int64_t find_runs(const amx_geometry *s, int64_t rows, int64_t columns, int64_t side, fc_amx_run *runs)
 {
     const fc_problem *p = s->p;
     const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row];
@@ -135,9 +136,9 @@ static inline int64_t find_runs(const amx_geometry *s, int64_t rows, int64_t col
     if (columns == s->pitch && y_row == columns * p->y_s[s->column]) columns *= rows, rows = 1;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0, some; c < columns; c += some) {
-            const int64_t at = r * s->pitch + c, first = at % SIDE;
-            some = fc_min(SIDE - first, columns - c);
-            runs[found++] = (fc_amx_run){.to = r * y_row + c * p->y_s[s->column], .tile = (int32_t)(at / SIDE),
+            const int64_t at = r * s->pitch + c, first = at % side;
+            some = fc_min(side - first, columns - c);
+            runs[found++] = (fc_amx_run){.to = r * y_row + c * p->y_s[s->column], .tile = (int32_t)(at / side),
                                          .row = (int32_t)r, .column = (int32_t)c, .first = (int16_t)first,
                                          .count = (int16_t)some};
         }
