@@ -110,6 +110,7 @@ def run(
     flush_denormals: bool = False,
     deterministic: bool = False,
     nonnegative: bool = False,
+    derived: bool = False,
 ) -> Array:
     """Solve one problem on arrays: y[n, k, o] as `Problem` defines it.
 
@@ -135,6 +136,8 @@ def run(
         (`_kept.py`): the choice does not weigh the time that packing takes.
     nonnegative : bool
         Refuse x and w with a negative in them, and clamp sums at 0; without an `activation`.
+    derived : bool
+        `bias` and `activation` are made of the values of the front end's other arguments.
 
     Other parameters are those of every front end.
     """
@@ -206,7 +209,9 @@ def run(
     if runs is not None:
         plain = not (nonnegative or flush_denormals)
         runs.append(
-            _shortcut.Run(step, packed, x, w, bias, residual, activation, y, look, rank, plain)
+            _shortcut.Run(
+                step, packed, x, w, bias, residual, activation, y, look, rank, plain, derived
+            )
         )
     watch = Deadline(None) if counted else None
     if packed is None and not step.is_empty:
@@ -571,7 +576,11 @@ class Plan:
         self._front = _front_ends[function]
         self._shape = shape
         self._dtype = dtype
-        self._arguments = arguments
+        # lists as they are now: calls that are repeated do not look at them again
+        self._arguments = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in arguments.items()
+        }
         self._steps = steps
         self._shortcuts = _shortcut.Shortcuts(fixed=True)
         # arrays that all calls share, and an `out` may overlap; the kernel is packed

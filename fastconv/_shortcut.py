@@ -50,6 +50,7 @@ class Run(NamedTuple):
     look: Callable[[Array], Any] | None  # at w's values, where the choice of the plan depends on
     seen: Any  # what it saw
     plain: bool  # no values are checked and no mode of the processor is set
+    derived: bool  # bias and activation are made of a plan's other arguments
 
 
 #: Where `run` notes what it does, while a call is watched.
@@ -84,9 +85,9 @@ class Part(NamedTuple):
 class Shortcut:
     """What a call does with its arrays, `out` the last of them where it was given."""
 
-    __slots__ = ("_activation", "_bias", "_dtype", "_execute", "_finishes", "_has_out", "_kernel",
-                 "_look", "_pack", "_packed", "_residual", "_seen", "_shape", "_threads", "_w",
-                 "_x", "_y")  # fmt: skip
+    __slots__ = ("_activation", "_bias", "_derived", "_dtype", "_execute", "_finishes", "_given",
+                 "_has_out", "_kernel", "_look", "_pack", "_packed", "_residual", "_seen", "_shape",
+                 "_threads", "_w", "_x", "_y")  # fmt: skip
 
     def __init__(self, run: Run, arrays: Sequence[Array], has_out: bool, result: Array) -> None:
         """LookupError when the call was more than its one run."""
@@ -100,32 +101,45 @@ class Shortcut:
             return None if a is None else Part.of(a, inputs)
 
         plan = run.plan
-        need((plan.is_plain or plan.is_half) and run.plain and not plan.is_empty)
+        need(plan.is_plain or plan.is_half or (run.derived and run.packed is not None))
+        need(run.plain and not plan.is_empty)
         need(type(result) is np.ndarray and has_out == (bool(arrays) and result is arrays[-1]))
         # of arrays that share memory, `Part.of` could not tell which was meant
         pairs = itertools.combinations([result, *inputs], 2)
         need(not any(np.may_share_memory(a, b) for a, b in pairs))
         need(result.flags.c_contiguous and y.dtype in (result.dtype, result.real.dtype))
         need(byte_bounds(result) == byte_bounds(y) and result.nbytes == y.nbytes)
-        need(run.bias is None or (run.bias.dtype == y.dtype and run.bias.flags.c_contiguous))
+        bias = None if run.derived else run.bias
+        need(bias is None or (bias.dtype == y.dtype and bias.flags.c_contiguous))
         need(run.residual is None or run.residual.dtype == y.dtype)
         need(run.residual is None or same_strides(run.residual, y))
         self._execute, self._pack, self._packed = plan.execute, plan.pack, run.packed
-        if plan.is_half:
+        if not plan.is_plain:
             self._execute, self._pack = plan.execute_stored, plan.pack_flipped
         self._x, self._y = Part.of(run.x, inputs), Part.of(y, (result,)).view
         self._w = part(run.plan.flipped(run.w)) if run.packed is None else None
         self._look, self._seen = run.look, run.seen
         self._kernel = None if run.look is None else part(run.w)
-        self._bias, self._residual = part(run.bias), part(run.residual)
+        self._bias, self._residual = part(bias), part(run.residual)
         self._activation = run.activation
+        # what they were made of, which the caller may change
+        self._derived = run.bias if run.derived else None
+        self._given = [
+            (place, a.copy())
+            for place, a in enumerate(inputs)
+            if run.derived and place != self._x.place
+        ]
         given = run.bias, run.residual, run.activation
         self._finishes = any(part is not None for part in given)
         self._threads = plan.problem.threads
         self._has_out, self._shape, self._dtype = has_out, result.shape, result.dtype
 
     def __call__(self, arrays: Sequence[Array]) -> Array | None:
-        """The result, or None when the kernel's values ask for another plan."""
+        """The result, or None when the kernel's values ask for another plan, or others have
+        changed."""
+        for place, values in self._given:
+            if not core.same_bytes(arrays[place], values):
+                return None
         if self._look is not None:
             assert self._kernel is not None
             if self._look(self._kernel(arrays)) != self._seen:
@@ -134,7 +148,7 @@ class Shortcut:
         epilogue = None
         if self._finishes:
             epilogue = Epilogue(
-                None if self._bias is None else self._bias(arrays),
+                self._derived if self._bias is None else self._bias(arrays),
                 None if self._residual is None else self._residual(arrays),
                 self._activation,
             )

@@ -1849,7 +1849,7 @@ def _integer(
         padding=g.padding, groups=groups, boundary="constant" if x_zero else "zeros", cval=x_zero,
         bias=b, activation=quantization, dtype=np.int32, out_dtype=result.dtype,
         out=None if y is None else _first(y, g.batched, g.channels_last), kernel_repeats=True,
-        **how,
+        derived=True, **how,
     )  # fmt: skip
     if y is not None:
         return y

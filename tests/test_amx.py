@@ -17,6 +17,7 @@ from problems import (
     Array,
     arrays,
     check,
+    in_layout,
     mixed_magnitude,
     oracle,
     solved,
@@ -401,6 +402,11 @@ def bits(a: Array) -> Array:
     return np.where(np.isnan(a.astype(np.float32)), 0x7FC0, a.view(np.uint16) & 0xFFFF)
 
 
+def as_bits(a: Array) -> Array:
+    """Of bfloat16 or float32; every NaN as one."""
+    return bits(a) if a.itemsize == 2 else np.where(np.isnan(a), 0x7FC00000, a.view(np.uint32))
+
+
 def both_ways(
     problem: Problem, config: Config, x: Array, w: Array, bias: Array | None
 ) -> list[Array]:
@@ -440,6 +446,98 @@ def test_blocks_of_bfloat16_do_not_change_a_bit(text: str, every_thread: None) -
         ys = [both_ways(problem.on(t), {**config, **more}, x, w, None) for t in (1, 3)]
         np.testing.assert_array_equal(bits(ys[0][0]), bits(ys[0][1]))
         np.testing.assert_array_equal(bits(ys[0][0]), bits(ys[1][0]))
+
+
+@pytest.mark.parametrize("layout", ["NC*", "N*C"])
+@pytest.mark.parametrize("text", [t for t in STORED if " c64 " in t or " c33 " in t])
+@pytest.mark.parametrize("kind", ["normal", "huge range", "denormal", "zeros", "inf"])
+def test_hardware_rounds_to_bfloat16_as_integers_do(text: str, kind: str, layout: str) -> None:
+    """Bit for bit, biases that are subnormal or not finite too."""
+    on_hardware()
+    solver = BY_NAME["amx_split"]
+    problem = Problem.parse(text).replace(layout=layout)
+    (config,) = solver.configs(problem, this_machine())
+    rng = np.random.default_rng(len(text))
+    x, w = (special(rng, kind, "bf16", shape) for shape in (problem.x_shape, problem.w_shape))
+    if kind == "inf":
+        w = special(rng, "normal", "bf16", problem.w_shape)
+    odd = rng.standard_normal(problem.filters).astype(np.float32)
+    odd[:4] = 2.0**-130, np.nan, -np.inf, -0.0
+    for bias in (None, odd[4:].repeat(2)[: problem.filters], odd):
+        ys = []
+        for stored in (problem, problem.replace(x_dtype="f32", y_dtype="f32")):
+            plan = solver.plan(stored, config, this_machine())
+            y = in_layout(np.zeros(problem.y_shape, numpy_dtype(stored.y_dtype)), layout)
+            given = in_layout(x.astype(numpy_dtype(stored.x_dtype)), layout)
+            plan(given, plan.pack_stored(w), bias, y)
+            ys.append(y.astype(numpy_dtype("bf16")))
+        np.testing.assert_array_equal(bits(ys[0]), bits(ys[1]))
+
+
+# ---- amx_split of channels that lie side by side
+
+LAST = (
+    "conv2d f32 n1 c64 h9 w12 k40 r3 s3 p1 N*C", "conv2d f32 n2 c70 h5 w7 k17 r1 s1 N*C",
+    "conv2d f32 n1 c33 h13 w39 k20 r3 s3 p1 u2 N*C", "conv2d f32 n1 c96 h3 w50 k64 r1 s1 u2 N*C",
+    "conv2d f32 n1 c40 h3 w90 k5 r1 s3 p0,40 l40 N*C", "conv1d f32 n1 c34 w300 k48 s3 p1 g2 N*C",
+    "conv3d f32 n1 c32 d3 h4 w5 k16 t3 r3 s3 p1 N*C", "conv2d f32 n1 c32 h1 w1 k16 r3 s3 p1 N*C",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("isa", core.isas())
+@pytest.mark.parametrize("kind", ["normal", "huge range", "denormal", "nan", "inf", "zeros"])
+@pytest.mark.parametrize("stored_as", ["f32", "bf16"])
+@pytest.mark.parametrize("text", LAST)
+def test_channels_side_by_side_change_no_bit(
+    text: str, stored_as: str, kind: str, isa: str
+) -> None:
+    """Of x or y or both, with and without a bias: what other layouts give, and right."""
+    problem = Problem.parse(text).replace(x_dtype=stored_as, w_dtype=stored_as, y_dtype=stored_as)
+    planar = problem.replace(layout="NC*")
+    rng = np.random.default_rng(len(text))
+    x, w = (special(rng, kind, stored_as, shape) for shape in (problem.x_shape, problem.w_shape))
+    if kind in ("nan", "inf"):  # weights that are not finite go elsewhere
+        w = special(rng, "normal", stored_as, problem.w_shape)
+    bias = rng.standard_normal(problem.filters).astype(np.float32)
+    configs = EMULATED.configs(problem, this_machine())
+    config = {**configs[rng.integers(len(configs))], "isa": isa}
+    ys = []
+    for given, x_layout, y_layout, b in (
+        (planar, "NC*", "NC*", None), (problem, "N*C", "N*C", None), (problem, "NC*", "N*C", None),
+        (problem, "N*C", "NC*", None), (planar, "N*C", "N*C", None), (planar, "NC*", "NC*", bias),
+        (problem, "N*C", "N*C", bias),
+    ):  # fmt: skip
+        plan = EMULATED.plan(given, config, this_machine())
+        y = in_layout(np.full(problem.y_shape, 77, plan.y_dtype), y_layout)
+        plan(in_layout(x, x_layout), plan.pack_stored(w), b, y)
+        ys.append(y.copy(order="C"))
+    for y in ys[1:5]:
+        np.testing.assert_array_equal(as_bits(y), as_bits(ys[0]))
+    np.testing.assert_array_equal(as_bits(ys[6]), as_bits(ys[5]))
+    bound = EMULATED.error_bound(problem, config)
+    check(problem, ys[0], oracle(problem, x, w), bound)
+    check(problem, ys[5], oracle(problem, x, w, bias), bound + epsilon(problem))
+
+
+@pytest.mark.parametrize("text", [LAST[0], LAST[1], LAST[5]])
+def test_blocks_of_channels_side_by_side_do_not_change_a_bit(text: str, every_thread: None) -> None:
+    problem, configs = offered(text)
+    x, w, bias = arrays(problem)
+    residual = in_layout(values(np.random.default_rng(1), "f32", problem.y_shape), "N*C")
+    for config, more in itertools.product(
+        configs[:1], ({"cache_bytes": 1}, {"cache_bytes": 20000}, {"most": 20}, {})
+    ):
+        ys = []
+        for threads, layout in itertools.product((1, 3), ("NC*", "N*C")):
+            plan = EMULATED.plan(
+                problem.replace(layout=layout).on(threads), {**config, **more}, this_machine()
+            )
+            y = in_layout(np.full(problem.y_shape, 77, np.float32), layout)
+            added = in_layout(residual, layout)
+            plan(in_layout(x, layout), plan.pack_stored(w), bias, y, added, Activation(1, 0.0, 3.0))
+            ys.append(y)
+        for y in ys[1:]:
+            np.testing.assert_array_equal(y, ys[0])
 
 
 def test_a_residual_and_an_activation_are_of_sums_in_float32() -> None:

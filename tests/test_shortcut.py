@@ -486,3 +486,44 @@ def test_filters_of_other_calls_take_the_long_way() -> None:
             ndimage.sobel(x, mode="no such")
     with _engine._planner.autotune("record"):
         np.testing.assert_array_equal(ndimage.uniform_filter(x, 5), right)
+
+
+def test_plans_of_quantised_layers_take_the_short_way(no_front_end: Callable[[], None]) -> None:
+    """What they make of scales, zero points and biases is kept while these hold the same bytes."""
+    x, w = RNG.integers(0, 256, (1, 4, 9, 10), np.uint8), RNG.integers(-99, 99, (6, 4, 3, 3), "i1")
+    scale, bias = np.full(6, 0.01, np.float32), np.arange(6, dtype=np.int32)
+    given: dict[str, Any] = {"x_scale": 0.5, "x_zero_point": 7, "y_scale": 0.9, "padding": 1}
+    given |= {"w_scale": scale, "w_zero_point": 0, "y_zero_point": 3, "bias": bias}
+    listed = [0.01] * 6
+    plans = [
+        fastconv.plan(fastconv.nn.qlinear_conv, x, w, **given),
+        fastconv.plan(fastconv.nn.qlinear_conv, x, w, **{**given, "w_scale": listed}),
+        fastconv.plan(fastconv.nn.conv_integer, x, w, x_zero_point=7, padding=1),
+    ]
+    before = [plan(x).copy() for plan in plans]
+    listed[:] = [9.0] * 6
+    later = (x + 1) % 200
+    right = [
+        fastconv.nn.qlinear_conv(later, w=w, **given),
+        fastconv.nn.conv_integer(later, w, 7, padding=1),
+    ]
+    scale[2], bias[4] = 0.02, 700
+    changed = [fastconv.nn.qlinear_conv(later, w=w, **given), plans[0](later)]
+    np.testing.assert_array_equal(*changed)
+    assert (changed[0] != right[0]).any(axis=(0, 2, 3)).tolist() == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    scale[2], bias[4] = 0.01, 4
+    out = np.empty_like(right[0])
+    plans[0](x, out=out)  # watched
+    no_front_end()
+    for plan, y, old in zip(plans, (right[0], right[0], right[1]), before):
+        np.testing.assert_array_equal(plan(later), y)
+        np.testing.assert_array_equal(plan(x), old)
+    assert plans[0](later, out=out) is out
+    np.testing.assert_array_equal(out, right[0])

@@ -666,12 +666,12 @@ typedef struct {
  *
  * split_pairs: y[part][i] = the parts of a[i] and b[i] as a pair of bfloat16, for i < 16; what parts are not finite are NaN.
  * split: the same of `channels` <= 32 channels x_c apart, 0 beyond: y[part][i] is the row of pixel x[i*step], for i < count.
- *     `seen` takes the samples in.
+ *     `seen` takes the samples in. Channels side by side (x_c 1) are not turned.
  * split_across: y[part][i] = the parts of a[i*step] and b[i*step], 0 where b is NULL, as a pair, for i < count.
  * join, join_across: these of samples that are bfloat16, in one part, as they are.
- * store: y[filter*y_k + run.to + i*step] = sum of filter and pixel run.first + i for i < run.count, plus what is there
- *     where `accumulate`. If any sum is not finite, or not above its filter's limit in size, 1 is returned, else the bias
- *     is added.
+ * store: y[filter*y_k + run.to + i*step] = sum of filter and pixel run.first + i of a block for i < run.count, plus what is
+ *     there where `accumulate`. If there are limits and any sum is not finite, or not above its filter's limit in size, 1 is
+ *     returned, else the bias is added. Sums may be turned in place.
  * narrow: store, where nothing is accumulated, of sums rounded to bfloat16, to nearest even.
  * enter: this thread's tiles become 8 of full size; leave: what they were before. */
 enum { FC_AMX_SIDE = 16, FC_AMX_CHANNELS = 32, FC_AMX_TILE = 1024, FC_AMX_PARTS = 3 };
@@ -689,17 +689,19 @@ typedef struct {
 } fc_amx_range;
 typedef struct {
     int64_t to;
-    int32_t tile, row, column; /* of the first pixel */
-    int16_t first, count;      /* pixels of a tile */
+    int32_t tile, row, column; /* of the first pixel; of tiles, or of pairs of them */
+    int16_t first, count;      /* pixels of these */
 } fc_amx_run;
 typedef struct {
-    const float *sums;
-    int64_t filters, count;
+    float *sums;
+    int64_t pixel_step, filter_step; /* from a tile of pixels, or filters, to the next */
+    int64_t tiles, filters, count;   /* tiles of pixels, up to 2; filters, up to 32; runs */
     const fc_amx_run *runs;
     int64_t step, y_k;
-    const float *bias, *limit; /* of the filters, or NULL */
+    const float *bias, *limit; /* of the filters, or NULL; limits are 32, and none: all sums are right */
     int across, accumulate, last; /* not the last: sums are stored as they are */
-} fc_amx_tile;
+    int hardware;                 /* tiles are the processor's, which then rounds to bfloat16, too */
+} fc_amx_sums_f32;
 typedef struct {
     uint8_t config[64];
 } fc_amx_state;
@@ -715,8 +717,8 @@ typedef struct {
                          fc_amx_range *seen);
     void (*join)(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y, fc_amx_range *seen);
     void (*join_across)(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, char *y, fc_amx_range *seen);
-    int (*store)(const fc_amx_tile *tile, float *y);
-    int (*narrow)(const fc_amx_tile *tile, uint16_t *y);
+    int (*store)(const fc_amx_sums_f32 *sums, float *y);
+    int (*narrow)(const fc_amx_sums_f32 *sums, uint16_t *y);
 } fc_amx;
 
 /* The same of integers of 8 bits, [whether x is signed][whether w is], whose sums of 32 bits wrap. A row of x is 64 channels

@@ -43,8 +43,6 @@ _PART, _TILE, _OUTPUT, _UNIT = 0.18e-9, 45e-9, 0.1e-9, 1e-6
 
 #: Bytes a second that weights come at from beyond L2.
 _WEIGHT_BYTES = 13e9
-#: More that an output takes which is rounded to bfloat16 and stored in half lines of cache.
-_NARROW = 0.3e-9
 
 #: Seconds that a weight takes to pack from channels that lie apart; a guess.
 _PACK = 3e-9
@@ -68,8 +66,6 @@ class AmxSplit(Solver):
             return f"its tiles sum in f32, not {problem.dtype}"
         if problem.boundary != "zeros" and any(map(any, problem.padding)):
             return f"it pads with zeros, not {problem.boundary}"
-        if problem.layout == "N*C":
-            return "it stores rows of pixels, not of channels"
         if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
             return "it takes input dilation, or a stride, not both along an axis"
         if (residues := math.prod(problem.input_dilation[-2:])) > MOST_RESIDUES:
@@ -86,8 +82,11 @@ class AmxSplit(Solver):
         products = [6] if problem.accuracy == "strict" else [3, 4, 6]
         if problem.x_dtype == problem.w_dtype == "bf16":
             products = [1]
+        # samples of 1x1 layers that lie as tiles have them are not worth more of a cache
+        lies = problem.layout == "N*C" and math.prod(problem.kernel) == 1
+        size = machine.l2 // (8 if lies else 2)
         found: list[Config] = [
-            {"products": n, "most": _MOST, "cache_bytes": machine.l2 // 2} for n in products
+            {"products": n, "most": _MOST, "cache_bytes": size} for n in products
         ]
         allowed = allowed_error(problem)
         found = [c for c in found if c["products"] == 6 or self.error_bound(problem, c) <= allowed]
@@ -108,8 +107,6 @@ class AmxSplit(Solver):
         packed = 2 * SPLIT_IN[products] * math.prod(problem.w_shape)
         if packed > machine.l2 // 2:  # read from further away, while tiles wait
             seconds += packed / _WEIGHT_BYTES
-        if self.writes_stored(problem):
-            seconds += math.prod(problem.y_shape) * _NARROW
         threads = min(useful_threads(problem), machine.cores)
         seconds = 2e-6 + images * _UNIT + seconds / threads + (4e-6 if threads > 1 else 0.0)
         return seconds + (0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK)
@@ -118,7 +115,7 @@ class AmxSplit(Solver):
         isa = str(config.get("isa", core.isa()))
         # a residual, an activation or several blocks of layers want y in float32
         wide = 4 * math.prod(problem.y_shape) if self.writes_stored(problem) else 0
-        return wide + driver_bytes(problem, self, "amx_split", isa, self._values(config))
+        return wide + driver_bytes(problem, self, "amx_split", isa, self._values(problem, config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         """What is left out, and roundings of blocked sums: Higham, sections 3.1 and 4.2."""
@@ -143,11 +140,11 @@ class AmxSplit(Solver):
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         kind = _NarrowPlan if self.writes_stored(problem) else DriverPlan
-        return kind(problem, self, config, "amx_split", self._values(config))
+        return kind(problem, self, config, "amx_split", self._values(problem, config))
 
-    def _values(self, config: Config) -> tuple[int, ...]:
+    def _values(self, problem: Problem, config: Config) -> tuple[int, ...]:
         own = (int(config[name]) for name in ("products", "most", "cache_bytes"))
-        return (*own, int(self.emulated))
+        return (*own, int(self.emulated), int(problem.layout == "N*C"))
 
 
 class _NarrowPlan(DriverPlan):

@@ -33,7 +33,7 @@ typedef struct {
 
 static void plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads, amx_geometry *s)
 {
-    fc_amx_lay_out(p, kernels, threads, 1, FC_AMX_BYTES, 0, config->v[0], s);
+    fc_amx_lay_out(p, kernels, threads, 1, FC_AMX_BYTES, 0, config->v[0], 0, s);
 }
 
 static int64_t workspace_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads)
@@ -190,7 +190,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     q.sums = (int32_t *)(q.samples + s->x_bytes + s->run_bytes);
     for (int64_t layer = 0; layer < s->layers; layer++) fill_layer(j, &q, layer);
     const int64_t positions = (q.at.rows - 1) * s->pitch + q.at.columns;
-    find_runs(s, &q.at, 0, q.runs);
+    find_runs(s, &q.at, 0, SIDE, q.runs);
     const int64_t pairs = fc_ceil_div(s->filter_tiles, 2);
     fc_amx_state before;
     if (!j->emulated) s->tiles->enter(&before);

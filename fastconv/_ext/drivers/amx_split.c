@@ -23,7 +23,7 @@
  * Else at most 2^-126 is lost by each operation, and by each operand times the other; limit is 2^24 times all that.
  *
  * Settings: v[0] products of parts, v[1] most products of tiles in a sum before it is added to y, v[2] bytes of samples of a
- * unit, v[3] whether the emulation is used.
+ * unit, v[3] whether the emulation is used, v[4] whether channels lie side by side.
  * Packed: amx_statistics of filters; weights [filter][channel][tap] as they are; per group, pair of tiles of filters, layer
  * and tap, tiles [part][tile].
  *
@@ -52,7 +52,8 @@ typedef struct {
     int64_t tiles; /* of positions */
     char *samples;
     fc_amx_run *runs;
-    float *sums;
+    float *sums, *limits; /* limits of its filters, if any sum may be wrong */
+    int limited;
     fc_amx_range seen;
 } unit;
 
@@ -192,25 +193,44 @@ static float limit_of(const job *j, const unit *q, int64_t filter)
     return (float)ldexp(lost, 24 - 126);
 }
 
-/* What a tile left in doubt, and then its biases: in y or, where y is narrow, in sums. */
-static void settle(const job *j, const unit *q, const fc_amx_tile *t, int64_t filter, float *sums, float *y)
+/* Limits of the filters of a unit's part. None are needed where nothing can have been flushed and no sum overflows. */
+static void find_limits(const job *j, unit *q)
+{
+    const amx_geometry *s = j->s;
+    const int64_t first = q->at.part * s->part * PAIR, end = fc_min(s->p->k, first + s->part * PAIR);
+    const double most = float_of(q->seen.most);
+    q->limited = 0;
+    for (int64_t k = 0; k < s->part * PAIR; k++) q->limits[k] = -1;
+    for (int64_t k = first; k < end; k++) {
+        const int64_t filter = q->at.g * s->p->k + k;
+        const double total = ((const amx_statistics *)j->packed)[filter].total;
+        q->limits[k - first] = limit_of(j, q, filter);
+        q->limited |= q->limits[k - first] >= 0;
+        q->limited |= !(most < 0x1p126 && total < 0x1p126 && most * total < 0x1p126);
+    }
+}
+
+/* What a block left in doubt, and then its biases: in y or, where y is narrow, in sums. */
+static void settle(const job *j, const unit *q, const fc_amx_sums_f32 *t, int64_t filter, float *y)
 {
     for (int64_t k = 0; k < t->filters; k++)
         for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++)
             for (int64_t i = 0; i < run->count; i++) {
-                const int64_t pixel = run->first + i, in_sums = t->across ? k * SIDE + pixel : pixel * SIDE + k;
-                float *const v = y ? y + k * t->y_k + run->to + i * t->step : sums + in_sums;
-                if (!(fabsf(*v) > (t->limit ? t->limit[k] : -1) && fabsf(*v) <= FLT_MAX))
+                const int64_t pixel = run->first + i;
+                const int64_t in_tile = t->across ? k % SIDE * SIDE + pixel % SIDE : pixel % SIDE * SIDE + k % SIDE;
+                const int64_t tile = pixel / SIDE * t->pixel_step + k / SIDE * t->filter_step;
+                float *const v = y ? y + k * t->y_k + run->to + i * t->step : t->sums + tile + in_tile;
+                if (!(fabsf(*v) > t->limit[k] && fabsf(*v) <= FLT_MAX))
                     *v = (float)exactly(j, q, filter + k, q->at.y_top + run->row + (run->column + i) / q->at.y_columns,
                                          q->at.y_left + (run->column + i) % q->at.y_columns);
                 if (t->bias) *v += t->bias[k];
             }
 }
 
-static void store_narrow(const job *j, const unit *q, fc_amx_tile *t, int64_t filter, float *sums, uint16_t *y)
+static void store_narrow(const job *j, const unit *q, fc_amx_sums_f32 *t, int64_t filter, uint16_t *y)
 {
     if (!j->s->tiles->narrow(t, y)) return;
-    settle(j, q, t, filter, sums, NULL);
+    settle(j, q, t, filter, NULL);
     t->last = 0; /* nothing is in doubt any more, and biases are added */
     j->s->tiles->narrow(t, y);
 }
@@ -238,54 +258,63 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
 {
     const amx_geometry *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row], step = p->y_s[s->column], filter = q->at.g * p->k + pair * PAIR;
-    const int64_t filters = fc_min(PAIR, p->k - pair * PAIR), at = output_at(s, &q->at, pair * PAIR);
-    float limit[PAIR];
-    int limited = 0;
-    for (int64_t k = 0; k < filters && last; k++) {
-        limit[k] = limit_of(j, q, filter + k);
-        limited |= limit[k] >= 0;
-    }
+    const int64_t filter = q->at.g * p->k + pair * PAIR, at = output_at(s, &q->at, pair * PAIR), n = s->column_residues;
+    const float *const bias = j->epilogue->bias;
     for (int64_t residue = 0; residue < s->row_residues; residue++) {
         const fc_amx_run *from = q->runs + residue * s->runs;
         for (int64_t t = 0; t < q->tiles; t += 2) {
             const int64_t pixels = fc_min(2, q->tiles - t);
             sum_tiles(j, q, pair, residue, layer, count, t, pixels);
-            for (int64_t i = 0, place = 0; i < pixels * s->column_residues; i++, place++) {
+            for (int64_t i = 0; i < pixels * n; i += 2) {
                 const fc_amx_run *to = from;
-                while (to->tile == t * s->column_residues + i) to++;
-                if (i == s->column_residues) place *= 2; /* after the sums of the first tile's other filters */
-                for (int64_t f = 0; f * SIDE < filters && to > from; f++) {
-                    const int64_t to_y = at + f * SIDE * p->y_k, first = filter + f * SIDE;
-                    float *const sums = q->sums + (place + f * s->column_residues) * SIDE * SIDE;
-                    fc_amx_tile tile = {sums, fc_min(SIDE, filters - f * SIDE), to - from, from, step, p->y_k,
-                                        j->epilogue->bias ? (const float *)j->epilogue->bias + first : NULL,
-                                        limited ? limit + f * SIDE : NULL, s->across, stored, last};
-                    if (p->y_dtype == FC_BF16)
-                        store_narrow(j, q, &tile, first, sums, (uint16_t *)j->y + to_y);
-                    else if (s->tiles->store(&tile, (float *)j->y + to_y))
-                        settle(j, q, &tile, first, sums, (float *)j->y + to_y);
-                }
+                while (to->tile == (t * n + i) / 2) to++;
+                /* the second tile's sums come after those of the first one's other filters */
+                const int64_t first = i + i / n * n, second = i + 1 + (i + 1) / n * n;
+                fc_amx_sums_f32 sums = {.sums = q->sums + first * SIDE * SIDE, .tiles = fc_min(2, pixels * n - i),
+                                        .pixel_step = (second - first) * SIDE * SIDE, .filter_step = n * SIDE * SIDE,
+                                        .filters = fc_min(PAIR, p->k - pair * PAIR), .count = to - from, .runs = from,
+                                        .step = p->y_s[s->column], .y_k = p->y_k, .bias = bias ? bias + filter : NULL,
+                                        .limit = q->limited ? q->limits + (pair - q->at.part * s->part) * PAIR : NULL,
+                                        .across = s->across, .accumulate = stored, .last = last, .hardware = !j->emulated};
                 from = to;
+                if (p->y_dtype == FC_BF16)
+                    store_narrow(j, q, &sums, filter, (uint16_t *)j->y + at);
+                else if (s->tiles->store(&sums, (float *)j->y + at))
+                    settle(j, q, &sums, filter, (float *)j->y + at);
             }
         }
     }
-    for (int64_t k = 0; k < filters && last; k++)
-        for (int64_t r = 0; r < q->at.y_rows; r++)
-            fc_finish(p, s->kernels, j->epilogue, j->y, at + k * p->y_k + r * y_row, q->at.y_columns, step);
+}
+
+/* A residual and an activation: of rows of filters or, where filters lie side by side, of pixels. */
+static void finish(const job *j, const unit *q, int64_t filter, int64_t filters)
+{
+    const fc_problem *p = j->s->p;
+    const int64_t at = output_at(j->s, &q->at, filter), y_row = j->s->row < 0 ? 0 : p->y_s[j->s->row];
+    const int64_t step = p->y_s[j->s->column];
+    for (int64_t r = 0; r < q->at.y_rows; r++)
+        if (p->y_k == 1 && step == filters)
+            fc_finish(p, j->s->kernels, j->epilogue, j->y, at + r * y_row, q->at.y_columns * filters, 1);
+        else if (p->y_k == 1)
+            for (int64_t c = 0; c < q->at.y_columns; c++)
+                fc_finish(p, j->s->kernels, j->epilogue, j->y, at + r * y_row + c * step, filters, 1);
+        else
+            for (int64_t k = 0; k < filters; k++)
+                fc_finish(p, j->s->kernels, j->epilogue, j->y, at + k * p->y_k + r * y_row, q->at.y_columns, step);
 }
 
 static void run_unit(void *context, int64_t index, int64_t slot)
 {
     const job *const j = context;
     const amx_geometry *const s = j->s;
-    const int64_t pairs = fc_ceil_div(s->filter_tiles, 2);
     unit q = {.at = unit_at(s, index), .samples = j->workspace + slot * s->slot_bytes, .seen = {UINT32_MAX, 0}};
-    const int64_t part = q.at.part, outer = q.at.outer;
+    const int64_t outer = q.at.outer, first = q.at.part * s->part;
+    const int64_t pairs = fc_min(fc_ceil_div(s->filter_tiles, 2) - first, s->part);
     q.runs = (fc_amx_run *)(q.samples + s->x_bytes);
-    q.sums = (float *)(q.samples + s->x_bytes + s->run_bytes);
+    q.limits = (float *)(q.samples + s->x_bytes + s->run_bytes);
+    q.sums = (float *)(q.samples + s->x_bytes + s->run_bytes + s->limit_bytes);
     q.tiles = fc_ceil_div((q.at.rows - 1) * s->pitch + q.at.columns, SIDE);
-    for (int64_t f = 0; f < s->row_residues; f++) find_runs(s, &q.at, f, q.runs + f * s->runs);
+    for (int64_t f = 0; f < s->row_residues; f++) find_runs(s, &q.at, f, PAIR, q.runs + f * s->runs);
     int64_t x_at, end = 0; /* of the layers that meet samples */
     for (int64_t o = 0; o < s->outer_taps; o++)
         if (outer_at(s, outer, o, &x_at)) end = (o + 1) * s->channel_tiles;
@@ -299,11 +328,12 @@ static void run_unit(void *context, int64_t index, int64_t slot)
         }
         if (!count && end) continue;
         const int last = layer + count >= end;
-        for (int64_t pair = part * s->part; pair < fc_min(pairs, (part + 1) * s->part); pair++)
-            sum_pair(j, &q, pair, layer, count, stored, last);
+        if (last) find_limits(j, &q);
+        for (int64_t pair = first; pair < first + pairs; pair++) sum_pair(j, &q, pair, layer, count, stored, last);
         stored = 1;
     }
     if (!j->emulated) s->tiles->leave(&before);
+    finish(j, &q, first * PAIR, fc_min(pairs * PAIR, s->p->k - first * PAIR));
 }
 
 static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *x, const void *packed,

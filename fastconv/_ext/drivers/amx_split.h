@@ -29,14 +29,16 @@ typedef struct {
     int64_t filter_tiles;
     int64_t unit_rows, unit_columns, row_units, column_units, filter_parts, part; /* pairs of tiles of filters */
     int64_t pitch, plane, x_part, x_row;                 /* columns; positions of a plane; bytes */
-    int across;                                          /* of tiles (kernels/amx.c): where there is one tap */
-    int64_t runs, x_bytes, run_bytes, slot_bytes, offset_bytes, raw_at, tiles_at, filter_bytes; /* runs of a residue of rows */
+    int across;                                          /* of tiles (kernels/amx.c) */
+    int64_t runs;                                        /* of a residue of rows, at most */
+    int64_t x_bytes, run_bytes, limit_bytes, slot_bytes, offset_bytes, raw_at, tiles_at, filter_bytes;
 } amx_geometry;
 
 /* The geometry but for raw_at and tiles_at: `products` of parts, lines of `channels`, at most `most` products of tiles in one go
- * and `bytes` of samples in a unit; all layers in one go where most is 0, which may then take more. */
+ * and `bytes` of samples in a unit; all layers in one go where most is 0, which may then take more. Whether tiles of one tap
+ * lie across. */
 void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t threads, int64_t products, int64_t channels,
-                    int64_t most, int64_t bytes, amx_geometry *s);
+                    int64_t most, int64_t bytes, int across, amx_geometry *s);
 void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads, amx_geometry *s);
 int64_t fc_amx_packed_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels);
 void fc_amx_pack(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *w, void *packed,
@@ -163,9 +165,9 @@ static inline void find_offsets(const amx_geometry *s, int64_t *offset)
     }
 }
 
-/* Runs of outputs of a residue of rows in the tiles of their sums, in order, and after these one of no tile. Rows without gaps,
- * in y and between them, are one. */
-static inline void find_runs(const amx_geometry *s, const amx_unit *u, int64_t residue, fc_amx_run *runs)
+/* Runs of outputs of a residue of rows in tiles of `side` of their sums, in order, and after these one of no tile. Rows without
+ * gaps, in y and between them, are one. */
+static inline void find_runs(const amx_geometry *s, const amx_unit *u, int64_t residue, int64_t side, fc_amx_run *runs)
 {
     const fc_problem *p = s->p;
     const int64_t y_row = s->row < 0 ? 0 : p->y_s[s->row], pitch = s->pitch * s->column_residues;
@@ -173,9 +175,9 @@ static inline void find_runs(const amx_geometry *s, const amx_unit *u, int64_t r
     if (s->row_residues == 1 && columns == pitch && y_row == columns * p->y_s[s->column]) columns *= rows, rows = 1;
     for (int64_t r = residue; r < rows; r += s->row_residues)
         for (int64_t c = 0, some; c < columns; c += some) {
-            const int64_t at = r / s->row_residues * pitch + c, first = at % SIDE;
-            some = fc_min(SIDE - first, columns - c);
-            *runs++ = (fc_amx_run){.to = r * y_row + c * p->y_s[s->column], .tile = (int32_t)(at / SIDE),
+            const int64_t at = r / s->row_residues * pitch + c, first = at % side;
+            some = fc_min(side - first, columns - c);
+            *runs++ = (fc_amx_run){.to = r * y_row + c * p->y_s[s->column], .tile = (int32_t)(at / side),
                                    .row = (int32_t)r, .column = (int32_t)c, .first = (int16_t)first,
                                    .count = (int16_t)some};
         }

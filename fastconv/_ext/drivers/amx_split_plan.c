@@ -54,7 +54,7 @@ static int64_t plan_axis(const fc_problem *p, int64_t d, int64_t *positions, int
 }
 
 void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t threads, int64_t products, int64_t channels,
-                    int64_t most, int64_t bytes, amx_geometry *s)
+                    int64_t most, int64_t bytes, int across, amx_geometry *s)
 {
     memset(s, 0, sizeof *s);
     s->p = p;
@@ -95,21 +95,22 @@ void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t thre
     const int64_t positions = fc_max(0, s->unit_rows - 1) * s->pitch + s->unit_columns;
     /* the last tile reads beyond the last position; across, pairs lie an odd number of lines apart, in different sets of L1 */
     s->plane = (s->unit_rows + s->reach_rows) * s->pitch + fc_round_up(positions, SIDE) - positions;
-    s->across = s->taps == 1 && s->row_residues * s->column_residues == 1 && channels == FC_AMX_CHANNELS;
+    s->across = across && s->taps == 1 && s->row_residues * s->column_residues == 1;
     if (s->across) s->plane = (fc_ceil_div(s->plane, SIDE) | 1) * SIDE;
     s->x_row = s->plane * 4;
     s->x_part = phases * s->depth * s->plane * LINE;
     s->x_bytes = s->parts * s->x_part;
     s->runs = s->unit_rows + fc_ceil_div(positions * s->column_residues, SIDE) + 1;
     s->run_bytes = fc_round_up(s->row_residues * s->runs * (int64_t)sizeof(fc_amx_run), FC_ALIGN);
-    s->slot_bytes = s->x_bytes + s->run_bytes + s->column_residues * SUMS * (int64_t)sizeof(float);
+    s->limit_bytes = fc_round_up(s->part * PAIR * (int64_t)sizeof(float), FC_ALIGN);
+    s->slot_bytes = s->x_bytes + s->run_bytes + s->limit_bytes + s->column_residues * SUMS * (int64_t)sizeof(float);
     s->offset_bytes = fc_round_up(s->depth * s->taps * (int64_t)sizeof(int64_t), FC_ALIGN);
     s->filter_bytes = s->taps * s->parts * FC_AMX_TILE; /* of a tile of filters in a layer */
 }
 
 void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads, amx_geometry *s)
 {
-    fc_amx_lay_out(p, kernels, threads, config->v[0], FC_AMX_CHANNELS, config->v[1], config->v[2], s);
+    fc_amx_lay_out(p, kernels, threads, config->v[0], FC_AMX_CHANNELS, config->v[1], config->v[2], !config->v[4], s);
     s->raw_at = fc_round_up(p->g * p->k * (int64_t)sizeof(amx_statistics), FC_ALIGN);
     const int64_t raw = p->g * p->k * p->c * s->outer_taps * s->taps * (int64_t)sizeof(float);
     s->tiles_at = s->raw_at + fc_round_up(raw, FC_ALIGN);

@@ -24,7 +24,8 @@ static const fc_kernels *with_hardware(void)
 static int processor_has_tiles(void)
 {
     unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && d & 1u << 24 && d & 1u << 22; /* AMX-TILE, AMX-BF16 */
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & 1u << 24) || !(d & 1u << 22)) return 0; /* AMX-TILE, AMX-BF16 */
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & 1u << 5; /* AVX512-BF16, which no processor with tiles lacks */
 }
 
 static int system_keeps_tiles(void)

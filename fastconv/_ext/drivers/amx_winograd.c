@@ -125,7 +125,7 @@ static void multiply(const job *j, const unit *q, int64_t from, int64_t to)
     const int64_t tiles = fc_ceil_div(q->end - q->first, SIDE), pixel_pairs = fc_ceil_div(s->block, PAIR);
     const char *const packed = j->packed + q->g * s->group_bytes;
     const fc_amx *const of = s->kernels->amx_bf16;
-    fc_amx_block b = {.products = 6, .steps = s->steps, .offset = j->offset, .x_part = 2 * TILE};
+    fc_amx_block b = {.products = 6, .steps = s->steps, .offset = j->offset, .x_part = 2 * TILE, .sum_row = TILE / SIDE};
     fc_amx_state before;
     if (!j->emulated) of->enter(&before);
     for (int64_t point = 0; point < s->points; point++)
@@ -196,11 +196,11 @@ static void store_run(const job *j, const unit *q, const segment *g, int64_t til
     for (int64_t c = begin; c < end; c += SIDE) {
         const fc_amx_run run = {.count = (int16_t)fc_min(SIDE, end - c)};
         const int64_t at = g->n * p->y_n + first * p->y_k + row * p->y_s[0] + c * p->y_s[1];
-        const fc_amx_tile of = {.sums = q->z + i * s->z_row + (c - g->column) * SIDE, .filters = count, .count = 1, .runs = &run,
-                                .step = p->y_s[1], .y_k = p->y_k, .bias = bias, .last = 1};
-        if (s->kernels->amx_bf16->store(&of, j->y + at) && bias) /* something is not finite, maybe beyond the run */
-            for (int64_t k = 0; k < count; k++)
-                for (int64_t l = 0; l < run.count; l++) j->y[at + k * p->y_k + l * p->y_s[1]] += bias[k];
+        float copy[SIDE * SIDE] __attribute__((aligned(FC_ALIGN)));
+        fc_amx_sums_f32 of = {.sums = q->z + i * s->z_row + (c - g->column) * SIDE, .tiles = 1, .filters = count, .count = 1,
+                              .runs = &run, .step = p->y_s[1], .y_k = p->y_k, .bias = bias, .last = 1};
+        if (of.step != 1) of.sums = memcpy(copy, of.sums, sizeof copy); /* sums that are not next to each other are turned in place */
+        s->kernels->amx_bf16->store(&of, j->y + at);
         for (int64_t k = 0; k < count; k++) fc_finish(p, s->kernels, j->epilogue, j->y, at + k * p->y_k, run.count, p->y_s[1]);
     }
 }

@@ -211,6 +211,22 @@ static void split_pairs(const float *a, const float *b, int64_t parts, char *y, 
 
 /* ---- samples ---------------------------------------------------------------------------------*/
 
+typedef uint16_t halves __attribute__((vector_size(ROW), aligned(4), may_alias));
+
+/* The upper halves of the words of a, then those of b. */
+FC_INLINE void upper_halves(const line *a, const line *b, line *both)
+{
+#if defined(FC_ISA_avx512)
+    static const uint16_t odd[2 * SIDE] ALIGNED = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+                                                   33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+    *both = (line)FC_SHUFFLE(*(const halves *)a, *(const halves *)b, *(const halves *)odd);
+#else
+    uint16_t halves[2 * SIDE] ALIGNED;
+    for (int i = 0; i < SIDE; i++) halves[i] = (uint16_t)((*a)[i] >> 16), halves[SIDE + i] = (uint16_t)((*b)[i] >> 16);
+    memcpy(both, halves, ROW);
+#endif
+}
+
 FC_INLINE void split_rows(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, int nans,
                           char *y, int64_t y_part, fc_amx_range *seen)
 {
@@ -243,9 +259,58 @@ FC_INLINE void split_rows(int64_t count, const float *x, int64_t step, int64_t c
     take_in(&of_lanes, seen);
 }
 
+/* Of channels that lie side by side, 16 words: their parts in the upper halves. */
+FC_INLINE void part_words(int64_t channels, const float *x, int64_t parts, int nans, line *of, ranges *seen)
+{
+    float v[SIDE] ALIGNED;
+    for (int64_t i = 0; i < SIDE; i += LANES) {
+        const fc_raw some = (fc_raw)fc_load_part(4, fc_lanes(4, 0, channels - i), x + i);
+        memcpy(v + i, &some, VEC_BYTES);
+    }
+    for (int i = 0; i < SIDE; i++) {
+        const uint32_t size = bits_of(v[i]) & INT32_MAX;
+        seen->most[i] = seen->most[i] > size ? seen->most[i] : size;
+        seen->least[i] = seen->least[i] < size - 1 ? seen->least[i] : size - 1;
+        float rest = nans && size > INFINITE ? float_of(INFINITE + 1) : v[i];
+        for (int64_t part = 0; part < parts; part++) {
+            const uint32_t bits = part_of(rest);
+            of[part][i] = bits;
+            rest -= float_of(bits);
+        }
+    }
+}
+
+FC_INLINE void split_lines(int64_t count, const float *x, int64_t step, int64_t channels, int64_t parts, int nans, char *y,
+                           int64_t y_part, fc_amx_range *seen)
+{
+    ranges of_lanes;
+    for (int i = 0; i < SIDE; i++) of_lanes.least[i] = UINT32_MAX, of_lanes.most[i] = 0;
+    for (int64_t at = 0; at < count; at++) {
+        line low[FC_AMX_PARTS] ALIGNED, high[FC_AMX_PARTS] ALIGNED;
+        part_words(channels, x + at * step, parts, nans, low, &of_lanes);
+        part_words(channels - SIDE, x + at * step + SIDE, parts, nans, high, &of_lanes);
+        for (int64_t part = 0; part < parts; part++)
+            upper_halves(low + part, high + part, (line *)(y + part * y_part + at * ROW));
+    }
+    take_in(&of_lanes, seen);
+}
+
+static void split_side_by_side(int64_t count, const float *x, int64_t step, int64_t channels, int64_t parts, char *y,
+                               int64_t y_part, fc_amx_range *seen)
+{
+    if (parts == 3) split_lines(count, x, step, channels, 3, 0, y, y_part, seen);
+    else if (parts == 2) split_lines(count, x, step, channels, 2, 0, y, y_part, seen);
+    else split_lines(count, x, step, channels, 1, 0, y, y_part, seen);
+    if (seen->most >= LARGE_NAN) split_lines(count, x, step, channels, parts, 1, y, y_part, seen);
+}
+
 static void split(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
                   int64_t y_part, fc_amx_range *seen)
 {
+    if (x_c == 1) {
+        split_side_by_side(count, x, step, channels, parts, y, y_part, seen);
+        return;
+    }
     if (parts == 3) split_rows(count, x, step, channels, x_c, 3, 0, y, y_part, seen);
     else if (parts == 2) split_rows(count, x, step, channels, x_c, 2, 0, y, y_part, seen);
     else split_rows(count, x, step, channels, x_c, 1, 0, y, y_part, seen);
@@ -281,8 +346,6 @@ static void split_across(int64_t count, const float *a, const float *b, int64_t 
 
 /* ---- samples that are bfloat16 ---------------------------------------------------------------*/
 
-typedef uint16_t halves __attribute__((vector_size(ROW), aligned(4), may_alias));
-
 /* Of each lane all ones less the least size but 0 less 1, and the largest size, of 16 bits. */
 typedef struct {
     halves above, most;
@@ -296,6 +359,13 @@ FC_INLINE void enlarge(halves *a, const halves *b)
     const halves is = (halves)(*a > *b);
     *a = (*a & is) | (*b & ~is);
 #endif
+}
+
+FC_INLINE void take_in_halves(const halves *v, half_ranges *seen)
+{
+    const halves size = *v & INT16_MAX, less = ~(size - 1);
+    enlarge(&seen->most, &size);
+    enlarge(&seen->above, &less);
 }
 
 /* Samples of channels a and b beside each other, 0 from `count` > 0 on; b is not there if NULL. */
@@ -334,9 +404,7 @@ FC_INLINE void join_rows(int64_t count, const uint16_t *x, int64_t step, int64_t
             __builtin_prefetch(from + x_c + AHEAD * step);
             line pair = {0};
             if (c < channels) join_pair(some, from, c + 1 < channels ? from + x_c : NULL, step, &pair);
-            const halves size = (halves)pair & INT16_MAX, less = ~(size - 1);
-            enlarge(&seen->most, &size);
-            enlarge(&seen->above, &less);
+            take_in_halves((const halves *)&pair, seen);
             pairs[c / 2] = pair;
         }
         turn(pairs, rows);
@@ -345,11 +413,25 @@ FC_INLINE void join_rows(int64_t count, const uint16_t *x, int64_t step, int64_t
     }
 }
 
+/* Channels that lie side by side are a row as they are. */
+FC_INLINE void join_lines(int64_t count, const uint16_t *x, int64_t step, int64_t channels, char *y, half_ranges *seen)
+{
+    for (int64_t at = 0; at < count; at++) {
+        halves v = {0};
+        if (channels == 2 * SIDE) memcpy(&v, x + at * step, ROW);
+        else memcpy(&v, x + at * step, (size_t)channels * 2);
+        take_in_halves(&v, seen);
+        memcpy(y + at * ROW, &v, ROW);
+    }
+}
+
 static void join(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y,
                  fc_amx_range *seen)
 {
     half_ranges of_lanes = {{0}, {0}};
-    if (step == 1) join_rows(count, x, 1, channels, x_c, y, &of_lanes);
+    if (x_c == 1 && channels == 2 * SIDE) join_lines(count, x, step, 2 * SIDE, y, &of_lanes);
+    else if (x_c == 1) join_lines(count, x, step, channels, y, &of_lanes);
+    else if (step == 1) join_rows(count, x, 1, channels, x_c, y, &of_lanes);
     else if (step == 2) join_rows(count, x, 2, channels, x_c, y, &of_lanes);
     else join_rows(count, x, step, channels, x_c, y, &of_lanes);
     for (int i = 0; i < 2 * SIDE; i++) {
@@ -381,193 +463,260 @@ static void join_across(int64_t count, const uint16_t *a, const uint16_t *b, int
 
 /* ---- sums ------------------------------------------------------------------------------------*/
 
-typedef vec_f32 row[VECTORS]; /* a filter's pixels */
+typedef float vec_row __attribute__((vector_size(ROW), aligned(4), may_alias));
 
-/* A run of each filter: y becomes sums, or these are added to what is in y. */
-FC_INLINE void move_run(const fc_amx_tile *t, const fc_amx_run *run, row *of, float *y, int to_y)
+FC_INLINE float *tile_of(const fc_amx_sums_f32 *t, int64_t pixels, int64_t filters)
 {
-    fc_mask mask[VECTORS];
-    for (int64_t v = 0; v < VECTORS; v++)
-        mask[v] = fc_lanes(4, run->first - v * LANES, run->first + run->count - v * LANES);
-    for (int64_t k = 0; k < t->filters; k++) {
-        float *const from = y + k * t->y_k + run->to - run->first * t->step;
-        if (t->step == 1)
-            for (int64_t v = 0; v < VECTORS; v++) {
-                if (to_y) fc_store_part(4, mask[v], from + v * LANES, (__typeof__(fc_load_part(4, mask[v], y)))of[k][v]);
-                else of[k][v] += (vec_f32)fc_load_part(4, mask[v], from + v * LANES);
-            }
-        else
-            for (int64_t i = run->first; i < run->first + run->count; i++) {
-                if (to_y) from[i * t->step] = of[k][i / LANES][i % LANES];
-                else of[k][i / LANES][i % LANES] += from[i * t->step];
-            }
-    }
+    return t->sums + pixels * t->pixel_step + filters * t->filter_step;
 }
 
-/* `store` of 16 filters, side by side, in registers: sums that are not added to others, and of any size. */
-FC_INLINE int store_whole(const fc_amx_tile *t, float *y, int across)
+/* Sums of positions from `at` on, where filters are rows, and of a position where pixels are. */
+FC_INLINE float *line_of(const fc_amx_sums_f32 *t, uint64_t filter, uint64_t at)
 {
-    typedef float floats __attribute__((vector_size(ROW), aligned(4), may_alias));
-    line r[SIDE];
-    if (across) memcpy(r, t->sums, sizeof r);
-    else turn(t->sums, r);
-    floats products[4] = {{0}}; /* with 0: NaN where a sum is not finite */
-    for (int i = 0; i < SIDE; i++) products[i % 4] += *(const floats *)(t->sums + i * SIDE) * 0;
-    products[0] += products[1] + (products[2] + products[3]);
-    uint32_t doubt = 0;
-    for (int64_t v = 0; v < VECTORS; v++) {
-        vec_f32 some;
-        memcpy(&some, (const char *)products + v * VEC_BYTES, VEC_BYTES);
-        doubt |= vec_outside_f32(some, (vec_f32){0} - 1, FLT_MAX);
-    }
-    const int64_t y_k = t->y_k;
-    if (t->last && t->bias && !doubt)
-        for (int k = 0; k < SIDE; k++) r[k] = (line)((floats)r[k] + t->bias[k]);
+    return tile_of(t, at / SIDE, filter / SIDE) + filter % SIDE * SIDE + at % SIDE;
+}
+FC_INLINE float *pixel_of(const fc_amx_sums_f32 *t, uint64_t at, int64_t filters)
+{
+    return tile_of(t, at / SIDE, filters) + at % SIDE * SIDE;
+}
+
+/* Whether a sum is not finite, or not above its filter's limit. */
+static int in_doubt(const fc_amx_sums_f32 *t, int filters_are_rows)
+{
+    line right = ~(line){0};
+    for (int64_t i = 0; i < t->tiles; i++)
+        for (int64_t f = 0; f * SIDE < t->filters; f++)
+            for (int r = 0; r < SIDE; r++) {
+                const vec_row size = (vec_row)(*(const line *)(tile_of(t, i, f) + r * SIDE) & INT32_MAX);
+                vec_row limit = t->limit[f * SIDE + r] - (vec_row){0};
+                if (!filters_are_rows) limit = *(const vec_row *)(t->limit + f * SIDE);
+                right &= (line)((size > limit) & (size <= FLT_MAX));
+            }
+    uint32_t all = UINT32_MAX;
+    for (int i = 0; i < SIDE; i++) all &= right[i];
+    return all != UINT32_MAX;
+}
+
+/* Runs of filters that are rows: y becomes sums, plus biases, or is added to them. */
+FC_INLINE void move_lines(const fc_amx_sums_f32 *t, const float *bias, int to_y, float *y)
+{
+    for (int64_t k = 0; k < t->filters; k++)
+        for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++) {
+            const int64_t first = run->first, end = first + run->count;
+            float *const at = y + k * t->y_k + run->to - first * t->step;
+            if (t->step == 1)
+                for (int64_t v = 0; v < 2 * SIDE; v += LANES) {
+                    const fc_mask mask = fc_lanes(4, first - v, end - v);
+                    vec_f32 *const of = (vec_f32 *)line_of(t, (uint64_t)k, (uint64_t) v);
+                    if (to_y) fc_store_part(4, mask, at + v, (__typeof__(fc_load_part(4, mask, y)))(*of + bias[k]));
+                    else *of += (vec_f32)fc_load_part(4, mask, at + v);
+                }
+            else
+                for (int64_t i = first; i < end; i++) {
+                    if (to_y) at[i * t->step] = *line_of(t, (uint64_t)k, (uint64_t) i) + bias[k];
+                    else *line_of(t, (uint64_t)k, (uint64_t) i) += at[i * t->step];
+                }
+        }
+}
+
+/* Runs of pixels that are rows, in y too: its filters lie side by side. */
+FC_INLINE void move_pixels(const fc_amx_sums_f32 *t, const float *bias, int to_y, float *y)
+{
     for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++)
+        for (int64_t i = 0; i < run->count; i++)
+            for (int64_t v = 0; v < t->filters; v += LANES) {
+                const fc_mask mask = fc_lanes(4, 0, t->filters - v);
+                vec_f32 *const of = (vec_f32 *)(pixel_of(t, (uint64_t)(run->first + i), v / SIDE) + v % SIDE);
+                float *const at = y + run->to + i * t->step + v;
+                if (to_y) fc_store_part(4, mask, at, (__typeof__(fc_load_part(4, mask, y)))(*of + *(const vec_f32 *)(bias + v)));
+                else *of += (vec_f32)fc_load_part(4, mask, at);
+            }
+}
+
+/* Biases of 32 filters; -0, which leaves a sum of -0 as it is, where there are none. */
+FC_INLINE void take_bias(const fc_amx_sums_f32 *t, float *bias)
+{
+    for (int k = 0; k < 2 * SIDE; k++) bias[k] = -0.0f;
+    if (t->bias && t->last) memcpy(bias, t->bias, (size_t)t->filters * sizeof *bias);
+}
+
+/* Sums that are neither added to others nor in doubt are turned and stored from registers. */
+FC_INLINE void store_turned(const fc_amx_sums_f32 *t, int64_t pixels, int64_t filters, int64_t count, const float *bias, float *y)
+{
+    const int64_t y_k = t->y_k, before = pixels * SIDE;
+    const fc_amx_run *const runs = t->runs, *const end = runs + t->count;
+    line r[SIDE];
+    turn(tile_of(t, pixels, filters), r);
+    for (int k = 0; k < SIDE; k++) r[k] = (line)((vec_row)r[k] + bias[k]);
+    for (const fc_amx_run *run = runs; run < end; run++)
         for (int64_t v = 0; v < VECTORS; v++) {
-            const fc_mask mask = fc_lanes(4, run->first - v * LANES, run->first + run->count - v * LANES);
-            float *const to = y + run->to - run->first + v * LANES;
+            const int64_t first = run->first - before - v * LANES;
+            const fc_mask mask = fc_lanes(4, first, first + run->count);
+            float *const to = y + run->to - first;
 #pragma GCC unroll 16
-            for (int k = 0; k < SIDE; k++) {
+            for (int k = 0; k < count; k++) {
                 __typeof__(fc_load_part(4, mask, to)) part;
                 memcpy(&part, (const char *)(r + k) + v * VEC_BYTES, VEC_BYTES);
                 fc_store_part(4, mask, to + k * y_k, part);
             }
         }
-    return t->last && doubt;
 }
 
-static int store(const fc_amx_tile *t, float *y)
+static int store(const fc_amx_sums_f32 *t, float *y)
 {
-    if (t->filters == SIDE && t->step == 1 && !t->accumulate && !t->limit)
-        return t->across ? store_whole(t, y, 1) : store_whole(t, y, 0);
-    line lines[SIDE] ALIGNED;
-    if (t->across) memcpy(lines, t->sums, sizeof lines);
-    else turn(t->sums, lines);
-    row *const of = (row *)lines;
-    for (int64_t r = 0; r < t->count && t->accumulate; r++) move_run(t, t->runs + r, of, y, 0);
-    uint32_t doubt = 0, most[SIDE] = {0}; /* NaN is larger than Inf, as integers are */
-    for (int64_t k = 0; k < t->filters && t->last; k++)
-        if (t->limit)
-            for (int64_t v = 0; v < VECTORS; v++)
-                doubt |= vec_outside_f32(of[k][v], t->limit[k] - (vec_f32){0}, FLT_MAX);
-        else
-            for (int i = 0; i < SIDE; i++) {
-                const uint32_t size = lines[k][i] & INT32_MAX;
-                most[i] = most[i] > size ? most[i] : size;
+    float bias[2 * SIDE] ALIGNED;
+    take_bias(t, bias);
+    const int pixels_are_rows = !t->across && t->y_k == 1;
+    if (!pixels_are_rows && !t->across && t->step == 1 && !t->accumulate && !(t->last && t->limit)) {
+        for (int64_t i = 0; i < t->tiles; i++)
+            for (int64_t k = 0; k < t->filters; k += SIDE) {
+                if (t->filters - k >= SIDE) store_turned(t, i, k / SIDE, SIDE, bias + k, y + k * t->y_k);
+                else store_turned(t, i, k / SIDE, t->filters - k, bias + k, y + k * t->y_k);
             }
-    for (int i = 0; i < SIDE; i++) doubt |= most[i] >= INFINITE;
-    for (int64_t k = 0; k < t->filters && t->last && t->bias && !doubt; k++)
-        for (int64_t v = 0; v < VECTORS; v++) of[k][v] += t->bias[k];
-    for (int64_t r = 0; r < t->count; r++) move_run(t, t->runs + r, of, y, 1);
-    return doubt != 0;
+        return 0;
+    }
+    for (int64_t i = 0; i < t->tiles && !t->across && !pixels_are_rows; i++)
+        for (int64_t f = 0; f * SIDE < t->filters; f++) {
+            line r[SIDE];
+            turn(tile_of(t, i, f), r);
+            memcpy(tile_of(t, i, f), r, sizeof r);
+        }
+    if (t->accumulate && pixels_are_rows) move_pixels(t, bias, 0, y);
+    else if (t->accumulate) move_lines(t, bias, 0, y);
+    const int doubt = t->last && t->limit && in_doubt(t, !pixels_are_rows);
+    for (int k = 0; k < 2 * SIDE && doubt; k++) bias[k] = -0.0f;
+    if (pixels_are_rows) move_pixels(t, bias, 1, y);
+    else move_lines(t, bias, 1, y);
+    return doubt;
 }
 
 /* ---- sums that become bfloat16 ---------------------------------------------------------------*/
 
-typedef uint16_t half_line __attribute__((vector_size(ROW / 2), aligned(2), may_alias));
-typedef float vec_row __attribute__((vector_size(ROW), aligned(4), may_alias)); /* a pixel's filters */
+/* How sums are rounded to nearest even: in integers, with NaNs among them, or by VCVTNE2PS2BF16, which takes a third of the
+ * time, and subnormal numbers for 0. */
+typedef enum { FINITE, WITH_NANS, IN_HARDWARE } amx_rounding;
 
-/* The upper half is v rounded to bfloat16, to nearest even; NaN stays one, where there may be any. */
-FC_INLINE void to_nearest(line *v, int nans)
+/* The upper half is v rounded; NaN stays one, where there may be any. */
+FC_INLINE line nearest(vec_row v, int nans)
 {
-    const line even = *v + 0x7fff + (*v >> 16 & 1), is = (line)((*v & INT32_MAX) > INFINITE);
-    if (nans) *v = ((*v | 0x400000) & is) | (even & ~is);
-    else *v = even;
+    const line bits = (line)v, even = bits + 0x7fff + (bits >> 16 & 1);
+    if (!nans) return even;
+    const line is = (line)((bits & INT32_MAX) > INFINITE);
+    return ((bits | 0x400000) & is) | (even & ~is);
 }
 
-/* Rows of sums are rounded before they are turned, while filters' biases and limits are vectors, and turned in pairs. */
-FC_INLINE void narrow_rows(const fc_amx_tile *t, int64_t filters, int nans, const vec_row *bias, uint16_t *y)
+/* Both rounded, those of `low` first. */
+FC_INLINE line both_nearest(vec_row low, vec_row high, amx_rounding how)
 {
-    line r[SIDE / 2];
-    for (int i = 0; i < SIDE / 2; i++) {
-        line even = (line)(((const vec_row *)t->sums)[2 * i] + *bias);
-        line odd = (line)(((const vec_row *)t->sums)[2 * i + 1] + *bias);
-        to_nearest(&even, nans);
-        to_nearest(&odd, nans);
-        r[i] = even >> 16 | (odd & 0xffff0000);
+    line both;
+#ifdef HARDWARE
+    if (how == IN_HARDWARE) {
+        __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(both) : "v"(high), "v"(low));
+        return both;
     }
-    EXCHANGED
-    EXCHANGE_4(0, 1, high_1, low_1)
-    EXCHANGE_4(0, 2, high_2, low_2)
-    EXCHANGE_4(0, 4, high_4, low_4)
-    const int64_t y_k = t->y_k, step = t->step; /* row k of r is filter k, and beside it 8 + k */
-    for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++) {
-        const int64_t first = run->first, end = first + run->count;
-        uint16_t *const to = y + run->to - first * step;
-        for (int64_t k = 0; k < filters; k++) {
-            const half_line of = *((const half_line *)(r + k % 8) + k / 8);
+#endif
+    const line of_low = nearest(low, how == WITH_NANS), of_high = nearest(high, how == WITH_NANS);
+    upper_halves(&of_low, &of_high, &both);
+    return both;
+}
+
+/* Both rounded, each of `even` beside its neighbour of `odd`. */
+FC_INLINE line woven_nearest(vec_row even, vec_row odd, amx_rounding how)
+{
+#ifdef HARDWARE
+    if (how == IN_HARDWARE) {
+        const halves both = (halves)both_nearest(even, odd, how), woven = {
+            0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+        return (line)FC_SHUFFLE(both, both, woven);
+    }
+#endif
+    return nearest(even, how == WITH_NANS) >> 16 | (nearest(odd, how == WITH_NANS) & 0xffff0000);
+}
+
+/* Lines of 32 pixels of each filter. Where pixels are rows, they are rounded before they are turned, two in a word. */
+FC_INLINE void narrow_lines(const fc_amx_sums_f32 *t, const float *bias, amx_rounding how, int across, uint16_t *y)
+{
+    line lines[2][SIDE] ALIGNED;
+    const int64_t filters = t->filters, y_k = t->y_k, step = t->step;
+    for (int64_t f = 0; f * SIDE < filters; f++) {
+        const vec_row *const a = (const vec_row *)tile_of(t, 0, f), *const b = (const vec_row *)tile_of(t, 1, f);
+        if (across) {
+            for (int k = 0; k < SIDE; k++) {
+                const float of = bias[f * SIDE + k];
+                lines[f][k] = both_nearest(a[k] + of, b[k] + of, how);
+            }
+            continue;
+        }
+        const vec_row of = *(const vec_row *)(bias + f * SIDE);
+        line words[SIDE] ALIGNED, r[SIDE];
+        for (int p = 0; p < SIDE; p++) {
+            const vec_row *const pixels = p < SIDE / 2 ? a + 2 * p : b + 2 * p - SIDE;
+            words[p] = woven_nearest(pixels[0] + of, pixels[1] + of, how);
+        }
+        turn(words, r);
+        memcpy(lines[f], r, sizeof r);
+    }
+    const fc_amx_run *const runs = t->runs, *const runs_end = runs + t->count;
+    for (int64_t k = 0; k < filters; k++)
+        for (const fc_amx_run *run = runs; run < runs_end; run++) {
+            const line *const from = &lines[0][k];
+            const int64_t first = run->first, end = first + run->count;
+            uint16_t *const to = y + k * y_k + run->to - first * step;
 #if defined(FC_ISA_avx512)
             if (step == 1) {
-                _mm256_mask_storeu_epi16(to + k * y_k, fc_lanes(4, first, end), (__m256i)of);
+                const uint64_t mask = ((uint64_t)1 << end) - ((uint64_t)1 << first);
+                _mm512_mask_storeu_epi16(to, (__mmask32)mask, (__m512i)*from);
                 continue;
             }
 #endif
-            for (int64_t i = first; i < end; i++) to[k * y_k + i * step] = of[i];
+            for (int64_t i = first; i < end; i++) to[i * step] = ((const uint16_t *)from)[i];
         }
-    }
 }
 
-FC_INLINE int narrow_filters(const fc_amx_tile *t, int64_t filters, uint16_t *y)
+/* Lines of 32 filters of each pixel, as they lie in y. */
+FC_INLINE void narrow_pixels(const fc_amx_sums_f32 *t, const float *bias, amx_rounding how, uint16_t *y)
 {
-    const vec_row *const sums = (const vec_row *)t->sums;
-    vec_row bias = -(vec_row){0}, limit = {0}; /* -0 leaves a sum of -0 as it is */
-    if (t->bias && t->last) memcpy(&bias, t->bias, (size_t)filters * sizeof(float));
-    if (t->limit) memcpy(&limit, t->limit, (size_t)filters * sizeof(float));
-    vec_row others[4] = {{0}}; /* products with 0: NaN where a sum, or a bias, is not finite */
-    line small = {0};
-    for (int i = 0; i < SIDE; i++) {
-        others[i % 4] += sums[i] * 0;
-        if (t->limit) small |= (line)((vec_row)((line)sums[i] & INT32_MAX) <= limit);
-    }
-    others[0] += others[1] + (others[2] + others[3]);
-    float sum = 0, of_bias = 0;
-    uint32_t doubt = 0;
-    for (int64_t k = 0; k < filters; k++) sum += others[0][k], of_bias += bias[k] * 0, doubt |= small[k];
-    if (t->last && (sum != 0 || doubt)) return 1;
-    if (sum != 0 || of_bias != 0) narrow_rows(t, filters, 1, &bias, y);
-    else narrow_rows(t, filters, 0, &bias, y);
-    return 0;
-}
-
-/* Sums that lie as y does: a row a filter. */
-static int narrow_across(const fc_amx_tile *t, uint16_t *y)
-{
-    const vec_row *const sums = (const vec_row *)t->sums;
-    vec_row others = {0};
-    int doubt = 0, nans = 0;
-    for (int64_t k = 0; k < t->filters; k++) {
-        others += sums[k] * 0;
-        for (int i = 0; i < SIDE && t->limit; i++) doubt |= fabsf(sums[k][i]) <= t->limit[k];
-    }
-    for (int i = 0; i < SIDE; i++) nans |= others[i] != 0;
-    if (t->last && (nans || doubt)) return 1;
-    const float *const bias = t->last ? t->bias : NULL;
-    for (int64_t k = 0; k < t->filters && bias; k++) nans |= bias[k] * 0 != 0;
-    for (const fc_amx_run *run = t->runs; run < t->runs + t->count; run++) {
-        const int64_t first = run->first, end = first + run->count;
-        for (int64_t k = 0; k < t->filters; k++) {
-            uint16_t *const to = y + run->to - first * t->step + k * t->y_k;
-            const vec_row sum = sums[k] + (bias ? bias[k] : -0.0f); /* -0 leaves a sum of -0 as it is */
-            line near = (line)sum;
-            to_nearest(&near, nans);
-            near >>= 16;
+    const vec_row low = *(const vec_row *)bias, high = *(const vec_row *)(bias + SIDE);
+    const int64_t filters = t->filters, step = t->step;
+    const fc_amx_run *const runs = t->runs, *const runs_end = runs + t->count;
+    for (const fc_amx_run *run = runs; run < runs_end; run++) {
+        const uint32_t first = (uint32_t)run->first, end = first + (uint32_t)run->count;
+        uint16_t *to = y + run->to;
+        for (uint32_t i = first; i < end; i++, to += step) {
+            const float *const of = pixel_of(t, i, 0);
+            const line both = both_nearest(*(const vec_row *)of + low, *(const vec_row *)(of + t->filter_step) + high, how);
 #if defined(FC_ISA_avx512)
-            if (t->step == 1) {
-                _mm256_mask_storeu_epi16(to, fc_lanes(4, first, end), _mm512_cvtepi32_epi16((__m512i)near));
-                continue;
-            }
+            _mm512_mask_storeu_epi16(to, (__mmask32)(((uint64_t)1 << filters) - 1), (__m512i)both);
+#else
+            memcpy(to, &both, (size_t)filters * sizeof *to);
 #endif
-            for (int64_t i = first; i < end; i++) to[i * t->step] = (uint16_t)near[i];
         }
     }
-    return 0;
 }
 
-static int narrow(const fc_amx_tile *t, uint16_t *y)
+FC_INLINE void narrow_block(const fc_amx_sums_f32 *t, const float *bias, amx_rounding how, uint16_t *y)
 {
-    if (t->across) return narrow_across(t, y);
-    return t->filters == SIDE ? narrow_filters(t, SIDE, y) : narrow_filters(t, t->filters, y);
+    if (t->y_k == 1 && !t->across) narrow_pixels(t, bias, how, y);
+    else if (t->across) narrow_lines(t, bias, how, 1, y);
+    else narrow_lines(t, bias, how, 0, y);
+}
+
+/* Sums that are not in doubt are multiples of the smallest normal number (drivers/amx_split.c), and so are biases from
+ * 2^-103 on and what comes of both, which is then not subnormal. */
+static int narrow(const fc_amx_sums_f32 *t, uint16_t *y)
+{
+    if (t->last && t->limit && in_doubt(t, t->across)) return 1;
+    float bias[2 * SIDE] ALIGNED;
+    take_bias(t, bias);
+    int nans = !t->last, hardware = t->hardware && t->last && !t->limit; /* the last of sums that were settled */
+    for (int k = 0; k < 2 * SIDE; k++) {
+        nans |= bias[k] * 0 != 0;
+        hardware &= bias[k] == 0 || fabsf(bias[k]) >= 0x1p-103f;
+    }
+    if (hardware) narrow_block(t, bias, IN_HARDWARE, y);
+    else if (nans) narrow_block(t, bias, WITH_NANS, y);
+    else narrow_block(t, bias, FINITE, y);
+    return 0;
 }
 
 const fc_amx FC_NAME(fc_amx_bf16) = {sum_emulated, sum_hardware, enter, leave, split_pairs, split, split_across,
