@@ -36,19 +36,19 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="to stop after, about")
     parser.add_argument("--budget", type=float, default=0.35, help="seconds a problem, about")
     parser.add_argument(
-        "--anew", action="store_true", help="forget what was timed with this instruction set"
+        "--anew", action="store_true", help="time again what is there, as far as time goes"
     )
     arguments = parser.parse_args()
     path = HERE / f"{arguments.name}.jsonl.gz"
     here = this_machine().isa
     old = _trials.load(path) if path.exists() else []
     others = [t for t in old if t.machine.isa != here]
-    mine = [t for t in old if t.machine.isa == here and not arguments.anew]
-    kept = {t.problem: t for t in mine if is_current(t)}
+    kept = {t.problem: t for t in old if t.machine.isa == here and is_current(t)}
+    known = set() if arguments.anew else set(kept)
     problems = [Problem.parse(line) for line in (HERE / f"{arguments.name}.txt").open()]
     deadline, left = _timer.Deadline(arguments.seconds), 0
     for problem in problems:
-        if problem in kept or problem.replace(threads=2) in kept:
+        if problem in known or problem.replace(threads=2) in known:
             continue
         trials = _trials.record(problem, (1, 2), arguments.budget) if deadline.left > 0 else []
         kept.update({t.problem: t for t in trials})

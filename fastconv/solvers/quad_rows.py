@@ -49,10 +49,10 @@ class QuadRows(Solver):
         return [{"isa": "avx512"}]
 
     def reads_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.is_exact and problem.x_dtype in _BYTES
 
     def writes_stored(self, problem: Problem) -> bool:
-        return True
+        return problem.is_exact
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         (rows, columns), (r, s) = problem.out, problem.kernel
