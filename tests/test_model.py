@@ -334,6 +334,8 @@ def test_shipped_trials_are_read() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_regret_over_recorded_trials(threads: int, isa: str) -> None:
     """An estimate was changed, or a solver added? `fastconv train`: docs/cost_model.md."""
+    if isa not in core.isas() or (isa == "avx512" and core.amx_absent()):
+        pytest.skip(f"not all candidates of the trials with {isa} are candidates here")
     trials = _trials.load(ROOT / "bench" / "trials" / "held.jsonl.gz")
     trials = [t for t in trials if (t.problem.threads, t.machine.isa) == (threads, isa)]
     found = _training.regrets(trials, _model.model())
