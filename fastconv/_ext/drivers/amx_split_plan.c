@@ -18,6 +18,15 @@ static int64_t depth_of(const amx_geometry *s, int64_t line, int64_t bytes, int6
     return fc_max(1, fc_min(s->layers, fc_min(room, allowed)));
 }
 
+/* What a thread does that has most to do, in products of two tiles, if units have so many rows: samples are converted
+ * unit by unit, some 12 products' time a tile of them and part. */
+static int64_t longest(const amx_geometry *s, int64_t images, int64_t threads, int64_t rows)
+{
+    const int64_t tiles = fc_ceil_div((rows - 1) * (s->columns + s->reach_columns) + s->columns, SIDE);
+    const int64_t rounds = fc_ceil_div(images * fc_ceil_div(s->rows, rows), threads);
+    return rounds * tiles * (s->filter_tiles * s->taps * s->products + 12 * s->parts);
+}
+
 /* Rows and columns of a unit, whose samples are at most so many bytes. */
 static void plan_units(const fc_problem *p, int64_t bytes, int64_t line, int64_t threads, amx_geometry *s)
 {
@@ -31,10 +40,13 @@ static void plan_units(const fc_problem *p, int64_t bytes, int64_t line, int64_t
         s->unit_columns = fc_min(s->columns, fc_max(PAIR, width / PAIR * PAIR));
     }
     const int64_t images = fc_max(1, p->n * p->g * s->outers * fc_ceil_div(s->columns, s->unit_columns));
-    /* two units a thread, or as many as there are rows; but each fetches all weights, so that of those that no cache keeps
-     * a thread has its share, and splits all samples */
-    if (threads > 1 && !(weights > bytes && pairs >= threads))
-        s->unit_rows = fc_min(s->unit_rows, fc_max(1, images * s->rows / (2 * threads)));
+    /* two units a thread, or as many as there are rows, unless one fills tiles better; but each fetches all weights, so that
+     * of those that no cache keeps a thread has its share, and splits all samples */
+    if (threads > 1 && s->rows > 0 && !(weights > bytes && pairs >= threads)) {
+        const int64_t one = fc_min(s->unit_rows, fc_max(1, fc_ceil_div(images * s->rows, threads)));
+        const int64_t two = fc_min(s->unit_rows, fc_max(1, images * s->rows / (2 * threads)));
+        s->unit_rows = longest(s, images, threads, one) < 0.95 * longest(s, images, threads, two) ? one : two;
+    }
     s->row_units = fc_ceil_div(s->rows, fc_max(1, s->unit_rows));
     s->unit_rows = fc_ceil_div(s->rows, fc_max(1, s->row_units));
     s->column_units = fc_ceil_div(s->columns, fc_max(1, s->unit_columns));
