@@ -213,7 +213,8 @@ def named(problem: Problem, config: Config) -> Blocks:
 def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
     """The cuts that cost least, by their names, and whether halves are transformed.
 
-    What is offered depends on the shape alone, so that a plan's config is legal for a plain call.
+    What is offered depends on the shape and on this machine alone, so that a plan's config is
+    legal for a plain call.
     """
     p = problem
     axes = [d for d, r in enumerate(p.kernel) if r > 1]
