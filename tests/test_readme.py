@@ -14,6 +14,7 @@ from problems import PROBLEMS, arrays, check, solved, stored
 
 from fastconv._machine import this_machine
 from fastconv._problem import Problem
+from fastconv.solvers import BY_NAME
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -51,6 +52,13 @@ def test_examples_run(path: pathlib.Path) -> None:
 
 def test_readme_has_examples() -> None:
     assert sum(text.count(">>>") for _, text in blocks(README, "python")) >= 10
+
+
+def test_every_method_has_a_row() -> None:
+    """In README, those for a GPU in docs/gpu.md."""
+    gpu = {name for name in BY_NAME if name.startswith("cuda_")}
+    for path, names in ((README, BY_NAME.keys() - gpu), (ROOT / "docs" / "gpu.md", gpu)):
+        assert set(re.findall(r"^\| `(\w+)`(?: \||, p)", path.read_text(), re.MULTILINE)) == names
 
 
 def test_quick_start_is_two_commands() -> None:
