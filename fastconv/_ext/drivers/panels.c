@@ -7,6 +7,8 @@
  * other, go through a buffer. A last tile of one pixel, as of 7x7 outputs, has vectors of filters. Taps of which a
  * tile reads nothing but padding are left out.
  *
+ * 1x1 layers of few filters read x in place, but for the last tile of a block.
+ *
  * Bands (v[3]), for windows of few channels, where filling panels tap by tap takes longer than the products: what is
  * under some rows of outputs, or a part of one, is copied once, with its padding, taken apart by strides. A tap is then
  * an offset, and tiles, within a row, read the band in place; the last of a row overlaps the one before. Where
@@ -36,6 +38,9 @@
 /* Register tiles that one call multiplies have about so many taps together: what is asked for between calls goes by a
  * few lines at a time, and a call costs less than a twentieth of these. */
 enum { TAPS_A_CALL = 384 };
+
+/* Register tiles of 1x1 layers of dense pixels up to which x is read in place, once for each: copying takes as long. */
+enum { IN_PLACE = 8 };
 
 static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           int64_t threads, geometry *s)
@@ -93,10 +98,10 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->bias_bytes = fc_round_up(p->g * p->k * s->bytes, FC_ALIGN);
 }
 
-/* Bytes of offsets and, where there are some, of phases. */
+/* Bytes of offsets, in panels and in place, and of phases, where there are some. */
 static int64_t table_bytes(const geometry *s)
 {
-    if (s->phases == 1) return s->channel_block * s->kernel * 8;
+    if (s->phases == 1) return (s->kernel == 1 ? 2 : 1) * s->channel_block * s->kernel * 8;
     return 2 * s->channel_block * s->weights * 8 + s->phases * (int64_t)sizeof(fc_panels_phase);
 }
 
@@ -208,10 +213,10 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         const char *const bias = j->bias + (u->g * p->k + k) * s->bytes, *const own = w + k * taps * s->bytes;
         for (int64_t n = 0; n < t->found; n++) {
             const span *const next = &t->spans[n];
-            run(next->count, t->x, j->offset + next->first, own + next->first * rows * s->bytes, bias, block || n,
+            run(next->count, t->x, t->offset + next->first, own + next->first * rows * s->bytes, bias, block || n,
                 sums, ld, tiles, taps * rows);
         }
-        if (!t->found && !block) run(0, t->x, j->offset, own, bias, 0, sums, ld, tiles, 0); /* sets the sums */
+        if (!t->found && !block) run(0, t->x, t->offset, own, bias, 0, sums, ld, tiles, 0); /* sets the sums */
         if (!whole) move(s, y, places, t->count, rows, buffer, 1);
     }
 }
@@ -290,7 +295,7 @@ static void run_band(const job *j, unit *u, int64_t block)
         for (int64_t i = 0; i < runs; i++)
             for (int64_t q = 0; q < run; q += s->nr) {
                 const int64_t begin = fc_min(q, run - s->nr), from = i * s->phase + begin;
-                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, &all, 1, 0, 0};
+                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, j->offset, &all, 1, 0, 0};
                 multiply(j, u, &t, at, next, taps, 0, w);
             }
     }
@@ -332,12 +337,16 @@ static void run_unit(void *context, int64_t index, int64_t slot)
             j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->weights * s->bytes;
         fc_panels_fill(j, &u, b);
         int64_t ahead, channels = 0;
-        if (j->flat) channels = next_panels(s, &u, b, &ahead);
+        if (j->flat && !j->in_place) channels = next_panels(s, &u, b, &ahead);
+        const char *const x = j->x + (u.n * p->x_n + (u.g * p->c + b * s->channel_block) * p->x_c) * s->bytes;
         for (int64_t at = from, next; at < end; at = next) {
             next = fc_min(end, at + s->tiles_at_once);
             for (int64_t i = 0; i < tiles_of(s, &u); i++) {
                 const int64_t first = u.first + i * s->nr;
-                const tile t = {first, fc_min(s->nr, u.end - first), u.panels + i * s->panel * s->bytes,
+                const int in_place = j->in_place && first + s->nr <= u.end;
+                const tile t = {first, fc_min(s->nr, u.end - first),
+                                in_place ? x + first * s->bytes : u.panels + i * s->panel * s->bytes,
+                                in_place ? j->offset + s->channel_block : j->offset,
                                 u.spans + i * s->most_spans, u.found[i],
                                 channels ? j->x + (ahead + i * s->nr) * s->bytes : 0, channels};
                 if (s->phases > 1)
@@ -380,8 +389,9 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
         fc_panels_phase_offsets(&s, phases, offset);
     else
         fc_panels_offsets(&s, offset);
-    const int even = s.phases == 1 && is_even(p, p->y_s);
-    job j = {&s, kernels, x, epilogue, packed, bias, offset, phases, y, workspace, flat, even};
+    const int even = s.phases == 1 && is_even(p, p->y_s), in_place = flat && s.phases == 1 && s.register_tiles <= IN_PLACE;
+    for (int64_t c = 0; in_place && c < s.channel_block; c++) offset[s.channel_block + c] = c * p->x_c * s.bytes;
+    job j = {&s, kernels, x, epilogue, packed, bias, offset, phases, y, workspace, flat, in_place, even};
     fc_parallel(p->n * p->g * s.blocks * s.filter_parts, threads, run_unit, &j);
 }
 

@@ -44,11 +44,13 @@ typedef struct {
     const char *x;
     const fc_epilogue *epilogue;
     const char *packed, *bias;
-    const int64_t *offset; /* bytes from a tile's first sample to that of each tap of a block */
+    /* bytes from a tile's first sample to that of each tap of a block, in a panel, and behind them those in place */
+    const int64_t *offset;
     const fc_panels_phase *phases;
     char *y;
     char *workspace;
-    int64_t flat, even; /* 1x1 whose pixels lie side by side in x; all outputs of an image do in y */
+    /* 1x1 whose pixels lie side by side in x, and are read there; all outputs of an image do in y */
+    int64_t flat, in_place, even;
 } job;
 
 /* A unit's tiles: outputs [first, end) of an image. */
@@ -66,6 +68,7 @@ typedef struct {
 typedef struct {
     int64_t first, count;
     const char *x;
+    const int64_t *offset;
     const span *spans;
     int64_t found;
     const char *ahead;

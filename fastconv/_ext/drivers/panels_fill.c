@@ -157,9 +157,11 @@ void fc_panels_fill(const job *j, const unit *u, int64_t block)
     const int64_t tiles = tiles_of(s, u);
     if (j->flat) {
         /* a channel of all tiles at a time, so that a cache line is read once */
-        for (int64_t i = 0; i < channels; i++)
-            s->kernels->spread(x + (i * p->x_c + u->first) * s->bytes, u->end - u->first,
-                               u->panels + i * s->nr * s->bytes, s->panel);
+        const int64_t in_place = j->in_place ? (u->end - u->first) / s->nr : 0; /* tiles */
+        const int64_t first = u->first + in_place * s->nr;
+        for (int64_t i = 0; i < channels && first < u->end; i++)
+            s->kernels->spread(x + (i * p->x_c + first) * s->bytes, u->end - first,
+                               u->panels + (in_place * s->panel + i * s->nr) * s->bytes, s->panel);
         for (int64_t t = 0; t < tiles; t++) {
             u->found[t] = 1;
             u->spans[t * s->most_spans] = (span){0, channels};

@@ -22,6 +22,16 @@
  */
 #include "vec.h"
 
+#if FC_MASKS
+#define BITS int32_t
+#define NAME(x) x##_f32
+#include "apart.inc"
+#define BITS int64_t
+#define NAME(x) x##_f64
+#include "apart.inc"
+#define FC_APART(bytes) __builtin_choose_expr((bytes) == 4, vec_apart_f32, vec_apart_f64)
+#endif
+
 #define T float
 #define MULTIPLY(sum, weight, column) sum += weight * column
 #define PRODUCT(x, weight) ((x) * (weight))
