@@ -48,6 +48,11 @@ def table(name: str) -> Any:
     )
 
 
+def test_every_instruction_set_was_built() -> None:
+    """A file that does not compile for one leaves it out of a build, with a line on stderr alone."""
+    assert set(core.compiled_isas()) == set(table("ISAS")[platform.machine()])
+
+
 #: Run here without hardware for it.
 LOWERED = ["avx512"] if "avx2" in core.isas() and "avx512" not in core.isas() else []
 
