@@ -49,7 +49,7 @@ def table(name: str) -> Any:
 
 
 def test_every_instruction_set_was_built() -> None:
-    """A file that does not compile for one leaves it out of a build, with a line on stderr alone."""
+    """What does not compile for one is left out of a build, with a line on stderr alone."""
     assert set(core.compiled_isas()) == set(table("ISAS")[platform.machine()])
 
 
