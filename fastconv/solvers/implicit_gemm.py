@@ -38,6 +38,9 @@ _PIECE, _ONE = {1: 0.35e-9, 2: 0.6e-9}, 0.4e-9
 _FAR = {"avx512": 0.8e-9, "avx2": 0.6e-9, "baseline": 0.6e-9, "neon": 0.4e-9}
 _PAGE = 4096
 
+#: And lines of rows by strides of 3 and more: 1x1, 512 to 64 @ 80x120 12.7 ms, 6.3 copied (avx512).
+_SKIPPED = 15e-9
+
 #: What waiting adds to products where channels lie whole pages apart, in the same sets of a cache
 #: (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands); seconds that a sample takes to a band, and
 #: one of padding (3x3 dilation 12, 256 @ 33x33: 54 to 84 ms).
@@ -64,14 +67,9 @@ class ImplicitGemm(Polyphase):
         ways = [(0, 1), (0, 0), (0, 2)]
         if problem.batch >= 8 and problem.is_dense:
             ways.insert(0, (1, 0))
+        size = machine.l2 // 2
         return [
-            {
-                "isa": isa,
-                "block_bytes": machine.l2 // 2,
-                "taps": taps,
-                "across": across,
-                "copy": copy,
-            }
+            {"isa": isa, "block_bytes": size, "taps": taps, "across": across, "copy": copy}
             for isa in core.offered_isas()
             for taps in (_block_taps(isa, machine),)
             for across, copy in ways
@@ -116,6 +114,9 @@ class ImplicitGemm(Polyphase):
         work *= t.tiles
         if across:
             work += problem.batch * problem.channels * math.prod(problem.padded) * 0.5e-9
+        if step > 2 and copy == 0 and math.prod(problem.x_shape) * size > machine.l2:
+            rows = problem.batch * problem.channels * math.prod(problem.out[:-1])
+            work += rows * math.ceil(problem.size[-1] * size / 64) * _SKIPPED
         if copy == 2:
             rows = band_rows(problem, max(1, most // kernel), int(config["block_bytes"]))
             cells = problem.batch * problem.taps / kernel * rows
@@ -192,9 +193,8 @@ def _values(config: Config) -> tuple[int, ...]:
 
 
 def _block_taps(isa: str, machine: Machine) -> int:
-    """Taps of a block: their weights, two vectors of filters, stay in three quarters of L1 between
-    tiles of 6 pixels (3x3 stride 2, 128 @ 56x56: 512 taps 3.0 ms, 384 2.64); tiles of 14 read them
-    seldom enough."""
+    """Taps of a block: weights of two vectors of filters stay in three quarters of L1 between tiles
+    of 6 pixels (3x3 stride 2, 128 @ 56x56: 512 taps 3.0 ms, 384 2.64); tiles of 14 need not."""
     if isa in PIXELS:
         return SUM_BLOCK
     return min(SUM_BLOCK, machine.l1 * 3 // 4 // (2 * _VECTOR_BYTES.get(isa, 16)))
