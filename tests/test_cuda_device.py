@@ -60,6 +60,21 @@ def test_published_bound(torch: Any, solver: Solver, text: str) -> None:
     check(problem, y.cpu().numpy(), solved(text), solver.error_bound(problem, config), mixed)
 
 
+@pytest.mark.parametrize("method", ["cuda_gemm", "cuda_mma"])
+def test_gradients_of_weights(torch: Any, method: str) -> None:
+    """Few outputs of long sums, which blocks share; in groups, too."""
+    rng = np.random.default_rng(2)
+    for groups in (1, 3):
+        x = rng.standard_normal((5, 12, 40, 33)).astype("f4")
+        grad = rng.standard_normal((5, 9, 38, 31)).astype("f4")
+        size, options = (9, 12 // groups, 3, 3), {"groups": groups}
+        right = fastconv.nn.conv2d_weight(x.astype("f8"), size, grad.astype("f8"), **options)
+        moved = (torch.from_numpy(a).cuda() for a in (x, grad))
+        y = fastconv.nn.conv2d_weight(next(moved), size, next(moved), method=method, **options)
+        error = np.linalg.norm(y.cpu().numpy() - right) / np.linalg.norm(right)
+        assert error <= 1e-5
+
+
 def test_calls_give_tensors(torch: Any) -> None:
     x, w = torch.randn(2, 8, 9, 9, device="cuda"), torch.randn(6, 8, 3, 3, device="cuda")
     y = fastconv.conv2d(x, w, padding=1, activation="relu")

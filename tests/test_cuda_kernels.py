@@ -156,6 +156,7 @@ def test_published_bound(solver: Solver, text: str) -> None:
     problem = on_gpu(text)
     x, w, _ = arrays(Problem.parse(text))
     configs = solver.configs(problem, launch.gpu())  # type: ignore[arg-type]
+    configs = [config for config in configs if "split" not in config]  # which has tests of its own
     turn = zlib.crc32(text.encode()) // 7
     if text not in own(solver) or math.prod(problem.kernel) > 25:
         configs = configs[turn % len(configs) :][:1]
@@ -213,6 +214,80 @@ def test_bias_residual_and_activation(solver: Solver, activation: Any, dtype: st
     bound = 1.13 * (solver.error_bound(problem, config) + eps) * (s + abs(residual)) + eps
     bound += (6 * eps + kept_eps) * abs(expected)
     assert (abs(y.astype(z.dtype) - expected) <= bound).all()
+
+
+#: Sums that blocks share: they begin within a tap, a row and a plane, and the last has less.
+SPLITS = (
+    ("conv3d f32 n1 c32 d3 h4 w4 k5 t2 r2 s2 p1,0,1 l1,2,1", {"tile": "32x128x16"}, 6),
+    ("conv2d f32 n2 c20 h6 w7 k10 r3 s3 g2 p1 u2", {"tile": "64x64x8"}, 6),
+    ("conv2d f32 n2 c3 h9 w9 k5 r4 s7 p1,3 N*C", {"tile": "32x128x16"}, 3),
+    ("conv3d f64 n1 c3 d4 h5 w6 k4 t2 r3 s4 p1", {"tile": "64x64x8"}, 4),
+    ("conv1d f32 n1 c210 w9 k5 s5 p3", {"tile": "64x64x8"}, 2),  # each of them folds
+    ("conv2d f32 n2 c33 h6 w5 k9 r2 s2 p1", {"products": "3xtf32", "tile": "64x64x16"}, 6),
+    ("conv2d f32 n1 c3 h7 w9 k5 r5 s7 p1,3 fast", {"products": "tf32", "tile": "64x64x16"}, 4),
+    (
+        "conv2d f32 n2 c64 h4 w3 k6 r2 s2 p1 x:f16 w:f16 y:f16",
+        {"products": "f16", "tile": "64x64x32"}, 3,
+    ),
+    (
+        "conv3d f32 n1 c9 d3 h4 w5 k4 t2 r2 s5 p1 x:bf16 w:bf16 y:bf16",
+        {"products": "bf16", "tile": "64x64x32"}, 3,
+    ),
+)  # fmt: skip
+
+
+def split_sums(text: str, own: dict[str, Any], split: int, *rest: Any) -> tuple[Any, Any, Any]:
+    """y, its solver and its config, where so many blocks share each sum."""
+    solver = BY_NAME["cuda_mma" if "products" in own else "cuda_gemm"]
+    config = {**own, "split": split}
+    x, w, _ = arrays(Problem.parse(text))
+    return execute(solver, on_gpu(text), config, x, w, *rest), solver, config
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("text, own, split", SPLITS)
+def test_sums_that_blocks_share(text: str, own: dict[str, Any], split: int) -> None:
+    """Each within the bound, alone and with what follows a sum."""
+    problem = on_gpu(text)
+    x, w, bias = arrays(Problem.parse(text))
+    y, solver, config = split_sums(text, own, split)
+    assert solver.share(problem, config)[0] == split
+    bound = solver.error_bound(problem, config)
+    check(problem, y, oracle(problem, x, w), bound, label=str(config))
+    rng = np.random.default_rng(3)
+    bias, residual = bias.astype(x.dtype), values(rng, problem.y_dtype, problem.y_shape)
+    y, *_ = split_sums(text, own, split, bias, residual, activation_of("relu", x.dtype))
+    sums, s = oracle(problem, x, w, bias)
+    expected = np.maximum(sums + residual, 0)
+    eps = float(np.finfo(numpy_dtype(problem.dtype)).eps)
+    kept = {"f16": 2.0**-11, "bf16": 2.0**-8}.get(problem.y_dtype, eps)
+    allowed = (bound + 2 * eps) * (s + abs(residual)) + kept * abs(expected)
+    assert (abs(y.astype(expected.dtype) - expected) <= allowed).all()
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong",
+    [
+        ("gemm", "first = cut * each", "first = cut * each + 1"),
+        ("gemm", "count = each", "count = each + 1"),
+        ("gemm", "(first - r * tap_steps) * 16", "0 * first"),
+        ("gemm", "r = r - t * taps_r", "r = r + t"),
+        ("gemm", "at_x + c * x_c", "at_x + 0 * c * x_c"),
+        ("gemm", "at_w = first *", "at_w = 0 * first *"),
+        ("gemm", "advance_y(y, cut, y_cut)", "advance_y(y, 0, y_cut)"),
+        ("gemm_join", "range(splits)", "range(splits - 1)"),
+        ("gemm_join", "o * y_d", "o * y_h"),
+    ],
+)
+def test_planted_faults_of_shared_sums(
+    name: str, right: str, wrong: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, emulated, name, right, wrong)
+    problem = on_gpu(SPLITS[0][0])
+    x, w, _ = arrays(Problem.parse(SPLITS[0][0]))
+    with pytest.raises((Fault, AssertionError), match="are off|not allocated|element|nan"):
+        y, solver, config = split_sums(*SPLITS[0])
+        check(problem, y, oracle(problem, x, w), solver.error_bound(problem, config))
 
 
 @pytest.mark.usefixtures("transforming")

@@ -44,6 +44,11 @@ def common() -> dict[str, Kernel]:
     found[f"gemm f32 {tile} thin"] = gemm.kernel(gemm.Variant("f32", tile, thin=True))
     found["gemm_pack f32 deep"] = gemm.pack_kernel("f32", deep=True)
     found["gemm_pack f32 thin"] = gemm.pack_kernel("f32", thin=True)
+    # where blocks share sums
+    found[f"gemm f32 {tile} folds split"] = gemm.kernel(gemm.Variant("f32", tile, True, split=True))
+    name = next(iter(mma.TILES["3xtf32"]))
+    found[f"mma 3xtf32 {name} split"] = mma.kernel(mma.Variant("3xtf32", name, split=True))
+    found["gemm_join f32"] = gemm.joined("f32")
     for f in _FIR:
         name = f"fir {f.dtype} capacity{f.capacity} rest{f.rest}"
         found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)

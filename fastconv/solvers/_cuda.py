@@ -12,7 +12,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.cuda.interop import DeviceArray
-from fastconv.cuda.kernel import divisor
+from fastconv.cuda.kernel import Kernel, divisor
 from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._polyphase import phases
 
@@ -239,6 +239,12 @@ def limits(activation: Activation | None) -> tuple[float, float]:
     if activation is None or activation.code != CLAMP:
         return -math.inf, math.inf
     return activation.low, activation.high
+
+
+def launch_of(kernel: Kernel, grid: tuple[int, int, int], given: dict[str, Any]) -> Launch:
+    """A kernel with those of its parameters that are `given` by name."""
+    constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
+    return Launch(kernel, grid, constants)
 
 
 def divisors(**by: int) -> dict[str, int]:
