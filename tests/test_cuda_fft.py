@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from cuda_emulator import Fault
 from fake_gpu import Tensor, execute
-from problems import arrays, check, mixed_magnitude, oracle
+from problems import arrays, check, mixed_magnitude, oracle, values
 from test_cuda_kernels import on_gpu, plant
 
 import fastconv
 from fastconv import ndimage, signal
+from fastconv._problem import Problem
 from fastconv.cuda import cufft, launch
-from fastconv.solvers import BY_NAME
+from fastconv.solvers import BY_NAME, _cuda_fft
 
 RNG = np.random.default_rng(0)
 SOLVER = BY_NAME["cuda_fft"]
@@ -45,6 +46,46 @@ def test_quiet_windows_beside_loud_ones() -> None:
     quiet_windows()
 
 
+IN_ROUNDS = {
+    "conv1d f32 n2 c4 w150 k6 s12 g2 p11:3 u2 l2": "64",
+    "conv2d f32 n2 c3 h19 w23 k4 r5 s4 p2,1 reflect": "16x16",
+}
+
+
+def in_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks in rounds of a few, the last of which has less, in the memory of one."""
+    for text, circle in IN_ROUNDS.items():
+        problem = on_gpu(text)
+        x, w, bias = arrays(Problem.parse(text))
+        config = {"circle": circle}
+        monkeypatch.setattr(_cuda_fft, "ROUND", 1)
+        one = _cuda_fft.sizes_of(problem, _cuda_fft.Layout.of(problem, circle))
+        monkeypatch.setattr(_cuda_fft, "ROUND", 3 * 4 * sum(one.worked))
+        at = _cuda_fft.Layout.of(problem, circle)
+        assert (at.rows, at.once, at.rounds) == (8, 3, 3)
+        residual = values(np.random.default_rng(3), problem.y_dtype, problem.y_shape)
+        y = execute(SOLVER, problem, config, x, w, bias.astype("f4"), residual)
+        sums, s = oracle(problem, x, w, bias)
+        bound, b = SOLVER.error_bound(problem, config), mixed_magnitude(problem, x, w)
+        check(problem, y, (sums + residual, s), bound, b + 8 * abs(residual))
+        monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("transforming")
+def test_rounds_of_blocks() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        in_rounds(patch)
+
+
+@pytest.mark.usefixtures("transforming")
+def test_memory_is_bounded() -> None:
+    """However long a signal is; a block of its own is as long as the signal."""
+    problem = on_gpu("conv1d f32 n1 c1 w100000000 k1 s4096 p4095")
+    configs = SOLVER.configs(problem, launch.gpu())  # type: ignore[arg-type]
+    found = [SOLVER.workspace(problem, config) for config in configs]
+    assert max(found[:-1]) < 1.6 * _cuda_fft.ROUND < found[-1] / 4
+
+
 @pytest.mark.usefixtures("transforming")
 @pytest.mark.parametrize("accuracy", ["balanced", "fast"])
 def test_numbers_without_spectra(accuracy: str) -> None:
@@ -69,7 +110,7 @@ def test_numbers_without_spectra(accuracy: str) -> None:
     [
         ("outputs", "unclear(magnitude(found), limit) &", "inside(0, 0) &", "outputs are off"),
         ("outputs", "s * gap_w", "s * gap_w + 1", "outputs are off"),
-        ("outputs", "along * kept_w", "along * step_v", "outputs are off|not allocated|overfl"),
+        ("outputs", "below * across) * kept_w", "below * across) * step_v", "outputs are off|not"),
         ("inputs", "sync()", "t = tid", "no barrier between"),
         ("inputs", "get(s, tid + 1)", "peak", "outputs are off"),
         ("inputs", "* step_w - pad_w", "* step_w", "outputs are off"),
@@ -85,6 +126,24 @@ def test_planted_faults_are_caught(
     plant(monkeypatch, emulated, f"fourier_{name}", right, wrong)
     with pytest.raises((Fault, AssertionError), match=message):
         quiet_windows()
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong",
+    [
+        ("outputs", "row_z = first + where", "row_z = where"),
+        ("inputs", "row = first + where", "row = where"),
+        ("outputs", "inside(p, p_count)", "inside(p, p_count + 1)"),
+    ],
+)
+def test_planted_faults_of_rounds(
+    name: str, right: str, wrong: str, emulated: Any, transforming: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plant(monkeypatch, emulated, f"fourier_{name}", right, wrong)
+    with pytest.raises((Fault, AssertionError), match="are off|not allocated|element"):
+        with pytest.MonkeyPatch.context() as patch:
+            in_rounds(patch)
 
 
 def test_calls(transforming: Any) -> None:

@@ -5,7 +5,8 @@
 x is cut into blocks that overlap by a kernel's span less one, each on a circle of n0 x n1 samples
 (1 x n1 in one dimension): an output is kept where its window does not reach round the circle. One
 block for all is the plain method, more are overlap-save. Blocks of all images are rows, in order of
-(image, block down, block along); arrays are
+(image, block down, block along), and a round takes as many as its memory holds, from `first` on;
+its arrays are
 
     xs (rows, channels, n0, n1)      X (rows, channels, n0, n1 / 2 + 1) complex
     ws (filters, channels, n0, n1)   W likewise
@@ -28,8 +29,9 @@ from fastconv.cuda.kernel import SIZES, Kernel, indented, operations
 THREADS, EACH, CHUNK = 256, 8, 64
 
 INPUTS = (
-    *((name, "i32") for name in ("chunks", "groups", "blocks", "across", "samples", "circle",
-                                 "line", "height", "width", "pad_h", "pad_w", "step_h", "step_w")),
+    *((name, "i32") for name in ("first", "chunks", "groups", "blocks", "across", "samples",
+                                 "circle", "line", "height", "width", "pad_h", "pad_w", "step_h",
+                                 "step_w")),
     *((name, "i64") for name in ("chunks_div", "groups_div", "blocks_div", "across_div",
                                  "circle_div", "line_div", "x_n", "x_g", "xs_part")),
     *((name, "i32") for name in ("chunks_shift", "groups_shift", "blocks_shift", "across_shift",
@@ -53,14 +55,14 @@ PRODUCTS = (
 )  # fmt: skip
 
 OUTPUTS = (
-    *((name, "i32") for name in ("items", "p_count", "q_count", "filters", "groups", "blocks",
+    *((name, "i32") for name in ("first", "items", "p_count", "q_count", "filters", "groups", "blocks",
                                  "across", "kept_h", "kept_w", "step_u", "step_v", "line",
                                  "height", "width", "pad_h", "pad_w", "gap_h", "gap_w", "channels",
                                  "taps_r", "taps_s", "chunks")),
-    *((name, "i64") for name in ("q_div", "p_div", "filters_div", "group_div", "kept_h_div",
-                                 "kept_w_div", "z_row", "z_k", "x_n", "x_g", "w_k", "y_n", "y_k",
-                                 "r_n", "r_k")),
-    *((name, "i32") for name in ("q_shift", "p_shift", "filters_shift", "group_shift",
+    *((name, "i64") for name in ("blocks_div", "across_div", "filters_div", "group_div",
+                                 "kept_h_div", "kept_w_div", "z_row", "z_k", "x_n", "x_g", "w_k",
+                                 "y_n", "y_k", "r_n", "r_k")),
+    *((name, "i32") for name in ("blocks_shift", "across_shift", "filters_shift", "group_shift",
                                  "kept_h_shift", "kept_w_shift", "x_c", "x_h", "x_w", "b_k", "y_h",
                                  "y_w", "r_h", "r_w")),
 )  # fmt: skip
@@ -119,8 +121,9 @@ def inputs(dtype: str, boundary: str) -> Kernel:
         "    chunk = block_x() - part * chunks",
         "    where = quotient(part, groups_div, groups_shift)",
         "    g = part - where * groups",
-        "    n = quotient(where, blocks_div, blocks_shift)",
-        "    block = where - n * blocks",
+        "    row = first + where",
+        "    n = quotient(row, blocks_div, blocks_shift)",
+        "    block = row - n * blocks",
         "    down = quotient(block, across_div, across_shift)",
         "    top = down * step_h - pad_h",
         "    left = (block - down * across) * step_w - pad_w",
@@ -257,7 +260,7 @@ def products(dtype: str) -> Kernel:
 
 @functools.lru_cache(256)
 def outputs(dtype: str, result: str, boundary: str, activation: str = "clamp") -> Kernel:
-    """y of zs, guarded; a thread has an output."""
+    """y of zs, guarded; a thread has an output of a block."""
     computed = _computed(dtype)
     table = {
         **_of_x(dtype, boundary), "load": ("load", computed), "advance": ("advance", computed),
@@ -298,20 +301,23 @@ def outputs(dtype: str, result: str, boundary: str, activation: str = "clamp") -
     lines = [
         f"def fourier_outputs({', '.join(name for name, _ in parameters)}):",
         f"    item = block_x() * {THREADS} + thread()",
-        "    if item < items:",
-        "        line_y = quotient(item, q_div, q_shift)",
-        "        q = item - line_y * q_count",
-        "        plane = quotient(line_y, p_div, p_shift)",
-        "        p = line_y - plane * p_count",
-        "        n = quotient(plane, filters_div, filters_shift)",
-        "        k = plane - n * filters",
-        "        g = quotient(k, group_div, group_shift)",
-        "        down = quotient(p, kept_h_div, kept_h_shift)",
-        "        along = quotient(q, kept_w_div, kept_w_shift)",
-        "        where = n * blocks + down * across + along",
+        "    line_y = quotient(item, kept_w_div, kept_w_shift)",
+        "    along = item - line_y * kept_w",
+        "    plane = quotient(line_y, kept_h_div, kept_h_shift)",
+        "    down = line_y - plane * kept_h",
+        "    where = quotient(plane, filters_div, filters_shift)",
+        "    k = plane - where * filters",
+        "    g = quotient(k, group_div, group_shift)",
+        "    row_z = first + where",
+        "    n = quotient(row_z, blocks_div, blocks_shift)",
+        "    block = row_z - n * blocks",
+        "    below = quotient(block, across_div, across_shift)",
+        "    p = below * kept_h + down",
+        "    q = (block - below * across) * kept_w + along",
+        "    is_there = inside(item, items) & inside(p, p_count) & inside(q, q_count)",
+        "    if is_there != 0:",
         "        zr = advance(advance(zs, where, z_row), k, z_k)",
-        "        i = (p - down * kept_h) * step_u",
-        "        found = load(zr, i * line + (q - along * kept_w) * step_v)",
+        "        found = load(zr, down * step_u * line + along * step_v)",
         "        peak = load(peaks, where * groups + g)",
         "        limit = larger(fma(load(levels, k), peak, zero()), least)",
         # of a result that is not finite, not a number: no size is above it

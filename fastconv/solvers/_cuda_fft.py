@@ -33,6 +33,9 @@ from fastconv.solvers._cuda import (
 #: Elements that parts of one allocation are apart by a multiple of: 256 bytes, of float32.
 _ALIGNED = 64
 
+#: Bytes that a call works in, or what one block takes: rounds follow each other in the same memory.
+ROUND = 256 << 20
+
 
 def unit_of(problem: Problem, at: Layout) -> float:
     """Bound of the transforms' error in B. Of cuFFT nothing is published: it is taken to be that
@@ -44,13 +47,15 @@ def unit_of(problem: Problem, at: Layout) -> float:
 class Layout(NamedTuple):
     """Blocks of (rows, columns); one dimension is one row.
 
-    A block is a circle of `n` samples, of which `kept` outputs come; there are `blocks` of them.
+    A block is a circle of `n` samples, of which `kept` outputs come; there are `blocks` of them in
+    an image, `rows` in all, `once` in a round.
     """
 
     n: tuple[int, int]
     kept: tuple[int, int]
     blocks: tuple[int, int]
     rows: int
+    once: int
 
     @classmethod
     def of(cls, problem: Problem, text: str) -> Layout:
@@ -59,7 +64,14 @@ class Layout(NamedTuple):
         span, stride, out = (_pair(v, 1) for v in (problem.span, problem.stride, problem.out))
         kept = tuple(min(o, (a - s) // u + 1) for a, s, u, o in zip(n, span, stride, out))
         blocks = tuple(-(-o // k) for o, k in zip(out, kept))
-        return cls(n, kept, blocks, problem.batch * math.prod(blocks))
+        at = cls(n, kept, blocks, problem.batch * math.prod(blocks), 1)
+        most = max(1, ROUND // (sum(_worked(problem, at)) * numpy_dtype(problem.dtype).itemsize))
+        rounds = -(-at.rows // most)
+        return at._replace(once=-(-at.rows // rounds))
+
+    @property
+    def rounds(self) -> int:
+        return -(-self.rows // self.once)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -91,33 +103,39 @@ def fits(problem: Problem, at: Layout) -> bool:
     """Whether 32 bits count what kernels do: samples of a block, and blocks of threads."""
     own = problem.channels // problem.groups
     each = max(2 * own * at.bins, own * at.samples)
-    tiles = at.rows * max(problem.filters * -(-at.bins // fourier.THREADS),
+    tiles = at.once * max(problem.filters * -(-at.bins // fourier.THREADS),
                           problem.groups * at.chunks(problem))  # fmt: skip
+    each = max(each, at.once * problem.filters * math.prod(at.kept), at.rows)
     return max(each, tiles, problem.filters * own * at.samples) < MOST - _COPIED
 
 
 class _Sizes(NamedTuple):
     """Elements, each a multiple of `_ALIGNED`, of what is packed: w, its levels and W; of what
-    packing takes, ws; and of what a call takes: xs or zs, X, Z, and the largest |x|."""
+    packing takes, ws; and of what a round takes: xs or zs, X, Z, and the largest |x|."""
 
     made: tuple[int, ...]
     packing: int
     worked: tuple[int, ...]
 
 
-def sizes_of(problem: Problem, at: Layout) -> _Sizes:
-    def whole(n: int) -> int:
-        return -(-n // _ALIGNED) * _ALIGNED
+def _whole(n: int) -> int:
+    return -(-n // _ALIGNED) * _ALIGNED
 
+
+def _worked(problem: Problem, at: Layout) -> tuple[int, ...]:
+    """`_Sizes.worked`, of `at.once` blocks."""
+    rows, x, y = at.once, problem.channels, problem.filters
+    peaks = rows * problem.groups * (1 + at.chunks(problem))
+    sizes = max(x, y) * at.samples * rows, 2 * x * at.bins * rows, 2 * y * at.bins * rows, peaks
+    return tuple(map(_whole, sizes))
+
+
+def sizes_of(problem: Problem, at: Layout) -> _Sizes:
     w = math.prod(problem.w_shape)
     pairs = problem.filters * problem.channels // problem.groups
-    samples = at.rows * max(problem.channels, problem.filters) * at.samples
-    parts = at.rows * problem.groups
-    peaks = parts * (1 + at.chunks(problem))
     return _Sizes(
-        tuple(map(whole, (w, problem.filters, 2 * pairs * at.bins))), whole(pairs * at.samples),
-        tuple(map(whole, (samples, 2 * at.rows * problem.channels * at.bins,
-                          2 * at.rows * problem.filters * at.bins, peaks))),
+        tuple(map(_whole, (w, problem.filters, 2 * pairs * at.bins))), _whole(pairs * at.samples),
+        _worked(problem, at),
     )  # fmt: skip
 
 
@@ -156,8 +174,8 @@ class FftPlan(CudaPlan):
         found = self._transforms.get((ordinal, what))
         if found is None:
             p, at = self.problem, self._at
-            batch = {"w": p.filters * p.channels // p.groups, "x": at.rows * p.channels,
-                     "y": at.rows * p.filters}[what]  # fmt: skip
+            batch = {"w": p.filters * p.channels // p.groups, "x": at.once * p.channels,
+                     "y": at.once * p.filters}[what]  # fmt: skip
             kind = TYPES[self._computed][what == "y"]
             found = self._transforms[ordinal, what] = Transform(ordinal, at.shape, batch, kind)
         return found
@@ -222,31 +240,36 @@ class FftPlan(CudaPlan):
         samples, spectra, results, peaks, work = _places(worked, (*sizes.worked, 0))
         kept, levels, filters = _places(made, sizes.made)
         key = (x.steps, bias and bias.steps, y.steps, residual and residual.steps, activation)
-        launches = self._launches.get(key)
-        if launches is None:
-            launches = self._launches[key] = self._made(x, bias, y, residual, activation)
-        copy, largest, multiply, finish = launches
-        parts = peaks + self._at.rows * self.problem.groups * worked.dtype.itemsize
-        copy(*on, x.pointer, samples, peaks if largest is None else parts)
-        if largest is not None:
-            largest(*on, parts, peaks)
-        forward(x.stream, samples, spectra, work)
-        multiply(*on, spectra, filters, results)
-        back(x.stream, results, samples, work)
-        finish(
-            *on, samples, kept, levels, peaks, x.pointer, pointer(bias), pointer(residual),
-            y.pointer,
-        )  # fmt: skip
+        rounds = self._launches.get(key)
+        if rounds is None:
+            firsts = range(0, self._at.rows, self._at.once)
+            made_of = (self._made(first, x, bias, y, residual, activation) for first in firsts)
+            rounds = self._launches[key] = list(made_of)
+        parts = peaks + self._at.once * self.problem.groups * worked.dtype.itemsize
+        for copy, largest, multiply, finish in rounds:
+            copy(*on, x.pointer, samples, peaks if largest is None else parts)
+            if largest is not None:
+                largest(*on, parts, peaks)
+            # of the last round, blocks that there are none of are transformed, and nobody reads them
+            forward(x.stream, samples, spectra, work)
+            multiply(*on, spectra, filters, results)
+            back(x.stream, results, samples, work)
+            finish(
+                *on, samples, kept, levels, peaks, x.pointer, pointer(bias), pointer(residual),
+                y.pointer,
+            )  # fmt: skip
 
     def _made(
-        self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        self, first: int, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
         residual: DeviceArray | None, activation: Activation | None,
     ) -> tuple[Launch, Launch | None, Launch, Launch]:  # fmt: skip
+        """Of the round that begins with a row."""
         p, at = self.problem, self._at
+        rows = min(at.once, at.rows - first)
         for a in (x, y, residual):
             check_reach(p, a)
         own, taps = p.channels // p.groups, _pair(p.kernel, 1)
-        chunks, blocks, parts = at.chunks(p), math.prod(at.blocks), at.rows * p.groups
+        chunks, blocks, parts = at.chunks(p), math.prod(at.blocks), rows * p.groups
         (h, wide), (out_h, out_w) = _pair(p.size, 1), _pair(p.out, 1)
         pads, stride, gaps = _pair(p.padding, (0, 0)), _pair(p.stride, 1), _pair(p.dilation, 1)
         xs, ys, rs = planes(x), planes(y), planes(residual)
@@ -254,18 +277,18 @@ class FftPlan(CudaPlan):
         info = np.finfo(numpy_dtype(self._computed))
         low, high = limits(activation)
         common = {
-            "groups": p.groups, "blocks": blocks, "across": at.blocks[1], "line": at.n[1],
+            "first": first, "groups": p.groups, "blocks": blocks, "across": at.blocks[1], "line": at.n[1],
             "height": h, "width": wide, "pad_h": pads[0][0], "pad_w": pads[1][0],
             "x_n": xs[0], "x_g": own * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
             "fill": p.cval.real if p.boundary == "constant" else 0.0, "filters": p.filters,
-            **divisors(filters=p.filters, group=p.filters // p.groups),
+            **divisors(filters=p.filters, group=p.filters // p.groups, blocks=blocks,
+                       across=at.blocks[1]),
         }  # fmt: skip
         copying = {
             **common, "chunks": chunks, "samples": own * at.samples, "circle": at.samples,
             "step_h": at.kept[0] * stride[0], "step_w": at.kept[1] * stride[1],
             "xs_part": own * at.samples,
-            **divisors(chunks=chunks, groups=p.groups, blocks=blocks, across=at.blocks[1],
-                       circle=at.samples, line=at.n[1]),
+            **divisors(chunks=chunks, groups=p.groups, circle=at.samples, line=at.n[1]),
         }  # fmt: skip
         tiles = -(-at.bins // fourier.THREADS)
         multiplying = {
@@ -273,7 +296,7 @@ class FftPlan(CudaPlan):
             "part": 2 * own * at.bins, "z_line": 2 * at.bins, "scale": 1 / at.samples,
             "minus": -1.0, **divisors(tiles=tiles),
         }  # fmt: skip
-        items = math.prod(p.y_shape)
+        items = rows * p.filters * math.prod(at.kept)
         finishing = {
             **common, "items": items, "p_count": out_h, "q_count": out_w, "kept_h": at.kept[0],
             "kept_w": at.kept[1], "step_u": stride[0], "step_v": stride[1], "gap_h": gaps[0],
@@ -286,13 +309,13 @@ class FftPlan(CudaPlan):
             # each frequency may have lost the smallest normal number ten times over, and 11 of that
             "least": float(info.smallest_normal) * 110 * at.samples,
             "smallest": float(info.smallest_subnormal),
-            **divisors(q=out_w, p=out_h, kept_h=at.kept[0], kept_w=at.kept[1]),
+            **divisors(kept_h=at.kept[0], kept_w=at.kept[1]),
         }  # fmt: skip
         outputs = fourier.outputs(p.x_dtype, p.y_dtype, boundary, activation_name(activation))
         largest = _folded(self._computed, "larger", parts, chunks, 1.0) if chunks > 1 else None
         return (
             _launch(fourier.inputs(p.x_dtype, boundary), parts * chunks, copying), largest,
-            _launch(fourier.products(self._computed), at.rows * p.filters * tiles, multiplying),
+            _launch(fourier.products(self._computed), rows * p.filters * tiles, multiplying),
             _launch(outputs, -(-items // fourier.THREADS), finishing),
         )  # fmt: skip
 

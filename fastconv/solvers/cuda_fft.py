@@ -13,7 +13,7 @@ from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.cuda import cufft, fourier
 from fastconv.cuda.launch import Gpu
-from fastconv.solvers._cuda import LAUNCH, MOST, CudaPlan, CudaSolver
+from fastconv.solvers._cuda import LAUNCH, CudaPlan, CudaSolver
 from fastconv.solvers._cuda_fft import FftPlan, Layout, fits, sizes_of, unit_of
 
 #: Lengths of blocks that are offered, in spans of the kernel: of m spans 1 - 1 / m is kept.
@@ -41,8 +41,6 @@ class CudaFft(CudaSolver):
             return "its error grows with the largest input, not with each window's, as strict asks"
         if problem.channels == 0 or math.prod(problem.y_shape) == 0:
             return "there is nothing to multiply"
-        if math.prod(problem.y_shape) > MOST - fourier.THREADS:
-            return "it has more outputs than 31 bits count"
         if not self.configs(problem, None):
             return "its blocks have more samples than 31 bits count"
         return cufft.why_not()
@@ -65,13 +63,13 @@ class CudaFft(CudaSolver):
         sizes = sizes_of(problem, at)
         x, y = math.prod(problem.x_shape), math.prod(problem.y_shape)
         # each buffer is written and read, by each pass of its transform too
-        moved = x + y + 2 * passes * sum(sizes.worked[:-1])
+        moved = x + y + 2 * passes * at.rounds * sum(sizes.worked[:-1])
         own = problem.channels // problem.groups
         pairs = at.rows * problem.filters * own * at.bins
         seconds = moved * size / gpu.bandwidth + 8 * pairs / gpu.flops
         # spectra are read from L2, some 2.5 times as fast as memory
         seconds += 4 * pairs * size / (2.5 * gpu.bandwidth)
-        launches = 6 if at.chunks(problem) > 1 else 5
+        launches = at.rounds * (6 if at.chunks(problem) > 1 else 5)
         if not problem.prepared:
             moved = math.prod(problem.w_shape) * 3 + 2 * passes * sum(sizes.made[1:])
             seconds += moved * size / gpu.bandwidth
