@@ -160,6 +160,63 @@ def test_calls(transforming: Any) -> None:
     assert {kind for _, _, kind in transforming.executed} == {0x2A, 0x2C}
 
 
+def complex_signals() -> None:
+    """Each way that conjugates come about: of the taps, and of samples that are fewer than them."""
+    for sizes in ((200, 9), (9, 200)):
+        a, b = (noise(n) + 1j * noise(n) for n in sizes)
+        there = [Tensor.holding(one) for one in (a, b)]
+        for function in (signal.convolve, signal.correlate):
+            for _ in range(2):
+                y = function(*there, "same", method="cuda_fft").host()
+                right = function(a.astype("c16"), b.astype("c16"), "same")
+                assert y.dtype == np.complex64
+                np.testing.assert_allclose(y, right, rtol=0, atol=1e-4)
+
+
+def doubt_all(monkeypatch: pytest.MonkeyPatch, driver: Any) -> None:
+    """Every output is summed from its definition."""
+    limit = "limit = fma(fma(peak, peak, peak), fma(peak, peak, peak), peak)"
+    plant(monkeypatch, driver, "fourier_outputs", "limit = fma(found, zero(), limit)", limit)
+
+
+@pytest.mark.usefixtures("transforming")
+@pytest.mark.parametrize("doubtful", [False, True])
+def test_complex_signals(doubtful: bool, emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if doubtful:
+        doubt_all(monkeypatch, emulated)
+    complex_signals()
+
+
+@pytest.mark.usefixtures("transforming")
+def test_complex_bias_and_residual() -> None:
+    text = "conv1d c64 n2 c1 w90 k1 s9 p4"
+    problem = on_gpu(text)
+    x, w, bias = arrays(Problem.parse(text))
+    residual = values(np.random.default_rng(3), "c64", problem.y_shape)
+    y = execute(SOLVER, problem, {"circle": "32"}, x, w, bias.astype("c8"), residual)
+    sums, s = oracle(problem, x, w, bias)
+    bound, b = SOLVER.error_bound(problem, {"circle": "32"}), mixed_magnitude(problem, x, w)
+    check(problem, y, (sums + residual, s), bound, b + 8 * abs(residual))
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong",
+    [
+        ("outputs", "sign = turn", "sign = plus"), ("inputs", "sign = turn", "sign = plus"),
+        ("filters", "factor = upper", "factor = lower"), ("filters", "(k + c) & 1", "0 * k"),
+    ],
+)  # fmt: skip
+def test_planted_faults_of_complex_signals(
+    name: str, right: str, wrong: str, emulated: Any, transforming: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plant(monkeypatch, emulated, f"fourier_{name}", right, wrong)
+    if name == "outputs":
+        doubt_all(monkeypatch, emulated)
+    with pytest.raises(AssertionError, match="Not equal"):
+        complex_signals()
+
+
 def test_families_of_methods(transforming: Any) -> None:
     """By the names of SciPy's methods, and in blocks."""
     a, w = noise(200), noise(9)

@@ -97,6 +97,9 @@ FOURIERS = (
     "conv2d f64 n1 c2 h40 w9 k3 r7 s1 p3,0 flip",
     "conv2d f32 n1 c2 h9 w40 k2 r1 s7 g2 p0,3 N*C mirror",
     "conv2d f32 n1 c2 h21 w18 k2 r3 s4 p2 u2,1 l1,2 fast",
+    # complex numbers: two channels by two filters of real ones
+    "conv1d c64 n2 c1 w90 k1 s9 p4 u2 l2 flip",
+    "conv2d c128 n1 c1 h19 w23 k1 r5 s4 p2,1 reflect",
 )
 
 #: Of the problems of every solver, one in so many is run by each of these: their blocks are large,

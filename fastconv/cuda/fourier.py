@@ -12,6 +12,9 @@ its arrays are
     ws (filters, channels, n0, n1)   W likewise
     zs (rows, filters, n0, n1)       Z likewise
 
+Complex numbers are two channels and two filters of real ones: w is the matrix of (real, -imaginary)
+and (imaginary, real). Of a conjugated x the second channel is turned as it is read.
+
 The guard is that of docs/accuracy.md: an output that is not finite, or not above 11 times the
 transforms' error, level[k] * peak[row], is summed from its definition, CHUNK taps at a time until
 the sizes of its products show that it is right, or to the end.
@@ -55,8 +58,8 @@ PRODUCTS = (
 )  # fmt: skip
 
 OUTPUTS = (
-    *((name, "i32") for name in ("first", "items", "p_count", "q_count", "filters", "groups", "blocks",
-                                 "across", "kept_h", "kept_w", "step_u", "step_v", "line",
+    *((name, "i32") for name in ("first", "items", "p_count", "q_count", "filters", "groups",
+                                 "blocks", "across", "kept_h", "kept_w", "step_u", "step_v", "line",
                                  "height", "width", "pad_h", "pad_w", "gap_h", "gap_w", "channels",
                                  "taps_r", "taps_s", "chunks")),
     *((name, "i64") for name in ("blocks_div", "across_div", "filters_div", "group_div",
@@ -75,6 +78,17 @@ def _sample(boundary: str) -> list[str]:
                 "value = load_x(xg, c * x_c + row * x_h + column * x_w, there, fill)"]  # fmt: skip
     return ["at = edge(row, height) * x_h + edge(column, width) * x_w",
             "value = load_x(xg, c * x_c + at)"]  # fmt: skip
+
+
+def _turned(parts: int) -> list[str]:
+    """`value` of channel c, of a complex x the imaginary part of its conjugate."""
+    if parts == 1:
+        return []
+    return ["sign = plus", "if c == 1:", "    sign = turn", "value = fma(value, sign, zero())"]
+
+
+def _signs(parts: int, computed: str) -> tuple[tuple[str, str], ...]:
+    return (("plus", computed), ("turn", computed)) if parts == 2 else ()
 
 
 def _of_x(dtype: str, boundary: str) -> dict[str, tuple[str, ...]]:
@@ -103,16 +117,18 @@ def _shared(computed: str) -> dict[str, tuple[str | int, ...]]:
 
 
 @functools.lru_cache(64)
-def inputs(dtype: str, boundary: str) -> Kernel:
+def inputs(dtype: str, boundary: str, parts: int = 1) -> Kernel:
     """xs, and the largest |x| by (rows, groups, chunks); a block has a chunk of samples."""
     computed = _computed(dtype)
     table = {
         **_of_x(dtype, boundary), **_shared(computed), "advance": ("advance", computed),
         "store": ("store", computed), "zero": ("zero", computed),
         "magnitude": ("magnitude", computed), "larger": ("larger", computed),
+        "fma": ("fma", computed),
     }  # fmt: skip
     parameters = (
         *((name, "pointer") for name in ("x", "xs", "peaks")), *INPUTS, ("fill", computed),
+        *_signs(parts, computed),
     )  # fmt: skip
     lines = [
         f"def fourier_inputs({', '.join(name for name, _ in parameters)}):",
@@ -138,7 +154,7 @@ def inputs(dtype: str, boundary: str) -> Kernel:
         "            down = quotient(i, line_div, line_shift)",
         "            row = top + down",
         "            column = left + i - down * line",
-        *indented(_sample(boundary), 3),
+        *indented([*_sample(boundary), *_turned(parts)], 3),
         "            store(to, item, value)",
         "            peak = larger(peak, magnitude(value))",
         *indented(_folded("peak", "larger"), 1),
@@ -185,14 +201,31 @@ def folded(dtype: str, operation: str) -> Kernel:
 
 
 @functools.lru_cache(8)
-def filters(dtype: str) -> Kernel:
-    """ws, taps apart where they are dilated, and w itself as (filters, channels, taps)."""
+def filters(dtype: str, parts: int = 1) -> Kernel:
+    """ws, taps apart where they are dilated, and w itself as (filters, channels, taps).
+
+    Of a complex w, numbers of two parts, filter k has in channel c the real part where they are the
+    same, else the imaginary one, `upper` or `lower` times.
+    """
     computed = _computed(dtype)
     table = {
         "load": ("load_if", dtype), "advance_w": ("advance", dtype), "zero": ("zero", computed),
         "advance": ("advance", computed), "store": ("store", computed),
+        "fma": ("fma", computed),
     }  # fmt: skip
     parameters = (*((name, "pointer") for name in ("w", "ws", "plain")), *FILTERS)
+    at, turned = "c * w_c + r * w_r + s * w_s", []
+    if parts == 2:
+        parameters += tuple((name, computed) for name in ("plus", "upper", "lower"))
+        at = "r * w_r + s * w_s + is_other"
+        turned = [
+            "factor = plus",
+            "if k < c:",
+            "    factor = upper",
+            "if k > c:",
+            "    factor = lower",
+            "value = fma(value, factor, zero())",
+        ]
     lines = [
         f"def fourier_filters({', '.join(name for name, _ in parameters)}):",
         "    k = quotient(block_x(), tiles_div, tiles_shift)",
@@ -206,7 +239,9 @@ def filters(dtype: str) -> Kernel:
         "        s = quotient(along, gap_w_div, gap_w_shift)",
         "        ok = inside(r, taps_r) & inside(s, taps_s)",
         "        ok = ok & inside(down - r * gap_h, 1) & inside(along - s * gap_w, 1)",
-        "        value = load(advance_w(w, k, w_k), c * w_c + r * w_r + s * w_s, ok, zero())",
+        *["        is_other = (k + c) & 1"] * (parts - 1),
+        f"        value = load(advance_w(w, k, w_k), {at}, ok, zero())",
+        *indented(turned, 2),
         "        store(advance(ws, k, ws_k), item, value)",
         "        if ok != 0:",
         "            store(advance(plain, k, plain_k), (c * taps_r + r) * taps_s + s, value)",
@@ -259,7 +294,9 @@ def products(dtype: str) -> Kernel:
 
 
 @functools.lru_cache(256)
-def outputs(dtype: str, result: str, boundary: str, activation: str = "clamp") -> Kernel:
+def outputs(
+    dtype: str, result: str, boundary: str, activation: str = "clamp", parts: int = 1
+) -> Kernel:
     """y of zs, guarded; a thread has an output of a block."""
     computed = _computed(dtype)
     table = {
@@ -274,6 +311,7 @@ def outputs(dtype: str, result: str, boundary: str, activation: str = "clamp") -
     parameters = (
         *((name, "pointer") for name in pointers), *OUTPUTS,
         *((name, computed) for name in ("fill", "least", "smallest", "low", "high")),
+        *_signs(parts, computed),
     )  # fmt: skip
     suspect = [
         "total = zero()",
@@ -290,7 +328,7 @@ def outputs(dtype: str, result: str, boundary: str, activation: str = "clamp") -
         "                    if s < taps_s:",
         "                        row = p * step_u + r * gap_h - pad_h",
         "                        column = q * step_v + s * gap_w - pad_w",
-        *indented(_sample(boundary), 6),
+        *indented([*_sample(boundary), *_turned(parts)], 6),
         "                        weight = load(wk, (c * taps_r + r) * taps_s + s)",
         "                        part = fma(value, weight, part)",
         "                        size = fma(magnitude(value), magnitude(weight), size)",

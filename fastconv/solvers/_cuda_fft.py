@@ -25,6 +25,7 @@ from fastconv.solvers._cuda import (
     activation_name,
     check_reach,
     divisors,
+    launch_of,
     limits,
     planes,
     pointer,
@@ -35,6 +36,33 @@ _ALIGNED = 64
 
 #: Bytes that a call works in, or what one block takes: rounds follow each other in the same memory.
 ROUND = 256 << 20
+
+
+#: Real numbers that complex ones are two of.
+PART = {"c64": "f32", "c128": "f64"}
+
+
+def as_reals(problem: Problem) -> Problem:
+    """A problem of complex numbers, of one channel and filter, as one of two of each."""
+    if not problem.is_complex:
+        return problem
+    kinds = (problem.dtype, problem.x_dtype, problem.w_dtype, problem.y_dtype)
+    dtype, x, w, y = (PART[kind] for kind in kinds)
+    return problem.replace(
+        dtype=dtype, x_dtype=x, w_dtype=w, y_dtype=y, channels=2, filters=2, layout="strided"
+    )
+
+
+def _parts_of(a: DeviceArray) -> DeviceArray:
+    """Complex numbers' parts as an axis after the first, in place of one element; of a bias, of
+    what there is one of."""
+    shape, steps = (a.shape[0], 2, *a.shape[2:]), (2 * a.steps[0], 1, *(2 * s for s in a.steps[2:]))
+    if a.ndim == 1:
+        shape, steps = (2,), (1,)
+    real = np.empty(0, a.dtype).real.dtype
+    return DeviceArray(
+        a.pointer, shape, steps, real, a.owner, a.ordinal, a.stream, a.flags.writeable
+    )  # fmt: skip
 
 
 def unit_of(problem: Problem, at: Layout) -> float:
@@ -146,8 +174,7 @@ def _places(a: DeviceArray, sizes: Sequence[int]) -> list[int]:
 
 
 def _launch(kernel: Kernel, blocks: int, given: dict[str, Any]) -> Launch:
-    constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
-    return Launch(kernel, (blocks, 1, 1), constants)
+    return launch_of(kernel, (blocks, 1, 1), given)
 
 
 class Spectra:
@@ -163,9 +190,10 @@ class FftPlan(CudaPlan):
 
     def __init__(self, problem: Problem, solver: CudaSolver, config: Config) -> None:
         super().__init__(problem, solver, config)
-        self._at = Layout.of(problem, str(config["circle"]))
-        self._sizes = sizes_of(problem, self._at)
-        self._computed = problem.dtype
+        self._parts, self._reals = 1 + problem.is_complex, as_reals(problem)
+        self._at = Layout.of(self._reals, str(config["circle"]))
+        self._sizes = sizes_of(self._reals, self._at)
+        self._computed = self._reals.dtype
         self._launches: dict[Any, Any] = {}
         self._transforms: dict[tuple[int, str], Transform] = {}
 
@@ -173,7 +201,7 @@ class FftPlan(CudaPlan):
         """Of w, of x, or of y back."""
         found = self._transforms.get((ordinal, what))
         if found is None:
-            p, at = self.problem, self._at
+            p, at = self._reals, self._at
             batch = {"w": p.filters * p.channels // p.groups, "x": at.once * p.channels,
                      "y": at.once * p.filters}[what]  # fmt: skip
             kind = TYPES[self._computed][what == "y"]
@@ -186,30 +214,33 @@ class FftPlan(CudaPlan):
         return -(-most // numpy_dtype(self._computed).itemsize)
 
     def pack(self, w: Any) -> Any:
-        p, at, sizes = self.problem, self._at, self._sizes
+        p, at, sizes = self._reals, self._at, self._sizes
         dtype = numpy_dtype(self._computed)
         transform = self._transform(w.ordinal, "w")
         made = w.new((1, sum(sizes.made)), dtype)
         # of three axes, so that it is not the memory of what is kept (`Scratch.new`)
         passing = w.new((1, 1, sizes.packing + self._work(w.ordinal, "w")), dtype)
         kept, levels, spectra = _places(made, sizes.made)
-        key = ("w", w.steps)
+        key = ("w", w.steps, w.conjugated)
         if key not in self._launches:
             own = p.channels // p.groups
             samples, taps = own * at.samples, math.prod(p.kernel)
-            steps, gaps = planes(w), _pair(p.dilation, 1)
+            steps, gaps = [s * self._parts for s in planes(w)], _pair(p.dilation, 1)
+            turn = -1.0 if w.conjugated else 1.0
             tiles = -(-samples // fourier.THREADS)
             given = {
                 "tiles": tiles, "samples": samples, "circle": at.samples, "line": at.n[1],
                 "taps_r": _pair(p.kernel, 1)[0], "taps_s": p.kernel[-1], "gap_h": gaps[0],
-                "gap_w": gaps[1], "w_k": steps[0], "w_c": steps[1], "w_r": steps[2],
+                "gap_w": gaps[1], "w_k": steps[0] if self._parts == 1 else 0,
+                "w_c": steps[1], "w_r": steps[2],
                 "w_s": steps[3], "ws_k": samples, "plain_k": own * taps,
+                "plus": 1.0, "upper": -turn, "lower": turn,
                 **divisors(tiles=tiles, circle=at.samples, line=at.n[1], gap_h=gaps[0],
                            gap_w=gaps[1]),
             }  # fmt: skip
             factor = 0.0 if p.accuracy == "fast" else 11 * unit_of(p, at)
             self._launches[key] = (
-                _launch(fourier.filters(p.w_dtype), p.filters * tiles, given),
+                _launch(fourier.filters(p.w_dtype, self._parts), p.filters * tiles, given),
                 _folded(self._computed, "add", p.filters, own * taps, factor),
             )
         copy, level = self._launches[key]
@@ -229,28 +260,33 @@ class FftPlan(CudaPlan):
                 total = sum(self._sizes.worked) + self._work(x.ordinal, "xy")
                 worked = x.new((1, 1, 1, total), numpy_dtype(self._computed))
                 packed.worked[x.stream] = worked
-            self._start(x, packed.made, worked, bias, y, residual, activation)
+            turn = -1.0 if x.conjugated else 1.0
+            if self._parts == 2:
+                x, y = _parts_of(x), _parts_of(y)
+                bias, residual = bias and _parts_of(bias), residual and _parts_of(residual)
+            self._start(packed.made, worked, x, bias, y, residual, activation, turn)
 
     def _start(
-        self, x: DeviceArray, made: DeviceArray, worked: DeviceArray, bias: DeviceArray | None,
-        y: DeviceArray, residual: DeviceArray | None, activation: Activation | None,
+        self, made: DeviceArray, worked: DeviceArray, x: DeviceArray, bias: DeviceArray | None,
+        y: DeviceArray, residual: DeviceArray | None, activation: Activation | None, turn: float,
     ) -> None:  # fmt: skip
         sizes, on = self._sizes, (x.ordinal, x.stream)
         forward, back = (self._transform(x.ordinal, what) for what in "xy")
         samples, spectra, results, peaks, work = _places(worked, (*sizes.worked, 0))
         kept, levels, filters = _places(made, sizes.made)
-        key = (x.steps, bias and bias.steps, y.steps, residual and residual.steps, activation)
+        lies = (x.steps, bias and bias.steps, y.steps, residual and residual.steps)
+        key = (*lies, activation, turn)
         rounds = self._launches.get(key)
         if rounds is None:
             firsts = range(0, self._at.rows, self._at.once)
-            made_of = (self._made(first, x, bias, y, residual, activation) for first in firsts)
-            rounds = self._launches[key] = list(made_of)
-        parts = peaks + self._at.once * self.problem.groups * worked.dtype.itemsize
+            every = (self._made(i, x, bias, y, residual, activation, turn) for i in firsts)
+            rounds = self._launches[key] = list(every)
+        parts = peaks + self._at.once * self._reals.groups * worked.dtype.itemsize
         for copy, largest, multiply, finish in rounds:
             copy(*on, x.pointer, samples, peaks if largest is None else parts)
             if largest is not None:
                 largest(*on, parts, peaks)
-            # of the last round, blocks that there are none of are transformed, and nobody reads them
+            # of the last round more blocks are transformed than there are, and nobody reads them
             forward(x.stream, samples, spectra, work)
             multiply(*on, spectra, filters, results)
             back(x.stream, results, samples, work)
@@ -261,10 +297,10 @@ class FftPlan(CudaPlan):
 
     def _made(
         self, first: int, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
-        residual: DeviceArray | None, activation: Activation | None,
+        residual: DeviceArray | None, activation: Activation | None, turn: float,
     ) -> tuple[Launch, Launch | None, Launch, Launch]:  # fmt: skip
         """Of the round that begins with a row."""
-        p, at = self.problem, self._at
+        p, at = self._reals, self._at
         rows = min(at.once, at.rows - first)
         for a in (x, y, residual):
             check_reach(p, a)
@@ -277,7 +313,8 @@ class FftPlan(CudaPlan):
         info = np.finfo(numpy_dtype(self._computed))
         low, high = limits(activation)
         common = {
-            "first": first, "groups": p.groups, "blocks": blocks, "across": at.blocks[1], "line": at.n[1],
+            "first": first, "plus": 1.0, "turn": turn, "groups": p.groups, "blocks": blocks,
+            "across": at.blocks[1], "line": at.n[1],
             "height": h, "width": wide, "pad_h": pads[0][0], "pad_w": pads[1][0],
             "x_n": xs[0], "x_g": own * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
             "fill": p.cval.real if p.boundary == "constant" else 0.0, "filters": p.filters,
@@ -311,10 +348,12 @@ class FftPlan(CudaPlan):
             "smallest": float(info.smallest_subnormal),
             **divisors(kept_h=at.kept[0], kept_w=at.kept[1]),
         }  # fmt: skip
-        outputs = fourier.outputs(p.x_dtype, p.y_dtype, boundary, activation_name(activation))
+        name = activation_name(activation)
+        outputs = fourier.outputs(p.x_dtype, p.y_dtype, boundary, name, self._parts)
         largest = _folded(self._computed, "larger", parts, chunks, 1.0) if chunks > 1 else None
+        inputs = fourier.inputs(p.x_dtype, boundary, self._parts)
         return (
-            _launch(fourier.inputs(p.x_dtype, boundary), parts * chunks, copying), largest,
+            _launch(inputs, parts * chunks, copying), largest,
             _launch(fourier.products(self._computed), rows * p.filters * tiles, multiplying),
             _launch(outputs, -(-items // fourier.THREADS), finishing),
         )  # fmt: skip
