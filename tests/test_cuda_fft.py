@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import sys
 from typing import Any
 
@@ -185,6 +186,64 @@ def test_complex_signals(doubtful: bool, emulated: Any, monkeypatch: pytest.Monk
     if doubtful:
         doubt_all(monkeypatch, emulated)
     complex_signals()
+
+
+VOLUMES = (
+    "conv3d f32 n2 c2 d9 h7 w8 k2 t3 r2 s4 p2,1,1:2 u1,2,1",
+    "conv3d f64 n1 c2 d8 h5 w6 k2 t2 r1 s3 g2 p1,0,1 l2,1,1 mirror",
+)
+
+
+def volumes(circle: str) -> None:
+    for text in VOLUMES:
+        problem = on_gpu(text)
+        x, w, bias = arrays(Problem.parse(text))
+        residual = values(np.random.default_rng(3), problem.y_dtype, problem.y_shape)
+        bias = bias.astype(x.dtype)
+        y = execute(SOLVER, problem, {"circle": circle}, x, w, bias, residual)
+        sums, s = oracle(problem, x, w, bias)
+        bound, b = SOLVER.error_bound(problem, {"circle": circle}), mixed_magnitude(problem, x, w)
+        check(problem, y, (sums + residual, s), bound, b + 8 * abs(residual))
+
+
+@pytest.mark.usefixtures("transforming")
+def test_volumes_whose_outputs_are_all_in_doubt(
+    emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt_all(monkeypatch, emulated)
+    volumes("8x8x8")
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong, in_doubt",
+    [
+        ("outputs", "o * step_t + t * gap_d", "o * step_t + t", True),
+        ("outputs", "inside(front, depth)", "inside(front + 1, depth)", True),
+        ("outputs", "(c * taps_t + t)", "(c * taps_r + t)", True),
+        ("outputs", "layer * kept_d + within", "layer * kept_d", False),
+        ("outputs", "within * step_t * area", "within * area * 0", False),
+        ("outputs", "o * r_d", "o * r_h", False),
+        ("inputs", "front = ahead + within", "front = within", False),
+        ("inputs", "layer * step_d - pad_d", "layer - pad_d", False),
+        ("filters", "inside(within - t * gap_d, 1)", "inside(0, 1)", False),
+    ],
+)
+def test_planted_faults_of_volumes(
+    name: str, right: str, wrong: str, in_doubt: bool, emulated: Any, transforming: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if in_doubt:
+        doubt_all(monkeypatch, emulated)
+    whole = emulated.launch
+
+    def planted(handle: Any, *rest: Any) -> None:
+        if handle.name == f"fourier_{name}":  # of the volumes extended by zeros, or of all
+            handle = dataclasses.replace(handle, text=handle.text.replace(right, wrong))
+        whole(handle, *rest)
+
+    monkeypatch.setattr(emulated, "launch", planted)
+    with pytest.raises((Fault, AssertionError), match="are off|not allocated|element"):
+        volumes("8x8x8")
 
 
 @pytest.mark.usefixtures("transforming")

@@ -97,6 +97,11 @@ FOURIERS = (
     "conv2d f64 n1 c2 h40 w9 k3 r7 s1 p3,0 flip",
     "conv2d f32 n1 c2 h9 w40 k2 r1 s7 g2 p0,3 N*C mirror",
     "conv2d f32 n1 c2 h21 w18 k2 r3 s4 p2 u2,1 l1,2 fast",
+    # volumes: blocks along each axis, taps apart, planes that lie outside
+    "conv3d f32 n2 c3 d11 h9 w12 k4 t3 r2 s4 p2,1,1:2",
+    "conv3d f32 n1 c2 d12 h5 w14 k4 t4 r1 s3 g2 p3,0,1 u2,1,1 l1,1,2 reflect",
+    "conv3d f64 n1 c1 d9 h11 w10 k2 t2 r5 s3 p1 N*C flip",
+    "conv3d c64 n1 c1 d7 h8 w9 k1 t3 r3 s2 p1",
     # complex numbers: two channels by two filters of real ones
     "conv1d c64 n2 c1 w90 k1 s9 p4 u2 l2 flip",
     "conv2d c128 n1 c1 h19 w23 k1 r5 s4 p2,1 reflect",

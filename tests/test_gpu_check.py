@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 SMALL = {
     "a": "conv2d f32 n1 c3 h6 w7 k3 r2 s2 p1",
     "b": "conv2d f32 n1 c3 h6 w7 k3 r3 s3 g3 p1 x:f16 w:f16 y:f16",
+    "c": "conv1d c64 n1 c1 w12 k1 s3 p1",
 }
 
 
@@ -65,7 +66,7 @@ class Device:
     def array(self, a: Any, dtype: str, channels_last: bool = False) -> Any:
         from fake_gpu import Tensor
 
-        return Tensor.holding(a if dtype == "c64" else stored(a, dtype))
+        return Tensor.holding(a.astype("c8") if dtype == "c64" else stored(a, dtype))
 
     def poisoned(self, shape: Any, dtype: str, channels_last: bool = False) -> Any:
         return self.array(np.full(shape, np.nan, np.float32), dtype)
@@ -75,7 +76,7 @@ class Device:
         return a.astype(np.complex128 if a.dtype.kind == "c" else np.float64)
 
     def right(self, problem: Any, x: Any, w: Any) -> Any:
-        return oracle(problem, x.host(), w.host())[0].astype(np.float64) + self.wrong
+        return self.host(oracle(problem, x.host(), w.host())[0]) + self.wrong
 
     def peers(self, problem: Any, x: Any, w: Any) -> Iterable[tuple[str, Callable[[], Any]]]:
         y = self.right(problem, x, w)

@@ -3,10 +3,10 @@
     y[n, k, p, q] = finish(F^-1(sum over c of F(X)[n, c, block] * conj(F(w))[k, c])[place in block])
 
 x is cut into blocks that overlap by a kernel's span less one, each on a circle of n0 x n1 samples
-(1 x n1 in one dimension): an output is kept where its window does not reach round the circle. One
-block for all is the plain method, more are overlap-save. Blocks of all images are rows, in order of
-(image, block down, block along), and a round takes as many as its memory holds, from `first` on;
-its arrays are
+(1 x n1 in one dimension; planes of those in volumes, which `deep` kernels are for): an output is
+kept where its window does not reach round the circle. One block for all is the plain method, more
+are overlap-save. Blocks of all images are rows, in order of (image, block down, block along), and a
+round takes as many as its memory holds, from `first` on; its arrays are
 
     xs (rows, channels, n0, n1)      X (rows, channels, n0, n1 / 2 + 1) complex
     ws (filters, channels, n0, n1)   W likewise
@@ -70,13 +70,35 @@ OUTPUTS = (
                                  "y_w", "r_h", "r_w")),
 )  # fmt: skip
 
+#: And of volumes: samples of a circle's plane, blocks of a layer, and what rows have.
+INPUTS_DEEP = (
+    *((name, "i32") for name in ("area", "level", "depth", "pad_d", "step_d", "x_d")),
+    *((name, "i64") for name in ("area_div", "level_div")),
+    *((name, "i32") for name in ("area_shift", "level_shift")),
+)  # fmt: skip
+FILTERS_DEEP = (
+    *((name, "i32") for name in ("area", "taps_t", "gap_d", "w_t")),
+    *((name, "i64") for name in ("area_div", "gap_d_div")),
+    *((name, "i32") for name in ("area_shift", "gap_d_shift")),
+)  # fmt: skip
+OUTPUTS_DEEP = (
+    *((name, "i32") for name in ("area", "level", "o_count", "kept_d", "step_t", "depth", "pad_d",
+                                 "gap_d", "taps_t", "x_d", "y_d", "r_d")),
+    *((name, "i64") for name in ("level_div", "kept_d_div")),
+    *((name, "i32") for name in ("level_shift", "kept_d_shift")),
+)  # fmt: skip
 
-def _sample(boundary: str) -> list[str]:
-    """value, of channel c at (row, column) of x extended, in the image and group of xg."""
+
+def _sample(boundary: str, deep: bool) -> list[str]:
+    """value, of channel c at (row, column) of x extended, in the image and group of xg; of volumes,
+    in plane `front`."""
     if boundary == "zeros":
-        return ["there = inside(row, height) & inside(column, width)",
-                "value = load_x(xg, c * x_c + row * x_h + column * x_w, there, fill)"]  # fmt: skip
-    return ["at = edge(row, height) * x_h + edge(column, width) * x_w",
+        also, at = " & inside(front, depth)" * deep, " + front * x_d" * deep
+        return [f"there = inside(row, height) & inside(column, width){also}",
+                f"at = c * x_c + row * x_h + column * x_w{at}",
+                "value = load_x(xg, at, there, fill)"]  # fmt: skip
+    at = " + edge(front, depth) * x_d" * deep
+    return [f"at = edge(row, height) * x_h + edge(column, width) * x_w{at}",
             "value = load_x(xg, c * x_c + at)"]  # fmt: skip
 
 
@@ -117,7 +139,7 @@ def _shared(computed: str) -> dict[str, tuple[str | int, ...]]:
 
 
 @functools.lru_cache(64)
-def inputs(dtype: str, boundary: str, parts: int = 1) -> Kernel:
+def inputs(dtype: str, boundary: str, parts: int = 1, deep: bool = False) -> Kernel:
     """xs, and the largest |x| by (rows, groups, chunks); a block has a chunk of samples."""
     computed = _computed(dtype)
     table = {
@@ -127,8 +149,8 @@ def inputs(dtype: str, boundary: str, parts: int = 1) -> Kernel:
         "fma": ("fma", computed),
     }  # fmt: skip
     parameters = (
-        *((name, "pointer") for name in ("x", "xs", "peaks")), *INPUTS, ("fill", computed),
-        *_signs(parts, computed),
+        *((name, "pointer") for name in ("x", "xs", "peaks")), *INPUTS,
+        *(INPUTS_DEEP if deep else ()), ("fill", computed), *_signs(parts, computed),
     )  # fmt: skip
     lines = [
         f"def fourier_inputs({', '.join(name for name, _ in parameters)}):",
@@ -140,6 +162,12 @@ def inputs(dtype: str, boundary: str, parts: int = 1) -> Kernel:
         "    row = first + where",
         "    n = quotient(row, blocks_div, blocks_shift)",
         "    block = row - n * blocks",
+        *[
+            "    layer = quotient(block, level_div, level_shift)",
+            "    block = block - layer * level",
+            "    ahead = layer * step_d - pad_d",
+        ]
+        * deep,
         "    down = quotient(block, across_div, across_shift)",
         "    top = down * step_h - pad_h",
         "    left = (block - down * across) * step_w - pad_w",
@@ -151,10 +179,16 @@ def inputs(dtype: str, boundary: str, parts: int = 1) -> Kernel:
         "        if item < samples:",
         "            c = quotient(item, circle_div, circle_shift)",
         "            i = item - c * circle",
+        *[
+            "            within = quotient(i, area_div, area_shift)",
+            "            i = i - within * area",
+            "            front = ahead + within",
+        ]
+        * deep,
         "            down = quotient(i, line_div, line_shift)",
         "            row = top + down",
         "            column = left + i - down * line",
-        *indented([*_sample(boundary), *_turned(parts)], 3),
+        *indented([*_sample(boundary, deep), *_turned(parts)], 3),
         "            store(to, item, value)",
         "            peak = larger(peak, magnitude(value))",
         *indented(_folded("peak", "larger"), 1),
@@ -200,8 +234,13 @@ def folded(dtype: str, operation: str) -> Kernel:
     )  # fmt: skip
 
 
+def _place(deep: bool) -> str:
+    """Of a tap among those of a filter."""
+    return f"({'(c * taps_t + t)' if deep else 'c'} * taps_r + r) * taps_s + s"
+
+
 @functools.lru_cache(8)
-def filters(dtype: str, parts: int = 1) -> Kernel:
+def filters(dtype: str, parts: int = 1, deep: bool = False) -> Kernel:
     """ws, taps apart where they are dilated, and w itself as (filters, channels, taps).
 
     Of a complex w, numbers of two parts, filter k has in channel c the real part where they are the
@@ -214,10 +253,11 @@ def filters(dtype: str, parts: int = 1) -> Kernel:
         "fma": ("fma", computed),
     }  # fmt: skip
     parameters = (*((name, "pointer") for name in ("w", "ws", "plain")), *FILTERS)
-    at, turned = "c * w_c + r * w_r + s * w_s", []
+    parameters += FILTERS_DEEP if deep else ()
+    at, turned = f"c * w_c + r * w_r + s * w_s{' + t * w_t' * deep}", []
     if parts == 2:
         parameters += tuple((name, computed) for name in ("plus", "upper", "lower"))
-        at = "r * w_r + s * w_s + is_other"
+        at = f"is_other + r * w_r + s * w_s{' + t * w_t' * deep}"
         turned = [
             "factor = plus",
             "if k < c:",
@@ -233,18 +273,25 @@ def filters(dtype: str, parts: int = 1) -> Kernel:
         "    if item < samples:",
         "        c = quotient(item, circle_div, circle_shift)",
         "        i = item - c * circle",
+        *[
+            "        within = quotient(i, area_div, area_shift)",
+            "        i = i - within * area",
+            "        t = quotient(within, gap_d_div, gap_d_shift)",
+        ]
+        * deep,
         "        down = quotient(i, line_div, line_shift)",
         "        along = i - down * line",
         "        r = quotient(down, gap_h_div, gap_h_shift)",
         "        s = quotient(along, gap_w_div, gap_w_shift)",
         "        ok = inside(r, taps_r) & inside(s, taps_s)",
         "        ok = ok & inside(down - r * gap_h, 1) & inside(along - s * gap_w, 1)",
+        *["        ok = ok & inside(t, taps_t) & inside(within - t * gap_d, 1)"] * deep,
         *["        is_other = (k + c) & 1"] * (parts - 1),
         f"        value = load(advance_w(w, k, w_k), {at}, ok, zero())",
         *indented(turned, 2),
         "        store(advance(ws, k, ws_k), item, value)",
         "        if ok != 0:",
-        "            store(advance(plain, k, plain_k), (c * taps_r + r) * taps_s + s, value)",
+        f"            store(advance(plain, k, plain_k), {_place(deep)}, value)",
     ]
     text = "\n".join(lines) + "\n"
     return Kernel("fourier_filters", text, operations(text, table), parameters, THREADS, 4)
@@ -295,8 +342,9 @@ def products(dtype: str) -> Kernel:
 
 @functools.lru_cache(256)
 def outputs(
-    dtype: str, result: str, boundary: str, activation: str = "clamp", parts: int = 1
-) -> Kernel:
+    dtype: str, result: str, boundary: str, activation: str = "clamp", parts: int = 1,
+    deep: bool = False,
+) -> Kernel:  # fmt: skip
     """y of zs, guarded; a thread has an output of a block."""
     computed = _computed(dtype)
     table = {
@@ -309,33 +357,42 @@ def outputs(
     }  # fmt: skip
     pointers = ("zs", "plain", "levels", "peaks", "x", "bias", "residual", "y")
     parameters = (
-        *((name, "pointer") for name in pointers), *OUTPUTS,
+        *((name, "pointer") for name in pointers), *OUTPUTS, *(OUTPUTS_DEEP if deep else ()),
         *((name, computed) for name in ("fill", "least", "smallest", "low", "high")),
         *_signs(parts, computed),
     )  # fmt: skip
+    plane = [
+        "for r in range(taps_r):",
+        "    for chunk in range(chunks):",
+        "        if unclear(size, limit) != 0:",
+        "            part = zero()",
+        f"            for one in range({CHUNK}):",
+        f"                s = chunk * {CHUNK} + one",
+        "                if s < taps_s:",
+        "                    row = p * step_u + r * gap_h - pad_h",
+        "                    column = q * step_v + s * gap_w - pad_w",
+        *indented([*_sample(boundary, deep), *_turned(parts)], 5),
+        f"                    weight = load(wk, {_place(deep)})",
+        "                    part = fma(value, weight, part)",
+        "                    size = fma(magnitude(value), magnitude(weight), size)",
+        "            total = add(total, part)",
+    ]
+    if deep:
+        plane = ["for t in range(taps_t):", "    front = o * step_t + t * gap_d - pad_d",
+                 *indented(plane, 1)]  # fmt: skip
     suspect = [
         "total = zero()",
         "size = zero()",
         "xg = advance_x(advance_x(x, n, x_n), g, x_g)",
         "wk = advance(plain, k, w_k)",
         "for c in range(channels):",
-        "    for r in range(taps_r):",
-        "        for chunk in range(chunks):",
-        "            if unclear(size, limit) != 0:",
-        "                part = zero()",
-        f"                for one in range({CHUNK}):",
-        f"                    s = chunk * {CHUNK} + one",
-        "                    if s < taps_s:",
-        "                        row = p * step_u + r * gap_h - pad_h",
-        "                        column = q * step_v + s * gap_w - pad_w",
-        *indented([*_sample(boundary), *_turned(parts)], 6),
-        "                        weight = load(wk, (c * taps_r + r) * taps_s + s)",
-        "                        part = fma(value, weight, part)",
-        "                        size = fma(magnitude(value), magnitude(weight), size)",
-        "                total = add(total, part)",
+        *indented(plane, 1),
         "if unclear(size, limit) != 0:",
         "    found = total",
     ]
+    inner, y_d, r_d = (
+        text * deep for text in (" + within * step_t * area", " + o * y_d", " + o * r_d")
+    )
     lines = [
         f"def fourier_outputs({', '.join(name for name, _ in parameters)}):",
         f"    item = block_x() * {THREADS} + thread()",
@@ -343,19 +400,32 @@ def outputs(
         "    along = item - line_y * kept_w",
         "    plane = quotient(line_y, kept_h_div, kept_h_shift)",
         "    down = line_y - plane * kept_h",
+        *[
+            "    within = plane",
+            "    plane = quotient(within, kept_d_div, kept_d_shift)",
+            "    within = within - plane * kept_d",
+        ]
+        * deep,
         "    where = quotient(plane, filters_div, filters_shift)",
         "    k = plane - where * filters",
         "    g = quotient(k, group_div, group_shift)",
         "    row_z = first + where",
         "    n = quotient(row_z, blocks_div, blocks_shift)",
         "    block = row_z - n * blocks",
+        *[
+            "    layer = quotient(block, level_div, level_shift)",
+            "    block = block - layer * level",
+            "    o = layer * kept_d + within",
+        ]
+        * deep,
         "    below = quotient(block, across_div, across_shift)",
         "    p = below * kept_h + down",
         "    q = (block - below * across) * kept_w + along",
         "    is_there = inside(item, items) & inside(p, p_count) & inside(q, q_count)",
+        *["    is_there = is_there & inside(o, o_count)"] * deep,
         "    if is_there != 0:",
         "        zr = advance(advance(zs, where, z_row), k, z_k)",
-        "        found = load(zr, down * step_u * line + along * step_v)",
+        f"        found = load(zr, down * step_u * line + along * step_v{inner})",
         "        peak = load(peaks, where * groups + g)",
         "        limit = larger(fma(load(levels, k), peak, zero()), least)",
         # of a result that is not finite, not a number: no size is above it
@@ -368,8 +438,8 @@ def outputs(
         "        if bias != 0:",
         "            found = add(found, load_b(bias, k * b_k))",
         "        if residual != 0:",
-        "            found = add(found, load_r(rs, p * r_h + q * r_w))",
-        "        store_y(ys, p * y_h + q * y_w, activate(found, low, high))",
+        f"            found = add(found, load_r(rs, p * r_h + q * r_w{r_d}))",
+        f"        store_y(ys, p * y_h + q * y_w{y_d}, activate(found, low, high))",
     ]
     text = "\n".join(lines) + "\n"
     return Kernel("fourier_outputs", text, operations(text, table), parameters, THREADS, 2)

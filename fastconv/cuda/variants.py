@@ -61,7 +61,9 @@ def common() -> dict[str, Kernel]:
     for operation in ("add", "larger"):
         found[f"fourier_{operation} f32"] = fourier.folded("f32", operation)
     found["fourier_products f32"] = fourier.products("f32")
-    found["fourier_outputs f32 complex"] = fourier.outputs("f32", "f32", "zeros", parts=2)
+    found["fourier_outputs f32 complex deep"] = fourier.outputs(
+        "f32", "f32", "zeros", parts=2, deep=True
+    )
     found["fourier_outputs f32 reflect"] = fourier.outputs("f32", "f32", "reflect")
     found["taps f32"] = taps.kernel("f32")
     for products in mma.TILES:

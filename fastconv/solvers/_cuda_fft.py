@@ -73,23 +73,23 @@ def unit_of(problem: Problem, at: Layout) -> float:
 
 
 class Layout(NamedTuple):
-    """Blocks of (rows, columns); one dimension is one row.
+    """Blocks of (planes, rows, columns); one dimension is one row, two are one plane.
 
     A block is a circle of `n` samples, of which `kept` outputs come; there are `blocks` of them in
     an image, `rows` in all, `once` in a round.
     """
 
-    n: tuple[int, int]
-    kept: tuple[int, int]
-    blocks: tuple[int, int]
+    n: tuple[int, int, int]
+    kept: tuple[int, int, int]
+    blocks: tuple[int, int, int]
     rows: int
     once: int
 
     @classmethod
     def of(cls, problem: Problem, text: str) -> Layout:
         """By the config's text."""
-        n = _pair(map(int, text.split("x")), 1)
-        span, stride, out = (_pair(v, 1) for v in (problem.span, problem.stride, problem.out))
+        n = _triple(map(int, text.split("x")), 1)
+        span, stride, out = (_triple(v, 1) for v in (problem.span, problem.stride, problem.out))
         kept = tuple(min(o, (a - s) // u + 1) for a, s, u, o in zip(n, span, stride, out))
         blocks = tuple(-(-o // k) for o, k in zip(out, kept))
         at = cls(n, kept, blocks, problem.batch * math.prod(blocks), 1)
@@ -111,6 +111,11 @@ class Layout(NamedTuple):
         return math.prod(self.n)
 
     @property
+    def area(self) -> int:
+        """Samples of a plane."""
+        return self.n[1] * self.n[2]
+
+    @property
     def bins(self) -> int:
         """Frequencies of a block."""
         return math.prod(self.shape[:-1]) * (self.shape[-1] // 2 + 1)
@@ -123,8 +128,9 @@ class Layout(NamedTuple):
 _COPIED = fourier.THREADS * fourier.EACH
 
 
-def _pair(values: Any, first: Any) -> Any:
-    return (first, *values)[-2:]
+def _triple(values: Any, first: Any) -> Any:
+    """Of planes, rows and columns."""
+    return (first, first, *values)[-3:]
 
 
 def fits(problem: Problem, at: Layout) -> bool:
@@ -225,22 +231,26 @@ class FftPlan(CudaPlan):
         if key not in self._launches:
             own = p.channels // p.groups
             samples, taps = own * at.samples, math.prod(p.kernel)
-            steps, gaps = [s * self._parts for s in planes(w)], _pair(p.dilation, 1)
+            steps, gaps = [s * self._parts for s in planes(w)], _triple(p.dilation, 1)
             turn = -1.0 if w.conjugated else 1.0
             tiles = -(-samples // fourier.THREADS)
             given = {
-                "tiles": tiles, "samples": samples, "circle": at.samples, "line": at.n[1],
-                "taps_r": _pair(p.kernel, 1)[0], "taps_s": p.kernel[-1], "gap_h": gaps[0],
-                "gap_w": gaps[1], "w_k": steps[0] if self._parts == 1 else 0,
+                "tiles": tiles, "samples": samples, "circle": at.samples, "line": at.n[2],
+                "taps_r": _triple(p.kernel, 1)[1], "taps_s": p.kernel[-1], "gap_h": gaps[1],
+                "gap_w": gaps[2], "w_k": steps[0] if self._parts == 1 else 0,
                 "w_c": steps[1], "w_r": steps[2],
                 "w_s": steps[3], "ws_k": samples, "plain_k": own * taps,
                 "plus": 1.0, "upper": -turn, "lower": turn,
-                **divisors(tiles=tiles, circle=at.samples, line=at.n[1], gap_h=gaps[0],
-                           gap_w=gaps[1]),
+                **divisors(tiles=tiles, circle=at.samples, line=at.n[2], gap_h=gaps[1],
+                           gap_w=gaps[2]),
+                "area": at.area, "taps_t": _triple(p.kernel, 1)[0], "gap_d": gaps[0],
+                "w_t": w.steps[2] * self._parts, **divisors(area=at.area, gap_d=gaps[0]),
             }  # fmt: skip
             factor = 0.0 if p.accuracy == "fast" else 11 * unit_of(p, at)
             self._launches[key] = (
-                _launch(fourier.filters(p.w_dtype, self._parts), p.filters * tiles, given),
+                _launch(
+                    fourier.filters(p.w_dtype, self._parts, p.ndim == 3), p.filters * tiles, given
+                ),
                 _folded(self._computed, "add", p.filters, own * taps, factor),
             )
         copy, level = self._launches[key]
@@ -304,28 +314,42 @@ class FftPlan(CudaPlan):
         rows = min(at.once, at.rows - first)
         for a in (x, y, residual):
             check_reach(p, a)
-        own, taps = p.channels // p.groups, _pair(p.kernel, 1)
+        own, taps = p.channels // p.groups, _triple(p.kernel, 1)
         chunks, blocks, parts = at.chunks(p), math.prod(at.blocks), rows * p.groups
-        (h, wide), (out_h, out_w) = _pair(p.size, 1), _pair(p.out, 1)
-        pads, stride, gaps = _pair(p.padding, (0, 0)), _pair(p.stride, 1), _pair(p.dilation, 1)
+        (deep, h, wide), (out_d, out_h, out_w) = _triple(p.size, 1), _triple(p.out, 1)
+        pads, stride, gaps = (
+            _triple(p.padding, (0, 0)),
+            _triple(p.stride, 1),
+            _triple(p.dilation, 1),
+        )
         xs, ys, rs = planes(x), planes(y), planes(residual)
         boundary = "zeros" if p.boundary == "constant" else p.boundary
         info = np.finfo(numpy_dtype(self._computed))
         low, high = limits(activation)
         common = {
             "first": first, "plus": 1.0, "turn": turn, "groups": p.groups, "blocks": blocks,
-            "across": at.blocks[1], "line": at.n[1],
-            "height": h, "width": wide, "pad_h": pads[0][0], "pad_w": pads[1][0],
+            "across": at.blocks[2], "line": at.n[2],
+            "height": h, "width": wide, "pad_h": pads[1][0], "pad_w": pads[2][0],
             "x_n": xs[0], "x_g": own * xs[1], "x_c": xs[1], "x_h": xs[2], "x_w": xs[3],
             "fill": p.cval.real if p.boundary == "constant" else 0.0, "filters": p.filters,
             **divisors(filters=p.filters, group=p.filters // p.groups, blocks=blocks,
-                       across=at.blocks[1]),
+                       across=at.blocks[2]),
         }  # fmt: skip
+        if p.ndim == 3:
+            level = at.blocks[1] * at.blocks[2]
+            x_d, y_d, r_d = (a.steps[2] if a is not None else 0 for a in (x, y, residual))
+            common |= {
+                "area": at.area, "level": level, "depth": deep, "pad_d": pads[0][0],
+                "step_d": at.kept[0] * stride[0], "o_count": out_d, "kept_d": at.kept[0],
+                "step_t": stride[0], "gap_d": gaps[0], "taps_t": taps[0],
+                "x_d": x_d, "y_d": y_d, "r_d": r_d,
+                **divisors(area=at.area, level=level, kept_d=at.kept[0]),
+            }  # fmt: skip
         copying = {
             **common, "chunks": chunks, "samples": own * at.samples, "circle": at.samples,
-            "step_h": at.kept[0] * stride[0], "step_w": at.kept[1] * stride[1],
+            "step_h": at.kept[1] * stride[1], "step_w": at.kept[2] * stride[2],
             "xs_part": own * at.samples,
-            **divisors(chunks=chunks, groups=p.groups, circle=at.samples, line=at.n[1]),
+            **divisors(chunks=chunks, groups=p.groups, circle=at.samples, line=at.n[2]),
         }  # fmt: skip
         tiles = -(-at.bins // fourier.THREADS)
         multiplying = {
@@ -335,10 +359,10 @@ class FftPlan(CudaPlan):
         }  # fmt: skip
         items = rows * p.filters * math.prod(at.kept)
         finishing = {
-            **common, "items": items, "p_count": out_h, "q_count": out_w, "kept_h": at.kept[0],
-            "kept_w": at.kept[1], "step_u": stride[0], "step_v": stride[1], "gap_h": gaps[0],
-            "gap_w": gaps[1], "channels": own, "taps_r": taps[0], "taps_s": taps[1],
-            "chunks": -(-taps[1] // fourier.CHUNK), "z_row": p.filters * at.samples,
+            **common, "items": items, "p_count": out_h, "q_count": out_w, "kept_h": at.kept[1],
+            "kept_w": at.kept[2], "step_u": stride[1], "step_v": stride[2], "gap_h": gaps[1],
+            "gap_w": gaps[2], "channels": own, "taps_r": taps[1], "taps_s": taps[2],
+            "chunks": -(-taps[2] // fourier.CHUNK), "z_row": p.filters * at.samples,
             "z_k": at.samples, "w_k": own * math.prod(taps),
             "y_n": ys[0], "y_k": ys[1], "y_h": ys[2], "y_w": ys[3],
             "r_n": rs[0], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
@@ -346,12 +370,12 @@ class FftPlan(CudaPlan):
             # each frequency may have lost the smallest normal number ten times over, and 11 of that
             "least": float(info.smallest_normal) * 110 * at.samples,
             "smallest": float(info.smallest_subnormal),
-            **divisors(kept_h=at.kept[0], kept_w=at.kept[1]),
+            **divisors(kept_h=at.kept[1], kept_w=at.kept[2]),
         }  # fmt: skip
         name = activation_name(activation)
-        outputs = fourier.outputs(p.x_dtype, p.y_dtype, boundary, name, self._parts)
+        outputs = fourier.outputs(p.x_dtype, p.y_dtype, boundary, name, self._parts, p.ndim == 3)
         largest = _folded(self._computed, "larger", parts, chunks, 1.0) if chunks > 1 else None
-        inputs = fourier.inputs(p.x_dtype, boundary, self._parts)
+        inputs = fourier.inputs(p.x_dtype, boundary, self._parts, p.ndim == 3)
         return (
             _launch(inputs, parts * chunks, copying), largest,
             _launch(fourier.products(self._computed), rows * p.filters * tiles, multiplying),

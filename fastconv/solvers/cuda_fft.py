@@ -46,8 +46,8 @@ class CudaFft(CudaSolver):
             return "its complex numbers are of one channel and one filter"
         if problem.is_complex and problem.boundary == "constant":
             return "it extends complex numbers by zeros only, where by a constant"
-        if problem.ndim > 2:
-            return "it transforms one and two dimensions"
+        if problem.ndim > 3:
+            return "it transforms one to three dimensions"
         if problem.accuracy == "strict":
             return "its error grows with the largest input, not with each window's, as strict asks"
         if problem.channels == 0 or math.prod(problem.y_shape) == 0:
