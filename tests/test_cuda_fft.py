@@ -165,13 +165,15 @@ def complex_signals() -> None:
     """Each way that conjugates come about: of the taps, and of samples that are fewer than them."""
     for sizes in ((200, 9), (9, 200)):
         a, b = (noise(n) + 1j * noise(n) for n in sizes)
-        there = [Tensor.holding(one) for one in (a, b)]
         for function in (signal.convolve, signal.correlate):
             for _ in range(2):
-                y = function(*there, "same", method="cuda_fft").host()
-                right = function(a.astype("c16"), b.astype("c16"), "same")
-                assert y.dtype == np.complex64
-                np.testing.assert_allclose(y, right, rtol=0, atol=1e-4)
+                for real in (2, 0, 1):  # neither of them, or one
+                    pair = [v.real.copy() if i == real else v for i, v in enumerate((a, b))]
+                    there = [Tensor.holding(one) for one in pair]
+                    y = function(*there, "same", method="cuda_fft").host()
+                    right = function(*(one.astype("c16") for one in pair), "same")
+                    assert y.dtype == np.complex64
+                    np.testing.assert_allclose(y, right, rtol=0, atol=1e-4)
 
 
 def doubt_all(monkeypatch: pytest.MonkeyPatch, driver: Any) -> None:

@@ -46,6 +46,11 @@ OWN = (
     "conv3d i32 n1 c2 d3 h4 w5 k2 t2 r3 s2 p1 reflect x:i8 y:i16",
     "conv2d f32 n1 c2 h6 w7 k3 r3 s2 p1 wrap x:u16",
     "conv2d f64 n1 c2 h6 w7 k3 r3 s2 p1 x:f16 w:f32 y:f32",
+    # complex numbers by real ones, either way
+    "conv2d c64 n2 c2 h7 w6 k4 r3 s3 g2 p1 w:f32",
+    "conv1d c128 n1 c3 w20 k2 s9 p4 constant=1-2j w:f64 flip",
+    "conv2d c64 n1 c2 h13 w5 k2 r9 s2 p1 reflect x:f32",
+    "conv3d c64 n1 c1 d3 h4 w5 k2 t2 r3 s2 p1 x:f32",
     # volumes by tiles: each way that a tap moves, groups, filters that are read backwards
     "conv3d f32 n2 c9 d4 h5 w3 k5 t2 r3 s2 p1,0,1:0 u2,1,1 l1,1,2",
     "conv3d f32 n1 c18 d3 h3 w4 k20 t3 r2 s2 g2 p1 flip N*C fast",
@@ -105,6 +110,8 @@ FOURIERS = (
     # complex numbers: two channels by two filters of real ones
     "conv1d c64 n2 c1 w90 k1 s9 p4 u2 l2 flip",
     "conv2d c128 n1 c1 h19 w23 k1 r5 s4 p2,1 reflect",
+    "conv2d c64 n1 c1 h12 w13 k1 r4 s3 p2 mirror w:f32",
+    "conv3d c64 n1 c1 d7 h5 w9 k1 t2 r2 s3 p1 x:f32",
 )
 
 #: Of the problems of every solver, one in so many is run by each of these: their blocks are large,
@@ -327,6 +334,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, driver: Any, name: str, right: str, w
     monkeypatch.setattr(driver, "launch", planted)
 
 
+BY_REAL = "conv1d c64 n1 c1 w20 k1 s9 p4 w:f32"
 VOLUME = "conv3d f32 n1 c2 d5 h4 w5 k2 t3 r2 s3 p1 u2,1,1"
 FIRST = "conv2d f32 n1 c3 h5 w9 k4 r2 s5 p1"
 
@@ -342,6 +350,7 @@ FIRST = "conv2d f32 n1 c3 h5 w9 k4 r2 s5 p1"
         ("cuda_gemm", FIRST, "inside(left + along, width)", "inside(left, width)"),
         ("cuda_gemm", FIRST, "(e - s * few) * x_c", "e * x_c"),
         ("cuda_gemm_pack", FIRST, "(c - s * few) * w_c", "c * w_c"),
+        ("cuda_direct", BY_REAL, "sum0_i = fma(v0_i, w0, sum0_i)", "sum0_i = sum0_i"),
         ("cuda_direct", VOLUME, "inside(front, depth)", "inside(front + 1, depth)"),
         ("cuda_direct", VOLUME, "o * step_d", "o * step_e"),
         ("cuda_direct", VOLUME, "t * w_t", "t * w_r"),

@@ -240,11 +240,12 @@ def _place(deep: bool) -> str:
 
 
 @functools.lru_cache(8)
-def filters(dtype: str, parts: int = 1, deep: bool = False) -> Kernel:
+def filters(dtype: str, parts: int = 1, deep: bool = False, own: int = 1) -> Kernel:
     """ws, taps apart where they are dilated, and w itself as (filters, channels, taps).
 
-    Of a complex w, numbers of two parts, filter k has in channel c the real part where they are the
-    same, else the imaginary one, `upper` or `lower` times.
+    Of complex numbers, of two parts, filter k has in channel c the real part of w where they are
+    the same, else the imaginary one, `upper` or `lower` times, or 0 where w has one part of its
+    `own`.
     """
     computed = _computed(dtype)
     table = {
@@ -257,7 +258,7 @@ def filters(dtype: str, parts: int = 1, deep: bool = False) -> Kernel:
     at, turned = f"c * w_c + r * w_r + s * w_s{' + t * w_t' * deep}", []
     if parts == 2:
         parameters += tuple((name, computed) for name in ("plus", "upper", "lower"))
-        at = f"is_other + r * w_r + s * w_s{' + t * w_t' * deep}"
+        at = f"{'is_other + ' * (own - 1)}r * w_r + s * w_s{' + t * w_t' * deep}"
         turned = [
             "factor = plus",
             "if k < c:",
@@ -266,6 +267,7 @@ def filters(dtype: str, parts: int = 1, deep: bool = False) -> Kernel:
             "    factor = lower",
             "value = fma(value, factor, zero())",
         ]
+    has = " & inside(is_other, 1)" * (parts > own)
     lines = [
         f"def fourier_filters({', '.join(name for name, _ in parameters)}):",
         "    k = quotient(block_x(), tiles_div, tiles_shift)",
@@ -287,7 +289,7 @@ def filters(dtype: str, parts: int = 1, deep: bool = False) -> Kernel:
         "        ok = ok & inside(down - r * gap_h, 1) & inside(along - s * gap_w, 1)",
         *["        ok = ok & inside(t, taps_t) & inside(within - t * gap_d, 1)"] * deep,
         *["        is_other = (k + c) & 1"] * (parts - 1),
-        f"        value = load(advance_w(w, k, w_k), {at}, ok, zero())",
+        f"        value = load(advance_w(w, k, w_k), {at}, ok{has}, zero())",
         *indented(turned, 2),
         "        store(advance(ws, k, ws_k), item, value)",
         "        if ok != 0:",

@@ -14,7 +14,7 @@ def common() -> dict[str, Kernel]:
         name = f"direct {v.dtype} {r}x{s} u{v.stride} rows{v.rows}"
         name += "" if v.boundary == "zeros" else f" {v.boundary}"
         name += "" if v.activation == "clamp" else f" {v.activation}"
-        name += "" if v.parts == 1 else " complex"
+        name += "" if v.parts == 1 else " complex" + f" by real {v.real}" * bool(v.real)
         name += "" if not v.weights else f" w:{v.weights}"
         name += " deep" * v.deep + (f" y:{v.result}" if v.result else "")
         name += f" in {v.sums}" if v.sums else ""
@@ -83,6 +83,7 @@ _DIRECT = (
     direct.Variant("f32", (1, 31), 1, 1, 1),
     direct.Variant("f64", (1, 31), 1, 1, 1, "reflect", "gelu"),
     direct.Variant("f32", (3, 3), 1, 1, 4, "nearest", "clamp", 2),
+    direct.Variant("f32", (1, 31), 1, 1, 1, parts=2, real="w"),
     direct.Variant("f16", (3, 3), 1, 1, 4, "nearest", "clamp", 1, "f32"),
     direct.Variant("f32", (3, 3), 1, 1, 4, deep=True),
     direct.Variant("u8", (3, 3), 1, 1, 4, "reflect", weights="i8", result="i16", sums="i32"),

@@ -19,6 +19,9 @@ from fastconv.solvers._polyphase import phases
 #: Dtypes that arrays may be stored in, and what each is summed in.
 STORED = {"f16": "f32", "bf16": "f32", "f32": "f32", "f64": "f64"}
 
+#: Complex dtypes, and those that their numbers are two of.
+PART = {"c64": "f32", "c128": "f64"}
+
 #: Largest index in elements within an image, a filter or a row, which kernels keep in 32 bits.
 MOST = 2**31 - 1
 
@@ -226,6 +229,14 @@ class PhasesPlan(CudaPlan):
         for (part, plan), weights in zip(self._parts, packed):
             own = residual[part.y] if residual is not None else None
             plan.start(x[part.x], weights, bias, y[part.y], own, activation)
+
+
+def are_parts(problem: Problem) -> bool:
+    """Whether complex numbers are multiplied by such, or by real ones of their parts' dtype."""
+    dtype = problem.dtype
+    kinds = {dtype, PART.get(dtype)}
+    is_known = dtype in PART and problem.y_dtype == dtype
+    return is_known and {problem.x_dtype, problem.w_dtype} <= kinds
 
 
 def activation_name(activation: Activation | None) -> str:

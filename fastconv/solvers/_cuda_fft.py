@@ -20,6 +20,7 @@ from fastconv.cuda.kernel import Kernel
 from fastconv.cuda.launch import Launch
 from fastconv.solvers._cuda import (
     MOST,
+    PART,
     CudaPlan,
     CudaSolver,
     activation_name,
@@ -38,19 +39,16 @@ _ALIGNED = 64
 ROUND = 256 << 20
 
 
-#: Real numbers that complex ones are two of.
-PART = {"c64": "f32", "c128": "f64"}
-
-
 def as_reals(problem: Problem) -> Problem:
-    """A problem of complex numbers, of one channel and filter, as one of two of each."""
+    """A problem of complex numbers, of one channel and filter, as one of two of each, or of one
+    channel where samples are real."""
     if not problem.is_complex:
         return problem
-    kinds = (problem.dtype, problem.x_dtype, problem.w_dtype, problem.y_dtype)
-    dtype, x, w, y = (PART[kind] for kind in kinds)
+    part, channels = PART[problem.dtype], 1 + (problem.x_dtype in PART)
     return problem.replace(
-        dtype=dtype, x_dtype=x, w_dtype=w, y_dtype=y, channels=2, filters=2, layout="strided"
-    )
+        dtype=part, x_dtype=part, w_dtype=part, y_dtype=part, channels=channels, filters=2,
+        layout="strided",
+    )  # fmt: skip
 
 
 def _parts_of(a: DeviceArray) -> DeviceArray:
@@ -231,7 +229,8 @@ class FftPlan(CudaPlan):
         if key not in self._launches:
             own = p.channels // p.groups
             samples, taps = own * at.samples, math.prod(p.kernel)
-            steps, gaps = [s * self._parts for s in planes(w)], _triple(p.dilation, 1)
+            count = 1 + (self.problem.w_dtype in PART)
+            steps, gaps = [s * count for s in planes(w)], _triple(p.dilation, 1)
             turn = -1.0 if w.conjugated else 1.0
             tiles = -(-samples // fourier.THREADS)
             given = {
@@ -244,12 +243,14 @@ class FftPlan(CudaPlan):
                 **divisors(tiles=tiles, circle=at.samples, line=at.n[2], gap_h=gaps[1],
                            gap_w=gaps[2]),
                 "area": at.area, "taps_t": _triple(p.kernel, 1)[0], "gap_d": gaps[0],
-                "w_t": w.steps[2] * self._parts, **divisors(area=at.area, gap_d=gaps[0]),
+                "w_t": w.steps[2] * count, **divisors(area=at.area, gap_d=gaps[0]),
             }  # fmt: skip
             factor = 0.0 if p.accuracy == "fast" else 11 * unit_of(p, at)
             self._launches[key] = (
                 _launch(
-                    fourier.filters(p.w_dtype, self._parts, p.ndim == 3), p.filters * tiles, given
+                    fourier.filters(p.w_dtype, self._parts, p.ndim == 3, count),
+                    p.filters * tiles,
+                    given,
                 ),
                 _folded(self._computed, "add", p.filters, own * taps, factor),
             )
@@ -272,7 +273,7 @@ class FftPlan(CudaPlan):
                 packed.worked[x.stream] = worked
             turn = -1.0 if x.conjugated else 1.0
             if self._parts == 2:
-                x, y = _parts_of(x), _parts_of(y)
+                x, y = _parts_of(x) if self.problem.x_dtype in PART else x, _parts_of(y)
                 bias, residual = bias and _parts_of(bias), residual and _parts_of(residual)
             self._start(packed.made, worked, x, bias, y, residual, activation, turn)
 

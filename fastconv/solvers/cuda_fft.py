@@ -13,9 +13,8 @@ from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.cuda import cufft, fourier
 from fastconv.cuda.launch import Gpu
-from fastconv.solvers._cuda import LAUNCH, STORED, CudaPlan, CudaSolver
+from fastconv.solvers._cuda import LAUNCH, PART, STORED, CudaPlan, CudaSolver, are_parts
 from fastconv.solvers._cuda_fft import (
-    PART,
     FftPlan,
     Layout,
     as_reals,
@@ -40,6 +39,11 @@ class CudaFft(CudaSolver):
         "Stockham, High-speed convolution and correlation (1966); transforms: cuFFT; error: Higham,"
         " Accuracy and Stability of Numerical Algorithms (2nd ed.), theorem 24.2"
     )
+
+    def why_not_stored(self, problem: Problem) -> str | None:
+        if problem.is_complex and are_parts(problem):
+            return None
+        return super().why_not_stored(problem)
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.is_complex and (problem.channels, problem.filters) != (1, 1):
