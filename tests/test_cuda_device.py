@@ -93,10 +93,13 @@ def test_other_streams(torch: Any) -> None:
     assert (y - torch.nn.functional.conv2d(x.double(), w.double())).abs().max() < 1e-4
 
 
-def test_graphs(torch: Any) -> None:
-    """A warm plan is captured, and replayed on other data."""
-    x, w = torch.randn(2, 8, 9, 9, device="cuda"), torch.randn(6, 8, 3, 3, device="cuda")
-    plan = fastconv.plan(fastconv.conv2d, x, w, padding=1)
+@pytest.mark.parametrize(
+    "method", ["cuda_direct", "cuda_gemm", "cuda_mma", "cuda_winograd", "cuda_fft"]
+)
+def test_graphs(torch: Any, method: str) -> None:
+    """A warm plan is captured, and replayed on other data; memory is of PyTorch's pool."""
+    x, w = torch.randn(2, 40, 9, 9, device="cuda"), torch.randn(6, 40, 3, 3, device="cuda")
+    plan = fastconv.plan(fastconv.conv2d, x, w, padding=1, method=method)
     y = torch.empty(2, 6, 9, 9, device="cuda")
     plan(x, out=y)
     torch.cuda.synchronize()
@@ -137,11 +140,23 @@ def test_bytes(torch: Any, mode: str) -> None:
     np.testing.assert_array_equal(y.cpu().numpy(), ndimage.correlate(x, w, "int16", mode))
 
 
-def test_signals(torch: Any) -> None:
+@pytest.mark.parametrize("method", ["auto", "direct", "fft"])
+@pytest.mark.parametrize(
+    "shapes", [((2000,), (37,)), ((40, 31), (5, 6)), ((11, 12, 13), (3, 4, 5))]
+)
+def test_signals(torch: Any, shapes: Any, method: str) -> None:
+    """Of one to three axes, complex by complex and by real."""
     rng = np.random.default_rng(0)
     for mode in ("full", "same", "valid"):
-        a, b = (rng.standard_normal((n, 2)).view("c16")[:, 0].astype("c8") for n in (2000, 37))
-        there = [torch.from_numpy(one).cuda() for one in (a, b)]
-        for function in (fastconv.convolve, fastconv.correlate):
-            y = function(*there, mode).cpu().numpy()
-            np.testing.assert_allclose(y, function(a, b, mode), rtol=0, atol=1e-3)
+        a, b = ((rng.standard_normal(s) + 1j * rng.standard_normal(s)).astype("c8") for s in shapes)
+        for pair in (
+            (a, b),
+            (a, b.real.copy()),
+            (a.real.copy(), b),
+            (a.real.copy(), b.real.copy()),
+        ):
+            there = [torch.from_numpy(one).cuda() for one in pair]
+            for function in (fastconv.convolve, fastconv.correlate):
+                y = function(*there, mode, method=method).cpu().numpy()
+                right = function(*(one.astype("c16") for one in pair), mode)
+                np.testing.assert_allclose(y, right, rtol=0, atol=1e-3)

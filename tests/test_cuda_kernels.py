@@ -69,6 +69,8 @@ OWN = (
     "conv1d f32 n1 c2 w33 k2 s8 g2 p9:4 nearest x:f16 w:f16 y:f16",
     "conv1d f32 n1 c2 w40 k2 s3 g2 p50:1 wrap x:bf16",
     "conv1d f32 n3 c1 w29 k1 s260 p259:255 flip",
+    "conv1d c64 n2 c1 w1100 k1 s31 p15 reflect w:f32 flip",
+    "conv1d c128 n1 c1 w40 k1 s7 p3 w:f64",
     # tiles: more pixels and filters than one has, images that end within one, steps of channels
     "conv2d f32 n3 c15 h7 w9 k35 r3 s2 p1,0",
     "conv1d f32 n1 c3 w150 k66 s3 p1:0 l2",

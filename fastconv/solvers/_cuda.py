@@ -6,6 +6,8 @@ import abc
 import math
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fastconv._epilogue import CLAMP, GELU, SILU, Activation, Quantization
 from fastconv._machine import Machine
 from fastconv._plan import Plan
@@ -237,6 +239,18 @@ def are_parts(problem: Problem) -> bool:
     kinds = {dtype, PART.get(dtype)}
     is_known = dtype in PART and problem.y_dtype == dtype
     return is_known and {problem.x_dtype, problem.w_dtype} <= kinds
+
+
+def parts_of(a: DeviceArray) -> DeviceArray:
+    """Complex numbers' parts as an axis after the first, in place of one element; of a bias, of
+    what there is one of."""
+    shape, steps = (a.shape[0], 2, *a.shape[2:]), (2 * a.steps[0], 1, *(2 * s for s in a.steps[2:]))
+    if a.ndim == 1:
+        shape, steps = (2,), (1,)
+    real = np.empty(0, a.dtype).real.dtype
+    return DeviceArray(
+        a.pointer, shape, steps, real, a.owner, a.ordinal, a.stream, a.flags.writeable
+    )  # fmt: skip
 
 
 def activation_name(activation: Activation | None) -> str:

@@ -28,6 +28,7 @@ from fastconv.solvers._cuda import (
     divisors,
     launch_of,
     limits,
+    parts_of,
     planes,
     pointer,
 )
@@ -48,18 +49,6 @@ def as_reals(problem: Problem) -> Problem:
     return problem.replace(
         dtype=part, x_dtype=part, w_dtype=part, y_dtype=part, channels=channels, filters=2,
         layout="strided",
-    )  # fmt: skip
-
-
-def _parts_of(a: DeviceArray) -> DeviceArray:
-    """Complex numbers' parts as an axis after the first, in place of one element; of a bias, of
-    what there is one of."""
-    shape, steps = (a.shape[0], 2, *a.shape[2:]), (2 * a.steps[0], 1, *(2 * s for s in a.steps[2:]))
-    if a.ndim == 1:
-        shape, steps = (2,), (1,)
-    real = np.empty(0, a.dtype).real.dtype
-    return DeviceArray(
-        a.pointer, shape, steps, real, a.owner, a.ordinal, a.stream, a.flags.writeable
     )  # fmt: skip
 
 
@@ -273,8 +262,8 @@ class FftPlan(CudaPlan):
                 packed.worked[x.stream] = worked
             turn = -1.0 if x.conjugated else 1.0
             if self._parts == 2:
-                x, y = _parts_of(x) if self.problem.x_dtype in PART else x, _parts_of(y)
-                bias, residual = bias and _parts_of(bias), residual and _parts_of(residual)
+                x, y = parts_of(x) if self.problem.x_dtype in PART else x, parts_of(y)
+                bias, residual = bias and parts_of(bias), residual and parts_of(residual)
             self._start(packed.made, worked, x, bias, y, residual, activation, turn)
 
     def _start(
