@@ -193,6 +193,15 @@ def dense_parts(problem: Problem) -> list[Problem]:
     return [stored_as(problem, p.problem) for p in phases(problem) if p.problem is not None]
 
 
+def direct_plan(problem: Problem) -> CudaPlan:
+    """What `cuda_direct` guesses to be its best."""
+    # the table lists the solvers that import this module
+    from fastconv.solvers.cuda_direct import CudaDirect
+
+    direct = CudaDirect()
+    return direct.plan_dense(problem, direct.configs(problem, None)[0])
+
+
 def nothing_to_sum(problem: Problem, outputs: tuple[int, ...]) -> Problem:
     """The problem of outputs that no tap meets: bias, residual and activation alone."""
     ones, none = (1,) * len(outputs), ((0, 0),) * len(outputs)
@@ -207,10 +216,6 @@ class PhasesPlan(CudaPlan):
 
     def __init__(self, problem: Problem, solver: CudaSolver, config: Config) -> None:
         super().__init__(problem, solver, config)
-        # the table lists the solvers that import this module
-        from fastconv.solvers.cuda_direct import CudaDirect
-
-        direct = CudaDirect()
         self._parts = []
         for part in phases(problem):
             if part.problem is not None:
@@ -218,7 +223,7 @@ class PhasesPlan(CudaPlan):
             else:
                 outputs = (range(n)[s] for n, s in zip(problem.out, part.y[2:]))
                 empty = nothing_to_sum(problem, tuple(map(len, outputs)))
-                plan = direct.plan_dense(empty, direct.configs(empty, None)[0])
+                plan = direct_plan(empty)
             self._parts.append((part, plan))
 
     def pack(self, w: Any) -> Any:

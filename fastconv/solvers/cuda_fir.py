@@ -24,12 +24,12 @@ from fastconv.solvers._cuda import (
     activation_name,
     are_parts,
     check_reach,
+    direct_plan,
     divisors,
     launch_of,
     limits,
     parts_of,
 )
-from fastconv.solvers.cuda_direct import CudaDirect
 
 #: Estimated share of multiply-adds that blocks reach: 0.74 of the instructions of the loop are
 #: (tests/cuda_budgets.json), less a fifth for what loads from shared memory wait.
@@ -119,8 +119,7 @@ class FirPlan(UnpackedPlan):
         residual: DeviceArray | None, activation: Activation | None,
     ) -> None:  # fmt: skip
         if x.conjugated:  # the sign of a part is what the other kernel has
-            plan = CudaDirect().plan_dense(self.problem, {"rows": 1})
-            plan.start(x, packed, bias, y, residual, activation)
+            direct_plan(self.problem).start(x, packed, bias, y, residual, activation)
             return
         if self.problem.is_complex:
             x, y = parts_of(x), parts_of(y)
