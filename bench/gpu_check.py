@@ -15,6 +15,7 @@ import argparse
 import concurrent.futures
 import dataclasses
 import datetime
+import importlib
 import json
 import math
 import os
@@ -39,8 +40,14 @@ RIGHT, WRONG, NO_GPU = 0, 1, 3
 
 #: What is timed: issue by issue the layers that kernels are for.
 LAYERS = {
+    # those of docs/gpu.md's goals first: time may end
     "depthwise 3x3": "conv2d f32 n32 c256 h56 w56 k256 r3 s3 g256 p1",
+    "3x3 256@56": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1",
+    "small 3x3 64@56": "conv2d f32 n1 c64 h56 w56 k64 r3 s3 p1",
+    # TF32 is among the candidates of these, as it is among PyTorch's modes
+    "3x3 256@56 fast": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 fast",
     "depthwise 3x3 f16": "conv2d f32 n32 c256 h56 w56 k256 r3 s3 g256 p1 x:f16 w:f16 y:f16",
+    "depthwise 3x3 NHWC": "conv2d f32 n32 c256 h56 w56 k256 r3 s3 g256 p1 N*C",
     "depthwise 3x3 u2": "conv2d f32 n32 c256 h56 w56 k256 r3 s3 g256 p1 u2",
     "depthwise 7x7": "conv2d f32 n32 c192 h28 w28 k192 r7 s7 g192 p3",
     "depthwise 31x31": "conv2d f32 n8 c128 h56 w56 k128 r31 s31 g128 p15",
@@ -49,11 +56,13 @@ LAYERS = {
     # where sums of products end and transforms begin
     "512 taps": "conv1d f32 n64 c1 w65536 k1 s512 p511",
     "4096 taps": "conv1d f32 n1 c1 w262144 k1 s4096 p4095",
+    "4096 taps in rounds": "conv1d f32 n1 c1 w16777216 k1 s4096 p4095",
+    "512 taps complex": "conv1d c64 n1 c1 w1048576 k1 s512 p511",
     "63x63 of an image": "conv2d f32 n1 c1 h512 w512 k1 r63 s63 p31",
     "25 taps down an image": "conv2d f32 n1 c1 h4096 w4096 k1 r25 s1 p12,0",
-    "3x3 256@56": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1",
-    # TF32 is among the candidates of these, as it is among PyTorch's modes
-    "3x3 256@56 fast": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 fast",
+    "3x3 256@56 NHWC": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 N*C",
+    # blocks share sums: too few of them, and steps of hundreds
+    "3x3 512@7 n1": "conv2d f32 n1 c512 h7 w7 k512 r3 s3 p1",
     "3x3 256@14 fast": "conv2d f32 n32 c256 h14 w14 k256 r3 s3 p1 fast",
     # accumulated in float32; PyTorch's own of these dtypes beside them
     "3x3 256@56 f16": "conv2d f32 n16 c256 h56 w56 k256 r3 s3 p1 x:f16 w:f16 y:f16",
@@ -67,8 +76,69 @@ LAYERS = {
     "1x1 256to64@56": "conv2d f32 n32 c256 h56 w56 k64 r1 s1",
     "7x7 u2 first layer": "conv2d f32 n32 c3 h224 w224 k64 r7 s7 p3 u2",
     "3x3 f64 64@28": "conv2d f64 n8 c64 h28 w28 k64 r3 s3 p1",
-    "small 3x3 64@56": "conv2d f32 n1 c64 h56 w56 k64 r3 s3 p1",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """An array of standard normal numbers."""
+
+    shape: tuple[int, ...]
+    dtype: str = "f32"
+
+
+#: What users call: function, arguments, options.
+FUNCTIONS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "weights 3x3 256@56": (
+        "nn.conv2d_weight",
+        (Noise((16, 256, 56, 56)), (256, 256, 3, 3), Noise((16, 256, 56, 56))), {"padding": 1},
+    ),
+    "weights 3x3 64@56": (
+        "nn.conv2d_weight",
+        (Noise((32, 64, 56, 56)), (64, 64, 3, 3), Noise((32, 64, 56, 56))), {"padding": 1},
+    ),
+    "weights depthwise 3x3 256@56": (
+        "nn.conv2d_weight",
+        (Noise((32, 256, 56, 56)), (256, 1, 3, 3), Noise((32, 256, 56, 56))),
+        {"padding": 1, "groups": 256},
+    ),
+    "input 3x3 256@56": (
+        "nn.conv2d_input",
+        ((16, 256, 56, 56), Noise((256, 256, 3, 3)), Noise((16, 256, 56, 56))), {"padding": 1},
+    ),
+    "input 3x3 u2 128@56": (
+        "nn.conv2d_input",
+        ((32, 128, 56, 56), Noise((128, 128, 3, 3)), Noise((32, 128, 28, 28))),
+        {"padding": 1, "stride": 2},
+    ),
+    "transposed 4x4 u2 64@56": (
+        "nn.conv_transpose2d", (Noise((16, 64, 56, 56)), Noise((64, 64, 4, 4))),
+        {"padding": 1, "stride": 2},
+    ),
+    "gaussian sigma 2 of 4096x4096": (
+        "ndimage.gaussian_filter", (Noise((4096, 4096)), 2.0), {"mode": "reflect"},
+    ),
+    "correlate 7x7 of 4096x4096": (
+        "ndimage.correlate", (Noise((4096, 4096)), Noise((7, 7))), {"mode": "mirror"},
+    ),
+    "convolve 1e6 by 1e4": ("signal.convolve", (Noise((10**6,)), Noise((10**4,))), {}),
+    "convolve 1e6 by 64 complex": (
+        "signal.convolve", (Noise((10**6,), "c64"), Noise((64,), "c64")), {},
+    ),
+}  # fmt: skip
+
+#: What those make of float32 and complex64, by norms.
+MOST_OF_FUNCTIONS = 1e-5
+
+#: Problems that they pose: compiled ahead with those of `LAYERS`.
+POSED = (
+    "conv2d f32 n256 c16 h56 w56 k256 r56 s56 p1",
+    "conv3d f32 n1 c256 d32 h56 w56 k256 t32 r56 s56 g256 p0,1,1",
+    "conv2d f32 n32 c128 h28 w28 k128 r3 s3 p1:2 e2 flip",
+    "conv2d f32 n16 c64 h56 w56 k64 r4 s4 p2 e2 flip",
+    "conv1d f32 n4096 c1 w4096 k1 s17 p8 reflect",
+    "conv2d f32 n1 c1 h4096 w4096 k1 r7 s7 p3 mirror",
+)
 
 #: Whose results are checked before anything is timed: odd, and each way of kernels once.
 CHECKED = (
@@ -99,6 +169,12 @@ CHECKED = (
     "conv2d f32 n2 c3 h70 w50 k5 r17 s15 p8",
     "conv2d f64 n1 c2 h45 w130 k2 r1 s33 g2 p0,16 l1,2",
     "conv1d f32 n1 c4 w1030 k4 s300 g2 p2 x:f16 w:f16 y:f16",
+    # blocks share sums, which begin within a tap, a row and a plane
+    "conv2d f32 n9 c16 h28 w30 k24 r26 s28 p1",
+    "conv3d f32 n3 c5 d4 h14 w16 k6 t3 r12 s14 p1 fast",
+    "conv2d f32 n5 c40 h9 w8 k70 r7 s6 x:bf16 w:bf16 y:bf16",
+    "conv1d c64 n2 c1 w3000 k1 s70 p69",
+    "conv2d c128 n1 c1 h40 w50 k1 r9 s8 p4 reflect",
 )  # fmt: skip
 
 
@@ -119,7 +195,8 @@ class Report:
 
 def relative_error(y: Any, right: Any) -> float:
     """Norm of the error by the norm of what is right; of NaN and Inf, infinity."""
-    y = np.asarray(y, np.float64)
+    y = np.asarray(y)
+    y = y.astype(np.complex128 if y.dtype.kind == "c" else np.float64)
     if not np.isfinite(y).all():
         return math.inf
     return float(np.linalg.norm(y - right) / max(np.linalg.norm(right), 1e-300))
@@ -140,8 +217,8 @@ def candidates(problem: Any) -> list[tuple[Any, Any, float]]:
     return [(BY_NAME[c.method], c.config, c.seconds) for c in found if c.refused is None]
 
 
-def kernels_of(texts: Iterable[str]) -> list[Any]:
-    """Every kernel that the problems' candidates would launch: what is compiled ahead."""
+def kernels_of(texts: Iterable[str], gpu: Any) -> list[Any]:
+    """Every kernel that the problems' candidates would launch there: what is compiled ahead."""
     from fastconv._problem import numpy_dtype
     from fastconv.cuda import cufft, launch
     from fastconv.cuda.interop import DeviceArray
@@ -151,6 +228,10 @@ def kernels_of(texts: Iterable[str]) -> list[Any]:
 
         def new(self, shape: Any, dtype: Any) -> Any:
             return paper(tuple(shape), dtype)
+
+        def _view(self, offset: int, shape: Any, steps: Any) -> Any:
+            at = self.pointer + offset * self.dtype.itemsize
+            return Paper(at, tuple(shape), tuple(steps), self.dtype, None, 0, 0)
 
     def paper(shape: tuple[int, ...], dtype: Any) -> Paper:
         steps = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
@@ -184,8 +265,8 @@ def kernels_of(texts: Iterable[str]) -> list[Any]:
     try:
         for text in texts:
             problem = problem_of(text)
-            for solver, config, _ in candidates_without_driver(problem):
-                plan = solver.plan(problem, config, launch.Gpu())
+            for solver, config in candidates_without_driver(problem, gpu):
+                plan = solver.plan(problem, config, gpu)
                 x, w, y = (
                     paper(shape, numpy_dtype(dtype))
                     for shape, dtype in ((problem.x_shape, problem.x_dtype),
@@ -198,17 +279,23 @@ def kernels_of(texts: Iterable[str]) -> list[Any]:
     return list(recorder.kernels)
 
 
-def candidates_without_driver(problem: Any) -> list[tuple[Any, Any, float]]:
-    """`candidates`, every config of every solver that accepts the problem, by estimates."""
-    from fastconv.cuda.launch import Gpu
+def candidates_without_driver(problem: Any, gpu: Any) -> list[tuple[Any, Any]]:
+    """Every config of every solver that accepts the problem."""
     from fastconv.solvers import SOLVERS
 
     return [
-        (solver, config, solver.cost(problem, config, Gpu()))  # type: ignore[arg-type]
+        (solver, config)
         for solver in SOLVERS
         if solver.device == "cuda" and solver.why_not(problem) is None
-        for config in solver.configs(problem, Gpu())  # type: ignore[arg-type]
+        for config in solver.configs(problem, gpu)
     ]
+
+
+def gpu_of(capability: tuple[int, int]) -> Any:
+    """The device of a compute capability, as far as configs depend on it."""
+    from fastconv.cuda.launch import Gpu
+
+    return Gpu(capability=capability, multiprocessors=132 if capability == (9, 0) else 108)
 
 
 def compile_one(kernel: Any, capability: tuple[int, int]) -> str | None:
@@ -240,7 +327,8 @@ class Torch:
 
         self.torch = torch
         torch.backends.cudnn.benchmark = True
-        self.flush = torch.empty(128 << 20, dtype=torch.uint8, device="cuda")
+        # ten times the L2 cache: the host has 0.1 ms to start what is timed
+        self.flush = torch.empty(512 << 20, dtype=torch.uint8, device="cuda")
 
     def versions(self) -> dict[str, Any]:
         torch = self.torch
@@ -259,14 +347,20 @@ class Torch:
             made = made.contiguous(memory_format=self.torch.channels_last)
         return made
 
-    def poisoned(self, shape: Any, dtype: str) -> Any:
+    def poisoned(self, shape: Any, dtype: str, channels_last: bool = False) -> Any:
         from fastconv._problem import DTYPES
 
         kind = getattr(self.torch, DTYPES[dtype])
-        return self.torch.full(shape, math.nan, dtype=kind, device="cuda")
+        made = self.torch.full(shape, math.nan, dtype=kind, device="cuda")
+        if channels_last and made.ndim == 4:
+            made = made.contiguous(memory_format=self.torch.channels_last)
+        return made
 
     def host(self, a: Any) -> Any:
-        return a.double().cpu().numpy()
+        return self.widened(a).cpu().numpy()
+
+    def widened(self, a: Any) -> Any:
+        return a.to(self.torch.complex128 if a.is_complex() else self.torch.float64)
 
     def convolve(self, problem: Any, x: Any, w: Any) -> Any:
         functional = self.torch.nn.functional
@@ -275,7 +369,7 @@ class Torch:
         return function(x, w, None, problem.stride, pads, problem.dilation, problem.groups)
 
     def right(self, problem: Any, x: Any, w: Any) -> Any:
-        return self.host(self.convolve(problem, x.double(), w.double()))
+        return self.host(self.convolve(problem, self.widened(x), self.widened(w)))
 
     def peers(self, problem: Any, x: Any, w: Any) -> Iterable[tuple[str, Callable[[], Any]]]:
         """Each of PyTorch's modes and layouts, set up when it is its turn."""
@@ -289,6 +383,27 @@ class Torch:
                     other = w.contiguous(memory_format=order)
                 name = "torch" + (" TF32" if tf32 else "") + (" NHWC" if last else "")
                 yield name, lambda a=one, b=other: self.convolve(problem, a, b)
+
+    def peers_of(
+        self, path: str, args: Any, options: dict[str, Any]
+    ) -> Iterable[tuple[str, Callable[[], Any]]]:  # fmt: skip
+        """PyTorch's in both of its modes, and CuPy's where it is installed."""
+        name = path.rpartition(".")[2]
+        gradient = name.endswith(("_weight", "_input"))
+        if path.startswith("nn."):
+            of = self.torch.nn.grad if gradient else self.torch.nn.functional
+            for tf32 in (False, True):
+                self.torch.backends.cudnn.allow_tf32 = tf32
+                yield (f"torch{' TF32' * tf32}", lambda: getattr(of, name)(*args, **options))
+            return
+        try:
+            import cupy
+
+            found = getattr(importlib.import_module(f"cupyx.scipy.{path.rpartition('.')[0]}"), name)
+        except ImportError:
+            return
+        there = [cupy.from_dlpack(a) if hasattr(a, "data_ptr") else a for a in args]
+        yield "cupyx", lambda: self.torch.from_dlpack(found(*there, **options))
 
     def milliseconds(self, call: Callable[[], Any], most: float = 1.0) -> float:
         """Median of one call; at most about so many seconds are spent."""
@@ -358,9 +473,14 @@ print((time.perf_counter() - begin) * 1e3)
 
 def arrays(problem: Any) -> tuple[Any, Any]:
     """Noise: x and w, as float32, which all dtypes round the same way once."""
+    kind = "c64" if problem.is_complex else "f32"
     rng = np.random.default_rng(7)
-    return (rng.standard_normal(problem.x_shape, dtype=np.float32),
-            rng.standard_normal(problem.w_shape, dtype=np.float32))  # fmt: skip
+    return noise(rng, Noise(problem.x_shape, kind)), noise(rng, Noise(problem.w_shape, kind))
+
+
+def noise(rng: Any, of: Noise) -> Any:
+    a = rng.standard_normal(of.shape, dtype=np.float32)
+    return a if of.dtype == "f32" else a + 1j * rng.standard_normal(of.shape, dtype=np.float32)
 
 
 def run_plan(device: Any, problem: Any, solver: Any, config: Any, x: Any, w: Any) -> Any:
@@ -369,7 +489,7 @@ def run_plan(device: Any, problem: Any, solver: Any, config: Any, x: Any, w: Any
 
     plan = solver.plan(problem, config, launch.gpu())
     packed = plan.pack_stored(interop.wrapped(w))
-    y = device.poisoned(problem.y_shape, problem.y_dtype)
+    y = device.poisoned(problem.y_shape, problem.y_dtype, problem.layout == "N*C")
     seen_x, seen_y = interop.wrapped(x), interop.wrapped(y)
     return (lambda: plan(seen_x, packed, None, seen_y)), y
 
@@ -410,6 +530,8 @@ def section_kernels(device: Any, report: Report, left: Callable[[], float]) -> N
 
 def section_layers(device: Any, report: Report, left: Callable[[], float]) -> None:
     """Each layer by every candidate, and by PyTorch in each of its modes."""
+    from fastconv._problem import numpy_dtype
+
     layers: dict[str, Any] = {}
     for name, text in LAYERS.items():
         if left() < 20:
@@ -417,13 +539,11 @@ def section_layers(device: Any, report: Report, left: Callable[[], float]) -> No
             continue
         problem = problem_of(text)
         x, w = arrays(problem)
-        gx, gw = device.array(x, problem.x_dtype), device.array(w, problem.w_dtype)
+        gx = device.array(x, problem.x_dtype, channels_last=problem.layout == "N*C")
+        gw = device.array(w, problem.w_dtype)
         right = device.right(problem, gx, gw)
-        bytes_moved = sum(
-            math.prod(shape) * np.dtype(np.float64 if problem.dtype == "f64" else np.float32)
-            .itemsize // (2 if problem.x_dtype in ("f16", "bf16") else 1)
-            for shape in (problem.x_shape, problem.w_shape, problem.y_shape)
-        )  # fmt: skip
+        shapes = problem.x_shape, problem.w_shape, problem.y_shape
+        bytes_moved = sum(map(math.prod, shapes)) * numpy_dtype(problem.x_dtype).itemsize
         ours, peers = [], []
         for solver, config, estimate in candidates(problem):
             try:
@@ -454,6 +574,46 @@ def regret(ours: list[dict[str, Any]]) -> float | None:
     return ours[0]["ms"] / min(o["ms"] for o in ours) if ours else None
 
 
+def section_functions(device: Any, report: Report, left: Callable[[], float]) -> None:
+    """What users call, by the planner's choice, beside PyTorch's and CuPy's."""
+    rows: dict[str, Any] = {}
+    for name in FUNCTIONS:
+        if left() < 20:
+            report.wrong.append(f"{name}: no time was left")
+            continue
+        try:
+            rows[name] = row = measured(device, *FUNCTIONS[name])
+        except Exception as raised:
+            report.wrong.append(f"{name}: {type(raised).__name__}: {raised}")
+            continue
+        if not row["error"] <= MOST_OF_FUNCTIONS:
+            report.wrong.append(f"{name}: error {row['error']:.2e}")
+        report.add("functions", rows)
+
+
+def measured(device: Any, path: str, args: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Time and error of one of `FUNCTIONS`, and its peers'."""
+    import fastconv
+
+    module, _, name = path.partition(".")
+    function, rng = getattr(getattr(fastconv, module), name), np.random.default_rng(7)
+    host = [noise(rng, a) if isinstance(a, Noise) else a for a in args]
+    wide = [
+        a.astype("c16" if a.dtype.kind == "c" else "f8") if isinstance(a, np.ndarray) else a
+        for a in host
+    ]
+    there = [device.array(a, of.dtype) if isinstance(of, Noise) else a for a, of in zip(host, args)]
+    right = function(*wide, **options)
+
+    def row(call: Callable[[], Any]) -> dict[str, Any]:
+        error = relative_error(device.host(call()), right)
+        return {"ms": device.milliseconds(call), "error": error}
+
+    found = row(lambda: function(*there, **options))
+    peers = device.peers_of(path, there, options)
+    return {**found, "peers": [{"name": peer, **row(call)} for peer, call in peers]}
+
+
 def section_launch(device: Any, report: Report, left: Callable[[], float]) -> None:
     """Microseconds of the host for a warm call of a small layer."""
     import fastconv
@@ -481,10 +641,10 @@ def section_launch(device: Any, report: Report, left: Callable[[], float]) -> No
 def section_compile(device: Any, report: Report, left: Callable[[], float]) -> None:
     """All kernels of the sections after this, in parallel; then one from the cache."""
     from fastconv._timer import Deadline
-    from fastconv.cuda import build
+    from fastconv.cuda import build, launch
 
     capability = tuple(report.found["versions"]["capability"])
-    kernels = kernels_of((*CHECKED, *LAYERS.values()))
+    kernels = kernels_of((*CHECKED, *POSED, *LAYERS.values()), launch.gpu())
     watch = Deadline(None)
     wrong = compile_all(kernels, capability)  # type: ignore[arg-type]
     report.wrong += wrong
@@ -500,7 +660,10 @@ def section_ceilings(device: Any, report: Report, left: Callable[[], float]) -> 
     report.add("ceilings", device.ceilings())
 
 
-SECTIONS = (section_ceilings, section_compile, section_kernels, section_launch, section_layers)
+SECTIONS = (
+    section_ceilings, section_compile, section_kernels, section_launch, section_functions,
+    section_layers,
+)  # fmt: skip
 
 
 def check(device: Any, report: Report, seconds: float = DEADLINE) -> None:
@@ -544,6 +707,9 @@ def table(report: Report) -> str:
     errors = [row["error"] / row["allowed"] for row in found.get("kernels", [])]
     if errors:
         lines.append(f"{len(errors)} kernels checked, error at most {max(errors):.2f} of allowed")
+    for name, row in found.get("functions", {}).items():
+        for label, one in ((name, row), *((f"  {p['name']}", p) for p in row["peers"])):
+            lines.append(f"{label:46s} {one['ms']:9.4f} ms  error {one['error']:.1e}")
     for name, layer in found.get("layers", {}).items():
         lines.append(f"{name}: {layer['problem']}; regret {layer['regret'] or math.nan:.2f}")
         rows = [(f"{o['method']} {o['config']}", o) for o in layer["ours"]]
@@ -586,7 +752,8 @@ def main(arguments: list[str] | None = None, make_device: Callable[[], Any] = To
     if asked.compile:
         capability = tuple(map(int, asked.compile[0].split(".")))
         os.environ["FASTCONV_CUBINS"] = asked.compile[1]
-        wrong = compile_all(kernels_of((*CHECKED, *LAYERS.values())), capability)  # type: ignore[arg-type]
+        kernels = kernels_of((*CHECKED, *POSED, *LAYERS.values()), gpu_of(capability))  # type: ignore[arg-type]
+        wrong = compile_all(kernels, capability)  # type: ignore[arg-type]
         print("\n".join(wrong) or f"every kernel is in {asked.compile[1]}")
         return WRONG if wrong else RIGHT
     reason = fastconv.cuda.why_not()

@@ -509,20 +509,24 @@ def _conv_weight(
     data = _first(x.conj() if x.dtype.kind == "c" else x, g.batched, g.channels_last)
     # Batch and channels change places: the batch is what is summed over. Groups are outermost among
     # channels, and no view has both as one axis: the batch is one more axis of space then, of
-    # which kernels for GPUs have two at most.
+    # which kernels for GPUs have three at most. Volumes go there group by group.
     batch, channels, *space = data.shape
     w, result = _first(grad, g.batched, g.channels_last).swapaxes(0, 1), y.swapaxes(0, 1)
-    stride, dilation, padding = g.stride, g.dilation, g.padding
     data = data.reshape(batch, groups, channels // groups, *space).swapaxes(0, 2)
-    if groups > 1 and batch > 1 and isinstance(data, np.ndarray):
-        w, result = w[:, None], result[:, :, None]
-        stride, dilation, padding = (1, *stride), (1, *dilation), ((0, 0), *padding)
-    else:
+    how |= {"stride": g.stride, "dilation": g.dilation, "padding": g.padding}
+    if groups == 1 or batch == 1:
         data = data.reshape(channels // groups, groups * batch, *space)
-    run(
-        data, w, stride=stride, dilation=dilation, padding=padding, groups=groups, out=result,
-        **how,
-    )  # fmt: skip
+        run(data, w, groups=groups, out=result, **how)
+    elif on_gpu(data) and n > 2:
+        own = w.shape[0] // groups
+        for i in range(groups):
+            filters = slice(i * own, (i + 1) * own)
+            run(data[:, i], w[filters], out=result[:, filters], **how)
+    else:
+        how |= {
+            "stride": (1, *g.stride), "dilation": (1, *g.dilation), "padding": ((0, 0), *g.padding),
+        }  # fmt: skip
+        run(data, w[:, None], groups=groups, out=result[:, :, None], **how)
     return y
 
 

@@ -80,7 +80,35 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
         (X, (6, 4, 3, 3), RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
         {"stride": 2, "padding": 1},
     ),
+    # the batch is an axis of space, and volumes have none to spare
+    "conv1d_weight of groups": (
+        fastconv.nn.conv1d_weight,
+        (X[:, :, 0], (4, 1, 3), RNG.standard_normal((2, 4, 9)).astype("f4")),
+        {"padding": 1, "groups": 4},
+    ),
+    "conv2d_weight of groups": (
+        fastconv.nn.conv2d_weight,
+        (X, (6, 2, 3, 3), RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
+        {"stride": 2, "padding": 1, "groups": 2},
+    ),
+    "conv3d_weight of groups": (
+        fastconv.nn.conv3d_weight,
+        (X[:, :, None], (6, 2, 1, 3, 3), RNG.standard_normal((2, 6, 1, 5, 7)).astype("f4")),
+        {"groups": 2},
+    ),
 }  # fmt: skip
+
+
+def test_groups_of_volumes_again(emulated: Any) -> None:
+    """Several launches, each of one group, and the same ones for other data."""
+    function, (x, size, grad), options = CALLS["conv3d_weight of groups"]
+    counts = []
+    for a in (x, x[::-1].copy(), 2 * x):
+        before = len(emulated.launches)
+        y = function(Tensor.holding(a), size, Tensor.holding(grad), **options).host()
+        counts.append(len(emulated.launches) - before)
+        np.testing.assert_allclose(y, function(a, size, grad, **options), **CLOSE)
+    assert counts[0] == counts[1] == counts[2] > 1
 
 
 @pytest.mark.parametrize("name", CALLS)

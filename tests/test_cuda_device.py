@@ -60,6 +60,21 @@ def test_published_bound(torch: Any, solver: Solver, text: str) -> None:
     check(problem, y.cpu().numpy(), solved(text), solver.error_bound(problem, config), mixed)
 
 
+@pytest.mark.parametrize("method", ["cuda_gemm", "cuda_mma"])
+def test_gradients_of_weights(torch: Any, method: str) -> None:
+    """Few outputs of long sums, which blocks share; in groups, too."""
+    rng = np.random.default_rng(2)
+    for groups in (1, 3):
+        x = rng.standard_normal((5, 12, 40, 33)).astype("f4")
+        grad = rng.standard_normal((5, 9, 38, 31)).astype("f4")
+        size, options = (9, 12 // groups, 3, 3), {"groups": groups}
+        right = fastconv.nn.conv2d_weight(x.astype("f8"), size, grad.astype("f8"), **options)
+        moved = (torch.from_numpy(a).cuda() for a in (x, grad))
+        y = fastconv.nn.conv2d_weight(next(moved), size, next(moved), method=method, **options)
+        error = np.linalg.norm(y.cpu().numpy() - right) / np.linalg.norm(right)
+        assert error <= 1e-5
+
+
 def test_calls_give_tensors(torch: Any) -> None:
     x, w = torch.randn(2, 8, 9, 9, device="cuda"), torch.randn(6, 8, 3, 3, device="cuda")
     y = fastconv.conv2d(x, w, padding=1, activation="relu")
@@ -78,10 +93,13 @@ def test_other_streams(torch: Any) -> None:
     assert (y - torch.nn.functional.conv2d(x.double(), w.double())).abs().max() < 1e-4
 
 
-def test_graphs(torch: Any) -> None:
-    """A warm plan is captured, and replayed on other data."""
-    x, w = torch.randn(2, 8, 9, 9, device="cuda"), torch.randn(6, 8, 3, 3, device="cuda")
-    plan = fastconv.plan(fastconv.conv2d, x, w, padding=1)
+@pytest.mark.parametrize(
+    "method", ["cuda_direct", "cuda_gemm", "cuda_mma", "cuda_winograd", "cuda_fft"]
+)
+def test_graphs(torch: Any, method: str) -> None:
+    """A warm plan is captured, and replayed on other data; memory is of PyTorch's pool."""
+    x, w = torch.randn(2, 40, 9, 9, device="cuda"), torch.randn(6, 40, 3, 3, device="cuda")
+    plan = fastconv.plan(fastconv.conv2d, x, w, padding=1, method=method)
     y = torch.empty(2, 6, 9, 9, device="cuda")
     plan(x, out=y)
     torch.cuda.synchronize()
@@ -122,11 +140,23 @@ def test_bytes(torch: Any, mode: str) -> None:
     np.testing.assert_array_equal(y.cpu().numpy(), ndimage.correlate(x, w, "int16", mode))
 
 
-def test_signals(torch: Any) -> None:
+@pytest.mark.parametrize("method", ["auto", "direct", "fft"])
+@pytest.mark.parametrize(
+    "shapes", [((2000,), (37,)), ((40, 31), (5, 6)), ((11, 12, 13), (3, 4, 5))]
+)
+def test_signals(torch: Any, shapes: Any, method: str) -> None:
+    """Of one to three axes, complex by complex and by real."""
     rng = np.random.default_rng(0)
     for mode in ("full", "same", "valid"):
-        a, b = (rng.standard_normal((n, 2)).view("c16")[:, 0].astype("c8") for n in (2000, 37))
-        there = [torch.from_numpy(one).cuda() for one in (a, b)]
-        for function in (fastconv.convolve, fastconv.correlate):
-            y = function(*there, mode).cpu().numpy()
-            np.testing.assert_allclose(y, function(a, b, mode), rtol=0, atol=1e-3)
+        a, b = ((rng.standard_normal(s) + 1j * rng.standard_normal(s)).astype("c8") for s in shapes)
+        for pair in (
+            (a, b),
+            (a, b.real.copy()),
+            (a.real.copy(), b),
+            (a.real.copy(), b.real.copy()),
+        ):
+            there = [torch.from_numpy(one).cuda() for one in pair]
+            for function in (fastconv.convolve, fastconv.correlate):
+                y = function(*there, mode, method=method).cpu().numpy()
+                right = function(*(one.astype("c16") for one in pair), mode)
+                np.testing.assert_allclose(y, right, rtol=0, atol=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import sys
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 from cuda_emulator import Fault
 from fake_gpu import Tensor, execute
-from problems import arrays, check, mixed_magnitude, oracle
+from problems import arrays, check, mixed_magnitude, oracle, values
 from test_cuda_kernels import on_gpu, plant
 
 import fastconv
 from fastconv import ndimage, signal
+from fastconv._problem import Problem
 from fastconv.cuda import cufft, launch
-from fastconv.solvers import BY_NAME
+from fastconv.solvers import BY_NAME, _cuda_fft
 
 RNG = np.random.default_rng(0)
 SOLVER = BY_NAME["cuda_fft"]
@@ -45,6 +47,46 @@ def test_quiet_windows_beside_loud_ones() -> None:
     quiet_windows()
 
 
+IN_ROUNDS = {
+    "conv1d f32 n2 c4 w150 k6 s12 g2 p11:3 u2 l2": "64",
+    "conv2d f32 n2 c3 h19 w23 k4 r5 s4 p2,1 reflect": "16x16",
+}
+
+
+def in_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks in rounds of a few, the last of which has less, in the memory of one."""
+    for text, circle in IN_ROUNDS.items():
+        problem = on_gpu(text)
+        x, w, bias = arrays(Problem.parse(text))
+        config = {"circle": circle}
+        monkeypatch.setattr(_cuda_fft, "ROUND", 1)
+        one = _cuda_fft.sizes_of(problem, _cuda_fft.Layout.of(problem, circle))
+        monkeypatch.setattr(_cuda_fft, "ROUND", 3 * 4 * sum(one.worked))
+        at = _cuda_fft.Layout.of(problem, circle)
+        assert (at.rows, at.once, at.rounds) == (8, 3, 3)
+        residual = values(np.random.default_rng(3), problem.y_dtype, problem.y_shape)
+        y = execute(SOLVER, problem, config, x, w, bias.astype("f4"), residual)
+        sums, s = oracle(problem, x, w, bias)
+        bound, b = SOLVER.error_bound(problem, config), mixed_magnitude(problem, x, w)
+        check(problem, y, (sums + residual, s), bound, b + 8 * abs(residual))
+        monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("transforming")
+def test_rounds_of_blocks() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        in_rounds(patch)
+
+
+@pytest.mark.usefixtures("transforming")
+def test_memory_is_bounded() -> None:
+    """However long a signal is; a block of its own is as long as the signal."""
+    problem = on_gpu("conv1d f32 n1 c1 w100000000 k1 s4096 p4095")
+    configs = SOLVER.configs(problem, launch.gpu())  # type: ignore[arg-type]
+    found = [SOLVER.workspace(problem, config) for config in configs]
+    assert max(found[:-1]) < 1.6 * _cuda_fft.ROUND < found[-1] / 4
+
+
 @pytest.mark.usefixtures("transforming")
 @pytest.mark.parametrize("accuracy", ["balanced", "fast"])
 def test_numbers_without_spectra(accuracy: str) -> None:
@@ -69,7 +111,7 @@ def test_numbers_without_spectra(accuracy: str) -> None:
     [
         ("outputs", "unclear(magnitude(found), limit) &", "inside(0, 0) &", "outputs are off"),
         ("outputs", "s * gap_w", "s * gap_w + 1", "outputs are off"),
-        ("outputs", "along * kept_w", "along * step_v", "outputs are off|not allocated|overfl"),
+        ("outputs", "below * across) * kept_w", "below * across) * step_v", "outputs are off|not"),
         ("inputs", "sync()", "t = tid", "no barrier between"),
         ("inputs", "get(s, tid + 1)", "peak", "outputs are off"),
         ("inputs", "* step_w - pad_w", "* step_w", "outputs are off"),
@@ -87,6 +129,24 @@ def test_planted_faults_are_caught(
         quiet_windows()
 
 
+@pytest.mark.parametrize(
+    "name, right, wrong",
+    [
+        ("outputs", "row_z = first + where", "row_z = where"),
+        ("inputs", "row = first + where", "row = where"),
+        ("outputs", "inside(p, p_count)", "inside(p, p_count + 1)"),
+    ],
+)
+def test_planted_faults_of_rounds(
+    name: str, right: str, wrong: str, emulated: Any, transforming: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plant(monkeypatch, emulated, f"fourier_{name}", right, wrong)
+    with pytest.raises((Fault, AssertionError), match="are off|not allocated|element"):
+        with pytest.MonkeyPatch.context() as patch:
+            in_rounds(patch)
+
+
 def test_calls(transforming: Any) -> None:
     """By front ends; the second call of each is of other data."""
     for _ in range(2):
@@ -99,6 +159,123 @@ def test_calls(transforming: Any) -> None:
         right = ndimage.gaussian_filter(image, 1.5)
         np.testing.assert_allclose(y, right, rtol=0, atol=1e-5)
     assert {kind for _, _, kind in transforming.executed} == {0x2A, 0x2C}
+
+
+def complex_signals() -> None:
+    """Each way that conjugates come about: of the taps, and of samples that are fewer than them."""
+    for sizes in ((200, 9), (9, 200)):
+        a, b = (noise(n) + 1j * noise(n) for n in sizes)
+        for function in (signal.convolve, signal.correlate):
+            for _ in range(2):
+                for real in (2, 0, 1):  # neither of them, or one
+                    pair = [v.real.copy() if i == real else v for i, v in enumerate((a, b))]
+                    there = [Tensor.holding(one) for one in pair]
+                    y = function(*there, "same", method="cuda_fft").host()
+                    right = function(*(one.astype("c16") for one in pair), "same")
+                    assert y.dtype == np.complex64
+                    np.testing.assert_allclose(y, right, rtol=0, atol=1e-4)
+
+
+def doubt_all(monkeypatch: pytest.MonkeyPatch, driver: Any) -> None:
+    """Every output is summed from its definition."""
+    limit = "limit = fma(fma(peak, peak, peak), fma(peak, peak, peak), peak)"
+    plant(monkeypatch, driver, "fourier_outputs", "limit = fma(found, zero(), limit)", limit)
+
+
+@pytest.mark.usefixtures("transforming")
+@pytest.mark.parametrize("doubtful", [False, True])
+def test_complex_signals(doubtful: bool, emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if doubtful:
+        doubt_all(monkeypatch, emulated)
+    complex_signals()
+
+
+VOLUMES = (
+    "conv3d f32 n2 c2 d9 h7 w8 k2 t3 r2 s4 p2,1,1:2 u1,2,1",
+    "conv3d f64 n1 c2 d8 h5 w6 k2 t2 r1 s3 g2 p1,0,1 l2,1,1 mirror",
+)
+
+
+def volumes(circle: str) -> None:
+    for text in VOLUMES:
+        problem = on_gpu(text)
+        x, w, bias = arrays(Problem.parse(text))
+        residual = values(np.random.default_rng(3), problem.y_dtype, problem.y_shape)
+        bias = bias.astype(x.dtype)
+        y = execute(SOLVER, problem, {"circle": circle}, x, w, bias, residual)
+        sums, s = oracle(problem, x, w, bias)
+        bound, b = SOLVER.error_bound(problem, {"circle": circle}), mixed_magnitude(problem, x, w)
+        check(problem, y, (sums + residual, s), bound, b + 8 * abs(residual))
+
+
+@pytest.mark.usefixtures("transforming")
+def test_volumes_whose_outputs_are_all_in_doubt(
+    emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt_all(monkeypatch, emulated)
+    volumes("8x8x8")
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong, in_doubt",
+    [
+        ("outputs", "o * step_t + t * gap_d", "o * step_t + t", True),
+        ("outputs", "inside(front, depth)", "inside(front + 1, depth)", True),
+        ("outputs", "(c * taps_t + t)", "(c * taps_r + t)", True),
+        ("outputs", "layer * kept_d + within", "layer * kept_d", False),
+        ("outputs", "within * step_t * area", "within * area * 0", False),
+        ("outputs", "o * r_d", "o * r_h", False),
+        ("inputs", "front = ahead + within", "front = within", False),
+        ("inputs", "layer * step_d - pad_d", "layer - pad_d", False),
+        ("filters", "inside(within - t * gap_d, 1)", "inside(0, 1)", False),
+    ],
+)
+def test_planted_faults_of_volumes(
+    name: str, right: str, wrong: str, in_doubt: bool, emulated: Any, transforming: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if in_doubt:
+        doubt_all(monkeypatch, emulated)
+    whole = emulated.launch
+
+    def planted(handle: Any, *rest: Any) -> None:
+        if handle.name == f"fourier_{name}":  # of the volumes extended by zeros, or of all
+            handle = dataclasses.replace(handle, text=handle.text.replace(right, wrong))
+        whole(handle, *rest)
+
+    monkeypatch.setattr(emulated, "launch", planted)
+    with pytest.raises((Fault, AssertionError), match="are off|not allocated|element"):
+        volumes("8x8x8")
+
+
+@pytest.mark.usefixtures("transforming")
+def test_complex_bias_and_residual() -> None:
+    text = "conv1d c64 n2 c1 w90 k1 s9 p4"
+    problem = on_gpu(text)
+    x, w, bias = arrays(Problem.parse(text))
+    residual = values(np.random.default_rng(3), "c64", problem.y_shape)
+    y = execute(SOLVER, problem, {"circle": "32"}, x, w, bias.astype("c8"), residual)
+    sums, s = oracle(problem, x, w, bias)
+    bound, b = SOLVER.error_bound(problem, {"circle": "32"}), mixed_magnitude(problem, x, w)
+    check(problem, y, (sums + residual, s), bound, b + 8 * abs(residual))
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong",
+    [
+        ("outputs", "sign = turn", "sign = plus"), ("inputs", "sign = turn", "sign = plus"),
+        ("filters", "factor = upper", "factor = lower"), ("filters", "(k + c) & 1", "0 * k"),
+    ],
+)  # fmt: skip
+def test_planted_faults_of_complex_signals(
+    name: str, right: str, wrong: str, emulated: Any, transforming: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plant(monkeypatch, emulated, f"fourier_{name}", right, wrong)
+    if name == "outputs":
+        doubt_all(monkeypatch, emulated)
+    with pytest.raises(AssertionError, match="Not equal"):
+        complex_signals()
 
 
 def test_families_of_methods(transforming: Any) -> None:

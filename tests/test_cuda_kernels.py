@@ -46,6 +46,11 @@ OWN = (
     "conv3d i32 n1 c2 d3 h4 w5 k2 t2 r3 s2 p1 reflect x:i8 y:i16",
     "conv2d f32 n1 c2 h6 w7 k3 r3 s2 p1 wrap x:u16",
     "conv2d f64 n1 c2 h6 w7 k3 r3 s2 p1 x:f16 w:f32 y:f32",
+    # complex numbers by real ones, either way
+    "conv2d c64 n2 c2 h7 w6 k4 r3 s3 g2 p1 w:f32",
+    "conv1d c128 n1 c3 w20 k2 s9 p4 constant=1-2j w:f64 flip",
+    "conv2d c64 n1 c2 h13 w5 k2 r9 s2 p1 reflect x:f32",
+    "conv3d c64 n1 c1 d3 h4 w5 k2 t2 r3 s2 p1 x:f32",
     # volumes by tiles: each way that a tap moves, groups, filters that are read backwards
     "conv3d f32 n2 c9 d4 h5 w3 k5 t2 r3 s2 p1,0,1:0 u2,1,1 l1,1,2",
     "conv3d f32 n1 c18 d3 h3 w4 k20 t3 r2 s2 g2 p1 flip N*C fast",
@@ -64,6 +69,8 @@ OWN = (
     "conv1d f32 n1 c2 w33 k2 s8 g2 p9:4 nearest x:f16 w:f16 y:f16",
     "conv1d f32 n1 c2 w40 k2 s3 g2 p50:1 wrap x:bf16",
     "conv1d f32 n3 c1 w29 k1 s260 p259:255 flip",
+    "conv1d c64 n2 c1 w1100 k1 s31 p15 reflect w:f32 flip",
+    "conv1d c128 n1 c1 w40 k1 s7 p3 w:f64",
     # tiles: more pixels and filters than one has, images that end within one, steps of channels
     "conv2d f32 n3 c15 h7 w9 k35 r3 s2 p1,0",
     "conv1d f32 n1 c3 w150 k66 s3 p1:0 l2",
@@ -97,6 +104,16 @@ FOURIERS = (
     "conv2d f64 n1 c2 h40 w9 k3 r7 s1 p3,0 flip",
     "conv2d f32 n1 c2 h9 w40 k2 r1 s7 g2 p0,3 N*C mirror",
     "conv2d f32 n1 c2 h21 w18 k2 r3 s4 p2 u2,1 l1,2 fast",
+    # volumes: blocks along each axis, taps apart, planes that lie outside
+    "conv3d f32 n2 c3 d11 h9 w12 k4 t3 r2 s4 p2,1,1:2",
+    "conv3d f32 n1 c2 d12 h5 w14 k4 t4 r1 s3 g2 p3,0,1 u2,1,1 l1,1,2 reflect",
+    "conv3d f64 n1 c1 d9 h11 w10 k2 t2 r5 s3 p1 N*C flip",
+    "conv3d c64 n1 c1 d7 h8 w9 k1 t3 r3 s2 p1",
+    # complex numbers: two channels by two filters of real ones
+    "conv1d c64 n2 c1 w90 k1 s9 p4 u2 l2 flip",
+    "conv2d c128 n1 c1 h19 w23 k1 r5 s4 p2,1 reflect",
+    "conv2d c64 n1 c1 h12 w13 k1 r4 s3 p2 mirror w:f32",
+    "conv3d c64 n1 c1 d7 h5 w9 k1 t2 r2 s3 p1 x:f32",
 )
 
 #: Of the problems of every solver, one in so many is run by each of these: their blocks are large,
@@ -156,6 +173,7 @@ def test_published_bound(solver: Solver, text: str) -> None:
     problem = on_gpu(text)
     x, w, _ = arrays(Problem.parse(text))
     configs = solver.configs(problem, launch.gpu())  # type: ignore[arg-type]
+    configs = [config for config in configs if "split" not in config]  # which has tests of its own
     turn = zlib.crc32(text.encode()) // 7
     if text not in own(solver) or math.prod(problem.kernel) > 25:
         configs = configs[turn % len(configs) :][:1]
@@ -215,6 +233,80 @@ def test_bias_residual_and_activation(solver: Solver, activation: Any, dtype: st
     assert (abs(y.astype(z.dtype) - expected) <= bound).all()
 
 
+#: Sums that blocks share: they begin within a tap, a row and a plane, and the last has less.
+SPLITS = (
+    ("conv3d f32 n1 c32 d3 h4 w4 k5 t2 r2 s2 p1,0,1 l1,2,1", {"tile": "32x128x16"}, 6),
+    ("conv2d f32 n2 c20 h6 w7 k10 r3 s3 g2 p1 u2", {"tile": "64x64x8"}, 6),
+    ("conv2d f32 n2 c3 h9 w9 k5 r4 s7 p1,3 N*C", {"tile": "32x128x16"}, 3),
+    ("conv3d f64 n1 c3 d4 h5 w6 k4 t2 r3 s4 p1", {"tile": "64x64x8"}, 4),
+    ("conv1d f32 n1 c210 w9 k5 s5 p3", {"tile": "64x64x8"}, 2),  # each of them folds
+    ("conv2d f32 n2 c33 h6 w5 k9 r2 s2 p1", {"products": "3xtf32", "tile": "64x64x16"}, 6),
+    ("conv2d f32 n1 c3 h7 w9 k5 r5 s7 p1,3 fast", {"products": "tf32", "tile": "64x64x16"}, 4),
+    (
+        "conv2d f32 n2 c64 h4 w3 k6 r2 s2 p1 x:f16 w:f16 y:f16",
+        {"products": "f16", "tile": "64x64x32"}, 3,
+    ),
+    (
+        "conv3d f32 n1 c9 d3 h4 w5 k4 t2 r2 s5 p1 x:bf16 w:bf16 y:bf16",
+        {"products": "bf16", "tile": "64x64x32"}, 3,
+    ),
+)  # fmt: skip
+
+
+def split_sums(text: str, own: dict[str, Any], split: int, *rest: Any) -> tuple[Any, Any, Any]:
+    """y, its solver and its config, where so many blocks share each sum."""
+    solver = BY_NAME["cuda_mma" if "products" in own else "cuda_gemm"]
+    config = {**own, "split": split}
+    x, w, _ = arrays(Problem.parse(text))
+    return execute(solver, on_gpu(text), config, x, w, *rest), solver, config
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("text, own, split", SPLITS)
+def test_sums_that_blocks_share(text: str, own: dict[str, Any], split: int) -> None:
+    """Each within the bound, alone and with what follows a sum."""
+    problem = on_gpu(text)
+    x, w, bias = arrays(Problem.parse(text))
+    y, solver, config = split_sums(text, own, split)
+    assert solver.share(problem, config)[0] == split
+    bound = solver.error_bound(problem, config)
+    check(problem, y, oracle(problem, x, w), bound, label=str(config))
+    rng = np.random.default_rng(3)
+    bias, residual = bias.astype(x.dtype), values(rng, problem.y_dtype, problem.y_shape)
+    y, *_ = split_sums(text, own, split, bias, residual, activation_of("relu", x.dtype))
+    sums, s = oracle(problem, x, w, bias)
+    expected = np.maximum(sums + residual, 0)
+    eps = float(np.finfo(numpy_dtype(problem.dtype)).eps)
+    kept = {"f16": 2.0**-11, "bf16": 2.0**-8}.get(problem.y_dtype, eps)
+    allowed = (bound + 2 * eps) * (s + abs(residual)) + kept * abs(expected)
+    assert (abs(y.astype(expected.dtype) - expected) <= allowed).all()
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong",
+    [
+        ("gemm", "first = cut * each", "first = cut * each + 1"),
+        ("gemm", "count = each", "count = each + 1"),
+        ("gemm", "(first - r * tap_steps) * 16", "0 * first"),
+        ("gemm", "r = r - t * taps_r", "r = r + t"),
+        ("gemm", "at_x + c * x_c", "at_x + 0 * c * x_c"),
+        ("gemm", "at_w = first *", "at_w = 0 * first *"),
+        ("gemm", "advance_y(y, cut, y_cut)", "advance_y(y, 0, y_cut)"),
+        ("gemm_join", "range(splits)", "range(splits - 1)"),
+        ("gemm_join", "o * y_d", "o * y_h"),
+    ],
+)
+def test_planted_faults_of_shared_sums(
+    name: str, right: str, wrong: str, emulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, emulated, name, right, wrong)
+    problem = on_gpu(SPLITS[0][0])
+    x, w, _ = arrays(Problem.parse(SPLITS[0][0]))
+    with pytest.raises((Fault, AssertionError), match="are off|not allocated|element|nan"):
+        y, solver, config = split_sums(*SPLITS[0])
+        check(problem, y, oracle(problem, x, w), solver.error_bound(problem, config))
+
+
 @pytest.mark.usefixtures("transforming")
 @pytest.mark.parametrize("solver", CUDA, ids=lambda s: s.name)
 def test_non_finite_samples_stay_in_their_windows(solver: Solver) -> None:
@@ -244,6 +336,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, driver: Any, name: str, right: str, w
     monkeypatch.setattr(driver, "launch", planted)
 
 
+BY_REAL = "conv1d c64 n1 c1 w20 k1 s9 p4 w:f32"
 VOLUME = "conv3d f32 n1 c2 d5 h4 w5 k2 t3 r2 s3 p1 u2,1,1"
 FIRST = "conv2d f32 n1 c3 h5 w9 k4 r2 s5 p1"
 
@@ -259,6 +352,7 @@ FIRST = "conv2d f32 n1 c3 h5 w9 k4 r2 s5 p1"
         ("cuda_gemm", FIRST, "inside(left + along, width)", "inside(left, width)"),
         ("cuda_gemm", FIRST, "(e - s * few) * x_c", "e * x_c"),
         ("cuda_gemm_pack", FIRST, "(c - s * few) * w_c", "c * w_c"),
+        ("cuda_direct", BY_REAL, "sum0_i = fma(v0_i, w0, sum0_i)", "sum0_i = sum0_i"),
         ("cuda_direct", VOLUME, "inside(front, depth)", "inside(front + 1, depth)"),
         ("cuda_direct", VOLUME, "o * step_d", "o * step_e"),
         ("cuda_direct", VOLUME, "t * w_t", "t * w_r"),

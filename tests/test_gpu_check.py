@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 SMALL = {
     "a": "conv2d f32 n1 c3 h6 w7 k3 r2 s2 p1",
     "b": "conv2d f32 n1 c3 h6 w7 k3 r3 s3 g3 p1 x:f16 w:f16 y:f16",
+    "c": "conv1d c64 n1 c1 w12 k1 s3 p1",
 }
 
 
@@ -32,6 +33,15 @@ def gpu_check(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(gpu_check, "LAYERS", {**SMALL, "small 3x3 64@56": SMALL["a"]})
     monkeypatch.setattr(gpu_check, "CHECKED", tuple(SMALL.values()))
+    noise = gpu_check.Noise
+    few = {
+        "a": (
+            "nn.conv2d_weight", (noise((2, 3, 5, 6)), (4, 3, 2, 2), noise((2, 4, 4, 5))), {},
+        ),
+        "b": ("ndimage.gaussian_filter", (noise((6, 7)), 1.0), {"mode": "wrap"}),
+        "c": ("signal.convolve", (noise((9,), "c64"), noise((4,), "c64")), {}),
+    }  # fmt: skip
+    monkeypatch.setattr(gpu_check, "FUNCTIONS", few)
     every = gpu_check.candidates
 
     def some(problem: Any) -> Any:
@@ -56,21 +66,29 @@ class Device:
     def array(self, a: Any, dtype: str, channels_last: bool = False) -> Any:
         from fake_gpu import Tensor
 
-        return Tensor.holding(stored(a, dtype))
+        return Tensor.holding(a.astype("c8") if dtype == "c64" else stored(a, dtype))
 
-    def poisoned(self, shape: Any, dtype: str) -> Any:
+    def poisoned(self, shape: Any, dtype: str, channels_last: bool = False) -> Any:
         return self.array(np.full(shape, np.nan, np.float32), dtype)
 
     def host(self, a: Any) -> Any:
-        return a if isinstance(a, np.ndarray) else a.host().astype(np.float64)
+        a = a if isinstance(a, np.ndarray) else a.host()
+        return a.astype(np.complex128 if a.dtype.kind == "c" else np.float64)
 
     def right(self, problem: Any, x: Any, w: Any) -> Any:
-        return oracle(problem, x.host(), w.host())[0].astype(np.float64) + self.wrong
+        return self.host(oracle(problem, x.host(), w.host())[0]) + self.wrong
 
     def peers(self, problem: Any, x: Any, w: Any) -> Iterable[tuple[str, Callable[[], Any]]]:
         y = self.right(problem, x, w)
         yield "torch", lambda: y
         yield "torch TF32", lambda: y * (1 + 3e-4)
+
+    def peers_of(
+        self, path: str, args: Any, options: Any
+    ) -> Iterable[tuple[str, Callable[[], Any]]]:  # fmt: skip
+        module, _, name = path.partition(".")
+        host = [a.host() if hasattr(a, "host") else a for a in args]
+        yield "torch", lambda: getattr(getattr(fastconv, module), name)(*host, **options)
 
     def milliseconds(self, call: Callable[[], Any]) -> float:
         return 0.5
@@ -103,6 +121,8 @@ def test_a_device_that_is_right(
         assert [p["name"] for p in layer["peers"]] == ["torch", "torch TF32"]
         assert layer["peers"][1]["error"] == pytest.approx(3e-4, rel=0.1)
     assert output.rstrip().splitlines()[-1].startswith("0 wrong; ")
+    assert set(record["functions"]) == {"a", "b", "c"}
+    assert all(0 <= row["error"] < 1e-6 for row in record["functions"].values())
     assert record["first call ms"] == 31 and "first call, cubins in the cache" in output
     assert "host plan(x, out=y)" in output and "TFLOP/s" in output
 
@@ -134,8 +154,10 @@ def test_a_section_that_fails_stops_no_other(
 def test_kernels_are_known_before_they_run(gpu_check: Any) -> None:
     """So that they can be compiled side by side, and elsewhere."""
     driver = launch.driver()
-    found = gpu_check.kernels_of(SMALL.values())
-    assert {k.name for k in found} >= {"direct", "gemm", "gemm_pack"}
+    texts = (*SMALL.values(), *gpu_check.POSED, "conv2d f32 n1 c3 h6 w7 k3 r3 s3 p1 fast")
+    found = gpu_check.kernels_of(texts, gpu_check.gpu_of((9, 0)))
+    names = {"direct", "gemm", "gemm_pack", "gemm_join", "mma", "fir", "winograd_outputs"}
+    assert {k.name for k in found} >= names
     assert launch.driver() is driver and not driver.launches
 
 

@@ -47,6 +47,10 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "conv2d_weight": (
         fastconv.nn.conv2d_weight, (X, (6, 4, 3, 3), noise(2, 6, 4, 5)), {"stride": 2, "padding": 1}
     ),
+    "blocks share sums": (
+        fastconv.nn.conv2d_weight, (noise(4, 12, 15, 16), (8, 12, 3, 3), noise(4, 8, 13, 14)),
+        {"method": "cuda_gemm"},
+    ),
     "convolve": (fastconv.convolve, (X[0, 0], W[0, 0]), {"mode": "same"}),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ import ctypes
 import functools
 import sys
 import threading
+import weakref
 from typing import Any
 
 from fastconv.cuda import launch
@@ -82,6 +83,8 @@ class Transform:
         self._lock = threading.Lock()
         self._plan = ctypes.c_int()
         _call("cufftCreate", ctypes.byref(self._plan))
+        freed = weakref.finalize(self, library().cufftDestroy, self._plan)
+        freed.atexit = False  # when the driver may be gone
         _call("cufftSetAutoAllocation", self._plan, 0)
         lengths, work = (ctypes.c_longlong * len(shape))(*shape), ctypes.c_size_t()
         one, none = ctypes.c_longlong(1), ctypes.c_longlong(0)  # not looked at: embed is NULL
@@ -101,7 +104,3 @@ class Transform:
         notes = launch.noted.get()
         if notes is not None:
             notes.others = True
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # at exit, anything may be gone
-            library().cufftDestroy(self._plan)

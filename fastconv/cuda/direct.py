@@ -12,7 +12,8 @@ Sums are in two levels: over the taps that are unrolled, then over channels and 
 
 Complex numbers are pairs of real ones, and steps count those: (v + i v') (w + i w') is four
 multiply-adds into two sums. That w is conjugated is a sign of w', `turn`, whose negative is `back`;
-that x is, the sign of w' and that of the result's second part, `y_turn`.
+that x is, the sign of w' and that of the result's second part, `y_turn`. Where x or w is `real`,
+the other's parts are multiplied by it.
 
 Integers are summed modulo 2**32, or 2**64 where one has 64 bits, which is exact in what is stored
 of them; or in float64, by weights that are no integers, and cut towards zero.
@@ -85,6 +86,7 @@ class Variant:
     result: str = ""
     deep: bool = False
     sums: str = ""  # what they are kept in, where that is not x's own: "i32" and "i64" of integers
+    real: str = ""  # "x" or "w", of two parts that only the other has
 
     @property
     def computed(self) -> str:
@@ -196,7 +198,7 @@ def _add_sums(v: Variant) -> list[str]:
 def _weight(v: Variant, r: int, at: str) -> list[str]:
     """Tap r of a column: w, and of a complex one w_i and its negative, w_n."""
     lines = [f"w{r} = load_w({at})"]
-    if v.parts == 2:
+    if v.parts == 2 and v.real != "w":
         lines += [f"w{r}_p = load_w({at} + 1)", f"w{r}_i = fma(w{r}_p, turn, zero())",
                   f"w{r}_n = fma(w{r}_p, back, zero())"]  # fmt: skip
     return lines
@@ -230,7 +232,7 @@ def _products(v: Variant, taps: int) -> list[str]:
     """Products of one column of x with so many taps, w0, w1, ..."""
     lines = []
     for i in _rows(v, taps):
-        for n, part in enumerate(PARTS[: v.parts]):
+        for n, part in enumerate(PARTS[: 1 if v.real == "x" else v.parts]):
             at = f"xs, {_plane(v, 'x')} + at{i} + here" + " + 1" * n
             if v.boundary == "zeros":
                 lines.append(f"v{i}{part} = load_x({at}, in{i} & ok, fill{part})")
@@ -242,10 +244,12 @@ def _products(v: Variant, taps: int) -> list[str]:
             if apart or not 0 <= r < taps:
                 continue
             lines.append(f"sum{j} = fma(v{i}, w{r}, sum{j})")
-            if v.parts == 2:
-                lines += [f"sum{j} = fma(v{i}_i, w{r}_n, sum{j})",
-                          f"sum{j}_i = fma(v{i}, w{r}_i, sum{j}_i)",
-                          f"sum{j}_i = fma(v{i}_i, w{r}, sum{j}_i)"]  # fmt: skip
+            if v.parts == 2 and not v.real:
+                lines.append(f"sum{j} = fma(v{i}_i, w{r}_n, sum{j})")
+            if v.parts == 2 and v.real != "w":
+                lines.append(f"sum{j}_i = fma(v{i}, w{r}_i, sum{j}_i)")
+            if v.parts == 2 and v.real != "x":
+                lines.append(f"sum{j}_i = fma(v{i}_i, w{r}, sum{j}_i)")
     return lines
 
 

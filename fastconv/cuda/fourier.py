@@ -3,13 +3,17 @@
     y[n, k, p, q] = finish(F^-1(sum over c of F(X)[n, c, block] * conj(F(w))[k, c])[place in block])
 
 x is cut into blocks that overlap by a kernel's span less one, each on a circle of n0 x n1 samples
-(1 x n1 in one dimension): an output is kept where its window does not reach round the circle. One
-block for all is the plain method, more are overlap-save. Blocks of all images are rows, in order of
-(image, block down, block along); arrays are
+(1 x n1 in one dimension; planes of those in volumes, which `deep` kernels are for): an output is
+kept where its window does not reach round the circle. One block for all is the plain method, more
+are overlap-save. Blocks of all images are rows, in order of (image, block down, block along), and a
+round takes as many as its memory holds, from `first` on; its arrays are
 
     xs (rows, channels, n0, n1)      X (rows, channels, n0, n1 / 2 + 1) complex
     ws (filters, channels, n0, n1)   W likewise
     zs (rows, filters, n0, n1)       Z likewise
+
+Complex numbers are two channels and two filters of real ones: w is the matrix of (real, -imaginary)
+and (imaginary, real). Of a conjugated x the second channel is turned as it is read.
 
 The guard is that of docs/accuracy.md: an output that is not finite, or not above 11 times the
 transforms' error, level[k] * peak[row], is summed from its definition, CHUNK taps at a time until
@@ -28,8 +32,9 @@ from fastconv.cuda.kernel import SIZES, Kernel, indented, operations
 THREADS, EACH, CHUNK = 256, 8, 64
 
 INPUTS = (
-    *((name, "i32") for name in ("chunks", "groups", "blocks", "across", "samples", "circle",
-                                 "line", "height", "width", "pad_h", "pad_w", "step_h", "step_w")),
+    *((name, "i32") for name in ("first", "chunks", "groups", "blocks", "across", "samples",
+                                 "circle", "line", "height", "width", "pad_h", "pad_w", "step_h",
+                                 "step_w")),
     *((name, "i64") for name in ("chunks_div", "groups_div", "blocks_div", "across_div",
                                  "circle_div", "line_div", "x_n", "x_g", "xs_part")),
     *((name, "i32") for name in ("chunks_shift", "groups_shift", "blocks_shift", "across_shift",
@@ -53,26 +58,59 @@ PRODUCTS = (
 )  # fmt: skip
 
 OUTPUTS = (
-    *((name, "i32") for name in ("items", "p_count", "q_count", "filters", "groups", "blocks",
-                                 "across", "kept_h", "kept_w", "step_u", "step_v", "line",
+    *((name, "i32") for name in ("first", "items", "p_count", "q_count", "filters", "groups",
+                                 "blocks", "across", "kept_h", "kept_w", "step_u", "step_v", "line",
                                  "height", "width", "pad_h", "pad_w", "gap_h", "gap_w", "channels",
                                  "taps_r", "taps_s", "chunks")),
-    *((name, "i64") for name in ("q_div", "p_div", "filters_div", "group_div", "kept_h_div",
-                                 "kept_w_div", "z_row", "z_k", "x_n", "x_g", "w_k", "y_n", "y_k",
-                                 "r_n", "r_k")),
-    *((name, "i32") for name in ("q_shift", "p_shift", "filters_shift", "group_shift",
+    *((name, "i64") for name in ("blocks_div", "across_div", "filters_div", "group_div",
+                                 "kept_h_div", "kept_w_div", "z_row", "z_k", "x_n", "x_g", "w_k",
+                                 "y_n", "y_k", "r_n", "r_k")),
+    *((name, "i32") for name in ("blocks_shift", "across_shift", "filters_shift", "group_shift",
                                  "kept_h_shift", "kept_w_shift", "x_c", "x_h", "x_w", "b_k", "y_h",
                                  "y_w", "r_h", "r_w")),
 )  # fmt: skip
 
+#: And of volumes: samples of a circle's plane, blocks of a layer, and what rows have.
+INPUTS_DEEP = (
+    *((name, "i32") for name in ("area", "level", "depth", "pad_d", "step_d", "x_d")),
+    *((name, "i64") for name in ("area_div", "level_div")),
+    *((name, "i32") for name in ("area_shift", "level_shift")),
+)  # fmt: skip
+FILTERS_DEEP = (
+    *((name, "i32") for name in ("area", "taps_t", "gap_d", "w_t")),
+    *((name, "i64") for name in ("area_div", "gap_d_div")),
+    *((name, "i32") for name in ("area_shift", "gap_d_shift")),
+)  # fmt: skip
+OUTPUTS_DEEP = (
+    *((name, "i32") for name in ("area", "level", "o_count", "kept_d", "step_t", "depth", "pad_d",
+                                 "gap_d", "taps_t", "x_d", "y_d", "r_d")),
+    *((name, "i64") for name in ("level_div", "kept_d_div")),
+    *((name, "i32") for name in ("level_shift", "kept_d_shift")),
+)  # fmt: skip
 
-def _sample(boundary: str) -> list[str]:
-    """value, of channel c at (row, column) of x extended, in the image and group of xg."""
+
+def _sample(boundary: str, deep: bool) -> list[str]:
+    """value, of channel c at (row, column) of x extended, in the image and group of xg; of volumes,
+    in plane `front`."""
     if boundary == "zeros":
-        return ["there = inside(row, height) & inside(column, width)",
-                "value = load_x(xg, c * x_c + row * x_h + column * x_w, there, fill)"]  # fmt: skip
-    return ["at = edge(row, height) * x_h + edge(column, width) * x_w",
+        also, at = " & inside(front, depth)" * deep, " + front * x_d" * deep
+        return [f"there = inside(row, height) & inside(column, width){also}",
+                f"at = c * x_c + row * x_h + column * x_w{at}",
+                "value = load_x(xg, at, there, fill)"]  # fmt: skip
+    at = " + edge(front, depth) * x_d" * deep
+    return [f"at = edge(row, height) * x_h + edge(column, width) * x_w{at}",
             "value = load_x(xg, c * x_c + at)"]  # fmt: skip
+
+
+def _turned(parts: int) -> list[str]:
+    """`value` of channel c, of a complex x the imaginary part of its conjugate."""
+    if parts == 1:
+        return []
+    return ["sign = plus", "if c == 1:", "    sign = turn", "value = fma(value, sign, zero())"]
+
+
+def _signs(parts: int, computed: str) -> tuple[tuple[str, str], ...]:
+    return (("plus", computed), ("turn", computed)) if parts == 2 else ()
 
 
 def _of_x(dtype: str, boundary: str) -> dict[str, tuple[str, ...]]:
@@ -101,16 +139,18 @@ def _shared(computed: str) -> dict[str, tuple[str | int, ...]]:
 
 
 @functools.lru_cache(64)
-def inputs(dtype: str, boundary: str) -> Kernel:
+def inputs(dtype: str, boundary: str, parts: int = 1, deep: bool = False) -> Kernel:
     """xs, and the largest |x| by (rows, groups, chunks); a block has a chunk of samples."""
     computed = _computed(dtype)
     table = {
         **_of_x(dtype, boundary), **_shared(computed), "advance": ("advance", computed),
         "store": ("store", computed), "zero": ("zero", computed),
         "magnitude": ("magnitude", computed), "larger": ("larger", computed),
+        "fma": ("fma", computed),
     }  # fmt: skip
     parameters = (
-        *((name, "pointer") for name in ("x", "xs", "peaks")), *INPUTS, ("fill", computed),
+        *((name, "pointer") for name in ("x", "xs", "peaks")), *INPUTS,
+        *(INPUTS_DEEP if deep else ()), ("fill", computed), *_signs(parts, computed),
     )  # fmt: skip
     lines = [
         f"def fourier_inputs({', '.join(name for name, _ in parameters)}):",
@@ -119,8 +159,15 @@ def inputs(dtype: str, boundary: str) -> Kernel:
         "    chunk = block_x() - part * chunks",
         "    where = quotient(part, groups_div, groups_shift)",
         "    g = part - where * groups",
-        "    n = quotient(where, blocks_div, blocks_shift)",
-        "    block = where - n * blocks",
+        "    row = first + where",
+        "    n = quotient(row, blocks_div, blocks_shift)",
+        "    block = row - n * blocks",
+        *[
+            "    layer = quotient(block, level_div, level_shift)",
+            "    block = block - layer * level",
+            "    ahead = layer * step_d - pad_d",
+        ]
+        * deep,
         "    down = quotient(block, across_div, across_shift)",
         "    top = down * step_h - pad_h",
         "    left = (block - down * across) * step_w - pad_w",
@@ -132,10 +179,16 @@ def inputs(dtype: str, boundary: str) -> Kernel:
         "        if item < samples:",
         "            c = quotient(item, circle_div, circle_shift)",
         "            i = item - c * circle",
+        *[
+            "            within = quotient(i, area_div, area_shift)",
+            "            i = i - within * area",
+            "            front = ahead + within",
+        ]
+        * deep,
         "            down = quotient(i, line_div, line_shift)",
         "            row = top + down",
         "            column = left + i - down * line",
-        *indented(_sample(boundary), 3),
+        *indented([*_sample(boundary, deep), *_turned(parts)], 3),
         "            store(to, item, value)",
         "            peak = larger(peak, magnitude(value))",
         *indented(_folded("peak", "larger"), 1),
@@ -181,15 +234,40 @@ def folded(dtype: str, operation: str) -> Kernel:
     )  # fmt: skip
 
 
+def _place(deep: bool) -> str:
+    """Of a tap among those of a filter."""
+    return f"({'(c * taps_t + t)' if deep else 'c'} * taps_r + r) * taps_s + s"
+
+
 @functools.lru_cache(8)
-def filters(dtype: str) -> Kernel:
-    """ws, taps apart where they are dilated, and w itself as (filters, channels, taps)."""
+def filters(dtype: str, parts: int = 1, deep: bool = False, own: int = 1) -> Kernel:
+    """ws, taps apart where they are dilated, and w itself as (filters, channels, taps).
+
+    Of complex numbers, of two parts, filter k has in channel c the real part of w where they are
+    the same, else the imaginary one, `upper` or `lower` times, or 0 where w has one part of its
+    `own`.
+    """
     computed = _computed(dtype)
     table = {
         "load": ("load_if", dtype), "advance_w": ("advance", dtype), "zero": ("zero", computed),
         "advance": ("advance", computed), "store": ("store", computed),
+        "fma": ("fma", computed),
     }  # fmt: skip
     parameters = (*((name, "pointer") for name in ("w", "ws", "plain")), *FILTERS)
+    parameters += FILTERS_DEEP if deep else ()
+    at, turned = f"c * w_c + r * w_r + s * w_s{' + t * w_t' * deep}", []
+    if parts == 2:
+        parameters += tuple((name, computed) for name in ("plus", "upper", "lower"))
+        at = f"{'is_other + ' * (own - 1)}r * w_r + s * w_s{' + t * w_t' * deep}"
+        turned = [
+            "factor = plus",
+            "if k < c:",
+            "    factor = upper",
+            "if k > c:",
+            "    factor = lower",
+            "value = fma(value, factor, zero())",
+        ]
+    has = " & inside(is_other, 1)" * (parts > own)
     lines = [
         f"def fourier_filters({', '.join(name for name, _ in parameters)}):",
         "    k = quotient(block_x(), tiles_div, tiles_shift)",
@@ -197,16 +275,25 @@ def filters(dtype: str) -> Kernel:
         "    if item < samples:",
         "        c = quotient(item, circle_div, circle_shift)",
         "        i = item - c * circle",
+        *[
+            "        within = quotient(i, area_div, area_shift)",
+            "        i = i - within * area",
+            "        t = quotient(within, gap_d_div, gap_d_shift)",
+        ]
+        * deep,
         "        down = quotient(i, line_div, line_shift)",
         "        along = i - down * line",
         "        r = quotient(down, gap_h_div, gap_h_shift)",
         "        s = quotient(along, gap_w_div, gap_w_shift)",
         "        ok = inside(r, taps_r) & inside(s, taps_s)",
         "        ok = ok & inside(down - r * gap_h, 1) & inside(along - s * gap_w, 1)",
-        "        value = load(advance_w(w, k, w_k), c * w_c + r * w_r + s * w_s, ok, zero())",
+        *["        ok = ok & inside(t, taps_t) & inside(within - t * gap_d, 1)"] * deep,
+        *["        is_other = (k + c) & 1"] * (parts - 1),
+        f"        value = load(advance_w(w, k, w_k), {at}, ok{has}, zero())",
+        *indented(turned, 2),
         "        store(advance(ws, k, ws_k), item, value)",
         "        if ok != 0:",
-        "            store(advance(plain, k, plain_k), (c * taps_r + r) * taps_s + s, value)",
+        f"            store(advance(plain, k, plain_k), {_place(deep)}, value)",
     ]
     text = "\n".join(lines) + "\n"
     return Kernel("fourier_filters", text, operations(text, table), parameters, THREADS, 4)
@@ -256,8 +343,11 @@ def products(dtype: str) -> Kernel:
 
 
 @functools.lru_cache(256)
-def outputs(dtype: str, result: str, boundary: str, activation: str = "clamp") -> Kernel:
-    """y of zs, guarded; a thread has an output."""
+def outputs(
+    dtype: str, result: str, boundary: str, activation: str = "clamp", parts: int = 1,
+    deep: bool = False,
+) -> Kernel:  # fmt: skip
+    """y of zs, guarded; a thread has an output of a block."""
     computed = _computed(dtype)
     table = {
         **_of_x(dtype, boundary), "load": ("load", computed), "advance": ("advance", computed),
@@ -269,49 +359,75 @@ def outputs(dtype: str, result: str, boundary: str, activation: str = "clamp") -
     }  # fmt: skip
     pointers = ("zs", "plain", "levels", "peaks", "x", "bias", "residual", "y")
     parameters = (
-        *((name, "pointer") for name in pointers), *OUTPUTS,
+        *((name, "pointer") for name in pointers), *OUTPUTS, *(OUTPUTS_DEEP if deep else ()),
         *((name, computed) for name in ("fill", "least", "smallest", "low", "high")),
+        *_signs(parts, computed),
     )  # fmt: skip
+    plane = [
+        "for r in range(taps_r):",
+        "    for chunk in range(chunks):",
+        "        if unclear(size, limit) != 0:",
+        "            part = zero()",
+        f"            for one in range({CHUNK}):",
+        f"                s = chunk * {CHUNK} + one",
+        "                if s < taps_s:",
+        "                    row = p * step_u + r * gap_h - pad_h",
+        "                    column = q * step_v + s * gap_w - pad_w",
+        *indented([*_sample(boundary, deep), *_turned(parts)], 5),
+        f"                    weight = load(wk, {_place(deep)})",
+        "                    part = fma(value, weight, part)",
+        "                    size = fma(magnitude(value), magnitude(weight), size)",
+        "            total = add(total, part)",
+    ]
+    if deep:
+        plane = ["for t in range(taps_t):", "    front = o * step_t + t * gap_d - pad_d",
+                 *indented(plane, 1)]  # fmt: skip
     suspect = [
         "total = zero()",
         "size = zero()",
         "xg = advance_x(advance_x(x, n, x_n), g, x_g)",
         "wk = advance(plain, k, w_k)",
         "for c in range(channels):",
-        "    for r in range(taps_r):",
-        "        for chunk in range(chunks):",
-        "            if unclear(size, limit) != 0:",
-        "                part = zero()",
-        f"                for one in range({CHUNK}):",
-        f"                    s = chunk * {CHUNK} + one",
-        "                    if s < taps_s:",
-        "                        row = p * step_u + r * gap_h - pad_h",
-        "                        column = q * step_v + s * gap_w - pad_w",
-        *indented(_sample(boundary), 6),
-        "                        weight = load(wk, (c * taps_r + r) * taps_s + s)",
-        "                        part = fma(value, weight, part)",
-        "                        size = fma(magnitude(value), magnitude(weight), size)",
-        "                total = add(total, part)",
+        *indented(plane, 1),
         "if unclear(size, limit) != 0:",
         "    found = total",
     ]
+    inner, y_d, r_d = (
+        text * deep for text in (" + within * step_t * area", " + o * y_d", " + o * r_d")
+    )
     lines = [
         f"def fourier_outputs({', '.join(name for name, _ in parameters)}):",
         f"    item = block_x() * {THREADS} + thread()",
-        "    if item < items:",
-        "        line_y = quotient(item, q_div, q_shift)",
-        "        q = item - line_y * q_count",
-        "        plane = quotient(line_y, p_div, p_shift)",
-        "        p = line_y - plane * p_count",
-        "        n = quotient(plane, filters_div, filters_shift)",
-        "        k = plane - n * filters",
-        "        g = quotient(k, group_div, group_shift)",
-        "        down = quotient(p, kept_h_div, kept_h_shift)",
-        "        along = quotient(q, kept_w_div, kept_w_shift)",
-        "        where = n * blocks + down * across + along",
+        "    line_y = quotient(item, kept_w_div, kept_w_shift)",
+        "    along = item - line_y * kept_w",
+        "    plane = quotient(line_y, kept_h_div, kept_h_shift)",
+        "    down = line_y - plane * kept_h",
+        *[
+            "    within = plane",
+            "    plane = quotient(within, kept_d_div, kept_d_shift)",
+            "    within = within - plane * kept_d",
+        ]
+        * deep,
+        "    where = quotient(plane, filters_div, filters_shift)",
+        "    k = plane - where * filters",
+        "    g = quotient(k, group_div, group_shift)",
+        "    row_z = first + where",
+        "    n = quotient(row_z, blocks_div, blocks_shift)",
+        "    block = row_z - n * blocks",
+        *[
+            "    layer = quotient(block, level_div, level_shift)",
+            "    block = block - layer * level",
+            "    o = layer * kept_d + within",
+        ]
+        * deep,
+        "    below = quotient(block, across_div, across_shift)",
+        "    p = below * kept_h + down",
+        "    q = (block - below * across) * kept_w + along",
+        "    is_there = inside(item, items) & inside(p, p_count) & inside(q, q_count)",
+        *["    is_there = is_there & inside(o, o_count)"] * deep,
+        "    if is_there != 0:",
         "        zr = advance(advance(zs, where, z_row), k, z_k)",
-        "        i = (p - down * kept_h) * step_u",
-        "        found = load(zr, i * line + (q - along * kept_w) * step_v)",
+        f"        found = load(zr, down * step_u * line + along * step_v{inner})",
         "        peak = load(peaks, where * groups + g)",
         "        limit = larger(fma(load(levels, k), peak, zero()), least)",
         # of a result that is not finite, not a number: no size is above it
@@ -324,8 +440,8 @@ def outputs(dtype: str, result: str, boundary: str, activation: str = "clamp") -
         "        if bias != 0:",
         "            found = add(found, load_b(bias, k * b_k))",
         "        if residual != 0:",
-        "            found = add(found, load_r(rs, p * r_h + q * r_w))",
-        "        store_y(ys, p * y_h + q * y_w, activate(found, low, high))",
+        f"            found = add(found, load_r(rs, p * r_h + q * r_w{r_d}))",
+        f"        store_y(ys, p * y_h + q * y_w{y_d}, activate(found, low, high))",
     ]
     text = "\n".join(lines) + "\n"
     return Kernel("fourier_outputs", text, operations(text, table), parameters, THREADS, 2)

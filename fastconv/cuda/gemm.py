@@ -11,6 +11,9 @@ shared memory are asynchronous, `stages` - 2 steps ahead, so that one barrier a 
 slot that is filled was read two steps before. Filters come packed, (taps, channels, filters), 16
 bytes a copy.
 
+Where there are few blocks and long sums, as in the gradient of weights, `split` lets blocks share
+the steps of a sum: each writes its own to memory; `joined` adds them up, in order, and finishes.
+
 A thread sums 4 or 8 filters by 4 or 8 pixels in registers, in quads that lie apart, so that a
 warp's loads from shared memory meet in no bank. Every `FOLD` products sums are added to totals,
 in shared memory, which keeps the error that of a blocked sum.
@@ -51,6 +54,25 @@ PACK_DEEP = (("taps_r", "i32"), ("r_div", "i64"), ("r_shift", "i32"), ("w_t", "i
 
 #: And of thin ones: channels of one column.
 THIN = (("few", "i32"), ("few_div", "i64"), ("few_shift", "i32"))
+
+#: And of those whose sums are split: steps of a block and of a tap, and blocks of a sum.
+SPLIT = (
+    *((name, "i32") for name in ("each", "tap_steps", "splits")),
+    *((name, "i64") for name in ("tap_div", "s_div", "splits_div", "y_cut")),
+    *((name, "i32") for name in ("tap_shift", "s_shift", "splits_shift")),
+)  # fmt: skip
+SPLIT_DEEP = (("r_div", "i64"), ("r_shift", "i32"))
+
+#: Of what joins them.
+JOIN = (
+    *((name, "i32") for name in ("items", "pixels", "plane", "q_count", "splits")),
+    *((name, "i64") for name in ("pixels_div", "plane_div", "q_div", "y_cut", "y_n", "y_k", "r_n",
+                                 "r_k")),
+    *((name, "i32") for name in ("pixels_shift", "plane_shift", "q_shift", "b_k", "y_h", "y_w",
+                                 "r_h", "r_w")),
+)  # fmt: skip
+JOIN_DEEP = (("p_count", "i32"), ("p_div", "i64"),
+             *((name, "i32") for name in ("p_shift", "y_d", "r_d")))  # fmt: skip
 
 PACK_CONSTANTS = (
     *((name, "i32") for name in ("items", "filters", "channels", "packed_k", "packed_c", "taps",
@@ -144,8 +166,8 @@ TILES = {
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What is compiled in; `folds` when there are more than `FOLD` products an output, `deep` of
-    volumes, `thin` of few channels."""
+    """What is compiled in; `folds` when a block sums more than `FOLD` products an output, `deep` of
+    volumes, `thin` of few channels, `split` where blocks share sums."""
 
     dtype: str
     tile: Tile
@@ -153,17 +175,18 @@ class Variant:
     activation: str = "clamp"
     deep: bool = False
     thin: bool = False
+    split: bool = False
 
 
 @functools.lru_cache(256)
 def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
-    return written("gemm", v.dtype, v.tile, v.folds, v.activation, v.deep, v.thin)
+    return written("gemm", v.dtype, v.tile, v.folds, v.activation, v.deep, v.thin, v.split)
 
 
 def written(
     name: str, dtype: str, t: Any, folds: bool, activation: str, deep: bool = False,
-    thin: bool = False,
+    thin: bool = False, split: bool = False,
 ) -> Kernel:  # fmt: skip
     """The kernel of a tile: a `Tile`, or what has all that it has."""
     word = dtype if t.pair == 1 else "f32"  # two channels pass for a float32
@@ -182,12 +205,16 @@ def written(
         **{f"{do}_totals": ("totals", do, dtype, t.sums, t.threads)
            for do in ("clear", "fold", "add")},
         "load_b": ("load_if", dtype), "zero": ("zero", dtype), "advance": ("advance", dtype),
-        "finish": ("finish", activation, dtype), **t.operations,
+        "finish": ("finish", activation, word if split else dtype),
+        "advance_y": ("advance", word if split else dtype), **t.operations,
     }  # fmt: skip
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
     constants = (*CONSTANTS, *(DEEP if deep else ()), *(THIN if thin else ()))
+    if split:
+        constants += (*SPLIT, *(SPLIT_DEEP if deep else ()))
     parameters = (*pointers, *constants, ("low", word), ("high", word))
-    text = _text(name, dtype, t, folds, deep, thin, ", ".join(name for name, _ in parameters))
+    named = ", ".join(name for name, _ in parameters)
+    text = _text(name, dtype, t, folds, deep, thin, split, named)
     shared_bytes = ring + (t.sums * t.threads * size if folds else 0)
     return Kernel(
         name, text, operations(text, table), parameters, t.threads, t.blocks, shared_bytes
@@ -195,7 +222,7 @@ def written(
 
 
 def _text(
-    name: str, dtype: str, t: Any, folds: bool, deep: bool, thin: bool, parameters: str
+    name: str, dtype: str, t: Any, folds: bool, deep: bool, thin: bool, split: bool, parameters: str
 ) -> str:
     pair, words = t.pair, t.k // t.pair
     vector = 16 // (SIZES[dtype] * pair)  # words of w in a copy
@@ -257,22 +284,37 @@ def _text(
              "front = o * step_d - pad_d"] * deep  # fmt: skip
     next_plane = ["if r == taps_r:", "    r = 0", "    t = t + 1"] * deep
     in_depth = " & inside(front + t * step_e, depth)" * deep
-    next_row = ["r = r + 1", *next_plane, "down = r * step_l"]
+    next_row = ["r = r + 1", *next_plane]
     if thin:
-        next_tap = [
-            *next_row,
+        next_tap = next_row
+        of_tap = [
+            "down = r * step_l",
             f"lies = inside(top + down, height) & is_pixel{in_depth}",
             "at_x = at_tap + down * x_h",
         ]
     else:
-        next_tap = [
-            "s = s + 1", "if s == taps_s:", "    s = 0", *indented(next_row[:-1], 1), next_row[-1],
+        next_tap = ["s = s + 1", "if s == taps_s:", "    s = 0", *indented(next_row, 1)]
+        of_tap = [
+            "down = r * step_l",
             "along = s * step_m",
             "lies = inside(top + down, height) & inside(left + along, width)",
             f"lies = lies & is_pixel{in_depth}",
             "at_x = at_tap + down * x_h + along * x_w",
+        ]
+    of_tap += ["at_x = at_x + t * step_e * x_d"] * deep
+    group, steps = ("group", "count") if split else ("block_z()", "steps")
+    begin = [
+        f"lies = is_pixel & inside(top, height){in_width}{in_depth}", "c = 0", "r = 0", "s = 0",
+    ]  # fmt: skip
+    if split:
+        by_row = ["t = quotient(r, r_div, r_shift)", "r = r - t * taps_r"] * deep
+        begin = [
+            "r = quotient(first, tap_div, tap_shift)",
+            f"c = (first - r * tap_steps) * {t.k}",
+            f"at_w = first * {lines_a} * packed_w",
+            *(() if thin else ("s = r", "r = quotient(s, s_div, s_shift)", "s = s - r * taps_s")),
+            *by_row, *of_tap, *(() if thin else ("at_x = at_x + c * x_c",)),
         ]  # fmt: skip
-    next_tap += ["at_x = at_x + t * step_e * x_d"] * deep
     lines = [
         f"def {name}({parameters}):",
         "    sa = shared_a()",
@@ -285,7 +327,8 @@ def _text(
         f"    column_a = tid % {across_a} * {vector}",
         f"    row_b = tid // {t.n}",
         f"    column_b = tid % {t.n}",
-        "    w0 = advance(w, block_z(), w_g)",
+        *indented(_share() if split else [], 1),
+        f"    w0 = advance(w, {group}, w_g)",
         *([] if t.parts == 1 else ["    w1 = advance(w0, 1, w_part)"]),
         f"    packed_w = packed_k * {t.deep}",
         "    at_w = 0",
@@ -299,29 +342,26 @@ def _text(
         *indented(plane, 1),
         "    top = p * step_u - pad_h",
         *["    t = 0"] * deep,
-        "    xs = advance(advance(x, image, x_n), block_z(), x_g)",
+        f"    xs = advance(advance(x, image, x_n), {group}, x_g)",
         f"    at_tap = top * x_h + left * x_w{own}",
         *["    at_tap = at_tap + front * x_d"] * deep,
         "    at_x = at_tap",
-        f"    lies = is_pixel & inside(top, height){in_width}{in_depth}",
-        "    c = 0",
-        "    r = 0",
-        "    s = 0",
+        *indented(begin, 1),
         "    slot = 0",
         "    sums = zeros()",
         *(f"    {name} = zero()" for name in held),
         *(["    st = shared_t()", "    sums = clear_totals(sums, st, tid)", "    since = 0"]
           if folds else []),
         *indented(t.places, 1),
-        f"    for step in range(0 - {ahead}, steps):",
-        f"        if step + {ahead} < steps:",
+        f"    for step in range(0 - {ahead}, {steps}):",
+        f"        if step + {ahead} < {steps}:",
         *indented(copies, 3),
         f"            at_w = at_w + {lines_a} * packed_w",
         *([] if thin else [f"            at_x = at_x + {t.k} * x_c"]),
         f"            c = c + {t.k}",
         "            if c >= channels:",
         "                c = 0",
-        *indented(next_tap, 4),
+        *indented([*next_tap, *of_tap], 4),
         "        commit()",
         *(["        fill = slot"] if held else []),
         "        slot = slot + 1",
@@ -337,12 +377,24 @@ def _text(
         f"            sums = step_of_tile(sums, sa, now * {a * t.parts} + at_a,"
         f" sb, now * {b} + at_b)",
         *(indented(fold, 3) if folds else []),
-        *([f"        if step + {ahead} < steps:", *indented(puts, 3)] if held else []),
+        *([f"        if step + {ahead} < {steps}:", *indented(puts, 3)] if held else []),
         "    drain()",
         *(["    sums = add_totals(sums, st, tid)"] if folds else []),
-        *indented(_finish(t, plane[:2]), 1),
+        *indented(_finish(t, plane[:2], split), 1),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _share() -> list[str]:
+    """The block's group and, of the sums there, its steps: `count` from `first` on."""
+    return [
+        "group = quotient(block_z(), splits_div, splits_shift)",
+        "cut = block_z() - group * splits",
+        "first = cut * each",
+        "count = steps - first",
+        "if count > each:",
+        "    count = each",
+    ]
 
 
 def _in_a_row(number: str, at: str, ok: str) -> list[str]:
@@ -356,11 +408,12 @@ def _in_a_row(number: str, at: str, ok: str) -> list[str]:
     ]
 
 
-def _finish(t: Any, plane: list[str]) -> list[str]:
+def _finish(t: Any, plane: list[str], split: bool) -> list[str]:
     """Bias, residual and activation of each sum, and its store; of volumes `plane` finds o."""
+    whole = "advance_y(y, cut, y_cut)" if split else "y"
     lines = [
         *t.last,
-        "g = block_z()",
+        f"g = {'group' if split else 'block_z()'}",
         "first = g * filters",
         "has_bias = given(bias)",
         "has_residual = given(residual)",
@@ -387,8 +440,8 @@ def _finish(t: Any, plane: list[str]) -> list[str]:
             "p = quotient(j, q_div, q_shift)",
             "q = j - p * q_count",
             *plane,
-            "ys = advance(advance(y, image, y_n), g, y_g)",
-            "rs = advance(advance(residual, image, r_n), g, r_g)",
+            f"ys = advance_y(advance_y({whole}, image, y_n), g, y_g)",
+            "rs = advance_y(advance_y(residual, image, r_n), g, r_g)",
             "at_y = p * y_h + q * y_w + own_y",
             "at_r = p * r_h + q * r_w + own_r",
             *["at_y = at_y + o * y_d", "at_r = at_r + o * r_d"][: len(plane)],
@@ -399,6 +452,46 @@ def _finish(t: Any, plane: list[str]) -> list[str]:
             ),
         ]
     return lines
+
+
+@functools.lru_cache(64)
+def joined(dtype: str, activation: str = "clamp", deep: bool = False) -> Kernel:
+    """y of what blocks have summed, `splits` times (filters, pixels); a thread has an output."""
+    word = "f64" if dtype == "f64" else "f32"
+    table = {
+        "load": ("load", word), "advance": ("advance", word), "zero": ("zero", word),
+        "add": ("add", word), "load_b": ("load_if", dtype), "given": ("given",),
+        "advance_y": ("advance", dtype), "finish": ("finish", activation, dtype),
+    }  # fmt: skip
+    parameters = (
+        *((name, "pointer") for name in ("z", "bias", "residual", "y")), *JOIN,
+        *(JOIN_DEEP if deep else ()), ("low", word), ("high", word),
+    )  # fmt: skip
+    plane = ["o = quotient(p, p_div, p_shift)", "p = p - o * p_count"] * deep
+    lines = [
+        f"def gemm_join({', '.join(name for name, _ in parameters)}):",
+        f"    item = block_x() * {PACK_THREADS} + thread()",
+        "    if item < items:",
+        "        k = quotient(item, pixels_div, pixels_shift)",
+        "        j = item - k * pixels",
+        "        image = quotient(j, plane_div, plane_shift)",
+        "        j = j - image * plane",
+        "        p = quotient(j, q_div, q_shift)",
+        "        q = j - p * q_count",
+        *indented(plane, 2),
+        "        total = zero()",
+        "        for cut in range(splits):",
+        "            total = add(total, load(advance(z, cut, y_cut), item))",
+        "        b = load_b(bias, k * b_k, given(bias), zero())",
+        "        ys = advance_y(advance_y(y, image, y_n), k, y_k)",
+        "        rs = advance_y(advance_y(residual, image, r_n), k, r_k)",
+        f"        at_y = p * y_h + q * y_w{' + o * y_d' * deep}",
+        f"        at_r = p * r_h + q * r_w{' + o * r_d' * deep}",
+        "        finish(total, b, rs, at_r, given(residual), ys, at_y, inside(item, items), low,"
+        " high)",
+    ]
+    text = "\n".join(lines) + "\n"
+    return Kernel("gemm_join", text, operations(text, table), parameters, PACK_THREADS, 4)
 
 
 @functools.lru_cache(16)

@@ -147,6 +147,7 @@ class Variant:
     activation: str = "clamp"
     deep: bool = False
     thin: bool = False
+    split: bool = False
 
 
 @functools.lru_cache(256)
@@ -154,7 +155,7 @@ def kernel(v: Variant) -> Kernel:
     """The kernel of a variant."""
     dtype = v.products if v.products in ("f16", "bf16") else "f32"
     tile = TILES[v.products][v.tile]
-    return gemm.written("mma", dtype, tile, False, v.activation, v.deep, v.thin)
+    return gemm.written("mma", dtype, tile, False, v.activation, v.deep, v.thin, v.split)
 
 
 @functools.lru_cache(16)

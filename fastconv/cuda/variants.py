@@ -14,7 +14,7 @@ def common() -> dict[str, Kernel]:
         name = f"direct {v.dtype} {r}x{s} u{v.stride} rows{v.rows}"
         name += "" if v.boundary == "zeros" else f" {v.boundary}"
         name += "" if v.activation == "clamp" else f" {v.activation}"
-        name += "" if v.parts == 1 else " complex"
+        name += "" if v.parts == 1 else " complex" + f" by real {v.real}" * bool(v.real)
         name += "" if not v.weights else f" w:{v.weights}"
         name += " deep" * v.deep + (f" y:{v.result}" if v.result else "")
         name += f" in {v.sums}" if v.sums else ""
@@ -44,6 +44,11 @@ def common() -> dict[str, Kernel]:
     found[f"gemm f32 {tile} thin"] = gemm.kernel(gemm.Variant("f32", tile, thin=True))
     found["gemm_pack f32 deep"] = gemm.pack_kernel("f32", deep=True)
     found["gemm_pack f32 thin"] = gemm.pack_kernel("f32", thin=True)
+    # where blocks share sums
+    found[f"gemm f32 {tile} folds split"] = gemm.kernel(gemm.Variant("f32", tile, True, split=True))
+    name = next(iter(mma.TILES["3xtf32"]))
+    found[f"mma 3xtf32 {name} split"] = mma.kernel(mma.Variant("3xtf32", name, split=True))
+    found["gemm_join f32"] = gemm.joined("f32")
     for f in _FIR:
         name = f"fir {f.dtype} capacity{f.capacity} rest{f.rest}"
         found[name + ("" if f.boundary == "zeros" else f" {f.boundary}")] = fir.kernel(f)
@@ -56,6 +61,9 @@ def common() -> dict[str, Kernel]:
     for operation in ("add", "larger"):
         found[f"fourier_{operation} f32"] = fourier.folded("f32", operation)
     found["fourier_products f32"] = fourier.products("f32")
+    found["fourier_outputs f32 complex deep"] = fourier.outputs(
+        "f32", "f32", "zeros", parts=2, deep=True
+    )
     found["fourier_outputs f32 reflect"] = fourier.outputs("f32", "f32", "reflect")
     found["taps f32"] = taps.kernel("f32")
     for products in mma.TILES:
@@ -75,6 +83,7 @@ _DIRECT = (
     direct.Variant("f32", (1, 31), 1, 1, 1),
     direct.Variant("f64", (1, 31), 1, 1, 1, "reflect", "gelu"),
     direct.Variant("f32", (3, 3), 1, 1, 4, "nearest", "clamp", 2),
+    direct.Variant("f32", (1, 31), 1, 1, 1, parts=2, real="w"),
     direct.Variant("f16", (3, 3), 1, 1, 4, "nearest", "clamp", 1, "f32"),
     direct.Variant("f32", (3, 3), 1, 1, 4, deep=True),
     direct.Variant("u8", (3, 3), 1, 1, 4, "reflect", weights="i8", result="i16", sums="i32"),

@@ -6,18 +6,23 @@ import abc
 import math
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fastconv._epilogue import CLAMP, GELU, SILU, Activation, Quantization
 from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.cuda.interop import DeviceArray
-from fastconv.cuda.kernel import divisor
+from fastconv.cuda.kernel import Kernel, divisor
 from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._polyphase import phases
 
 #: Dtypes that arrays may be stored in, and what each is summed in.
 STORED = {"f16": "f32", "bf16": "f32", "f32": "f32", "f64": "f64"}
+
+#: Complex dtypes, and those that their numbers are two of.
+PART = {"c64": "f32", "c128": "f64"}
 
 #: Largest index in elements within an image, a filter or a row, which kernels keep in 32 bits.
 MOST = 2**31 - 1
@@ -188,6 +193,15 @@ def dense_parts(problem: Problem) -> list[Problem]:
     return [stored_as(problem, p.problem) for p in phases(problem) if p.problem is not None]
 
 
+def direct_plan(problem: Problem) -> CudaPlan:
+    """What `cuda_direct` guesses to be its best."""
+    # the table lists the solvers that import this module
+    from fastconv.solvers.cuda_direct import CudaDirect
+
+    direct = CudaDirect()
+    return direct.plan_dense(problem, direct.configs(problem, None)[0])
+
+
 def nothing_to_sum(problem: Problem, outputs: tuple[int, ...]) -> Problem:
     """The problem of outputs that no tap meets: bias, residual and activation alone."""
     ones, none = (1,) * len(outputs), ((0, 0),) * len(outputs)
@@ -202,10 +216,6 @@ class PhasesPlan(CudaPlan):
 
     def __init__(self, problem: Problem, solver: CudaSolver, config: Config) -> None:
         super().__init__(problem, solver, config)
-        # the table lists the solvers that import this module
-        from fastconv.solvers.cuda_direct import CudaDirect
-
-        direct = CudaDirect()
         self._parts = []
         for part in phases(problem):
             if part.problem is not None:
@@ -213,7 +223,7 @@ class PhasesPlan(CudaPlan):
             else:
                 outputs = (range(n)[s] for n, s in zip(problem.out, part.y[2:]))
                 empty = nothing_to_sum(problem, tuple(map(len, outputs)))
-                plan = direct.plan_dense(empty, direct.configs(empty, None)[0])
+                plan = direct_plan(empty)
             self._parts.append((part, plan))
 
     def pack(self, w: Any) -> Any:
@@ -228,6 +238,26 @@ class PhasesPlan(CudaPlan):
             plan.start(x[part.x], weights, bias, y[part.y], own, activation)
 
 
+def are_parts(problem: Problem) -> bool:
+    """Whether complex numbers are multiplied by such, or by real ones of their parts' dtype."""
+    dtype = problem.dtype
+    kinds = {dtype, PART.get(dtype)}
+    is_known = dtype in PART and problem.y_dtype == dtype
+    return is_known and {problem.x_dtype, problem.w_dtype} <= kinds
+
+
+def parts_of(a: DeviceArray) -> DeviceArray:
+    """Complex numbers' parts as an axis after the first, in place of one element; of a bias, of
+    what there is one of."""
+    shape, steps = (a.shape[0], 2, *a.shape[2:]), (2 * a.steps[0], 1, *(2 * s for s in a.steps[2:]))
+    if a.ndim == 1:
+        shape, steps = (2,), (1,)
+    real = np.empty(0, a.dtype).real.dtype
+    return DeviceArray(
+        a.pointer, shape, steps, real, a.owner, a.ordinal, a.stream, a.flags.writeable
+    )  # fmt: skip
+
+
 def activation_name(activation: Activation | None) -> str:
     """The operation of `intrinsics.activate`; none is a clamp without limits."""
     code = CLAMP if activation is None else activation.code
@@ -239,6 +269,12 @@ def limits(activation: Activation | None) -> tuple[float, float]:
     if activation is None or activation.code != CLAMP:
         return -math.inf, math.inf
     return activation.low, activation.high
+
+
+def launch_of(kernel: Kernel, grid: tuple[int, int, int], given: dict[str, Any]) -> Launch:
+    """A kernel with those of its parameters that are `given` by name."""
+    constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
+    return Launch(kernel, grid, constants)
 
 
 def divisors(**by: int) -> dict[str, int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from fastconv._epilogue import Activation
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.cuda import gemm
-from fastconv.cuda.interop import DeviceArray
+from fastconv.cuda.interop import DeviceArray, packed_steps
 from fastconv.cuda.kernel import Kernel
 from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._cuda import (
@@ -18,8 +19,10 @@ from fastconv.solvers._cuda import (
     MOST,
     CudaPlan,
     CudaSolver,
+    activation_name,
     check_reach,
     divisors,
+    launch_of,
     limits,
     planes,
     pointer,
@@ -28,6 +31,13 @@ from fastconv.solvers._cuda import (
 #: Products of a step for each tap over those of a step through a row of taps, from where rows are
 #: taken: each sample then costs some eight integer operations, beside 64 products or more.
 _THIN = 4 / 3
+
+#: Steps of a block from which on blocks may share a sum, and seconds of 1 / bandwidth that a number
+#: takes which lies in L2.
+_LEAST_STEPS, _L2 = 16, 0.4
+
+#: Blocks that share a sum at most: what joins them reads a number of each.
+_MOST_SPLITS = 64
 
 
 class TileSolver(CudaSolver):
@@ -56,12 +66,43 @@ class TileSolver(CudaSolver):
             return "its packed filters are larger than 2 GB"
         return None
 
+    def with_splits(
+        self, problem: Problem, machine: Any, configs: Iterable[dict[str, Any]]
+    ) -> list[Config]:  # fmt: skip
+        """The configs, and those whose sums are split where blocks are too few for the device."""
+        gpu = machine if isinstance(machine, Gpu) else Gpu()
+        found: list[Config] = []
+        for config in configs:
+            found.append(config)
+            tile = self.tile_of(problem, config)
+            room = gpu.multiprocessors * tile.blocks // max(1, self.blocks(problem, tile))
+            room = min(room, self.steps(problem, tile) // _LEAST_STEPS, _MOST_SPLITS)
+            small = _pixels(problem) * problem.filters <= MOST // 4
+            if max(problem.input_dilation) == 1 and small and room > 1:
+                found.append({**config, "split": room})
+        return found
+
+    def blocks(self, problem: Problem, tile: Any) -> int:
+        """Tiles of the outputs."""
+        filters = problem.filters // problem.groups
+        return -(-_pixels(problem) // tile.n) * -(-filters // tile.m) * problem.groups
+
+    def steps(self, problem: Problem, tile: Any) -> int:
+        """Of a sum."""
+        taps, channels, _ = self.packed(problem, tile)
+        return taps * channels // tile.k
+
+    def share(self, problem: Problem, config: Config) -> tuple[int, int]:
+        """Blocks of a sum, and the steps that each but the last of them has."""
+        steps = self.steps(problem, self.tile_of(problem, config))
+        each = -(-steps // int(config.get("split", 1)))
+        return -(-steps // each), each
+
     def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
         tile = self.tile_of(problem, config)
-        pixels, filters = _pixels(problem), problem.filters // problem.groups
-        blocks = -(-pixels // tile.n) * -(-filters // tile.m) * problem.groups
-        taps, channels, _ = self.packed(problem, tile)
-        products = 2 * tile.m * tile.n * channels * taps
+        splits, each = self.share(problem, config)
+        blocks = self.blocks(problem, tile) * splits
+        products = 2 * tile.m * tile.n * tile.k * each
         rate = self.rate(problem, config, gpu) / gpu.multiprocessors
         # a multiprocessor that has one block of 256 threads reaches about half of what two do
         waves = max(1.0, blocks / gpu.multiprocessors)
@@ -72,13 +113,18 @@ class TileSolver(CudaSolver):
         if not problem.prepared:
             packing = LAUNCH + 4 * math.prod(problem.w_shape) * size / gpu.bandwidth
         seconds = max(math.ceil(waves) * products / rate * idle, memory / gpu.bandwidth)
-        return LAUNCH + seconds + packing
+        joining = 0.0
+        if splits > 1:
+            moved = 2 * splits * math.prod(problem.y_shape) * numpy_dtype(problem.dtype).itemsize
+            joining = LAUNCH + _L2 * moved / gpu.bandwidth
+        return LAUNCH + seconds + packing + joining
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         tile = self.tile_of(problem, config)
-        return (
-            tile.parts * problem.groups * math.prod(self.packed(problem, tile)) * problem.itemsize
-        )
+        packed = tile.parts * problem.groups * math.prod(self.packed(problem, tile))
+        splits = self.share(problem, config)[0] if problem.taps else 1
+        worked = splits * math.prod(problem.y_shape) if splits > 1 else 0
+        return packed * problem.itemsize + worked * numpy_dtype(problem.dtype).itemsize
 
     def packed(self, problem: Problem, tile: Any) -> tuple[int, int, int]:
         """(taps, channels, filters) of a group: channels by whole steps, filters by copies.
@@ -98,14 +144,19 @@ class TileSolver(CudaSolver):
         by_taps, by_rows = columns * -(-channels // tile.k), -(-channels * columns // tile.k)
         return by_taps >= _THIN * by_rows
 
-    def folds(self, problem: Problem, tile: Any) -> int:
-        """Times that sums join their totals."""
-        taps, channels, _ = self.packed(problem, tile)
-        return taps * channels // (gemm.FOLD // tile.k * tile.k)
+    def folds(self, problem: Problem, config: Config) -> int:
+        """Times that a block's sums join their totals."""
+        return self.share(problem, config)[1] // (gemm.FOLD // self.tile_of(problem, config).k)
 
 
 def _pixels(problem: Problem) -> int:
     return problem.batch * math.prod(problem.out)
+
+
+def steps_of_pixels(problem: Problem) -> tuple[int, ...]:
+    """Of what blocks that share sums write, as (batch, filters, *out): pixels are innermost."""
+    plane = packed_steps(problem.out, (0,) * problem.ndim)
+    return math.prod(problem.out), _pixels(problem), *plane
 
 
 class TilePlan(CudaPlan):
@@ -116,13 +167,15 @@ class TilePlan(CudaPlan):
     def __init__(self, problem: Problem, solver: TileSolver, config: Config) -> None:
         super().__init__(problem, solver, config)
         self._tile = solver.tile_of(problem, config)
-        self._launches: dict[Any, Launch] = {}
+        self._splits, self._each = solver.share(problem, config)
+        self._packings: dict[Any, Launch] = {}
+        self._launches: dict[Any, tuple[Launch, Launch | None]] = {}
 
     def pack(self, w: Any) -> Any:
         p = self.problem
         count = math.prod(self.solver.packed(p, self._tile)) * p.groups * self._tile.parts
         packed = w.new((count,), numpy_dtype(p.x_dtype))
-        launch = self._launches.get(w.steps) or self._packing(w)
+        launch = self._packings.get(w.steps) or self._packing(w)
         launch(w.ordinal, w.stream, w.pointer, packed.pointer)
         return packed
 
@@ -168,8 +221,7 @@ class TilePlan(CudaPlan):
             given |= {"taps_r": p.kernel[1], "w_t": w.steps[2], **divisors(r=p.kernel[1])}
         kernel = self.pack_kernel()
         grid = (-(-items // kernel.threads), 1, 1)
-        constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
-        made = self._launches[w.steps] = Launch(kernel, grid, constants)
+        made = self._packings[w.steps] = launch_of(kernel, grid, given)
         return made
 
     def start(
@@ -177,13 +229,55 @@ class TilePlan(CudaPlan):
         residual: DeviceArray | None, activation: Activation | None,
     ) -> None:  # fmt: skip
         key = (x.steps, bias and bias.steps, y.steps, residual and residual.steps, activation)
-        launch = self._launches.get(key)
-        if launch is None:
-            launch = self._launches[key] = self._launch(x, bias, y, residual, activation)
-        launch(
-            x.ordinal, x.stream, x.pointer, packed.pointer, pointer(bias), pointer(residual),
-            y.pointer,
-        )  # fmt: skip
+        launches = self._launches.get(key)
+        if launches is None:
+            launches = self._launches[key] = self._made(x, bias, y, residual, activation)
+        multiply, join = launches
+        on, given = (x.ordinal, x.stream), (pointer(bias), pointer(residual), y.pointer)
+        if join is None:
+            multiply(*on, x.pointer, packed.pointer, *given)
+            return
+        p = self.problem
+        z = x.new((self._splits, p.filters, _pixels(p)), numpy_dtype(p.dtype))
+        multiply(*on, x.pointer, packed.pointer, 0, 0, z.pointer)
+        join(*on, z.pointer, *given)
+
+    def _made(
+        self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> tuple[Launch, Launch | None]:  # fmt: skip
+        """What multiplies; and where sums are split, what joins them."""
+        if self._splits == 1:
+            return self._launch(x, bias, y, residual, activation), None
+        p = self.problem
+        shape = p.batch, p.filters, *p.out
+        # of one split: pixels of all images lie side by side
+        z = DeviceArray(0, shape, steps_of_pixels(p), numpy_dtype(p.dtype), None, 0, 0)
+        join = self._join(bias, y, residual, activation)
+        return self._launch(x, None, z, None, None), join
+
+    def _join(
+        self, bias: DeviceArray | None, y: DeviceArray, residual: DeviceArray | None,
+        activation: Activation | None,
+    ) -> Launch:  # fmt: skip
+        p, pixels, plane = self.problem, _pixels(self.problem), math.prod(self.problem.out)
+        for a in (y, residual):
+            check_reach(p, a)
+        ys, rs = planes(y), planes(residual)
+        low, high = limits(activation)
+        items = p.filters * pixels
+        given = {
+            "items": items, "pixels": pixels, "plane": plane, "q_count": p.out[-1],
+            "splits": self._splits, "y_cut": items, "y_n": ys[0], "y_k": ys[1], "y_h": ys[2],
+            "y_w": ys[3], "r_n": rs[0], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
+            "b_k": bias.steps[0] if bias is not None else 0, "low": low, "high": high,
+            **divisors(pixels=pixels, plane=plane, q=p.out[-1]),
+        }  # fmt: skip
+        if p.ndim == 3:
+            y_d, r_d = (a.steps[2] if a is not None else 0 for a in (y, residual))
+            given |= {"p_count": p.out[1], "y_d": y_d, "r_d": r_d, **divisors(p=p.out[1])}
+        kernel = gemm.joined(p.x_dtype, activation_name(activation), p.ndim == 3)
+        return launch_of(kernel, (-(-items // kernel.threads), 1, 1), given)
 
     def _launch(
         self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
@@ -223,7 +317,13 @@ class TilePlan(CudaPlan):
                 "pad_d": p.padding[0][0], "step_d": p.stride[0], "step_e": p.dilation[0],
                 "x_d": x_d, "y_d": y_d, "r_d": r_d, **divisors(p=out_h),
             }  # fmt: skip
-        kernel = self.kernel(self.solver.folds(p, tile) > 0, activation)
-        constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
-        grid = (-(-_pixels(p) // tile.n), -(-own_k // tile.m), p.groups)
-        return Launch(kernel, grid, constants)
+        if self._splits > 1:
+            tap_steps = channels // tile.k
+            given |= {
+                "each": self._each, "tap_steps": tap_steps, "splits": self._splits,
+                "y_cut": p.filters * _pixels(p), **divisors(tap=tap_steps, s=p.kernel[-1]),
+                **divisors(splits=self._splits, r=(1, *p.kernel)[-2]),
+            }  # fmt: skip
+        kernel = self.kernel(self.solver.folds(p, self.config) > 0, activation)
+        grid = (-(-_pixels(p) // tile.n), -(-own_k // tile.m), p.groups * self._splits)
+        return launch_of(kernel, grid, given)

@@ -13,7 +13,6 @@ from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.cuda import gemm, winograd
 from fastconv.cuda.interop import DeviceArray
-from fastconv.cuda.kernel import Kernel
 from fastconv.cuda.launch import Launch
 from fastconv.solvers._cuda import (
     CudaPlan,
@@ -21,6 +20,7 @@ from fastconv.solvers._cuda import (
     activation_name,
     check_reach,
     divisors,
+    launch_of,
     limits,
     planes,
     pointer,
@@ -144,7 +144,7 @@ class WinogradPlan(CudaPlan):
             "least": float(info.smallest_normal / info.eps), "infinite": math.inf,
         }  # fmt: skip
         kernel = winograd.filters(p.x_dtype, self._m)
-        return _launch(kernel, (p.filters, 1, 1), given)
+        return launch_of(kernel, (p.filters, 1, 1), given)
 
     def start(
         self, x: DeviceArray, packed: Any, bias: DeviceArray | None, y: DeviceArray,
@@ -194,15 +194,10 @@ class WinogradPlan(CudaPlan):
                        group=p.filters // p.groups),
         }  # fmt: skip
         grid = (-(-tiles // winograd.TILES), _chunks(p), p.groups)
-        before = _launch(
+        before = launch_of(
             winograd.inputs(p.x_dtype, m), grid, {**given, "points_step": p.channels * tiles}
         )
         kernel = winograd.outputs(p.x_dtype, m, activation_name(activation))
         grid = (-(-p.filters * tiles // kernel.threads), 1, 1)
-        after = _launch(kernel, grid, {**given, "points_step": p.filters * tiles})
+        after = launch_of(kernel, grid, {**given, "points_step": p.filters * tiles})
         return before, after
-
-
-def _launch(kernel: Kernel, grid: tuple[int, int, int], given: dict[str, Any]) -> Launch:
-    constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
-    return Launch(kernel, grid, constants)

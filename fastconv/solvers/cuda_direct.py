@@ -16,11 +16,13 @@ from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._cuda import (
     LAUNCH,
     MOST,
+    PART,
     STORED,
     CudaPlan,
     CudaSolver,
     UnpackedPlan,
     activation_name,
+    are_parts,
     check_reach,
     divisors,
     limits,
@@ -30,9 +32,6 @@ from fastconv.solvers._cuda import (
 #: Rows of outputs of a thread. Of 3 x 3 taps, 4 rows read 6 samples a column for 12 products.
 _ROWS = (4, 8, 2, 1)
 
-
-#: What complex numbers are pairs of.
-PART = {"c64": "f32", "c128": "f64"}
 
 #: What sums of integers are kept in, modulo 2**bits of it.
 SUMS = {
@@ -57,7 +56,8 @@ class CudaDirect(CudaSolver):
         x, w, y, sums = problem.x_dtype, problem.w_dtype, problem.y_dtype, problem.dtype
         kinds = {x, w, y}
         if problem.is_complex:
-            right = kinds == {sums} <= {*PART}
+            # what lies beyond real samples is real
+            right = are_parts(problem) and (x == sums or not problem.cval.imag)
         elif problem.is_exact:
             # sums have the bits of what is stored, and more
             right = sums in SUMS and kinds <= {*READ} - {*STORED}
@@ -118,10 +118,9 @@ def _variant(problem: Problem, rows: int, activation: Activation | None) -> dire
     flat = problem.ndim == 1
     boundary = "zeros" if problem.boundary == "constant" else problem.boundary
     parts = 2 if problem.is_complex else 1
-    weights, result = (
-        "" if dtype == problem.x_dtype else dtype for dtype in (problem.w_dtype, problem.y_dtype)
-    )
-    part = PART.get(problem.x_dtype, problem.x_dtype)
+    part, *others = (PART.get(d, d) for d in (problem.x_dtype, problem.w_dtype, problem.y_dtype))
+    weights, result = ("" if dtype == part else dtype for dtype in others)
+    real = "x" * (problem.x_dtype not in PART) + "w" * (problem.w_dtype not in PART)
     sums = PART.get(problem.dtype, SUMS.get(problem.dtype, problem.dtype))
     own = "f64" if part == "f64" else "f32"
     return direct.Variant(
@@ -129,7 +128,7 @@ def _variant(problem: Problem, rows: int, activation: Activation | None) -> dire
         (1, *problem.kernel)[-2:],  # type: ignore[arg-type]
         1 if flat else problem.stride[-2], 1 if flat else problem.dilation[-2], rows, boundary,
         activation_name(activation), parts, weights, result, problem.ndim == 3,
-        "" if sums == own else sums,
+        "" if sums == own else sums, real if parts == 2 else "",
     )  # fmt: skip
 
 
@@ -160,8 +159,9 @@ class DirectPlan(UnpackedPlan):
         bands = -(-out_h // rows)
         layers = p.out[0] if variant.deep else 1
         items = p.batch * p.filters * layers * bands * out_w
+        counts = [1 if name in variant.real else variant.parts for name in "xwyr"]
         xs, ws, ys, rs = (
-            tuple(step * variant.parts for step in planes(a)) for a in (x, w, y, residual)
+            tuple(step * n for step in planes(a)) for a, n in zip((x, w, y, residual), counts)
         )
         low, high = limits(activation)
         if variant.is_exact:
@@ -188,8 +188,8 @@ class DirectPlan(UnpackedPlan):
             **divisors(q=out_w, bands=bands, filters=p.filters, group=group),
         }  # fmt: skip
         if variant.deep:
-            steps_d = (a.steps[2] * variant.parts if a is not None else 0
-                       for a in (x, w, y, residual))  # fmt: skip
+            steps_d = (a.steps[2] * n if a is not None else 0
+                       for a, n in zip((x, w, y, residual), counts))  # fmt: skip
             given |= {
                 "depth": p.size[0], "o_count": layers, "taps_t": p.kernel[0],
                 "pad_d": p.padding[0][0], "step_d": p.stride[0], "step_e": p.dilation[0],

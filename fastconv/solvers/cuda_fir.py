@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from fastconv._accuracy import epsilon
 from fastconv._epilogue import Activation
@@ -16,13 +16,19 @@ from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._cuda import (
     LAUNCH,
     MOST,
+    PART,
+    STORED,
     CudaPlan,
     CudaSolver,
     UnpackedPlan,
     activation_name,
+    are_parts,
     check_reach,
+    direct_plan,
     divisors,
+    launch_of,
     limits,
+    parts_of,
 )
 
 #: Estimated share of multiply-adds that blocks reach: 0.74 of the instructions of the loop are
@@ -37,6 +43,14 @@ class CudaFir(CudaSolver):
         " convolution in GPU registers, ICIP 2013: neighbours by each thread"
     )
     mixed_dtypes = True
+    stored: ClassVar[dict[str, str]] = {**STORED, **{kind: kind for kind in PART}}
+
+    def why_not_stored(self, problem: Problem) -> str | None:
+        if not problem.is_complex:
+            return super().why_not_stored(problem)
+        if not are_parts(problem) or problem.w_dtype in PART or problem.x_dtype not in PART:
+            return "its complex numbers are samples, its taps real"
+        return None
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.ndim != 1:
@@ -47,6 +61,10 @@ class CudaFir(CudaSolver):
             return f"it takes at most {fir.CAPACITIES[-1]} taps"
         if problem.channels == 0:
             return "there is nothing to multiply"
+        if problem.is_complex and (problem.channels, problem.filters) != (1, 1):
+            return "its complex numbers are of one channel and one filter"
+        if problem.is_complex and problem.boundary == "constant":
+            return "it extends complex numbers by zeros only, where by a constant"
         if _blocks(problem) > MOST:
             return "it has more blocks than 31 bits count"
         return None
@@ -55,6 +73,7 @@ class CudaFir(CudaSolver):
         return [{}]
 
     def cost_dense(self, problem: Problem, config: Config, gpu: Gpu) -> float:
+        problem = _as_groups(problem)
         x, w, y = (math.prod(s) for s in (problem.x_shape, problem.w_shape, problem.y_shape))
         memory = (x + w + y) * numpy_dtype(problem.x_dtype).itemsize / gpu.bandwidth
         rate = gpu.flops * _SHARE / (2 if problem.dtype == "f64" else 1)
@@ -79,16 +98,40 @@ class CudaFir(CudaSolver):
         return FirPlan(problem, self, config)
 
 
+def _as_groups(problem: Problem) -> Problem:
+    """A problem of complex samples as one of two groups of real ones, which have the same taps."""
+    if not problem.is_complex:
+        return problem
+    part = PART[problem.dtype]
+    return problem.replace(
+        dtype=part, x_dtype=part, w_dtype=part, y_dtype=part, channels=2, filters=2, groups=2,
+        layout="strided",
+    )  # fmt: skip
+
+
 def _blocks(problem: Problem) -> int:
     return problem.batch * problem.filters * -(-problem.out[0] // fir.TILE)
 
 
 class FirPlan(UnpackedPlan):
+    def start(
+        self, x: DeviceArray, packed: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
+        residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
+        if x.conjugated:  # the sign of a part is what the other kernel has
+            direct_plan(self.problem).start(x, packed, bias, y, residual, activation)
+            return
+        if self.problem.is_complex:
+            x, y = parts_of(x), parts_of(y)
+            bias, residual = bias and parts_of(bias), residual and parts_of(residual)
+            packed = packed.broadcast_to((2, *packed.shape[1:]))
+        super().start(x, packed, bias, y, residual, activation)
+
     def launch(
         self, x: DeviceArray, w: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
         residual: DeviceArray | None, activation: Activation | None,
     ) -> Launch:  # fmt: skip
-        p = self.problem
+        p = _as_groups(self.problem)
         for a in (x, y, residual):
             check_reach(p, a)
         taps, channels = p.kernel[0], p.channels // p.groups
@@ -115,5 +158,4 @@ class FirPlan(UnpackedPlan):
             "fill": p.cval.real if p.boundary == "constant" else 0.0, "low": low, "high": high,
             **divisors(tiles=tiles, filters=p.filters, group=max(1, p.filters // p.groups)),
         }  # fmt: skip
-        constants = [given[name] for name, kind in kernel.parameters if kind != "pointer"]
-        return Launch(kernel, (_blocks(p), 1, 1), constants)
+        return launch_of(kernel, (_blocks(p), 1, 1), given)

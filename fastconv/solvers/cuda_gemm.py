@@ -35,13 +35,15 @@ class CudaGemm(TileSolver):
         return super().why_not_dense(problem)
 
     def configs(self, problem: Problem, machine: Any) -> Sequence[Config]:
-        return [{"tile": name} for name in gemm.TILES[problem.x_dtype]]
+        tiles = ({"tile": name} for name in gemm.TILES[problem.x_dtype])
+        return self.with_splits(problem, machine, tiles)
 
     def bound_dense(self, problem: Problem, config: Config) -> float:
-        # runs of FOLD products, then their totals: Higham, section 4.2; padding adds exact zeros
+        # runs of FOLD products, then their totals, then those of blocks that share a sum: Higham,
+        # section 4.2; padding adds exact zeros
         inner = min(problem.taps, gemm.FOLD)
-        folds = self.folds(problem, self.tile_of(problem, config))
-        return (inner + folds + 1) * epsilon(problem) / 2
+        folds, splits = self.folds(problem, config), self.share(problem, config)[0]
+        return (inner + folds + splits) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config) -> CudaPlan:
         return GemmPlan(problem, self, config)
@@ -65,6 +67,8 @@ class GemmPlan(TilePlan):
 
     def kernel(self, folds: bool, activation: Activation | None) -> Kernel:
         p = self.problem
-        name = activation_name(activation)
-        variant = gemm.Variant(p.x_dtype, self._tile, folds, name, p.ndim == 3, self.is_thin)
+        variant = gemm.Variant(
+            p.x_dtype, self._tile, folds, activation_name(activation), p.ndim == 3, self.is_thin,
+            self._splits > 1,
+        )  # fmt: skip
         return gemm.kernel(variant)

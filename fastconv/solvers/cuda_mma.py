@@ -40,11 +40,12 @@ class CudaMma(TileSolver):
         return super().why_not_dense(problem)
 
     def configs(self, problem: Problem, machine: Any) -> Sequence[Config]:
-        return [
+        every = (
             {"products": products, "tile": tile}
             for products in _OF[problem.x_dtype]
             for tile in mma.TILES[products]
-        ]
+        )
+        return self.with_splits(problem, machine, every)
 
     def tile_of(self, problem: Problem, config: Config) -> mma.Tile:
         tiles = mma.TILES[str(config.get("products", _OF[problem.x_dtype][0]))]
@@ -58,11 +59,10 @@ class CudaMma(TileSolver):
         """See docs/accuracy.md, "Tensor cores"."""
         eps = epsilon(problem)
         tile = self.tile_of(problem, config)
-        taps, channels, _ = self.packed(problem, tile)
-        steps = taps * channels // tile.k
+        splits, steps = self.share(problem, config)
         # each of 4 products and the sum that they join is cut to 24 bits, and so is the new sum
         chain = tile.k // 4 * 6
-        sums = chain + (steps + 1) / 2
+        sums = chain + (steps + splits) / 2
         if tile.pair == 2:
             return sums * eps  # products are exact
         if tile.parts == 1:
@@ -82,8 +82,8 @@ class MmaPlan(TilePlan):
 
     def kernel(self, folds: bool, activation: Any) -> Kernel:
         products, name = str(self.config["products"]), activation_name(activation)
-        deep = self.problem.ndim == 3
-        return mma.kernel(mma.Variant(products, str(self._tile), name, deep, self.is_thin))
+        deep, split = self.problem.ndim == 3, self._splits > 1
+        return mma.kernel(mma.Variant(products, str(self._tile), name, deep, self.is_thin, split))
 
     def pack_kernel(self) -> Kernel:
         deep = self.problem.ndim == 3
