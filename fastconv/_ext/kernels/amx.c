@@ -245,7 +245,7 @@ FC_INLINE void take_halves(int64_t count, const uint16_t *x, int64_t step, float
         return;
     }
     if (step == 2) { /* the last of these is a word's lower half, and what is above it is not read */
-        const __mmask32 mask = (__mmask32)(UINT32_MAX >> (33 - 2 * fc_min(count, SIDE)));
+        const __mmask32 mask = (__mmask32)((((uint64_t)1 << 2 * fc_min(count, SIDE)) - 1) >> 1);
         _mm512_store_ps(to, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_maskz_loadu_epi16(mask, x))));
         return;
     }
@@ -388,31 +388,38 @@ static void split_floats_across(int64_t count, const void *of_even, const void *
     if (seen->most >= LARGE_NAN) split_run(count, a, b, odd, step, parts, 1, y, y_part, seen);
 }
 
-FC_INLINE void split_half_run(int64_t count, const void *a, const void *b, int64_t step, int64_t parts, int nans, char *y,
-                              int64_t y_part, fc_amx_range *seen)
+FC_INLINE void split_half_pairs(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, int64_t parts, int nans,
+                                char *y, int64_t y_part, ranges *seen)
 {
-    float even[SIDE] ALIGNED, odd[SIDE] ALIGNED = {0};
-    ranges of_lanes;
-    for (int i = 0; i < SIDE; i++) of_lanes.least[i] = UINT32_MAX, of_lanes.most[i] = 0;
-    for (int64_t at = 0; at < count; at += SIDE) {
-        const int64_t some = fc_min(SIDE, count - at);
-        line pairs[FC_AMX_PARTS] ALIGNED;
-        take(1, some, a, at * step, step, even);
-        if (b) take(1, some, b, at * step, step, odd);
-        split_into(even, odd, 1, parts, nans, (char *)pairs, ROW, &of_lanes);
-        for (int64_t part = 0; part < parts; part++) {
-            char *const to = y + part * y_part + at * 4;
-            if (some == SIDE) memcpy(to, pairs + part, ROW);
-            else memcpy(to, pairs + part, (size_t)some * 4);
-        }
+    float even[SIDE] ALIGNED, odd[SIDE] ALIGNED;
+    line pairs[FC_AMX_PARTS] ALIGNED;
+    take_halves(count, a, step, even);
+    take_halves(b ? count : 0, b ? b : a, step, odd);
+    if (count == SIDE) {
+        split_into(even, odd, 1, parts, nans, y, y_part, seen);
+        return;
     }
+    split_into(even, odd, 1, parts, nans, (char *)pairs, ROW, seen);
+    for (int64_t part = 0; part < parts; part++) memcpy(y + part * y_part, pairs + part, (size_t)count * 4);
+}
+
+FC_INLINE void split_half_run(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, int64_t parts, int nans,
+                              char *y, int64_t y_part, fc_amx_range *seen)
+{
+    ranges of_lanes;
+    int64_t at = 0;
+    for (int i = 0; i < SIDE; i++) of_lanes.least[i] = UINT32_MAX, of_lanes.most[i] = 0;
+    for (; at + SIDE <= count; at += SIDE)
+        split_half_pairs(SIDE, a + at * step, b ? b + at * step : NULL, step, parts, nans, y + at * 4, y_part, &of_lanes);
+    if (at < count)
+        split_half_pairs(count - at, a + at * step, b ? b + at * step : NULL, step, parts, nans, y + at * 4, y_part, &of_lanes);
     take_in(&of_lanes, 1, seen);
 }
 
 static void split_halves_across(int64_t count, const void *a, const void *b, int64_t step, int64_t parts, char *y,
                                 int64_t y_part, fc_amx_range *seen)
 {
-    if (step == 1 && parts == 2) split_half_run(count, a, b, 1, 2, 0, y, y_part, seen);
+    if (b && step == 1 && parts == 2) split_half_run(count, a, b, 1, 2, 0, y, y_part, seen);
     else split_half_run(count, a, b, step, parts, 0, y, y_part, seen);
     if (seen->most >= LARGE_NAN) split_half_run(count, a, b, step, parts, 1, y, y_part, seen);
 }
