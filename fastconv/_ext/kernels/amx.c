@@ -152,7 +152,7 @@ FC_INLINE uint32_t part_of(float v)
 }
 
 /* Parts of two samples, beside each other. `nans`: there may be large ones. Samples that were float16 (`half`) have two parts at
- * most; of these the least is not looked for. */
+ * most, of which the second is NaN where the sample is; the least of them is not looked for. */
 typedef struct {
     uint32_t first, second, third;
 } pair;
@@ -334,7 +334,7 @@ FC_INLINE void split_lines_in(int64_t count, const void *x, int half, int64_t st
     if (parts == 3) split_lines(count, x, half, step, channels, 3, 0, y, y_part, seen);
     else if (parts == 2) split_lines(count, x, half, step, channels, 2, 0, y, y_part, seen);
     else split_lines(count, x, half, step, channels, 1, 0, y, y_part, seen);
-    if (seen->most >= LARGE_NAN) split_lines(count, x, half, step, channels, parts, 1, y, y_part, seen);
+    if (!half && seen->most >= LARGE_NAN) split_lines(count, x, 0, step, channels, parts, 1, y, y_part, seen);
 }
 
 FC_INLINE void split_rows_in(int64_t count, const void *x, int half, int64_t step, int64_t channels, int64_t x_c,
@@ -343,7 +343,7 @@ FC_INLINE void split_rows_in(int64_t count, const void *x, int half, int64_t ste
     if (parts == 3) split_rows(count, x, half, step, channels, x_c, 3, 0, y, y_part, seen);
     else if (parts == 2) split_rows(count, x, half, step, channels, x_c, 2, 0, y, y_part, seen);
     else split_rows(count, x, half, step, channels, x_c, 1, 0, y, y_part, seen);
-    if (seen->most >= LARGE_NAN) split_rows(count, x, half, step, channels, x_c, parts, 1, y, y_part, seen);
+    if (!half && seen->most >= LARGE_NAN) split_rows(count, x, 0, step, channels, x_c, parts, 1, y, y_part, seen);
 }
 
 static void split_floats(int64_t count, const void *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
@@ -388,40 +388,39 @@ static void split_floats_across(int64_t count, const void *of_even, const void *
     if (seen->most >= LARGE_NAN) split_run(count, a, b, odd, step, parts, 1, y, y_part, seen);
 }
 
-FC_INLINE void split_half_pairs(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, int64_t parts, int nans,
-                                char *y, int64_t y_part, ranges *seen)
+FC_INLINE void split_half_pairs(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, int64_t parts, char *y,
+                                int64_t y_part, ranges *seen)
 {
     float even[SIDE] ALIGNED, odd[SIDE] ALIGNED;
     line pairs[FC_AMX_PARTS] ALIGNED;
     take_halves(count, a, step, even);
     take_halves(b ? count : 0, b ? b : a, step, odd);
     if (count == SIDE) {
-        split_into(even, odd, 1, parts, nans, y, y_part, seen);
+        split_into(even, odd, 1, parts, 0, y, y_part, seen);
         return;
     }
-    split_into(even, odd, 1, parts, nans, (char *)pairs, ROW, seen);
+    split_into(even, odd, 1, parts, 0, (char *)pairs, ROW, seen);
     for (int64_t part = 0; part < parts; part++) memcpy(y + part * y_part, pairs + part, (size_t)count * 4);
 }
 
-FC_INLINE void split_half_run(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, int64_t parts, int nans,
-                              char *y, int64_t y_part, fc_amx_range *seen)
+FC_INLINE void split_half_run(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, int64_t parts, char *y,
+                              int64_t y_part, fc_amx_range *seen)
 {
     ranges of_lanes;
     int64_t at = 0;
     for (int i = 0; i < SIDE; i++) of_lanes.least[i] = UINT32_MAX, of_lanes.most[i] = 0;
     for (; at + SIDE <= count; at += SIDE)
-        split_half_pairs(SIDE, a + at * step, b ? b + at * step : NULL, step, parts, nans, y + at * 4, y_part, &of_lanes);
+        split_half_pairs(SIDE, a + at * step, b ? b + at * step : NULL, step, parts, y + at * 4, y_part, &of_lanes);
     if (at < count)
-        split_half_pairs(count - at, a + at * step, b ? b + at * step : NULL, step, parts, nans, y + at * 4, y_part, &of_lanes);
+        split_half_pairs(count - at, a + at * step, b ? b + at * step : NULL, step, parts, y + at * 4, y_part, &of_lanes);
     take_in(&of_lanes, 1, seen);
 }
 
 static void split_halves_across(int64_t count, const void *a, const void *b, int64_t step, int64_t parts, char *y,
                                 int64_t y_part, fc_amx_range *seen)
 {
-    if (b && step == 1 && parts == 2) split_half_run(count, a, b, 1, 2, 0, y, y_part, seen);
-    else split_half_run(count, a, b, step, parts, 0, y, y_part, seen);
-    if (seen->most >= LARGE_NAN) split_half_run(count, a, b, step, parts, 1, y, y_part, seen);
+    if (b && step == 1 && parts == 2) split_half_run(count, a, b, 1, 2, y, y_part, seen);
+    else split_half_run(count, a, b, step, parts, y, y_part, seen);
 }
 
 /* ---- samples that are bfloat16 ---------------------------------------------------------------*/
