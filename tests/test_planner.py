@@ -35,6 +35,19 @@ SIGNAL = Problem.parse("conv1d f64 n1 c1 w900 k1 s200 p199 flip")
 EXACT = Problem.parse("conv1d i32 n1 c1 w90 k1 s20")
 
 
+def test_passes_over_floats_of_16_bits_take_time() -> None:
+    """Those of solvers that read or write float32, on as many threads as there are."""
+    text = f"{LAYER} deterministic"
+    found: Any = [(BY_NAME["amx_split"], {}, 1.0), (BY_NAME["direct"], {}, 1.0)]
+    for stored, samples in (
+        ("", (0, 0)), ("x:f16 w:f16 y:f16", (0, 16 * 14**2)), ("x:f16 w:f16", (0, 8 * 14**2)),
+        ("x:bf16", (8 * 14**2,) * 2), ("y:f16 threads2", (4 * 14**2,) * 2),
+    ):  # fmt: skip
+        problem = Problem.parse(f"{text} {stored}")
+        seconds = _planner._expected(problem, this_machine(), found)
+        assert seconds == pytest.approx([1 + n * _planner._CONVERTED for n in samples], rel=1e-12)
+
+
 @pytest.mark.parametrize("problem", [LAYER, SIGNAL, EXACT], ids=str)
 def test_candidates_are_complete(problem: Problem) -> None:
     """Every solver is there, with every config or with the reason against it."""

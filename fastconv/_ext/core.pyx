@@ -89,7 +89,7 @@ cdef extern from "fc.h" nogil:
 # in the order of fc_dtype; signed integers are summed as unsigned ones, bit for bit the same, but
 # become others by their sign
 DTYPES = ("f32", "f64", "c64", "c128", "u8", "u16", "u32", "u64", "f80", "c160")
-STORED = (*DTYPES, "i8", "i16", "i32", "i64", "bf16")
+STORED = (*DTYPES, "i8", "i16", "i32", "i64", "bf16", "f16")
 BOUNDARIES = ("zeros", "constant", "reflect", "mirror", "nearest", "wrap")  # of fc_boundary
 ACTIVATIONS = ("identity", "clamp", "silu", "gelu")  # of fc_activation
 

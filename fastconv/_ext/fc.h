@@ -26,7 +26,7 @@
 typedef enum {
     FC_F32, FC_F64, FC_C64, FC_C128, FC_U8, FC_U16, FC_U32, FC_U64, FC_F80, FC_C160,
     FC_I8, FC_I16, FC_I32, FC_I64, /* of x and y only: sums of integers are kept in unsigned ones */
-    FC_BF16, /* of x and y only: bfloat16, summed in float */
+    FC_BF16, FC_F16, /* of x and y only: bfloat16 and float16, summed in float */
     FC_PAIRS, /* two int16, of neighbouring channels, whose products are summed in 32 bits: of panels, for pairs */
     FC_QUADS, FC_QUADS_U, /* four bytes likewise, for quads: of w signed and of x not, and the reverse */
     FC_DTYPES
@@ -132,7 +132,7 @@ static inline int64_t fc_dtype_bytes(fc_dtype t)
 {
     static const int8_t bytes[FC_DTYPES] = {
         4, 8, 8, 16, 1, 2, 4, 8, (int8_t)sizeof(long double), (int8_t)(2 * sizeof(long double)),
-        1, 2, 4, 8, 2, 4, 4, 4};
+        1, 2, 4, 8, 2, 2, 4, 4, 4};
     return bytes[t];
 }
 
@@ -668,11 +668,12 @@ typedef struct {
  * split: the same of `channels` <= 32 channels x_c apart, 0 beyond: y[part][i] is the row of pixel x[i*step], for i < count.
  *     `seen` takes the samples in. Channels side by side (x_c 1) are not turned.
  * split_across: y[part][i] = the parts of a[i*step] and b[i*step], 0 where b is NULL, as a pair, for i < count.
+ *     Both [0] of float, and [1] of float16, of whose samples other than 0 none counts as larger than the least there is.
  * join, join_across: these of samples that are bfloat16, in one part, as they are.
  * store: y[filter*y_k + run.to + i*step] = sum of filter and pixel run.first + i of a block for i < run.count, plus what is
  *     there where `accumulate`. If there are limits and any sum is not finite, or not above its filter's limit in size, 1 is
  *     returned, else the bias is added. Sums may be turned in place.
- * narrow: store, where nothing is accumulated, of sums rounded to bfloat16, to nearest even.
+ * narrow: store, where nothing is accumulated, of sums rounded to [0] float16 or [1] bfloat16, to nearest even.
  * enter: this thread's tiles become 8 of full size; leave: what they were before. */
 enum { FC_AMX_SIDE = 16, FC_AMX_CHANNELS = 32, FC_AMX_TILE = 1024, FC_AMX_PARTS = 3 };
 typedef struct {
@@ -711,14 +712,14 @@ typedef struct {
     void (*enter)(fc_amx_state *before);
     void (*leave)(const fc_amx_state *before);
     void (*split_pairs)(const float *a, const float *b, int64_t parts, char *y, int64_t y_part);
-    void (*split)(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
-                  int64_t y_part, fc_amx_range *seen);
-    void (*split_across)(int64_t count, const float *a, const float *b, int64_t step, int64_t parts, char *y, int64_t y_part,
-                         fc_amx_range *seen);
+    void (*split[2])(int64_t count, const void *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
+                     int64_t y_part, fc_amx_range *seen);
+    void (*split_across[2])(int64_t count, const void *a, const void *b, int64_t step, int64_t parts, char *y, int64_t y_part,
+                            fc_amx_range *seen);
     void (*join)(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y, fc_amx_range *seen);
     void (*join_across)(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, char *y, fc_amx_range *seen);
     int (*store)(const fc_amx_sums_f32 *sums, float *y);
-    int (*narrow)(const fc_amx_sums_f32 *sums, uint16_t *y);
+    int (*narrow[2])(const fc_amx_sums_f32 *sums, uint16_t *y);
 } fc_amx;
 
 /* The same of integers of 8 bits, [whether x is signed][whether w is], whose sums of 32 bits wrap. A row of x is 64 channels

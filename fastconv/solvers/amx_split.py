@@ -18,7 +18,8 @@ from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 
 #: By number of products of parts: what is left out, relative to abs(w) * abs(x), and the sum of the
 #: sizes of what is multiplied. Parts are at most 1 + 2^-8, 2^-8 and 2^-17 of the operand; one
-#: product is of operands that are stored as bfloat16, and leaves out nothing.
+#: product is of operands that are stored as bfloat16, and leaves out nothing; nor do four of
+#: operands stored as float16, which two parts hold.
 _LEFT_OUT = {1: 0.0, 3: 2.0**-15 + 2.0**-33, 4: 2.0**-16 + 2.0**-33, 6: 2.0**-24 + 2.0**-33}
 _PARTS = (1 + 2.0**-8, 2.0**-8, 2.0**-17)
 _SIZES = {
@@ -79,9 +80,9 @@ class AmxSplit(Solver):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         """Fewest products first, of those whose bound the accuracy admits; six for strict."""
-        products = [6] if problem.accuracy == "strict" else [3, 4, 6]
-        if problem.x_dtype == problem.w_dtype == "bf16":
-            products = [1]
+        products = {"bf16": [1], "f16": [3, 4]}.get(_stored(problem), [3, 4, 6])
+        if problem.accuracy == "strict":
+            products = products[-1:]
         # samples of 1x1 layers that lie as tiles have them are not worth more of a cache
         lies = problem.layout == "N*C" and math.prod(problem.kernel) == 1
         size = machine.l2 // (8 if lies else 2)
@@ -89,7 +90,10 @@ class AmxSplit(Solver):
             {"products": n, "most": _MOST, "cache_bytes": size} for n in products
         ]
         allowed = allowed_error(problem)
-        found = [c for c in found if c["products"] == 6 or self.error_bound(problem, c) <= allowed]
+        found = [
+            c for c in found
+            if c["products"] == products[-1] or self.error_bound(problem, c) <= allowed
+        ]  # fmt: skip
         return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
@@ -128,15 +132,16 @@ class AmxSplit(Solver):
         blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if cut else 0)
         additions = _IN_TILE + depth * taps * products + blocks
         # and 1 for what may have been flushed beside an output above the limit (amx_split.c)
-        return _LEFT_OUT[products] + (additions * _SIZES[products] + 1) * epsilon(problem) / 2
+        left_out = 0.0 if (products, _stored(problem)) == (4, "f16") else _LEFT_OUT[products]
+        return left_out + (additions * _SIZES[products] + 1) * epsilon(problem) / 2
 
     def reads_stored(self, problem: Problem) -> bool:
-        return problem.x_dtype == problem.w_dtype == "bf16"
+        return problem.x_dtype == "f16" or _stored(problem) == "bf16"
 
     def writes_stored(self, problem: Problem) -> bool:
         if problem.ndim > 2:  # y sums the taps of other axes
             return False
-        return problem.y_dtype == "bf16" and self.reads_stored(problem)
+        return problem.y_dtype == problem.x_dtype and self.reads_stored(problem)
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         kind = _NarrowPlan if self.writes_stored(problem) else DriverPlan
@@ -147,8 +152,13 @@ class AmxSplit(Solver):
         return (*own, int(self.emulated), int(problem.layout == "N*C"))
 
 
+def _stored(problem: Problem) -> str:
+    """What both x and w are stored in, or nothing."""
+    return problem.x_dtype if problem.x_dtype == problem.w_dtype else ""
+
+
 class _NarrowPlan(DriverPlan):
-    """y in bfloat16, rounded as tiles are stored; in float32 where sums are not final by then."""
+    """y in 16 bits, rounded as tiles are stored; in float32 where sums are not final by then."""
 
     finishes_wide = True
 
@@ -163,10 +173,14 @@ class _NarrowPlan(DriverPlan):
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed
-        if call is not self._call or (self._is_one_block and y.dtype == self._y_dtype):
-            super().execute(x, packed, epilogue, y)
+        is_own = call is self._call
+        if is_own and self._is_one_block and y.dtype == self._y_dtype:
+            call.run(x, weights, epilogue, y)
             return
         wide = y if y.dtype == self._dtype else core.empty(y.shape, self._dtype)
-        self._wide.run(x, weights, epilogue, wide)
+        if is_own:
+            self._wide.run(x, weights, epilogue, wide)
+        else:
+            super().execute(x, packed, epilogue, wide)
         if wide is not y:
             core.narrow(wide, y, self.problem.threads)

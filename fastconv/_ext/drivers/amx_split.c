@@ -11,8 +11,8 @@
  *         split their samples
  *         for pair of tiles of filters, for pair of tiles of positions: y (+)= sums of the block's steps
  *
- * x and y may be stored in bfloat16: x is then one part as it is; y has one block of layers, and neither a residual nor
- * an activation.
+ * x and y may be stored in 16 bits: x in bfloat16 is one part as it is, and in float16 two; y has one block of layers, and
+ * neither a residual nor an activation.
  *
  * What a sum is made of, and in which order, depends on the settings alone, not on units.
  *
@@ -95,8 +95,8 @@ static void fill_plane(const amx_geometry *s, unit *q, const void *x, int64_t ch
         if (p->x_dtype == FC_BF16)
             s->tiles->join(in.end - in.from, (const uint16_t *)x + at, step, channels, p->x_c, line + in.from * LINE, &q->seen);
         else
-            s->tiles->split(in.end - in.from, (const float *)x + at, step, channels, p->x_c, s->parts, line + in.from * LINE,
-                            s->x_part, &q->seen);
+            s->tiles->split[p->x_dtype == FC_F16](in.end - in.from, (const char *)x + at * fc_dtype_bytes(p->x_dtype), step,
+                                                  channels, p->x_c, s->parts, line + in.from * LINE, s->x_part, &q->seen);
         clear(s, line + in.end * LINE, s->pitch - in.end);
     }
     clear(s, to + in.bottom * s->pitch * LINE, s->plane - in.bottom * s->pitch);
@@ -121,14 +121,12 @@ static void fill_across(const amx_geometry *s, unit *q, const void *x, int64_t c
         for (int64_t i = 0; i < rows && c < channels; i++) {
             const int64_t even = at + c * p->x_c + i * s->u * x_row, odd = even + p->x_c;
             char *const row = to + ((in.top + i) * s->pitch + in.from) * 4;
-            if (p->x_dtype == FC_BF16) {
-                const uint16_t *const from_x = x;
-                s->tiles->join_across(count, from_x + even, c + 1 < channels ? from_x + odd : NULL, step, row, &q->seen);
-            } else {
-                const float *const from_x = x;
-                s->tiles->split_across(count, from_x + even, c + 1 < channels ? from_x + odd : NULL, step, s->parts, row,
-                                       s->x_part, &q->seen);
-            }
+            const char *const a = (const char *)x + even * fc_dtype_bytes(p->x_dtype);
+            const char *const b = c + 1 < channels ? (const char *)x + odd * fc_dtype_bytes(p->x_dtype) : NULL;
+            if (p->x_dtype == FC_BF16)
+                s->tiles->join_across(count, (const uint16_t *)a, (const uint16_t *)b, step, row, &q->seen);
+            else
+                s->tiles->split_across[p->x_dtype == FC_F16](count, a, b, step, s->parts, row, s->x_part, &q->seen);
         }
     }
 }
@@ -153,7 +151,10 @@ static void fill_layer(const job *j, unit *q, int64_t layer, int64_t index, int6
 static double sample(const job *j, int64_t at)
 {
     if (j->s->p->x_dtype == FC_BF16) return float_of((uint32_t)((const uint16_t *)j->x)[at] << 16);
-    return ((const float *)j->x)[at];
+    if (j->s->p->x_dtype == FC_F32) return ((const float *)j->x)[at];
+    float v;
+    j->s->kernels->halves_f32->widen[0]((const uint16_t *)j->x + at, 1, &v);
+    return v;
 }
 
 /* One output, in row r and column c of y, from the products that are there. */
@@ -229,10 +230,11 @@ static void settle(const job *j, const unit *q, const fc_amx_sums_f32 *t, int64_
 
 static void store_narrow(const job *j, const unit *q, fc_amx_sums_f32 *t, int64_t filter, uint16_t *y)
 {
-    if (!j->s->tiles->narrow(t, y)) return;
+    int (*const narrow)(const fc_amx_sums_f32 *, uint16_t *) = j->s->tiles->narrow[j->s->p->y_dtype == FC_BF16];
+    if (!narrow(t, y)) return;
     settle(j, q, t, filter, NULL);
     t->last = 0; /* nothing is in doubt any more, and biases are added */
-    j->s->tiles->narrow(t, y);
+    narrow(t, y);
 }
 
 /* Sums of a pair of tiles of filters, `count` layers, from tile t of positions: of all residues of columns, in turn. */
@@ -277,7 +279,7 @@ static void sum_pair(const job *j, const unit *q, int64_t pair, int64_t layer, i
                                         .limit = q->limited ? q->limits + (pair - q->at.part * s->part) * PAIR : NULL,
                                         .across = s->across, .accumulate = stored, .last = last, .hardware = !j->emulated};
                 from = to;
-                if (p->y_dtype == FC_BF16)
+                if (p->y_dtype != FC_F32)
                     store_narrow(j, q, &sums, filter, (uint16_t *)j->y + at);
                 else if (s->tiles->store(&sums, (float *)j->y + at))
                     settle(j, q, &sums, filter, (float *)j->y + at);

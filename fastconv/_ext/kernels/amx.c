@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "amx.h"
+#include "float16.h"
 
 typedef union {
     float sums[SIDE][SIDE];
@@ -150,24 +151,31 @@ FC_INLINE uint32_t part_of(float v)
     return (bits_of(v) + 0x8000) & 0xffff0000;
 }
 
-/* Parts of two samples, beside each other. `nans`: there may be large ones. */
+/* Parts of two samples, beside each other. `nans`: there may be large ones. Samples that were float16 (`half`) have two parts at
+ * most, of which the second is NaN where the sample is; the least of them is not looked for. */
 typedef struct {
     uint32_t first, second, third;
 } pair;
 
-FC_INLINE pair pair_of(float v, float z, int nans, uint32_t *least, uint32_t *most)
+FC_INLINE pair pair_of(float v, float z, int half, int nans, uint32_t *least, uint32_t *most)
 {
     const uint32_t of_v = bits_of(v) & INT32_MAX, of_z = bits_of(z) & INT32_MAX;
     *most = *most > of_v ? *most : of_v;
     *most = *most > of_z ? *most : of_z;
-    *least = *least < of_v - 1 ? *least : of_v - 1;
-    *least = *least < of_z - 1 ? *least : of_z - 1;
+    if (!half) {
+        *least = *least < of_v - 1 ? *least : of_v - 1;
+        *least = *least < of_z - 1 ? *least : of_z - 1;
+    }
     if (nans && of_v > INFINITE) v = float_of(INFINITE + 1);
     if (nans && of_z > INFINITE) z = float_of(INFINITE + 1);
     pair p;
     uint32_t part = part_of(v), part_z = part_of(z);
     p.first = part >> 16 | part_z;
     v -= float_of(part), z -= float_of(part_z);
+    if (half) {
+        p.second = bits_of(v) >> 16 | (bits_of(z) & 0xffff0000), p.third = 0;
+        return p;
+    }
     part = part_of(v), part_z = part_of(z);
     p.second = part >> 16 | part_z;
     v -= float_of(part), z -= float_of(part_z);
@@ -180,21 +188,22 @@ typedef struct {
     uint32_t least[SIDE], most[SIDE];
 } ranges;
 
-static void take_in(const ranges *r, fc_amx_range *seen)
+static void take_in(const ranges *r, int half, fc_amx_range *seen)
 {
     for (int i = 0; i < SIDE; i++) {
         seen->least = seen->least < r->least[i] ? seen->least : r->least[i];
         seen->most = seen->most > r->most[i] ? seen->most : r->most[i];
     }
+    if (half && seen->most) seen->least = bits_of(0x1p-24f) - 1;
 }
 
 /* y[part][i] = the parts of a[i] and b[i]. */
-FC_INLINE void split_into(const float *a, const float *b, int64_t parts, int nans, char *y, int64_t y_part, ranges *seen)
+FC_INLINE void split_into(const float *a, const float *b, int half, int64_t parts, int nans, char *y, int64_t y_part, ranges *seen)
 {
     uint32_t *restrict const first = (uint32_t *)y, *restrict const second = (uint32_t *)(y + y_part),
              *restrict const third = (uint32_t *)(y + 2 * y_part);
     for (int i = 0; i < SIDE; i++) {
-        const pair p = pair_of(a[i], b[i], nans, seen->least + i, seen->most + i);
+        const pair p = pair_of(a[i], b[i], half, nans, seen->least + i, seen->most + i);
         first[i] = p.first;
         if (parts > 1) second[i] = p.second;
         if (parts > 2) third[i] = p.third;
@@ -204,9 +213,9 @@ FC_INLINE void split_into(const float *a, const float *b, int64_t parts, int nan
 static void split_pairs(const float *a, const float *b, int64_t parts, char *y, int64_t y_part)
 {
     ranges ignored = {{0}, {0}};
-    if (parts == 3) split_into(a, b, 3, 0, y, y_part, &ignored);
-    else if (parts == 2) split_into(a, b, 2, 0, y, y_part, &ignored);
-    else split_into(a, b, 1, 0, y, y_part, &ignored);
+    if (parts == 3) split_into(a, b, 0, 3, 0, y, y_part, &ignored);
+    else if (parts == 2) split_into(a, b, 0, 2, 0, y, y_part, &ignored);
+    else split_into(a, b, 0, 1, 0, y, y_part, &ignored);
 }
 
 /* ---- samples ---------------------------------------------------------------------------------*/
@@ -227,10 +236,37 @@ FC_INLINE void upper_halves(const line *a, const line *b, line *both)
 #endif
 }
 
-FC_INLINE void split_rows(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, int nans,
-                          char *y, int64_t y_part, fc_amx_range *seen)
+/* Samples of float16, made float; 0 beyond them. */
+FC_INLINE void take_halves(int64_t count, const uint16_t *x, int64_t step, float *to)
+{
+#if defined(FC_ISA_avx512)
+    if (step == 1) {
+        _mm512_store_ps(to, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(fc_lanes(4, 0, count), x)));
+        return;
+    }
+    if (step == 2) { /* the last of these is a word's lower half, and what is above it is not read */
+        const __mmask32 mask = (__mmask32)((((uint64_t)1 << 2 * fc_min(count, SIDE)) - 1) >> 1);
+        _mm512_store_ps(to, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_maskz_loadu_epi16(mask, x))));
+        return;
+    }
+#endif
+    uint16_t some[SIDE] = {0};
+    for (int64_t i = 0; i < fc_min(count, SIDE); i++) some[i] = x[i * step];
+    fc_widen_16(some, to);
+}
+
+/* Samples of either kind, `at` elements on. */
+FC_INLINE void take(int half, int64_t count, const void *x, int64_t at, int64_t step, float *to)
+{
+    if (half) take_halves(count, (const uint16_t *)x + at, step, to);
+    else take_floats(count, (const float *)x + at, step, to);
+}
+
+FC_INLINE void split_rows(int64_t count, const void *x, int half, int64_t step, int64_t channels, int64_t x_c, int64_t parts,
+                          int nans, char *y, int64_t y_part, fc_amx_range *seen)
 {
     static const float none[SIDE];
+    const int64_t bytes = half ? 2 : 4;
     ranges of_lanes;
     for (int i = 0; i < SIDE; i++) of_lanes.least[i] = UINT32_MAX, of_lanes.most[i] = 0;
     for (int64_t at = 0; at < count; at += SIDE) {
@@ -238,12 +274,12 @@ FC_INLINE void split_rows(int64_t count, const float *x, int64_t step, int64_t c
         line pairs[FC_AMX_PARTS][SIDE] ALIGNED;
         for (int64_t pair = 0; pair < SIDE; pair++) {
             float a[SIDE] ALIGNED, b[SIDE] ALIGNED;
-            const float *const from = x + 2 * pair * x_c + at * step;
-            __builtin_prefetch(from + AHEAD * step);
-            __builtin_prefetch(from + x_c + AHEAD * step);
-            if (2 * pair < channels) take_floats(some, from, step, a);
-            if (2 * pair + 1 < channels) take_floats(some, from + x_c, step, b);
-            split_into(2 * pair < channels ? a : none, 2 * pair + 1 < channels ? b : none, parts, nans,
+            const int64_t from = 2 * pair * x_c + at * step;
+            __builtin_prefetch((const char *)x + (from + AHEAD * step) * bytes);
+            __builtin_prefetch((const char *)x + (from + x_c + AHEAD * step) * bytes);
+            if (2 * pair < channels) take(half, some, x, from, step, a);
+            if (2 * pair + 1 < channels) take(half, some, x, from + x_c, step, b);
+            split_into(2 * pair < channels ? a : none, 2 * pair + 1 < channels ? b : none, half, parts, nans,
                        (char *)&pairs[0][pair], sizeof pairs[0], &of_lanes);
         }
         for (int64_t part = 0; part < parts; part++) {
@@ -256,65 +292,73 @@ FC_INLINE void split_rows(int64_t count, const float *x, int64_t step, int64_t c
                 for (int64_t i = 0; i < some; i++) memcpy(to + i * ROW, rows + i, ROW);
         }
     }
-    take_in(&of_lanes, seen);
+    take_in(&of_lanes, half, seen);
 }
 
 /* Of channels that lie side by side, 16 words: their parts in the upper halves. */
-FC_INLINE void part_words(int64_t channels, const float *x, int64_t parts, int nans, line *of, ranges *seen)
+FC_INLINE void part_words(int64_t channels, const void *x, int64_t at, int half, int64_t parts, int nans, line *of, ranges *seen)
 {
     float v[SIDE] ALIGNED;
-    for (int64_t i = 0; i < SIDE; i += LANES) {
-        const fc_raw some = (fc_raw)fc_load_part(4, fc_lanes(4, 0, channels - i), x + i);
-        memcpy(v + i, &some, VEC_BYTES);
-    }
+    take(half, channels, x, at, 1, v);
     for (int i = 0; i < SIDE; i++) {
         const uint32_t size = bits_of(v[i]) & INT32_MAX;
         seen->most[i] = seen->most[i] > size ? seen->most[i] : size;
-        seen->least[i] = seen->least[i] < size - 1 ? seen->least[i] : size - 1;
+        if (!half) seen->least[i] = seen->least[i] < size - 1 ? seen->least[i] : size - 1;
         float rest = nans && size > INFINITE ? float_of(INFINITE + 1) : v[i];
         for (int64_t part = 0; part < parts; part++) {
-            const uint32_t bits = part_of(rest);
+            const uint32_t bits = half && part ? bits_of(rest) : part_of(rest);
             of[part][i] = bits;
             rest -= float_of(bits);
         }
     }
 }
 
-FC_INLINE void split_lines(int64_t count, const float *x, int64_t step, int64_t channels, int64_t parts, int nans, char *y,
-                           int64_t y_part, fc_amx_range *seen)
+FC_INLINE void split_lines(int64_t count, const void *x, int half, int64_t step, int64_t channels, int64_t parts, int nans,
+                           char *y, int64_t y_part, fc_amx_range *seen)
 {
     ranges of_lanes;
     for (int i = 0; i < SIDE; i++) of_lanes.least[i] = UINT32_MAX, of_lanes.most[i] = 0;
     for (int64_t at = 0; at < count; at++) {
         line low[FC_AMX_PARTS] ALIGNED, high[FC_AMX_PARTS] ALIGNED;
-        part_words(channels, x + at * step, parts, nans, low, &of_lanes);
-        part_words(channels - SIDE, x + at * step + SIDE, parts, nans, high, &of_lanes);
+        part_words(channels, x, at * step, half, parts, nans, low, &of_lanes);
+        part_words(channels - SIDE, x, at * step + SIDE, half, parts, nans, high, &of_lanes);
         for (int64_t part = 0; part < parts; part++)
             upper_halves(low + part, high + part, (line *)(y + part * y_part + at * ROW));
     }
-    take_in(&of_lanes, seen);
+    take_in(&of_lanes, half, seen);
 }
 
-static void split_side_by_side(int64_t count, const float *x, int64_t step, int64_t channels, int64_t parts, char *y,
-                               int64_t y_part, fc_amx_range *seen)
+FC_INLINE void split_lines_in(int64_t count, const void *x, int half, int64_t step, int64_t channels, int64_t parts, char *y,
+                              int64_t y_part, fc_amx_range *seen)
 {
-    if (parts == 3) split_lines(count, x, step, channels, 3, 0, y, y_part, seen);
-    else if (parts == 2) split_lines(count, x, step, channels, 2, 0, y, y_part, seen);
-    else split_lines(count, x, step, channels, 1, 0, y, y_part, seen);
-    if (seen->most >= LARGE_NAN) split_lines(count, x, step, channels, parts, 1, y, y_part, seen);
+    if (parts == 3) split_lines(count, x, half, step, channels, 3, 0, y, y_part, seen);
+    else if (parts == 2) split_lines(count, x, half, step, channels, 2, 0, y, y_part, seen);
+    else split_lines(count, x, half, step, channels, 1, 0, y, y_part, seen);
+    if (!half && seen->most >= LARGE_NAN) split_lines(count, x, 0, step, channels, parts, 1, y, y_part, seen);
 }
 
-static void split(int64_t count, const float *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
-                  int64_t y_part, fc_amx_range *seen)
+FC_INLINE void split_rows_in(int64_t count, const void *x, int half, int64_t step, int64_t channels, int64_t x_c,
+                             int64_t parts, char *y, int64_t y_part, fc_amx_range *seen)
 {
-    if (x_c == 1) {
-        split_side_by_side(count, x, step, channels, parts, y, y_part, seen);
-        return;
-    }
-    if (parts == 3) split_rows(count, x, step, channels, x_c, 3, 0, y, y_part, seen);
-    else if (parts == 2) split_rows(count, x, step, channels, x_c, 2, 0, y, y_part, seen);
-    else split_rows(count, x, step, channels, x_c, 1, 0, y, y_part, seen);
-    if (seen->most >= LARGE_NAN) split_rows(count, x, step, channels, x_c, parts, 1, y, y_part, seen);
+    if (parts == 3) split_rows(count, x, half, step, channels, x_c, 3, 0, y, y_part, seen);
+    else if (parts == 2) split_rows(count, x, half, step, channels, x_c, 2, 0, y, y_part, seen);
+    else split_rows(count, x, half, step, channels, x_c, 1, 0, y, y_part, seen);
+    if (!half && seen->most >= LARGE_NAN) split_rows(count, x, 0, step, channels, x_c, parts, 1, y, y_part, seen);
+}
+
+static void split_floats(int64_t count, const void *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
+                         int64_t y_part, fc_amx_range *seen)
+{
+    if (x_c == 1) split_lines_in(count, x, 0, step, channels, parts, y, y_part, seen);
+    else split_rows_in(count, x, 0, step, channels, x_c, parts, y, y_part, seen);
+}
+
+static void split_halves(int64_t count, const void *x, int64_t step, int64_t channels, int64_t x_c, int64_t parts, char *y,
+                         int64_t y_part, fc_amx_range *seen)
+{
+    if (x_c == 1) split_lines_in(count, x, 1, step, channels, parts, y, y_part, seen);
+    else if (step == 1) split_rows_in(count, x, 1, 1, channels, x_c, parts, y, y_part, seen);
+    else split_rows_in(count, x, 1, step, channels, x_c, parts, y, y_part, seen);
 }
 
 /* Pairs of samples that stay as they lie: `odd` masks those of b. */
@@ -325,7 +369,7 @@ FC_INLINE void split_run(int64_t count, const float *a, const float *b, uint32_t
              *restrict const third = (uint32_t *)(y + 2 * y_part);
     uint32_t least = seen->least, most = seen->most;
     for (int64_t i = 0; i < count; i++) {
-        const pair p = pair_of(a[i * step], float_of(bits_of(b[i * step]) & odd), nans, &least, &most);
+        const pair p = pair_of(a[i * step], float_of(bits_of(b[i * step]) & odd), 0, nans, &least, &most);
         first[i] = p.first;
         if (parts > 1) second[i] = p.second;
         if (parts > 2) third[i] = p.third;
@@ -333,15 +377,50 @@ FC_INLINE void split_run(int64_t count, const float *a, const float *b, uint32_t
     *seen = (fc_amx_range){least, most};
 }
 
-static void split_across(int64_t count, const float *a, const float *b, int64_t step, int64_t parts, char *y, int64_t y_part,
-                         fc_amx_range *seen)
+static void split_floats_across(int64_t count, const void *of_even, const void *of_odd, int64_t step, int64_t parts, char *y,
+                                int64_t y_part, fc_amx_range *seen)
 {
-    const uint32_t odd = b ? UINT32_MAX : 0;
-    if (!b) b = a;
+    const uint32_t odd = of_odd ? UINT32_MAX : 0;
+    const float *const a = of_even, *const b = of_odd ? of_odd : of_even;
     if (step == 1 && parts == 3) split_run(count, a, b, odd, 1, 3, 0, y, y_part, seen);
     else if (step == 1 && parts == 2) split_run(count, a, b, odd, 1, 2, 0, y, y_part, seen);
     else split_run(count, a, b, odd, step, parts, 0, y, y_part, seen);
     if (seen->most >= LARGE_NAN) split_run(count, a, b, odd, step, parts, 1, y, y_part, seen);
+}
+
+FC_INLINE void split_half_pairs(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, int64_t parts, char *y,
+                                int64_t y_part, ranges *seen)
+{
+    float even[SIDE] ALIGNED, odd[SIDE] ALIGNED;
+    line pairs[FC_AMX_PARTS] ALIGNED;
+    take_halves(count, a, step, even);
+    take_halves(b ? count : 0, b ? b : a, step, odd);
+    if (count == SIDE) {
+        split_into(even, odd, 1, parts, 0, y, y_part, seen);
+        return;
+    }
+    split_into(even, odd, 1, parts, 0, (char *)pairs, ROW, seen);
+    for (int64_t part = 0; part < parts; part++) memcpy(y + part * y_part, pairs + part, (size_t)count * 4);
+}
+
+FC_INLINE void split_half_run(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, int64_t parts, char *y,
+                              int64_t y_part, fc_amx_range *seen)
+{
+    ranges of_lanes;
+    int64_t at = 0;
+    for (int i = 0; i < SIDE; i++) of_lanes.least[i] = UINT32_MAX, of_lanes.most[i] = 0;
+    for (; at + SIDE <= count; at += SIDE)
+        split_half_pairs(SIDE, a + at * step, b ? b + at * step : NULL, step, parts, y + at * 4, y_part, &of_lanes);
+    if (at < count)
+        split_half_pairs(count - at, a + at * step, b ? b + at * step : NULL, step, parts, y + at * 4, y_part, &of_lanes);
+    take_in(&of_lanes, 1, seen);
+}
+
+static void split_halves_across(int64_t count, const void *a, const void *b, int64_t step, int64_t parts, char *y,
+                                int64_t y_part, fc_amx_range *seen)
+{
+    if (b && step == 1 && parts == 2) split_half_run(count, a, b, 1, 2, y, y_part, seen);
+    else split_half_run(count, a, b, step, parts, y, y_part, seen);
 }
 
 /* ---- samples that are bfloat16 ---------------------------------------------------------------*/
@@ -590,11 +669,11 @@ static int store(const fc_amx_sums_f32 *t, float *y)
     return doubt;
 }
 
-/* ---- sums that become bfloat16 ---------------------------------------------------------------*/
+/* ---- sums that become floats of 16 bits ------------------------------------------------------*/
 
-/* How sums are rounded to nearest even: in integers, with NaNs among them, or by VCVTNE2PS2BF16, which takes a third of the
- * time, and subnormal numbers for 0. */
-typedef enum { FINITE, WITH_NANS, IN_HARDWARE } amx_rounding;
+/* How sums are rounded to nearest even: to bfloat16 in integers, with NaNs among them, or by VCVTNE2PS2BF16, which takes a third
+ * of the time, and subnormal numbers for 0; or to float16. */
+typedef enum { FINITE, WITH_NANS, IN_HARDWARE, TO_FLOAT16 } amx_rounding;
 
 /* The upper half is v rounded; NaN stays one, where there may be any. */
 FC_INLINE line nearest(vec_row v, int nans)
@@ -609,6 +688,17 @@ FC_INLINE line nearest(vec_row v, int nans)
 FC_INLINE line both_nearest(vec_row low, vec_row high, amx_rounding how)
 {
     line both;
+    if (how == TO_FLOAT16) {
+#if defined(FC_ISA_avx512)
+        const __m256i of_low = _mm512_cvtps_ph((__m512)low, _MM_FROUND_TO_NEAREST_INT);
+        const __m256i of_high = _mm512_cvtps_ph((__m512)high, _MM_FROUND_TO_NEAREST_INT);
+        return (line)_mm512_inserti64x4(_mm512_castsi256_si512(of_low), of_high, 1);
+#else
+        fc_narrow_16((const float *)&low, (uint16_t *)&both);
+        fc_narrow_16((const float *)&high, (uint16_t *)&both + SIDE);
+        return both;
+#endif
+    }
 #ifdef HARDWARE
     if (how == IN_HARDWARE) {
         __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(both) : "v"(high), "v"(low));
@@ -623,13 +713,11 @@ FC_INLINE line both_nearest(vec_row low, vec_row high, amx_rounding how)
 /* Both rounded, each of `even` beside its neighbour of `odd`. */
 FC_INLINE line woven_nearest(vec_row even, vec_row odd, amx_rounding how)
 {
-#ifdef HARDWARE
-    if (how == IN_HARDWARE) {
+    if (how == IN_HARDWARE || how == TO_FLOAT16) {
         const halves both = (halves)both_nearest(even, odd, how), woven = {
             0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
         return (line)FC_SHUFFLE(both, both, woven);
     }
-#endif
     return nearest(even, how == WITH_NANS) >> 16 | (nearest(odd, how == WITH_NANS) & 0xffff0000);
 }
 
@@ -703,7 +791,7 @@ FC_INLINE void narrow_block(const fc_amx_sums_f32 *t, const float *bias, amx_rou
 
 /* Sums that are not in doubt are multiples of the smallest normal number (drivers/amx_split.c), and so are biases from
  * 2^-103 on and what comes of both, which is then not subnormal. */
-static int narrow(const fc_amx_sums_f32 *t, uint16_t *y)
+static int narrow_bf16(const fc_amx_sums_f32 *t, uint16_t *y)
 {
     if (t->last && t->limit && in_doubt(t, t->across)) return 1;
     float bias[2 * SIDE] ALIGNED;
@@ -719,5 +807,16 @@ static int narrow(const fc_amx_sums_f32 *t, uint16_t *y)
     return 0;
 }
 
-const fc_amx FC_NAME(fc_amx_bf16) = {sum_emulated, sum_hardware, enter, leave, split_pairs, split, split_across,
-                                     join, join_across, store, narrow};
+static int narrow_f16(const fc_amx_sums_f32 *t, uint16_t *y)
+{
+    if (t->last && t->limit && in_doubt(t, t->across)) return 1;
+    float bias[2 * SIDE] ALIGNED;
+    take_bias(t, bias);
+    narrow_block(t, bias, TO_FLOAT16, y);
+    return 0;
+}
+
+const fc_amx FC_NAME(fc_amx_bf16) = {
+    sum_emulated, sum_hardware, enter, leave, split_pairs, {split_floats, split_halves},
+    {split_floats_across, split_halves_across}, join, join_across, store, {narrow_f16, narrow_bf16},
+};
