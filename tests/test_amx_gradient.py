@@ -25,7 +25,7 @@ TEXTS = (
     "conv2d f32 n5 c2 h13 w40 k35 r13 s40 p1", "conv2d f32 n6 c2 h13 w14 k9 r7 s7 p1:0,1 l2",
     "conv2d f32 n3 c2 h9 w9 k4 r9 s9 p2 u2", "conv2d f32 n3 c2 h12 w13 k4 r3 s4 p3,2 l4,3 u2,1",
     "conv3d f32 n3 c1 d4 h6 w7 k8 t4 r6 s7 p0,1,1", "conv2d f32 n3 c1 h5 w5 k2 r2 s2 p7:4",
-    "conv1d f32 n1 c1 w1 k1 s1",
+    "conv1d f32 n1 c1 w1 k1 s1", "conv2d f32 n4 c3 h7 w8 k5 r7 s8 p0:2",
 )  # fmt: skip
 
 #: Blocks of every shape: what settings may say of pictures, rows, columns, filters and images.
