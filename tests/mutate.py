@@ -33,6 +33,7 @@ REPRODUCIBLE = "tests/test_reproducible.py"
 INTEGER, HALVES = "tests/test_integer.py", "tests/test_halves.py"
 EPILOGUE, SHORTCUT = "tests/test_epilogue.py", "tests/test_shortcut.py"
 AMX, MATCH = "tests/test_amx.py", "tests/test_match.py"
+GRADIENT = "tests/test_amx_gradient.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
     "tests/test_parallel.py",
@@ -312,6 +313,23 @@ FAULTS = (
           "if (next != end) {", "if (next < end) {", (AMX, SOLVERS)),
     Fault("amx_winograd: the second tile of tiles reads the sums of the first",
           "_ext/drivers/amx_winograd.c", "pixel / SIDE % 2 * 2 * TILE", "0 * TILE", (AMX, SOLVERS)),
+    Fault("amx_gradient: a sample is paired with the one beside it", "_ext/kernels/amx_gradient.c",
+          "before[i][part] >> 16 | now[i][part]", "before[i][part] >> 16 | before[i][part]",
+          (GRADIENT,)),
+    Fault("amx_gradient: zeros between pictures are left out", "_ext/drivers/amx_gradient_plan.c",
+          "a.width + a.reach - a.lead), a.used)", "a.width), a.used)", (GRADIENT,)),
+    Fault("amx_gradient: all outputs read the first phase of rows", "_ext/drivers/amx_gradient.c",
+          "row % v->phases * h->phases", "0 * h->phases", (GRADIENT,)),
+    Fault("amx_gradient: steps that are added begin at the first", "_ext/drivers/amx_gradient.c",
+          "(first * s->step_lines + line)", "line", (GRADIENT,)),
+    Fault("amx_gradient: what may have been flushed is not looked at",
+          "_ext/drivers/amx_gradient.c", "return (float)ldexp(lost, 24 - 126);", "return -1;",
+          (GRADIENT,)),
+    Fault("amx_gradient: sums that are not finite stay", "_ext/drivers/amx_gradient.c",
+          "!(right && !limited)", "limited", (GRADIENT,)),
+    Fault("amx_gradient: what is prepared changes with its array", "solvers/amx_gradient.py",
+          "w if dense and not self.problem.prepared else w.copy()", "w if dense else w.copy()",
+          (GRADIENT,)),
     # ---- implicit GEMM
     Fault("implicit_gemm: the sums of a block of taps are forgotten",
           "_ext/kernels/implicit_gemm.inc",

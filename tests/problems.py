@@ -17,6 +17,7 @@ from fastconv._ext import core
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Solver
 from fastconv.solvers import SOLVERS
+from fastconv.solvers.amx_gradient import AmxGradient
 from fastconv.solvers.amx_int8 import AmxInt8
 from fastconv.solvers.amx_split import AmxSplit
 from fastconv.solvers.amx_winograd import AmxWinograd
@@ -175,6 +176,7 @@ NETWORKS = (
     "conv2d f32 n1 c4 h9 w31 k16 r3 s3 p4 u5",
     "conv2d f32 n29 c4 h6 w6 k20 r3 s3 p1",
     "conv2d f32 n17 c2 h28 w28 k40 r28 s28 p1 strided",  # the gradient of weights
+    "conv2d f32 n9 c3 h7 w8 k17 r4 s4 p1:0,1 l2 strided threads2",  # the same, with stride 2
     "conv2d f64 n9 c3 h11 w12 k17 r9 s10 p2,0 u2,1",
     "conv2d c64 n8 c3 h5 w4 k9 r3 s3 p1",
     # and of weights of groups: tiles of outputs, blocks of the kernel, runs of rows, phases, images
@@ -482,6 +484,16 @@ NONNEGATIVE = (
     "conv1d f32 n1 c1 w900 k1 s500 p499 x:f16 strict nonnegative",
 )
 
+#: Gradients of weights: filters and images that fill no tile, rows that fill no step, strides (l)
+#: and dilations (u) of the layer, groups.
+GRADIENTS = (
+    "conv2d f32 n20 c3 h9 w11 k18 r9 s11 p1", "conv2d f32 n17 c2 h8 w9 k9 r8 s9",
+    "conv2d f32 n33 c5 h7 w7 k8 r7 s7 p1 threads3", "conv2d f32 n9 c2 h13 w40 k35 r13 s40 p1",
+    "conv2d f32 n8 c3 h15 w16 k10 r9 s10 p1,2:1 l1,2 u3", "conv1d f32 n9 c4 w300 k8 s298 strict",
+    "conv1d f32 n8 c2 w900 k9 s450 p4 l2 flip", "conv3d f32 n10 c2 d3 h5 w6 k8 t3 r5 s6 p1",
+    "conv3d f32 n8 c2 d3 h6 w7 k16 t3 r3 s4 g2 p0,1,1 u1,2,1 l1,2,2",
+)  # fmt: skip
+
 #: One string a bug: the shape on which it was seen.
 FIXED: tuple[str, ...] = (
     # no output meets a sample: winograd solved it, of a dtype and accuracy that are not its own
@@ -493,7 +505,9 @@ FIXED: tuple[str, ...] = (
     "conv2d i8 n1 c3 h9 w11 k5 r3 s3 p1 x:i32",
 )
 
-PROBLEMS = NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + NONNEGATIVE + FIXED
+PROBLEMS = (
+    NETWORKS + SIGNALS + DTYPES + SEPARABLE + EDGES + DEPTHWISE + GRADIENTS + NONNEGATIVE + FIXED
+)
 
 
 class Emulated(AmxSplit):
@@ -537,13 +551,28 @@ class EmulatedWinograd(AmxWinograd):
         return super().why_not(problem)
 
 
+class EmulatedGradient(AmxGradient):
+    """amx_gradient on tiles in memory, of however few filters, images and samples."""
+
+    name = "amx_gradient_emulated"
+    emulated = True
+
+    def why_not(self, problem: Problem) -> str | None:
+        filters, images = problem.filters // problem.groups, problem.batch
+        tiles = problem.groups * (-(-filters // 16) * -(-images // 16))
+        steps = problem.channels // problem.groups * int(np.prod(problem.kernel)) // 32 + 1
+        if tiles * steps * int(np.prod(problem.out)) > 400:  # some 60 us each
+            return "it takes too long to emulate"
+        return super().why_not(problem)
+
+
 EMULATED, EMULATED_INT8 = Emulated(), EmulatedInt8()
-EMULATED_WINOGRAD = EmulatedWinograd()
+EMULATED_WINOGRAD, EMULATED_GRADIENT = EmulatedWinograd(), EmulatedGradient()
 
 _ABSENT = {
     "amx_split": core.amx_absent(), "amx_int8": core.amx_int8_absent(),
     "quads": core.quads_absent(), "quad_rows": core.quads_absent(),
-    "amx_winograd": core.amx_absent(),
+    "amx_winograd": core.amx_absent(), "amx_gradient": core.amx_absent(),
 }  # fmt: skip
 
 #: Solvers of the CPU that run here: where it has no tiles, those on them by emulation alone.
@@ -552,6 +581,7 @@ CPU: list[Solver] = [
     EMULATED,
     EMULATED_INT8,
     EMULATED_WINOGRAD,
+    EMULATED_GRADIENT,
 ]
 
 #: Solvers of the CPU whose bound is against B, the largest sample times the sum of magnitudes of a

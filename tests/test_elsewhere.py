@@ -33,7 +33,7 @@ TESTS = pathlib.Path(__file__).parent
 
 #: BLAS belongs to SciPy, which is not here; naive is what the others are compared with elsewhere;
 #: tiles are granted to processes that have asked, and emulated for those that have not.
-_NOT_ELSEWHERE = ("im2col", "naive", "amx_split", "amx_int8", "amx_winograd")
+_NOT_ELSEWHERE = ("im2col", "naive", "amx_split", "amx_int8", "amx_winograd", "amx_gradient")
 ELSEWHERE = [s for s in CPU if s.name not in _NOT_ELSEWHERE]
 
 

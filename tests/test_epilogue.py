@@ -177,7 +177,7 @@ def test_every_solver(solver: Any, activation: Any) -> None:
         "conv1d f64 n1 c1 w3000 k1 s2000 p1999 flip strict nonnegative",
         "conv3d f64 n1 c2 d4 h5 w6 k3 t3 r3 s3 p1 wrap", "conv2d f32 n1 c16 h30 w31 k8 r9 s9 p4",
         "conv2d i32 n1 c3 h9 w8 k4 r3 s3 p1 x:u8 w:i8", "conv2d f32 n1 c33 h5 w9 k17 r3 s3 p1",
-        "conv2d i32 n1 c33 h5 w9 k17 r3 s3 p1 x:u8 w:i8",
+        "conv2d i32 n1 c33 h5 w9 k17 r3 s3 p1 x:u8 w:i8", "conv2d f32 n9 c2 h5 w6 k9 r5 s6 p1",
     ):  # fmt: skip
         problem = Problem.parse(text)
         if solver.why_not(problem) is None and applies(problem, activation):

@@ -82,6 +82,10 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
     "separable": ({"row_bytes": 1}, {"row_bytes": 3000}),
     "winograd": ({"cache_bytes": 1}, {"cache_bytes": 30000}),
     "amx_winograd_emulated": ({"cache_bytes": 1}, {"m": 3, "cache_bytes": 10**9}),
+    "amx_gradient_emulated": (
+        {"pictures": 1, "rows": 1, "steps": 1},
+        {"filters": 32, "images": 32},
+    ),
 }
 
 DTYPES = ("f32", "f64", "c64", "c128", "i8", "u16", "i32", "u64", "bool")

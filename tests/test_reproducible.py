@@ -34,7 +34,7 @@ TEXTS = (
     "conv2d f32 n2 c33 h24 w25 k20 r5 s5 p2", "conv2d c64 n1 c5 h20 w11 k7 r3 s3 p1",
     "conv2d f32 n2 c5 h9 w8 k6 r3 s3 p2 e2 flip", "conv2d f32 n1 c4 h60 w61 k4 r13 s13 p6 reflect",
     "conv1d f64 n1 c1 w3000 k1 s2000 p1999 flip strict nonnegative",
-    "conv2d f32 n1 c33 h24 w25 k20 r3 s3 p1",
+    "conv2d f32 n1 c33 h24 w25 k20 r3 s3 p1", "conv2d f32 n40 c3 h6 w7 k35 r6 s7 p1",
 )  # fmt: skip
 
 #: Of a solver that takes integers alone.

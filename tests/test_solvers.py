@@ -36,6 +36,7 @@ from fastconv.solvers import BY_NAME, SOLVERS
 THREAD_INVARIANT = (
     "naive", "direct", "depthwise", "dot", "implicit_gemm", "panels", "pairs",
     "quads", "quad_rows", "winograd_pairs", "amx_emulated", "amx_winograd_emulated",
+    "amx_gradient_emulated",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastconv._solver import Solver
+from fastconv.solvers.amx_gradient import AmxGradient
 from fastconv.solvers.amx_int8 import AmxInt8
 from fastconv.solvers.amx_split import AmxSplit
 from fastconv.solvers.amx_winograd import AmxWinograd
@@ -33,7 +34,7 @@ from fastconv.solvers.winograd_pairs import WinogradPairs
 SOLVERS: tuple[Solver, ...] = (
     Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Quads(), QuadRows(),
     Separable(), Im2col(), Winograd(), WinogradPairs(), AmxInt8(), AmxSplit(), AmxWinograd(),
-    Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
+    AmxGradient(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
     CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(), CudaFft(),
 )  # fmt: skip
 BY_NAME: dict[str, Solver] = {solver.name: solver for solver in SOLVERS}

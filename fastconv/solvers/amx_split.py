@@ -13,21 +13,17 @@ from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
-from fastconv.solvers._amx import CHANNELS, MOST_RESIDUES, SIDE, SPLIT_IN, axes_of, depth_of
+from fastconv.solvers._amx import (
+    CHANNELS,
+    LEFT_OUT,
+    MOST_RESIDUES,
+    SIDE,
+    SIZES,
+    SPLIT_IN,
+    axes_of,
+    depth_of,
+)
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
-
-#: By number of products of parts: what is left out, relative to abs(w) * abs(x), and the sum of the
-#: sizes of what is multiplied. Parts are at most 1 + 2^-8, 2^-8 and 2^-17 of the operand; one
-#: product is of operands that are stored as bfloat16, and leaves out nothing; nor do four of
-#: operands stored as float16, which two parts hold.
-_LEFT_OUT = {1: 0.0, 3: 2.0**-15 + 2.0**-33, 4: 2.0**-16 + 2.0**-33, 6: 2.0**-24 + 2.0**-33}
-_PARTS = (1 + 2.0**-8, 2.0**-8, 2.0**-17)
-_SIZES = {
-    1: 1.0,
-    3: _PARTS[0] ** 2 + 2 * _PARTS[0] * _PARTS[1],
-    4: (_PARTS[0] + _PARTS[1]) ** 2,
-    6: (_PARTS[0] + _PARTS[1]) ** 2 + 2 * _PARTS[0] * _PARTS[2],
-}
 
 #: Additions that a product goes through in a tile: 16 of every other channel, 1 of both halves.
 _IN_TILE = SIDE + 1
@@ -132,8 +128,8 @@ class AmxSplit(Solver):
         blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if cut else 0)
         additions = _IN_TILE + depth * taps * products + blocks
         # and 1 for what may have been flushed beside an output above the limit (amx_split.c)
-        left_out = 0.0 if (products, _stored(problem)) == (4, "f16") else _LEFT_OUT[products]
-        return left_out + (additions * _SIZES[products] + 1) * epsilon(problem) / 2
+        left_out = 0.0 if (products, _stored(problem)) == (4, "f16") else LEFT_OUT[products]
+        return left_out + (additions * SIZES[products] + 1) * epsilon(problem) / 2
 
     def reads_stored(self, problem: Problem) -> bool:
         return problem.x_dtype == "f16" or _stored(problem) == "bf16"
