@@ -20,7 +20,7 @@ SPLIT_IN = {1: 1, 3: 2, 4: 2, 6: 3}
 
 #: By number of products of parts: what is left out, relative to abs(w) * abs(x), and the sum of the
 #: sizes of what is multiplied. Parts are at most 1 + 2^-8, 2^-8 and 2^-17 of the operand; one
-#: product is of operands that are stored as bfloat16, and leaves out nothing; nor do four of operands
+#: product is of operands that are stored as bfloat16, and leaves out nothing; nor do four of those
 #: stored as float16, which two parts hold.
 LEFT_OUT = {1: 0.0, 3: 2.0**-15 + 2.0**-33, 4: 2.0**-16 + 2.0**-33, 6: 2.0**-24 + 2.0**-33}
 _PARTS = (1 + 2.0**-8, 2.0**-8, 2.0**-17)
