@@ -115,8 +115,8 @@ class ImplicitGemm(Polyphase):
         if across:
             work += problem.batch * problem.channels * math.prod(problem.padded) * 0.5e-9
         if step > 2 and copy == 0 and math.prod(problem.x_shape) * size > machine.l2:
-            rows = problem.batch * problem.channels * math.prod(problem.out[:-1])
-            work += rows * math.ceil(problem.size[-1] * size / 64) * _SKIPPED
+            read = problem.batch * problem.channels * math.prod(problem.out[:-1])
+            work += read * math.ceil(problem.size[-1] * size / 64) * _SKIPPED
         if copy == 2:
             rows = band_rows(problem, max(1, most // kernel), int(config["block_bytes"]))
             cells = problem.batch * problem.taps / kernel * rows
