@@ -32,6 +32,19 @@ SIZES = {
 }
 
 
+def why_no_tiles(problem: Problem) -> str | None:
+    """What tiles of bfloat16 parts take of no problem, whatever they sum over."""
+    if problem.flops == 0:
+        return "there is nothing to multiply"
+    if problem.device != "cpu":
+        return "it runs on the CPU only"
+    if problem.dtype != "f32":
+        return f"its tiles sum in f32, not {problem.dtype}"
+    if problem.boundary != "zeros" and any(map(any, problem.padding)):
+        return f"it pads with zeros, not {problem.boundary}"
+    return None
+
+
 class Axis(NamedTuple):
     """plan_axis of the driver: positions and how far the taps of one reach; besides, phases that x
     is taken apart to, and most taps that an output meets."""

@@ -12,7 +12,7 @@ from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
-from fastconv.solvers._amx import LEFT_OUT, SIDE, SIZES, SPLIT_IN
+from fastconv.solvers._amx import LEFT_OUT, SIDE, SIZES, SPLIT_IN, why_no_tiles
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._gradient import PAIR, STEP, Block, block_of, steps_of
 
@@ -44,14 +44,8 @@ class AmxGradient(Solver):
     emulated: ClassVar[bool] = False
 
     def why_not(self, problem: Problem) -> str | None:
-        if problem.flops == 0:
-            return "there is nothing to multiply"
-        if problem.device != "cpu":
-            return "it runs on the CPU only"
-        if problem.dtype != "f32":
-            return f"its tiles sum in f32, not {problem.dtype}"
-        if problem.boundary != "zeros" and any(map(any, problem.padding)):
-            return f"it pads with zeros, not {problem.boundary}"
+        if (said := why_no_tiles(problem)) is not None:
+            return said
         if not problem.is_dense:
             return "it takes no input dilation"
         if self.emulated:

@@ -22,6 +22,7 @@ from fastconv.solvers._amx import (
     SPLIT_IN,
     axes_of,
     depth_of,
+    why_no_tiles,
 )
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 
@@ -55,14 +56,8 @@ class AmxSplit(Solver):
     emulated: ClassVar[bool] = False
 
     def why_not(self, problem: Problem) -> str | None:
-        if problem.flops == 0:
-            return "there is nothing to multiply"
-        if problem.device != "cpu":
-            return "it runs on the CPU only"
-        if problem.dtype != "f32":
-            return f"its tiles sum in f32, not {problem.dtype}"
-        if problem.boundary != "zeros" and any(map(any, problem.padding)):
-            return f"it pads with zeros, not {problem.boundary}"
+        if (said := why_no_tiles(problem)) is not None:
+            return said
         if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
             return "it takes input dilation, or a stride, not both along an axis"
         if (residues := math.prod(problem.input_dilation[-2:])) > MOST_RESIDUES:

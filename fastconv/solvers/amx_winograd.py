@@ -12,6 +12,7 @@ from fastconv._machine import Machine
 from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
+from fastconv.solvers._amx import why_no_tiles
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 
 #: Rows and columns of a tile of sums, channels of a step, products of parts, tiles of a block whose
@@ -54,18 +55,12 @@ class AmxWinograd(Solver):
     emulated: ClassVar[bool] = False
 
     def why_not(self, problem: Problem) -> str | None:
-        if problem.flops == 0:
-            return "there is nothing to multiply"
-        if problem.device != "cpu":
-            return "it runs on the CPU only"
-        if problem.dtype != "f32":
-            return f"its tiles sum in f32, not {problem.dtype}"
+        if (said := why_no_tiles(problem)) is not None:
+            return said
         if problem.kernel != (3, 3):
             return f"it has kernels of 3 x 3, not {' x '.join(map(str, problem.kernel))}"
         if max(*problem.stride, *problem.input_dilation, 1) > 1:
             return "it takes no strides"
-        if problem.boundary != "zeros" and any(map(any, problem.padding)):
-            return f"it pads with zeros, not {problem.boundary}"
         if any(max(p) > 2 * d for p, d in zip(problem.padding, problem.dilation)):
             return "windows lie wholly in the padding"
         if problem.layout == "N*C":
