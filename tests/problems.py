@@ -556,12 +556,14 @@ class EmulatedGradient(AmxGradient):
 
     name = "amx_gradient_emulated"
     emulated = True
+    most = 400  # tiles of sums, some 60 us each
 
     def why_not(self, problem: Problem) -> str | None:
         filters, images = problem.filters // problem.groups, problem.batch
         tiles = problem.groups * (-(-filters // 16) * -(-images // 16))
         steps = problem.channels // problem.groups * int(np.prod(problem.kernel)) // 32 + 1
-        if tiles * steps * int(np.prod(problem.out)) > 60:  # some 60 us each, and 1 ms by qemu
+        few = np.prod(problem.out) < np.prod(problem.kernel)  # outputs, as it is for
+        if tiles * steps * int(np.prod(problem.out)) > (self.most if few else 40):
             return "it takes too long to emulate"
         return super().why_not(problem)
 

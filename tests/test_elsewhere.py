@@ -18,7 +18,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import CPU, MIXING, PROBLEMS, Array, arrays, check, mixed_magnitude, solved
+from problems import (
+    CPU,
+    EMULATED_GRADIENT,
+    MIXING,
+    PROBLEMS,
+    Array,
+    arrays,
+    check,
+    mixed_magnitude,
+    solved,
+)
 
 import fastconv
 from fastconv._accuracy import epsilon
@@ -177,6 +187,7 @@ def run_all(
     program: list[str], isas: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Solver, Problem, str, str, float, Array]]:
     """Every driver's problems, a process for each solver: what was run, and y."""
+    monkeypatch.setattr(EMULATED_GRADIENT, "most", 40)  # which take 1 ms each under QEMU
     for solver in ELSEWHERE:
         cases, sent = [], []
         for text in filter(plain, PROBLEMS):
