@@ -35,7 +35,7 @@ SIGNAL = Problem.parse("conv1d f64 n1 c1 w900 k1 s200 p199 flip")
 EXACT = Problem.parse("conv1d i32 n1 c1 w90 k1 s20")
 
 
-def test_passes_over_floats_of_16_bits_take_time() -> None:
+def test_passes_over_floats_of_16_bits_take_time(estimates: None) -> None:
     """Those of solvers that read or write float32, on as many threads as there are."""
     text = f"{LAYER} deterministic"
     found: Any = [(BY_NAME["amx_split"], {}, 1.0), (BY_NAME["direct"], {}, 1.0)]
