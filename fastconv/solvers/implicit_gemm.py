@@ -38,7 +38,7 @@ _PIECE, _ONE = {1: 0.35e-9, 2: 0.6e-9}, 0.4e-9
 _FAR = {"avx512": 0.8e-9, "avx2": 0.6e-9, "baseline": 0.6e-9, "neon": 0.4e-9}
 _PAGE = 4096
 
-#: And lines of rows by strides of 3 and more: 1x1, 512 to 64 @ 80x120 12.7 ms, 6.3 copied (avx512).
+#: A line of x, in place by strides of 3 and more: 1x1, 512 to 64 @ 80x120 12.7 ms, copied 6.3.
 _SKIPPED = 15e-9
 
 #: What waiting adds to products where channels lie whole pages apart, in the same sets of a cache

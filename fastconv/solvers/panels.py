@@ -32,8 +32,8 @@ _GFLOPS = {"avx512": 140, "avx2": 100, "neon": 45, "baseline": 24}
 _LATENCY, _NEXT, _CALL, _WHOLE, _BROKEN = 1.2e-9, 2e-9, 9e-9, 15e-9, 35e-9
 
 #: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
-#: its pixels; for each pixel at other strides. Register tiles up to which pixels side by side are
-#: read in place (IN_PLACE of panels.c).
+#: its pixels (3 and 4 are reckoned); for each pixel at others. Register tiles up to which pixels
+#: side by side are read in place (IN_PLACE of panels.c).
 _SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9, 3: 2.5e-9, 4: 3e-9}, 0.5e-9
 _IN_PLACE = 8
 

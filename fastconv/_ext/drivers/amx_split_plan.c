@@ -19,7 +19,7 @@ static int64_t depth_of(const amx_geometry *s, int64_t line, int64_t bytes, int6
 }
 
 /* What a thread does that has most to do, in products of two tiles, if units have so many rows: samples are converted
- * unit by unit, some 12 products' time a tile of them and part. */
+ * unit by unit, some 12 products' time a tile of 16 by 32 of them and part (_PART and _PRODUCT of amx_split.py). */
 static int64_t longest(const amx_geometry *s, int64_t images, int64_t threads, int64_t rows)
 {
     const int64_t tiles = fc_ceil_div((rows - 1) * (s->columns + s->reach_columns) + s->columns, SIDE);
@@ -40,7 +40,7 @@ static void plan_units(const fc_problem *p, int64_t bytes, int64_t line, int64_t
         s->unit_columns = fc_min(s->columns, fc_max(PAIR, width / PAIR * PAIR));
     }
     const int64_t images = fc_max(1, p->n * p->g * s->outers * fc_ceil_div(s->columns, s->unit_columns));
-    /* two units a thread, or as many as there are rows, unless one fills tiles better; but each fetches all weights, so that
+    /* two units a thread, or as many as there are rows, unless one fills tiles better by a twentieth; but each fetches all weights, so that
      * of those that no cache keeps a thread has its share, and splits all samples */
     if (threads > 1 && s->rows > 0 && !(weights > bytes && pairs >= threads)) {
         const int64_t one = fc_min(s->unit_rows, fc_max(1, fc_ceil_div(images * s->rows, threads)));

@@ -295,7 +295,8 @@ static void run_band(const job *j, unit *u, int64_t block)
         for (int64_t i = 0; i < runs; i++)
             for (int64_t q = 0; q < run; q += s->nr) {
                 const int64_t begin = fc_min(q, run - s->nr), from = i * s->phase + begin;
-                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, j->offset, &all, 1, 0, 0};
+                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, j->offset, &all, 1,
+                                0, 0};
                 multiply(j, u, &t, at, next, taps, 0, w);
             }
     }

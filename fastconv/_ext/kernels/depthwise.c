@@ -18,17 +18,8 @@
  */
 #include <string.h>
 
+#include "apart.h"
 #include "vec.h"
-
-#if FC_MASKS
-#define BITS int32_t
-#define NAME(x) x##_f32
-#include "apart.inc"
-#define BITS int64_t
-#define NAME(x) x##_f64
-#include "apart.inc"
-#define FC_APART(bytes) __builtin_choose_expr((bytes) == 4, vec_apart_f32, vec_apart_f64)
-#endif
 
 /* Vectors side by side of `line`; with 4 weights and one of x they fit the registers. */
 #if VEC_REGISTERS >= 32

@@ -20,17 +20,8 @@
  * Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008; Van Zee
  * and van de Geijn, BLIS, ACM TOMS 41(3), 2015.
  */
+#include "apart.h"
 #include "vec.h"
-
-#if FC_MASKS
-#define BITS int32_t
-#define NAME(x) x##_f32
-#include "apart.inc"
-#define BITS int64_t
-#define NAME(x) x##_f64
-#include "apart.inc"
-#define FC_APART(bytes) __builtin_choose_expr((bytes) == 4, vec_apart_f32, vec_apart_f64)
-#endif
 
 #define T float
 #define MULTIPLY(sum, weight, column) sum += weight * column
