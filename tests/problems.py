@@ -44,6 +44,10 @@ NETWORKS = (
     "conv2d f32 n2 c3 h31 w33 k8 r3 s3 p1 u2",
     "conv2d f32 n1 c3 h23 w40 k16 r7 s7 p3 u2",
     "conv2d f32 n1 c16 h17 w19 k24 r1 s1",
+    "conv2d f32 n2 c28 h13 w17 k100 r1 s1 g2",  # read in place, asked for in time
+    "conv2d f64 n1 c200 h9 w11 k30 r1 s1",
+    "conv2d f32 n1 c3 h93 w90 k40 r1 s1",  # channels too far apart for that
+    "conv2d f32 n1 c3 h93 w90 k9 r1 s1",  # and few filters
     "conv2d f32 n2 c16 h15 w15 k8 r1 s1 u2",
     "conv2d f32 n2 c32 h16 w17 k16 r3 s3 p1 prepared threads2",
     "conv2d f32 n2 c8 h12 w13 k16 r3 s3 p1 N*C",

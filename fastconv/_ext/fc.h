@@ -404,15 +404,19 @@ typedef struct {
 } fc_implicit_gemm;
 
 /* Register tiles of filters by vectors of pixels, and panels; the formulas are in kernels/panels.c.
- * tile[v - 1][n - 1] has n filters and v vectors, pixel[n - 1] one pixel; they do `tiles` in a row. The rows of a panel are `vectors` vectors apart. */
+ * tile[v - 1][n - 1] has n filters and v vectors, pixel[n - 1] one pixel, near[n - 1] all vectors, of x in place; they do
+ * `tiles` in a row. The rows of a panel are `vectors` vectors apart. */
 enum { FC_PANEL_ROWS = 8, FC_PANEL_VECTORS = 3, FC_PANEL_PIXELS = 48 };
 typedef struct {
     int64_t vector, low, high, from;
 } fc_panel_piece;
 typedef void fc_panel_fn(int64_t taps, const void *x, const int64_t *offset, const void *w, const void *add,
                          int64_t more, void *y, int64_t ldy, int64_t tiles, int64_t ldw);
+typedef void fc_panel_near_fn(int64_t taps, const void *x, int64_t x_c, const void *w, const void *add, int64_t more,
+                              void *y, int64_t ldy, int64_t tiles, int64_t ldw);
 typedef struct {
     fc_panel_fn *tile[FC_PANEL_VECTORS][FC_PANEL_ROWS], *pixel[FC_PANEL_ROWS];
+    fc_panel_near_fn *near[FC_PANEL_ROWS];
 } fc_panel_tiles;
 typedef struct {
     int64_t lanes, rows, vectors;

@@ -23,6 +23,12 @@ def in_runs(isa: str, y_bytes: int, band: int, machine: Machine) -> bool:
     return isa == "avx512" and not band and y_bytes > machine.l2 // 4
 
 
+def in_place(problem: Problem, tile_bytes: int, register_tiles: int) -> bool:
+    """Whether pixels side by side are read where they lie: NEAR_PLANE and others of panels.c."""
+    plane = math.prod(problem.size) * problem.itemsize
+    return register_tiles <= 4 or (plane <= 32 << 10 and tile_bytes <= 64 << 10)
+
+
 def block_taps(isa: str, machine: Machine) -> int:
     """Taps of a block: the panel of a tile of floats stays in three quarters of L1."""
     wide = TILE.get(isa, (6, 2))[1] * VECTOR_BYTES.get(isa, 16)

@@ -17,6 +17,7 @@ from fastconv.solvers._panels import (
     VECTOR_BYTES,
     block_taps,
     has_bands,
+    in_place,
     in_runs,
     pixels_of,
 )
@@ -32,10 +33,8 @@ _GFLOPS = {"avx512": 140, "avx2": 100, "neon": 45, "baseline": 24}
 _LATENCY, _NEXT, _CALL, _WHOLE, _BROKEN = 1.2e-9, 2e-9, 9e-9, 15e-9, 35e-9
 
 #: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
-#: its pixels (3 and 4 are reckoned); for each pixel at others. Register tiles up to which pixels
-#: side by side are read in place (IN_PLACE of panels.c).
+#: its pixels (3 and 4 are reckoned); for each pixel at others.
 _SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9, 3: 2.5e-9, 4: 3e-9}, 0.5e-9
-_IN_PLACE = 8
 
 #: Share of what copies take, here and to bands: Emerald Rapids, 62 layers.
 _COPIES = {"avx512": 0.2}
@@ -110,14 +109,15 @@ class Panels(Solver):
         register_tiles = max(1, -(-filters // rows))
         blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
         band = bool(config["band"])
-        whole, left = divmod(outputs, most * lanes)
+        nr = most * lanes
+        whole, left = divmod(outputs, nr)
         if band:  # tiles of runs, rows or joined ones, of which the last overlaps the one before
             run = max(row, outputs) if problem.span[-1] <= problem.stride[-1] else row
-            whole, left = outputs // row * row // run * -(-run // (most * lanes)), 0
+            whole, left = outputs // row * row // run * -(-run // nr), 0
         # products: no tap takes less than its latency, and no tile less than its stores
         each = filters / register_tiles
         far = phases == 1 and math.prod(problem.y_shape) * size > machine.l2
-        store = each * most * lanes * size / _FROM_MEMORY if far else 0.0
+        store = each * nr * size / _FROM_MEMORY if far else 0.0
         work = whole * max(problem.taps * max(each * most * vector, _LATENCY), store)
         if left == 1 and phases == 1:
             work += problem.taps * math.ceil(each / lanes) * _PIXEL
@@ -135,12 +135,12 @@ class Panels(Solver):
         if band:
             overlap = band_rows(problem, channels, int(config["panel_bytes"]))
             work += channels * math.prod(problem.padded) * overlap * _SAMPLE * _COPIES.get(isa, 1.0)
-        elif flat and register_tiles <= _IN_PLACE:
+        elif flat and in_place(problem, channels // blocks * nr * size, register_tiles):
             work += (left > 0) * channels * most * _SPREAD
         elif flat:
             work += tiles * channels * most * _SPREAD
         else:
-            nr, u = most * lanes, problem.stride[-1]
+            u = problem.stride[-1]
             edges = sum(-(-side // u) for side in problem.padding[-1])
             if phases > 1:
                 edges = window[-1] - 1
@@ -156,7 +156,7 @@ class Panels(Solver):
         # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = filters * problem.taps * size
         if weights > machine.l2 // 2:
-            panel = channels * kernel / blocks * most * lanes * size
+            panel = channels * kernel / blocks * nr * size
             passes = max(1.0, tiles * panel / int(config["panel_bytes"]))
             work += problem.batch * problem.groups * passes * weights / 90e9
         moved = size * (math.prod(problem.x_shape) + math.prod(problem.y_shape))

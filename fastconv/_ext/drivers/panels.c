@@ -7,7 +7,7 @@
  * other, go through a buffer. A last tile of one pixel, as of 7x7 outputs, has vectors of filters. Taps of which a
  * tile reads nothing but padding are left out.
  *
- * 1x1 layers of few filters read x in place, but for the last tile of a block.
+ * 1x1 layers whose x is at hand read it in place, but for the last tile of a block.
  *
  * Bands (v[3]), for windows of few channels, where filling panels tap by tap takes longer than the products: what is
  * under some rows of outputs, or a part of one, is copied once, with its padding, taken apart by strides. A tap is then
@@ -35,12 +35,10 @@
 
 #include "panels.h"
 
-/* Register tiles that one call multiplies have about so many taps together: what is asked for between calls goes by a
- * few lines at a time, and a call costs less than a twentieth of these. */
-enum { TAPS_A_CALL = 384 };
-
-/* Register tiles of 1x1 layers of dense pixels up to which x is read in place, once for each: copying takes as long. */
-enum { IN_PLACE = 8 };
+/* 1x1 layers of dense pixels read x in place where channels lie at most NEAR_PLANE bytes apart, and a tile of a block of
+ * taps is of NEAR_TILE at most: each line is asked for while taps before it are multiplied. Farther apart they share pages
+ * and sets of a cache with each other too often for that, and only FEW register tiles are multiplied sooner than copied. */
+enum { NEAR_PLANE = 32 << 10, NEAR_TILE = 64 << 10, FEW = 4 };
 
 static void plan_geometry(const fc_problem *p, const fc_config *config, const fc_kernels *kernels,
                           int64_t threads, geometry *s)
@@ -65,7 +63,6 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->register_tiles = fc_max(1, fc_ceil_div(p->k, s->kernels->rows));
     s->tile_filters = p->k / s->register_tiles;
     s->larger = p->k % s->register_tiles;
-    s->tiles_a_call = fc_max(1, TAPS_A_CALL / taps);
 
     s->outputs = fc_volume(p->out, p->dims);
     const int64_t tiles = fc_max(1, fc_ceil_div(s->outputs, s->nr)), images = p->n * p->g;
@@ -172,15 +169,6 @@ static void move(const geometry *s, char *y, const int64_t *places, int64_t coun
         }
 }
 
-/* Asks for parts [from, to) of what the panel after a tile's is filled from. */
-static void fetch(const geometry *s, const tile *t, int64_t from, int64_t to, int64_t parts)
-{
-    const int64_t end = t->channels * to / parts;
-    for (int64_t c = t->channels * from / parts; c < end; c++)
-        for (int64_t at = 0; at < s->nr * s->bytes; at += FC_ALIGN)
-            __builtin_prefetch(t->ahead + c * s->p->x_c * s->bytes + at, 0, 2);
-}
-
 /* y of filters from register tile `from` to `to` and a tile, of a block of taps. */
 static void multiply(const job *j, const unit *u, const tile *t, int64_t from, int64_t to, int64_t taps,
                      int64_t block, const char *w)
@@ -199,8 +187,7 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         find_places(p, t->first, whole ? 1 : t->count, places);
     for (int64_t i = from, tiles; i < to; i += tiles) {
         const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
-        tiles = whole ? fc_min((i < s->larger ? fc_min(s->larger, to) : to) - i, s->tiles_a_call) : 1;
-        if (t->channels) fetch(s, t, i % s->tiles_a_part, i % s->tiles_a_part + tiles, s->tiles_a_part);
+        tiles = whole ? (i < s->larger ? fc_min(s->larger, to) : to) - i : 1;
         fc_panel_fn *const run = one ? s->tiles->pixel[rows - 1] : s->tiles->tile[vectors - 1][rows - 1];
         char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
         char *sums = whole ? y + places[0] * s->bytes : buffer;
@@ -211,7 +198,8 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         }
         if (!whole && block) move(s, y, places, t->count, rows, buffer, 0);
         const char *const bias = j->bias + (u->g * p->k + k) * s->bytes, *const own = w + k * taps * s->bytes;
-        for (int64_t n = 0; n < t->found; n++) {
+        if (t->near) s->tiles->near[rows - 1](taps, t->x, p->x_c, own, bias, block, sums, ld, tiles, taps * rows);
+        for (int64_t n = 0; n < t->found && !t->near; n++) {
             const span *const next = &t->spans[n];
             run(next->count, t->x, t->offset + next->first, own + next->first * rows * s->bytes, bias, block || n,
                 sums, ld, tiles, taps * rows);
@@ -295,23 +283,11 @@ static void run_band(const job *j, unit *u, int64_t block)
         for (int64_t i = 0; i < runs; i++)
             for (int64_t q = 0; q < run; q += s->nr) {
                 const int64_t begin = fc_min(q, run - s->nr), from = i * s->phase + begin;
-                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, j->offset, &all, 1,
-                                0, 0};
+                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, j->offset, &all, 1, 0};
                 multiply(j, u, &t, at, next, taps, 0, w);
             }
     }
     finish(j, u, 0, p->k);
-}
-
-/* Element of x that the first panel after those of a block of taps begins with, and how many channels it has: those
- * of the next block, or the first of the tiles that follow; 0 where these are another image's. */
-static int64_t next_panels(const geometry *s, const unit *u, int64_t block, int64_t *at)
-{
-    const fc_problem *p = s->p;
-    const int last = block + 1 == s->tap_blocks;
-    const int64_t next = last ? 0 : block + 1, first = last ? u->end : u->first;
-    *at = u->n * p->x_n + (u->g * p->c + next * s->channel_block) * p->x_c + first;
-    return first < s->outputs ? channels_of(s, next) : 0;
 }
 
 static void run_unit(void *context, int64_t index, int64_t slot)
@@ -337,8 +313,6 @@ static void run_unit(void *context, int64_t index, int64_t slot)
         const char *const w =
             j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->weights * s->bytes;
         fc_panels_fill(j, &u, b);
-        int64_t ahead, channels = 0;
-        if (j->flat && !j->in_place) channels = next_panels(s, &u, b, &ahead);
         const char *const x = j->x + (u.n * p->x_n + (u.g * p->c + b * s->channel_block) * p->x_c) * s->bytes;
         for (int64_t at = from, next; at < end; at = next) {
             next = fc_min(end, at + s->tiles_at_once);
@@ -348,8 +322,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
                 const tile t = {first, fc_min(s->nr, u.end - first),
                                 in_place ? x + first * s->bytes : u.panels + i * s->panel * s->bytes,
                                 in_place ? j->offset + s->channel_block : j->offset,
-                                u.spans + i * s->most_spans, u.found[i],
-                                channels ? j->x + (ahead + i * s->nr) * s->bytes : 0, channels};
+                                u.spans + i * s->most_spans, u.found[i], in_place && j->near};
                 if (s->phases > 1)
                     fc_panels_multiply_phases(j, &u, &t, at, next, b, w);
                 else
@@ -390,9 +363,11 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
         fc_panels_phase_offsets(&s, phases, offset);
     else
         fc_panels_offsets(&s, offset);
-    const int even = s.phases == 1 && is_even(p, p->y_s), in_place = flat && s.phases == 1 && s.register_tiles <= IN_PLACE;
+    const int even = s.phases == 1 && is_even(p, p->y_s);
+    const int near = p->x_c * s.bytes <= NEAR_PLANE && s.channel_block * s.nr * s.bytes <= NEAR_TILE;
+    const int in_place = flat && s.phases == 1 && (near || s.register_tiles <= FEW);
     for (int64_t c = 0; in_place && c < s.channel_block; c++) offset[s.channel_block + c] = c * p->x_c * s.bytes;
-    job j = {&s, kernels, x, epilogue, packed, bias, offset, phases, y, workspace, flat, in_place, even};
+    job j = {&s, kernels, x, epilogue, packed, bias, offset, phases, y, workspace, flat, in_place, near, even};
     fc_parallel(p->n * p->g * s.blocks * s.filter_parts, threads, run_unit, &j);
 }
 

@@ -19,7 +19,7 @@ typedef struct {
     int64_t outputs, tile_block, blocks;  /* of an image */
     int64_t register_tiles, filter_parts; /* of a group's filters */
     int64_t tile_filters, larger;         /* of a register tile; how many have one more */
-    int64_t tiles_a_part, tiles_at_once, tiles_a_call;
+    int64_t tiles_a_part, tiles_at_once;
     int64_t panel, most_spans;            /* elements of a panel */
     /* of bands: rows of outputs of a block, blocks along a row and tiles of a row that these share; elements of a phase
      * of a row, of all rows that share a phase, and of a channel; whether one row's tiles run on in the next */
@@ -49,8 +49,8 @@ typedef struct {
     const fc_panels_phase *phases;
     char *y;
     char *workspace;
-    /* 1x1 whose pixels lie side by side in x, and are read there; all outputs of an image do in y */
-    int64_t flat, in_place, even;
+    /* 1x1 whose pixels lie side by side in x, and are read there, asked for in time; all outputs of an image do in y */
+    int64_t flat, in_place, near, even;
 } job;
 
 /* A unit's tiles: outputs [first, end) of an image. */
@@ -63,16 +63,14 @@ typedef struct {
     int64_t k;
 } unit;
 
-/* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps; and where in x the
- * panel that will take its place begins, of so many channels. */
+/* What a tile multiplies: outputs [first, first + count) of an image, and the runs of its taps; or whether these lie as
+ * far apart as channels do. */
 typedef struct {
     int64_t first, count;
     const char *x;
     const int64_t *offset;
     const span *spans;
-    int64_t found;
-    const char *ahead;
-    int64_t channels;
+    int64_t found, near;
 } tile;
 
 static inline int64_t tiles_of(const geometry *s, const unit *u) { return fc_ceil_div(u->end - u->first, s->nr); }
