@@ -88,7 +88,11 @@ class Depthwise(Polyphase):
             products *= _DEEP
         stored = numpy_dtype(problem.x_dtype).itemsize
         moved = x * stored + y * size
-        seconds = products + moved / (_IN_PLACE if moved < machine.l3 else _MEMORY)
+        if moved < machine.l3:
+            seconds = products + moved / _IN_PLACE
+        else:  # a filter's x and y are asked for while it multiplies: 1e8 by 64 as 1e6, a sample
+            along = moved / _MEMORY
+            seconds = max(products, along) if rows == 1 else products + along
         if problem.filters > problem.channels:  # each filter's outputs apart from the others'
             seconds += y * size / _APART
         if problem.stride[-1] > 1 and columns < 16 and not _pictured(problem):
