@@ -23,6 +23,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._ext import core
+
 Array = npt.NDArray[Any]
 
 #: Extension of the input beyond its ends, named as in scipy.ndimage: ``reflect`` repeats the edge
@@ -344,6 +346,11 @@ class Problem:
     def is_exact(self) -> bool:
         """Whether sums are of integers or bools, which every solver must give exactly."""
         return self.dtype == "bool" or self.dtype[0] in "iu"
+
+    @derived
+    def geometry(self) -> core.Geometry:
+        """All numbers but `threads`, as estimates in C read them."""
+        return core.Geometry(self)
 
     def __eq__(self, other: object) -> bool:
         # as tuples, where _NAN equals itself: Python 3.13's own goes field by field

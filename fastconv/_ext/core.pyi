@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._machine import Machine
 from fastconv._problem import Problem
 
 DTYPES: tuple[str, ...]
@@ -103,6 +104,95 @@ def problem_features(problem: Problem) -> list[float]: ...
 def candidate_features(
     problem: Problem, config: dict[str, int | str], cost: float
 ) -> list[float]: ...
+
+class Geometry:
+    def __init__(self, problem: Problem) -> None: ...
+
+class DirectCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self, p: Geometry, config: Mapping[str, int | str], machine: Machine, threads: int
+    ) -> float: ...
+
+class ImplicitGemmCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self, p: Geometry, config: Mapping[str, int | str], machine: Machine, threads: int
+    ) -> float: ...
+
+def winograd_tiles(p: Geometry, made: tuple[int, ...]) -> int: ...
+
+class WinogradCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self,
+        p: Geometry,
+        config: Mapping[str, int | str],
+        machine: Machine,
+        threads: int,
+        tile: Any,
+    ) -> float: ...
+
+class PanelsCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self,
+        p: Geometry,
+        config: Mapping[str, int | str],
+        machine: Machine,
+        threads: int,
+        pixels: tuple[int, ...],
+        window: tuple[int, ...],
+    ) -> float: ...
+
+def im2col_seconds(
+    p: Geometry,
+    config: Mapping[str, int | str],
+    machine: Machine,
+    threads: int,
+    gflops: float,
+    lost: float,
+) -> float: ...
+def amx_depth(
+    p: Geometry,
+    products: int,
+    parts: int,
+    cache: int,
+    most: int,
+    line: int,
+    least_columns: int,
+    layers: int,
+) -> tuple[int, int]: ...
+
+class AmxSplitCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
+
+class AmxWinogradCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self, p: Geometry, config: Mapping[str, int | str], machine: Machine, threads: int
+    ) -> float: ...
+
+class DepthwiseCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
+    def woven_seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
+
+class DotCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
+
+class SeparableCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(self, p: Geometry, threads: int, row: int, bytes: bool) -> float: ...
+
+def fourier_floor(
+    p: Geometry, butterfly: float, byte_ns: float, sample: float, product: float
+) -> float: ...
+def blocks_floor(
+    p: Geometry, rate: float, product_byte: float, weight: float, factor: float
+) -> float: ...
 def copy_within(x: npt.NDArray[Any], y: npt.NDArray[Any], limit: float) -> bool: ...
 def flushes() -> int: ...
 def flush(mode: int) -> None: ...

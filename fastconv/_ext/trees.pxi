@@ -1,9 +1,5 @@
 """Part of core.pyx: the trees of `fastconv/_model.py`, walked for all candidates of a problem."""
 
-from libc.math cimport log2
-
-include "blocks.pxi"
-
 #: Of a problem, in this order; counts by their logarithms.
 PROBLEM_FEATURES = (
     "flops", "taps", "channels", "filters", "groups", "batch", "columns", "rows", "kernel",
@@ -27,68 +23,55 @@ _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 cdef dict _blocks = {}
 
-#: Of memory orders, `LAYOUTS` of `fastconv/_problem.py`; bytes of an element as it is stored.
-_LAYOUTS = {"NC*": 0, "N*C": 1, "strided": 2}
-_BYTES = {
-    "f16": 2, "bf16": 2, "f32": 4, "f64": 8, "f80": np.dtype(np.longdouble).itemsize,
-    "c64": 8, "c128": 16, "c160": np.dtype(np.clongdouble).itemsize, "bool": 1,
-    "i8": 1, "i16": 2, "i32": 4, "i64": 8, "u8": 1, "u16": 2, "u32": 4, "u64": 8,
-}
-_PLACES = {boundary: place for place, boundary in enumerate(BOUNDARIES)}
-
-
 cdef double _log2(double value) noexcept:
     return log2(value) if value > 1 else 0.0
 
 
-cdef double _log2_product(tuple values) except? -1:
-    cdef double product = 1
-    for value in values:
-        product *= <double>value
-    return _log2(product)
+cdef double _log2_product(const int64_t *values, int64_t begin, int64_t end) noexcept:
+    return _log2(_product(values, begin, end))
 
 
-cdef int _problem_features(double *x, problem) except -1:
-    cdef tuple out = problem.out, kernel = problem.kernel, stride = problem.stride
-    cdef Py_ssize_t last = len(out) - 1
-    cdef int64_t groups = problem.groups
-    x[0] = _log2(problem.flops)
-    x[1] = _log2(problem.taps)
-    x[2] = _log2(<int64_t>problem.channels // groups)
-    x[3] = _log2(<int64_t>problem.filters // groups)
-    x[4] = _log2(groups)
-    x[5] = _log2(problem.batch)
-    x[6] = _log2(out[last])
-    x[7] = _log2_product(out[:last])
-    x[8] = _log2_product(kernel)
-    x[9] = _log2(kernel[last])
-    x[10] = sum([r > 1 for r in kernel])
-    x[11] = _log2_product(stride)
-    x[12] = stride[last]
-    x[13] = problem.dilation[last]
-    x[14] = _log2_product(problem.input_dilation)
-    x[15] = _log2(1 + <int64_t>problem.padding[last][0])
-    x[16] = _PLACES[problem.boundary]
-    x[17] = problem.itemsize
-    x[18] = 1 + <bint>problem.is_complex
-    x[19] = <bint>problem.is_exact
-    x[20] = _BYTES[problem.x_dtype]
-    x[21] = _BYTES[problem.y_dtype]
-    x[22] = _LAYOUTS[problem.layout]
-    x[23] = <bint>problem.flip
-    x[24] = problem.rank
-    x[25] = <bint>problem.prepared
-    x[26] = _log2_product(problem.x_shape)
-    x[27] = _log2_product(problem.w_shape)
-    x[28] = _log2_product(problem.y_shape)
-    x[29] = _log2(problem.size[last])
+cdef int _problem_features(double *x, Geometry p) except -1:
+    cdef int64_t last = p.dims - 1
+    x[0] = _log2(p.flops)
+    x[1] = _log2(p.taps)
+    x[2] = _log2(p.channels)
+    x[3] = _log2(p.filters)
+    x[4] = _log2(p.groups)
+    x[5] = _log2(p.batch)
+    x[6] = _log2(p.out[last])
+    x[7] = _log2_product(p.out, 0, last)
+    x[8] = _log2(p.kernel)
+    x[9] = _log2(p.ker[last])
+    x[10] = p.dims
+    for d in range(p.dims):
+        x[10] -= p.ker[d] == 1
+    x[11] = _log2_product(p.stride, 0, p.dims)
+    x[12] = p.stride[last]
+    x[13] = p.dilation[last]
+    x[14] = _log2_product(p.input_dilation, 0, p.dims)
+    x[15] = _log2(1 + p.before[last])
+    x[16] = p.boundary
+    x[17] = p.itemsize
+    x[18] = p.parts
+    x[19] = p.exact
+    x[20] = p.x_itemsize
+    x[21] = p.y_itemsize
+    x[22] = p.layout
+    x[23] = p.flip
+    x[24] = p.rank
+    x[25] = p.prepared
+    x[26] = _log2(p.x)
+    x[27] = _log2(p.w)
+    x[28] = _log2(p.y)
+    x[29] = _log2(p.size[last])
     return 0
 
 
 def problem_features(problem):
     """Of a problem, in the order of PROBLEM_FEATURES."""
     cdef double x[_OF_PROBLEM]
-    _problem_features(x, problem)
+    _problem_features(x, problem.geometry)
     return [x[i] for i in range(_OF_PROBLEM)]
 
 
@@ -103,7 +86,7 @@ cdef double _block(str name) except -1:
 
 
 cdef int _candidate_features(double *x, problem, dict config, double cost) except -1:
-    cdef double flops = problem.flops
+    cdef Geometry p = problem.geometry
     isa = config.get("isa")
     x[0] = log2(max(cost, 1e-9))
     threads = config.get("threads")
@@ -117,7 +100,7 @@ cdef int _candidate_features(double *x, problem, dict config, double cost) excep
     x[8] = _log2(config.get("row_bytes", 0))
     block = config.get("block")
     x[9] = 0 if block is None else _block(block)
-    x[10] = log2(max(1.0, flops) / max(cost, 1e-9))
+    x[10] = log2(max(1.0, p.flops) / max(cost, 1e-9))
     x[11] = config.get("band", 0)
     return 0
 
@@ -155,7 +138,7 @@ cdef class Forest:
         cdef const double *threshold
         cdef const double *leaves
         cdef double total
-        _problem_features(x, problem)
+        _problem_features(x, problem.geometry)
         trees, levels = self.feature.shape[1], self.feature.shape[2]
         logs = []
         for method, config, cost in found:

@@ -295,30 +295,11 @@ def floor(problem: Problem) -> float:
     Each output is in one, which is no shorter than a window, nor than the least number of lanes
     that are transformed side by side, and moves by the stride.
     """
-    p = problem
-    c, k = p.channels // p.groups, p.filters // p.groups
-    real = p.itemsize // (2 if p.is_complex else 1)
-    # digits of whole numbers are doubles
-    lanes = 8 if p.is_exact else 64 // real
-    multiples = [1, 8, lanes]  # of the lengths, the last axis' last
-    least, samples = 1, p.batch / (1 if p.is_complex else 2)
-    for r, span, u, out in zip(p.kernel[::-1], p.span[::-1], p.stride[::-1], p.out[::-1]):
-        if r == 1 or not multiples:
-            samples *= out
-            continue
-        multiple = multiples.pop()
-        shortest = -(-(span + u - 1) // multiple) * multiple
-        least *= shortest
-        moved = 1 if p.is_exact else u  # whole numbers are cut before, into chunks
-        samples *= max(shortest, min(out * min(moved, span), (out - 1) * moved + 1))
-    if len(multiples) == 2:  # one axis: rows and columns are whole lanes
-        least = max(least, lanes * lanes)
-    least = max(2, least // 2)  # of halves
-    transforms = (c + k) * 5 * math.log2(least) / _RATE.get(real, _RATE[8])
-    products = c * k * 2 * real * _NS_A_PRODUCT_BYTE
-    total = p.groups * samples * (transforms + products)
-    if not p.prepared:
-        total += least * (p.filters * c * min(_NS_A_WEIGHT.values()) + min(_NS_A_FACTOR.values()))
+    real = problem.itemsize // (2 if problem.is_complex else 1)
+    total = core.blocks_floor(
+        problem.geometry, _RATE.get(real, _RATE[8]), _NS_A_PRODUCT_BYTE,
+        min(_NS_A_WEIGHT.values()), min(_NS_A_FACTOR.values()),
+    )  # fmt: skip
     return _SECONDS_A_CALL + total * 1e-9
 
 

@@ -634,17 +634,12 @@ def floor(problem: Problem, machine: Machine) -> float:
     if problem.is_exact:
         return 0.0
     real = problem.itemsize // (2 if problem.is_complex else 1)
-    samples, length = problem.batch, 1
-    for size, out, span in zip(problem.size, problem.out, problem.span):
-        samples *= size if span > 1 else min(size, out)
-        length *= size if span > 1 else 1
-    transform = _NS_A_BUTTERFLY[real][0] * math.log2(max(2, length)) + 2 * real * _NS_A_BYTE[0]
-    products = problem.filters * (problem.channels // problem.groups)
-    each = (problem.channels + problem.filters) * (transform + _NS_A_SAMPLE[real])
-    each += products * min(_NS_A_PRODUCT[real]) / 4
+    total = core.fourier_floor(
+        problem.geometry, _NS_A_BUTTERFLY[real][0], _NS_A_BYTE[0], _NS_A_SAMPLE[real],
+        min(_NS_A_PRODUCT[real]),
+    )  # fmt: skip
     threads = max(1, min(problem.threads, machine.cores))
-    total = samples * each * 1e-9 + _SECONDS_A_PIECE
-    return _SECONDS_A_CALL + total / (1 + 0.45 * (threads - 1))
+    return _SECONDS_A_CALL + (total * 1e-9 + _SECONDS_A_PIECE) / (1 + 0.45 * (threads - 1))
 
 
 def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:

@@ -20,8 +20,7 @@ from fastconv.solvers._amx import (
     SIDE,
     SIZES,
     SPLIT_IN,
-    axes_of,
-    depth_of,
+    depth_and_taps,
     why_no_tiles,
 )
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
@@ -44,6 +43,15 @@ _WEIGHT_BYTES = 13e9
 
 #: Seconds that a weight takes to pack from channels that lie apart; a guess.
 _PACK = 3e-9
+
+_ESTIMATES = {
+    products: core.AmxSplitCost(
+        product=seconds, part=_PART, tile=_TILE, output=_OUTPUT, unit=_UNIT,
+        weight_bytes=_WEIGHT_BYTES, pack=_PACK, products=products, parts=SPLIT_IN[products],
+        side=SIDE, channels=CHANNELS,
+    )
+    for products, seconds in _PRODUCT.items()
+}  # fmt: skip
 
 
 class AmxSplit(Solver):
@@ -88,23 +96,8 @@ class AmxSplit(Solver):
         return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        axes, products = axes_of(problem), int(config["products"])
-        # positions between rows are computed too; filters and channels fill whole tiles
-        rows, width = math.prod(axis.positions for axis in axes[:-1]), sum(axes[-1][:2])
-        tiles = -(-rows * width // SIDE) * -(-filters // SIDE)
-        steps = -(-channels // CHANNELS) * math.prod(problem.kernel) * products
-        images, residues = problem.batch * problem.groups, math.prod(problem.input_dilation)
-        seconds = images * tiles * (steps * _PRODUCT[products] + residues * _TILE)
-        read = images * channels
-        read *= math.prod(-(-n // e) for n, e in zip(problem.padded, problem.input_dilation))
-        seconds += read * _PART * SPLIT_IN[products] + math.prod(problem.y_shape) * _OUTPUT
-        packed = 2 * SPLIT_IN[products] * math.prod(problem.w_shape)
-        if packed > machine.l2 // 2:  # read from further away, while tiles wait
-            seconds += packed / _WEIGHT_BYTES
         threads = min(useful_threads(problem), machine.cores)
-        seconds = 2e-6 + images * _UNIT + seconds / threads + (4e-6 if threads > 1 else 0.0)
-        return seconds + (0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK)
+        return _ESTIMATES[int(config["products"])].seconds(problem.geometry, machine, threads)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         isa = str(config.get("isa", core.isa()))
@@ -114,10 +107,10 @@ class AmxSplit(Solver):
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         """What is left out, and roundings of blocked sums: Higham, sections 3.1 and 4.2."""
-        products, taps = int(config["products"]), math.prod(a.taps for a in axes_of(problem)[-2:])
+        products = int(config["products"])
         layers = -(-(problem.channels // problem.groups) // CHANNELS)
         layers *= math.prod(problem.kernel[:-2])
-        depth = depth_of(problem, config, layers)
+        depth, taps = depth_and_taps(problem, config, layers)
         # where taps of the axes before meet padding, or nothing, blocks are cut
         cut = depth < layers or any(e > 1 for e in problem.input_dilation[:-2])
         blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if cut else 0)
@@ -160,7 +153,7 @@ class _NarrowPlan(DriverPlan):
         threads = useful_threads(problem)
         self._wide = core.Call(driver, self._isa, problem, values, threads, problem.x_dtype)
         layers = -(-(problem.channels // problem.groups) // CHANNELS)
-        self._is_one_block = depth_of(problem, config, layers) >= layers
+        self._is_one_block = depth_and_taps(problem, config, layers)[0] >= layers
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed

@@ -42,6 +42,12 @@ _WEIGHT_BYTES, _MOVED_BYTES = 20e9, 14e9
 #: Seconds that a channel of a filter takes to transform and pack; a guess.
 _PACK = 150e-9
 
+_ESTIMATE = core.AmxWinogradCost(
+    product=_PRODUCT, store=_STORE, input=_INPUT, output=_OUTPUT, weight_bytes=_WEIGHT_BYTES,
+    moved_bytes=_MOVED_BYTES, pack=_PACK, products=_PRODUCTS, side=_SIDE, channels=_CHANNELS,
+    large=_LARGE,
+)  # fmt: skip
+
 
 class AmxWinograd(Solver):
     name = "amx_winograd"
@@ -81,24 +87,8 @@ class AmxWinograd(Solver):
         return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        m = int(config["m"])
-        points, filters = (m + 2) ** 2, problem.filters // problem.groups
-        steps, filter_tiles = -(-_channels(problem) // _CHANNELS), -(-filters // _SIDE)
-        tiles, cache = problem.batch * _tiles(problem, m), int(config["cache_bytes"])
-        weights = points * steps * filter_tiles * 3072
-        is_lean = weights <= cache
         threads = min(useful_threads(problem), machine.cores)
-        room = max(1, cache // 2 // (points * steps * 6144)) * 2 * _SIDE if is_lean else _LARGE
-        blocks = max(1, -(-tiles // room))
-        whole = blocks * -(-tiles // (blocks * _SIDE))  # of 16
-        seconds = points * whole * filter_tiles * (steps * _PRODUCTS * _PRODUCT + _STORE)
-        seconds += tiles * points * (steps * _INPUT + filter_tiles * _OUTPUT)
-        if not is_lean:
-            moved = tiles * points * (steps * 192 + filter_tiles * 64)
-            seconds += blocks * weights / _WEIGHT_BYTES + moved / _MOVED_BYTES
-        pack = 0.0 if problem.prepared else 1e-6 + _PACK * filters * _channels(problem)
-        seconds = problem.groups * (seconds + pack)
-        return 2e-6 + seconds / threads + (4e-6 if threads > 1 else 0.0)
+        return _ESTIMATE.seconds(problem.geometry, config, machine, threads)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         isa = str(config.get("isa", core.isa()))

@@ -20,7 +20,6 @@ from fastconv.solvers._panels import (
     in_runs,
     pixels_of,
 )
-from fastconv.solvers._pixel_tiles import band_rows
 
 #: Measured GFLOP/s of one core in full tiles of float32 (avx512: Emerald Rapids; avx2: 1x1 layers
 #: reach 80 to 92 in all on a Zen 3); float64 has half.
@@ -50,6 +49,17 @@ _WEAVE, _APART, MOST_PHASES = 0.1e-9, 0.4e-9, 64
 #: Bytes a second, of x and of y, that do not hide behind products: in L3, and in memory. A register
 #: tile stores no more than the latter where L2 does not hold y: 1x1, 3 to 64 @ 200x200, 1.3 ms.
 _MOVED, _FROM_MEMORY = 40e9, 14e9
+
+_ESTIMATES = {
+    isa: core.PanelsCost(
+        gflops=gflops, latency=_LATENCY, next=_NEXT, call=_CALL, whole=_WHOLE, broken=_BROKEN,
+        spread=_SPREAD, one=_ONE, copies=_COPIES.get(isa, 1.0), sample=_SAMPLE, pixel=_PIXEL,
+        weave=_WEAVE, apart=_APART, moved=_MOVED, from_memory=_FROM_MEMORY,
+        copy=(0.0, *_COPY.values()), vector_bytes=VECTOR_BYTES.get(isa, 16),
+        rows=TILE.get(isa, (6, 2))[0], vectors=TILE.get(isa, (6, 2))[1], in_place=_IN_PLACE,
+    )
+    for isa, gflops in _GFLOPS.items()
+}  # fmt: skip
 
 
 class Panels(Solver):
@@ -99,71 +109,9 @@ class Panels(Solver):
         ]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        isa, size = str(config["isa"]), problem.itemsize
-        rows, most = TILE.get(isa, (6, 2))
-        lanes = VECTOR_BYTES.get(isa, 16) // size
-        vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
-        filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        pixels, window = pixels_of(problem)
-        outputs, row = math.prod(pixels), max(1, pixels[-1])
-        kernel, phases = math.prod(window), math.prod(problem.input_dilation)
-        register_tiles = max(1, -(-filters // rows))
-        blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
-        band = bool(config["band"])
-        whole, left = divmod(outputs, most * lanes)
-        if band:  # tiles of runs, rows or joined ones, of which the last overlaps the one before
-            run = max(row, outputs) if problem.span[-1] <= problem.stride[-1] else row
-            whole, left = outputs // row * row // run * -(-run // (most * lanes)), 0
-        # products: no tap takes less than its latency, and no tile less than its stores
-        each = filters / register_tiles
-        far = phases == 1 and math.prod(problem.y_shape) * size > machine.l2
-        store = each * most * lanes * size / _FROM_MEMORY if far else 0.0
-        work = whole * max(problem.taps * max(each * most * vector, _LATENCY), store)
-        if left == 1 and phases == 1:
-            work += problem.taps * math.ceil(each / lanes) * _PIXEL
-        elif left:
-            work += problem.taps * max(each * -(-left // lanes) * vector, _LATENCY)
-        work *= register_tiles
-        tiles = whole + (left > 0)
-        work += tiles * register_tiles * blocks * phases * (_NEXT if phases == 1 else _CALL)
-        if phases > 1:
-            one = _WEAVE if problem.input_dilation[-1] in (2, 4, 8) else _APART
-            work += blocks * outputs * phases * filters * one
-        elif left > 1 and left % lanes:  # through a buffer, one by one
-            work += left * filters * 1e-9
-        flat = kernel == 1 and set(problem.stride) == {1} and pixels == problem.size
-        if band:
-            overlap = band_rows(problem, channels, int(config["panel_bytes"]))
-            work += channels * math.prod(problem.padded) * overlap * _SAMPLE * _COPIES.get(isa, 1.0)
-        elif flat and register_tiles <= _IN_PLACE:
-            work += (left > 0) * channels * most * _SPREAD
-        elif flat:
-            work += tiles * channels * most * _SPREAD
-        else:
-            nr, u = most * lanes, problem.stride[-1]
-            edges = sum(-(-side // u) for side in problem.padding[-1])
-            if phases > 1:
-                edges = window[-1] - 1
-            alone = 1.0 if row % nr == 0 else max(0.0, 1 - nr / row)
-            alone *= max(0.0, 1 - edges / row) if nr < row else 0.0
-            taps = kernel * blocks
-            each = most * _COPY[u] if u in _COPY else nr * _ONE
-            runs = 1 + nr / row
-            copies = channels * kernel * each * (alone + (1 - alone) * runs)
-            work += tiles * taps * (alone * _WHOLE + (1 - alone) * runs * _BROKEN)
-            work += tiles * copies * _COPIES.get(isa, 1.0)
-        work *= problem.batch * problem.groups
-        # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
-        weights = filters * problem.taps * size
-        if weights > machine.l2 // 2:
-            panel = channels * kernel / blocks * most * lanes * size
-            passes = max(1.0, tiles * panel / int(config["panel_bytes"]))
-            work += problem.batch * problem.groups * passes * weights / 90e9
-        moved = size * (math.prod(problem.x_shape) + math.prod(problem.y_shape))
-        work += moved / (_MOVED if moved < machine.l3 else _FROM_MEMORY)
         threads = min(useful_threads(problem), machine.cores)
-        pack = 0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * 1e-9
-        return 2.5e-6 + work / threads + pack + (4e-6 if threads > 1 else 0.0)
+        estimate = _ESTIMATES[str(config["isa"])]
+        return estimate.seconds(problem.geometry, config, machine, threads, *pixels_of(problem))
 
     def workspace(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "panels", str(config["isa"]), _values(config))
