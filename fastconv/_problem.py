@@ -470,30 +470,7 @@ class Problem:
         return cls(**fields)
 
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def once(function: _Function) -> _Function:
-    """Decorator: keep the results of a function of a problem, and of other arguments, with it.
-
-    It must not look at `threads`: what is kept is `problem.on(threads)`'s too. The other arguments
-    must be hashable, and given by position.
-    """
-
-    @functools.wraps(function)
-    def known(problem: Problem, *others: Any) -> Any:
-        # of a new problem most is not known yet: an exception would cost as much as what follows
-        kept = problem.__dict__.get("_known")
-        if kept is None:
-            kept = problem.__dict__["_known"] = {}
-        key = (function, others) if others else function
-        result = kept.get(key, kept)
-        if result is kept:
-            result = kept[key] = function(problem, *others)
-        return result
-
-    return known  # type: ignore[return-value]
-
+once = core.once
 
 _fields = operator.attrgetter(*(field.name for field in dataclasses.fields(Problem)))
 

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,10 @@ def candidate_features(
 class Geometry:
     def __init__(self, problem: Problem) -> None: ...
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+def once(function: _Function) -> _Function: ...
+
 class DirectCost:
     def __init__(self, **constants: Any) -> None: ...
     def seconds(
@@ -153,19 +157,14 @@ def im2col_seconds(
     gflops: float,
     lost: float,
 ) -> float: ...
-def amx_depth(
-    p: Geometry,
-    products: int,
-    parts: int,
-    cache: int,
-    most: int,
-    line: int,
-    least_columns: int,
-    layers: int,
-) -> tuple[int, int]: ...
+def amx_axes(p: Geometry) -> tuple[tuple[int, int, int, int], ...]: ...
 
 class AmxSplitCost:
     def __init__(self, **constants: Any) -> None: ...
+    def is_one_block(self, p: Geometry, config: Mapping[str, int | str]) -> bool: ...
+    def error_bound(
+        self, p: Geometry, config: Mapping[str, int | str], epsilon: float, exact: bool
+    ) -> float: ...
     def seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
 
 class AmxWinogradCost:
@@ -190,6 +189,14 @@ class SeparableCost:
 def fourier_floor(
     p: Geometry, butterfly: float, byte_ns: float, sample: float, product: float
 ) -> float: ...
+
+class FourierCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self, p: Geometry, layout: tuple[Any, ...], machine: Machine, threads: int, chunk: int
+    ) -> float: ...
+
+def amx_winograd_tiles(p: Geometry, m: int) -> int: ...
 def blocks_floor(
     p: Geometry, rate: float, product_byte: float, weight: float, factor: float
 ) -> float: ...
@@ -216,16 +223,16 @@ def is_finite(a: npt.NDArray[Any]) -> bool: ...
 class Forest:
     def __init__(
         self,
-        feature: npt.NDArray[np.int64],
+        feature: npt.NDArray[np.int32],
         threshold: npt.NDArray[np.float64],
         leaves: npt.NDArray[np.float64],
     ) -> None: ...
-    def log_corrections(
+    def expected(
         self,
         problem: Problem,
         found: Sequence[tuple[str, Mapping[str, int | str], float]],
         solvers: dict[str, int],
-    ) -> list[float | None]: ...
+    ) -> list[float]: ...
 
 class Tensors:
     def __init__(self, grad_enabled: Callable[[], bool]) -> None: ...

@@ -1,7 +1,7 @@
 """Part of core.pyx: a problem's numbers as C has them, for estimates (`costs/`) and trees."""
 
 cimport cython
-from libc.math cimport ceil, floor, log2
+from libc.math cimport ceil, exp, floor, log2
 
 cdef enum:
     _DIMS = 8
@@ -76,6 +76,31 @@ cdef class Geometry:
         self.boundary, self.layout = _PLACES[own["boundary"]], _LAYOUTS[own["layout"]]
         self.rank, self.box = own["rank"], own["box"]
         self.flip, self.prepared = own["flip"], own["prepared"]
+
+
+cdef class once:
+    """Decorator: keep the results of a function of a problem, and of other arguments, with it.
+
+    It must not look at `threads`: what is kept is `problem.on(threads)`'s too. The other arguments
+    must be hashable, and given by position.
+    """
+
+    cdef readonly object __wrapped__
+
+    def __init__(self, function):
+        self.__wrapped__ = function
+
+    def __call__(self, problem, *others):
+        cdef dict own = problem.__dict__
+        # of a new problem most is not known yet: an exception would cost as much as what follows
+        kept = own.get("_known")
+        if kept is None:
+            kept = own["_known"] = {}
+        key = (self, others) if others else self
+        result = (<dict>kept).get(key, kept)
+        if result is kept:
+            result = (<dict>kept)[key] = self.__wrapped__(problem, *others)
+        return result
 
 
 @cython.cdivision(True)

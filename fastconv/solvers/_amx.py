@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fastconv._ext import core
 from fastconv._problem import Problem
-from fastconv._solver import Config
 
 #: Rows and columns of a tile of sums, channels of a step, bytes of a pixel's channels, least
 #: columns of a unit (drivers/amx_split_plan.c).
-SIDE, CHANNELS, _LINE, _LEAST_COLUMNS = 16, 32, 64, 128
+SIDE, CHANNELS, LINE, LEAST_COLUMNS = 16, 32, 64, 128
 
 #: Of outputs with input dilation, along both axes together (drivers/amx_split.h).
 MOST_RESIDUES = 64
@@ -41,13 +39,3 @@ def why_no_tiles(problem: Problem) -> str | None:
     if problem.boundary != "zeros" and any(map(any, problem.padding)):
         return f"it pads with zeros, not {problem.boundary}"
     return None
-
-
-def depth_and_taps(problem: Problem, config: Config, layers: int) -> tuple[int, int]:
-    """Tiles of channels that are summed in one go, and most taps of the last two axes that an
-    output meets: depth_of of the driver."""
-    products = int(config["products"])
-    return core.amx_depth(
-        problem.geometry, products, SPLIT_IN[products], int(config["cache_bytes"]),
-        int(config["most"]), _LINE, _LEAST_COLUMNS, layers,
-    )  # fmt: skip

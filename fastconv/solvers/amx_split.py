@@ -15,12 +15,13 @@ from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers._amx import (
     CHANNELS,
+    LEAST_COLUMNS,
     LEFT_OUT,
+    LINE,
     MOST_RESIDUES,
     SIDE,
     SIZES,
     SPLIT_IN,
-    depth_and_taps,
     why_no_tiles,
 )
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
@@ -48,7 +49,8 @@ _ESTIMATES = {
     products: core.AmxSplitCost(
         product=seconds, part=_PART, tile=_TILE, output=_OUTPUT, unit=_UNIT,
         weight_bytes=_WEIGHT_BYTES, pack=_PACK, products=products, parts=SPLIT_IN[products],
-        side=SIDE, channels=CHANNELS,
+        side=SIDE, channels=CHANNELS, line=LINE, least_columns=LEAST_COLUMNS, in_tile=_IN_TILE,
+        left_out=LEFT_OUT[products], sizes=SIZES[products],
     )
     for products, seconds in _PRODUCT.items()
 }  # fmt: skip
@@ -66,10 +68,11 @@ class AmxSplit(Solver):
     def why_not(self, problem: Problem) -> str | None:
         if (said := why_no_tiles(problem)) is not None:
             return said
-        if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
-            return "it takes input dilation, or a stride, not both along an axis"
-        if (residues := math.prod(problem.input_dilation[-2:])) > MOST_RESIDUES:
-            return f"outputs of {residues} residues, more than {MOST_RESIDUES}, are not woven"
+        if not problem.is_dense:
+            if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
+                return "it takes input dilation, or a stride, not both along an axis"
+            if (residues := math.prod(problem.input_dilation[-2:])) > MOST_RESIDUES:
+                return f"outputs of {residues} residues, more than {MOST_RESIDUES}, are not woven"
         if self.emulated:
             return None
         channels = problem.channels // problem.groups
@@ -106,18 +109,10 @@ class AmxSplit(Solver):
         return wide + driver_bytes(problem, self, "amx_split", isa, self._values(problem, config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        """What is left out, and roundings of blocked sums: Higham, sections 3.1 and 4.2."""
         products = int(config["products"])
-        layers = -(-(problem.channels // problem.groups) // CHANNELS)
-        layers *= math.prod(problem.kernel[:-2])
-        depth, taps = depth_and_taps(problem, config, layers)
-        # where taps of the axes before meet padding, or nothing, blocks are cut
-        cut = depth < layers or any(e > 1 for e in problem.input_dilation[:-2])
-        blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if cut else 0)
-        additions = _IN_TILE + depth * taps * products + blocks
-        # and 1 for what may have been flushed beside an output above the limit (amx_split.c)
-        left_out = 0.0 if (products, _stored(problem)) == (4, "f16") else LEFT_OUT[products]
-        return left_out + (additions * SIZES[products] + 1) * epsilon(problem) / 2
+        exact = (products, _stored(problem)) == (4, "f16")
+        of = _ESTIMATES[products]
+        return of.error_bound(problem.geometry, config, epsilon(problem), exact)
 
     def reads_stored(self, problem: Problem) -> bool:
         return problem.x_dtype == "f16" or _stored(problem) == "bf16"
@@ -152,8 +147,8 @@ class _NarrowPlan(DriverPlan):
         super().__init__(problem, solver, config, driver, values)
         threads = useful_threads(problem)
         self._wide = core.Call(driver, self._isa, problem, values, threads, problem.x_dtype)
-        layers = -(-(problem.channels // problem.groups) // CHANNELS)
-        self._is_one_block = depth_and_taps(problem, config, layers)[0] >= layers
+        of = _ESTIMATES[int(config["products"])]
+        self._is_one_block = of.is_one_block(problem.geometry, config)
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed

@@ -67,8 +67,9 @@ class AmxWinograd(Solver):
             return f"it has kernels of 3 x 3, not {' x '.join(map(str, problem.kernel))}"
         if max(*problem.stride, *problem.input_dilation, 1) > 1:
             return "it takes no strides"
-        if any(max(p) > 2 * d for p, d in zip(problem.padding, problem.dilation)):
-            return "windows lie wholly in the padding"
+        for pads, dilation in zip(problem.padding, problem.dilation):
+            if max(pads) > 2 * dilation:
+                return "windows lie wholly in the padding"
         if problem.layout == "N*C":
             return "it stores rows of pixels, not of channels"
         if problem.accuracy == "strict":
@@ -113,14 +114,8 @@ def _channels(problem: Problem) -> int:
     return problem.channels // problem.groups
 
 
-def _tiles(problem: Problem, m: int) -> int:
-    """Tiles of an image: outputs of one are as far apart as taps."""
-    counts = (min(d, n) * -(-n // (d * m)) for n, d in zip(problem.out, problem.dilation))
-    return math.prod(counts)
-
-
 def _products(problem: Problem, m: int) -> int:
-    return _tiles(problem, m) * (m + 2) ** 2
+    return core.amx_winograd_tiles(problem.geometry, m) * (m + 2) ** 2
 
 
 def _sum_error(problem: Problem) -> float:

@@ -57,12 +57,7 @@ class Direct(Polyphase):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         # planes of half of L2 leave the other half to weights and sums; longer bands copy less halo
-        half = machine.l2 // 2
-        return [
-            {"isa": isa, "plane_bytes": size, "taps": SUM_BLOCK, "filters": 64}
-            for isa in core.offered_isas()
-            for size in (half * 8, half)
-        ]
+        return _configs(machine.l2 // 2)
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         estimate = _estimate(str(config["isa"]), problem.accumulator)
@@ -77,6 +72,15 @@ class Direct(Polyphase):
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return DriverPlan(problem, self, config, "direct", _values(config))
+
+
+@functools.cache
+def _configs(half: int) -> Sequence[Config]:
+    return [
+        {"isa": isa, "plane_bytes": size, "taps": SUM_BLOCK, "filters": 64}
+        for isa in core.offered_isas()
+        for size in (half * 8, half)
+    ]
 
 
 def _values(config: Config) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class Im2col(Polyphase):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         # a tile that stays in L2, or one large enough for BLAS to block as it likes
-        return [{"tile_bytes": size, "taps": SUM_BLOCK} for size in (16 << 20, machine.l2 // 2)]
+        return _configs(machine.l2 // 2)
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)
@@ -65,6 +66,11 @@ class Im2col(Polyphase):
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return _BlasPlan(problem, self, config, "im2col", _values(problem, config))
+
+
+@functools.cache
+def _configs(half: int) -> Sequence[Config]:
+    return [{"tile_bytes": size, "taps": SUM_BLOCK} for size in (16 << 20, half)]
 
 
 #: Tiles that results are cut into whatever the number of threads: what deterministic costs is small

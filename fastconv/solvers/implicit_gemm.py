@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -74,17 +75,8 @@ class ImplicitGemm(Polyphase):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         kernel = 1 if problem.is_complex else math.prod(problem.kernel)
-        ways = [(0, 1), (0, 0), (0, 2)]
-        if problem.batch >= 8 and problem.is_dense:
-            ways.insert(0, (1, 0))
-        size = machine.l2 // 2
-        return [
-            {"isa": isa, "block_bytes": size, "taps": taps, "across": across, "copy": copy}
-            for isa in core.offered_isas()
-            for taps in (_block_taps(isa, machine),)
-            for across, copy in ways
-            if copy != 2 or 1 < kernel <= taps  # bands: of whole kernels
-        ]
+        across = problem.batch >= 8 and problem.is_dense
+        return _configs(min(kernel, SUM_BLOCK + 1), across, machine.l1, machine.l2 // 2)
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)
@@ -140,9 +132,23 @@ def _values(config: Config) -> tuple[int, ...]:
     return tuple(int(config[name]) for name in ("block_bytes", "taps", "across", "copy"))
 
 
-def _block_taps(isa: str, machine: Machine) -> int:
+@functools.cache
+def _configs(kernel: int, across: bool, l1: int, size: int) -> Sequence[Config]:
+    ways = [(0, 1), (0, 0), (0, 2)]
+    if across:
+        ways.insert(0, (1, 0))
+    return [
+        {"isa": isa, "block_bytes": size, "taps": taps, "across": across, "copy": copy}
+        for isa in core.offered_isas()
+        for taps in (_block_taps(isa, l1),)
+        for across, copy in ways
+        if copy != 2 or 1 < kernel <= taps  # bands: of whole kernels
+    ]
+
+
+def _block_taps(isa: str, l1: int) -> int:
     """Taps of a block: weights of two vectors of filters stay in three quarters of L1 between tiles
     of 6 pixels (3x3 stride 2, 128 @ 56x56: 512 taps 3.0 ms, 384 2.64); tiles of 14 need not."""
     if isa in PIXELS:
         return SUM_BLOCK
-    return min(SUM_BLOCK, machine.l1 * 3 // 4 // (2 * _VECTOR_BYTES.get(isa, 16)))
+    return min(SUM_BLOCK, l1 * 3 // 4 // (2 * _VECTOR_BYTES.get(isa, 16)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -16,9 +17,9 @@ from fastconv.solvers._panels import (
     TILE,
     VECTOR_BYTES,
     block_taps,
-    has_bands,
     in_runs,
     pixels_of,
+    with_bands,
 )
 
 #: Measured GFLOP/s of one core in full tiles of float32 (avx512: Emerald Rapids; avx2: 1x1 layers
@@ -75,10 +76,11 @@ class Panels(Solver):
             return "it runs on the CPU only"
         if problem.dtype not in ("f32", "f64"):
             return f"it has no kernels for {problem.dtype}"
-        if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
-            return "it takes input dilation, or a stride, not both along an axis"
-        if (phases := math.prod(problem.input_dilation)) > MOST_PHASES:
-            return f"input dilation makes {phases} phases, more than {MOST_PHASES}"
+        if not problem.is_dense:
+            if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
+                return "it takes input dilation, or a stride, not both along an axis"
+            if (phases := math.prod(problem.input_dilation)) > MOST_PHASES:
+                return f"input dilation makes {phases} phases, more than {MOST_PHASES}"
         if problem.boundary != "zeros" and any(map(any, problem.padding)):
             return f"its panels are padded with zeros, not {problem.boundary}"
         if problem.layout == "N*C":
@@ -93,20 +95,12 @@ class Panels(Solver):
         # Phases share a panel, which may thus be in L2, as their weights are in L1 in that order:
         # gradient of x, 3x3 stride 2, 64 @ 56x56 5.1 to 4.5 ms; 128 @ 56x56 3.1 to 2.8.
         # With AVX-512 long runs win as soon as L2 holds no more than y (in_runs)
-        size = problem.itemsize
+        size, dense = problem.itemsize, problem.is_dense
         y_bytes = math.prod(problem.y_shape) * size
-        weights = 1 if y_bytes > machine.l3 or not problem.is_dense else machine.l2 // 2
-        return [
-            {
-                "isa": isa,
-                "panel_bytes": machine.l2 // 4,
-                "taps": block_taps(isa, machine) if problem.is_dense else SUM_BLOCK,
-                "weight_bytes": 1 if in_runs(isa, y_bytes, band, machine) else weights,
-                "band": band,
-            }
-            for isa in core.offered_isas()
-            for band in ((1, 0) if has_bands(problem, isa, problem.taps, size, machine) else (0,))
-        ]
+        weights = 1 if y_bytes > machine.l3 or not dense else machine.l2 // 2
+        runs = in_runs("avx512", y_bytes, 0, machine)
+        bands = with_bands(problem, problem.taps, size, machine)
+        return _configs(bands, weights, runs, dense, machine)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)
@@ -124,6 +118,23 @@ class Panels(Solver):
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return DriverPlan(problem, self, config, "panels", _values(config))
+
+
+@functools.cache
+def _configs(
+    bands: tuple[str, ...], weights: int, runs: bool, dense: bool, machine: Machine
+) -> Sequence[Config]:
+    return [
+        {
+            "isa": isa,
+            "panel_bytes": machine.l2 // 4,
+            "taps": block_taps(isa, machine) if dense else SUM_BLOCK,
+            "weight_bytes": 1 if runs and isa == "avx512" and not band else weights,
+            "band": band,
+        }
+        for isa in core.offered_isas()
+        for band in ((1, 0) if isa in bands else (0,))
+    ]
 
 
 def _values(config: Config) -> tuple[int, ...]:

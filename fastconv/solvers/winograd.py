@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -17,8 +18,6 @@ from fastconv.solvers._tiles import (
     LONGEST,
     bound,
     error_parts,
-    outputs,
-    taps_of,
     tile_of,
     transformed,
 )
@@ -67,25 +66,22 @@ class Winograd(Polyphase):
             return f"its transforms are for f32 and f64, not {problem.dtype}"
         if not transformed(problem):
             return f"no axis has 2 to {LONGEST} taps a phase, and stride or dilation 1"
-        reach = [d * (r - 1) for d, r in zip(problem.dilation, problem.kernel)]
-        if problem.boundary == "zeros" and any(max(p) > d for p, d in zip(problem.padding, reach)):
-            # each such output has no correct digit and is summed again: 24 pictures of 8x8, 256
-            # filters of 8x8, padding 9 took 130 ms instead of 0.6
-            return "windows lie wholly in the padding"
+        if problem.boundary == "zeros":
+            for pads, span in zip(problem.padding, problem.span):
+                if max(pads) >= span:
+                    # each such output has no correct digit and is summed again: 24 pictures of
+                    # 8x8, 256 filters of 8x8, padding 9 took 130 ms instead of 0.6
+                    return "windows lie wholly in the padding"
         if problem.accuracy == "strict":
             return "its error is relative to a tile of the input, not to an output's own window"
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        sizes = (4, 2) if outputs(problem, 4) != outputs(problem, 2) else (2,)
+        sizes = (4, 2) if tile_of(problem, 4) != tile_of(problem, 2) else (2,)
         # tiles of 3 where they need fewer products than those of 4: 3, 5, 6 or 9 outputs a phase
         if problem.is_dense and _products(problem, 3) < _products(problem, 4):
             sizes = (3, *sizes)
-        return [
-            {"isa": isa, "m": m, "cache_bytes": machine.l2 // 2}
-            for isa in core.offered_isas()
-            for m in sizes
-        ]
+        return _configs(sizes, machine.l2 // 2)
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)
@@ -103,6 +99,13 @@ class Winograd(Polyphase):
         return DriverPlan(problem, self, config, "winograd", _values(problem, config))
 
 
+@functools.cache
+def _configs(sizes: tuple[int, ...], cache: int) -> Sequence[Config]:
+    return [
+        {"isa": isa, "m": m, "cache_bytes": cache} for isa in core.offered_isas() for m in sizes
+    ]
+
+
 def _products(problem: Problem, m: int) -> int:
     """Products of a channel and a filter, for each of what is summed."""
     tile = tile_of(problem, m)
@@ -112,7 +115,4 @@ def _products(problem: Problem, m: int) -> int:
 def _values(problem: Problem, config: Config) -> tuple[int, ...]:
     m = int(config["m"])
     _, transform, addition = (math.ceil(1000 * e) for e in error_parts(problem, m))
-    made = outputs(problem, m)
-    r = taps_of(problem)
-    tiles = sum((made[d] + (r[d] << 4)) << 8 * d for d in transformed(problem))
-    return int(config["cache_bytes"]), transform, tiles, addition
+    return int(config["cache_bytes"]), transform, tile_of(problem, m).code, addition

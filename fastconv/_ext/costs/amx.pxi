@@ -1,5 +1,5 @@
 """Part of core.pyx: what `amx_split.py` and `amx_winograd.py` of `fastconv/solvers` are estimated
-to take, and how deep `amx_split` sums.
+to take, and how wrong `amx_split` may be.
 
 An axis has positions, and its taps reach so far; x is taken apart to phases (plan_axis of the
 driver).
@@ -22,26 +22,18 @@ cdef _AmxAxis _amx_axis(Geometry p, int64_t d) noexcept:
     return axis
 
 
-@cython.cdivision(True)
-def amx_depth(Geometry p, int64_t products, int64_t parts, int64_t cache, int64_t most,
-              int64_t line, int64_t least_columns, int64_t layers):
-    """(tiles of channels that are summed in one go, taps of the last two axes): depth_of of the
-    driver. A pixel's channels are `line` bytes of each of its parts."""
-    cdef int64_t d, taps = 1, positions = 1, least
-    cdef _AmxAxis axis
-    line *= parts
-    for d in range(max(0, p.dims - 2), p.dims):
+def amx_axes(Geometry p):
+    """(positions, reach, phases, taps) of each axis."""
+    found = []
+    for d in range(p.dims):
         axis = _amx_axis(p, d)
-        least = least_columns if d == p.dims - 1 else 1
-        line *= axis.phases
-        taps *= axis.taps
-        positions *= min(axis.positions, max(least, axis.reach)) + axis.reach
-    return max(1, min(layers, cache // max(1, positions * line), most // (taps * products))), taps
+        found.append((axis.positions, axis.reach, axis.phases, axis.taps))
+    return tuple(found)
 
 
 cdef struct _AmxSplitConstants:
-    double product, part, tile, output, unit, weight_bytes, pack
-    int64_t products, parts, side, channels
+    double product, part, tile, output, unit, weight_bytes, pack, left_out, sizes
+    int64_t products, parts, side, channels, line, least_columns, in_tile
 
 
 @cython.cdivision(True)
@@ -52,6 +44,46 @@ cdef class AmxSplitCost:
 
     def __init__(self, **constants):
         self.of = constants
+
+    cdef int64_t _layers(self, Geometry p) noexcept:
+        """Tiles of channels, for each tap of the axes before the last two."""
+        return _up(p.channels, self.of.channels) * <int64_t>_product(p.ker, 0, p.dims - 2)
+
+    cdef int64_t _depth(self, Geometry p, dict config, int64_t *taps) except -1:
+        """Of these, those that are summed in one go: depth_of of the driver. And most taps of the
+        last two axes that an output meets."""
+        cdef int64_t d, positions = 1, line = self.of.line * self.of.parts, least
+        cdef int64_t cache = config["cache_bytes"], most = config["most"]
+        cdef _AmxAxis axis
+        taps[0] = 1
+        for d in range(max(0, p.dims - 2), p.dims):
+            axis = _amx_axis(p, d)
+            least = self.of.least_columns if d == p.dims - 1 else 1
+            line *= axis.phases
+            taps[0] *= axis.taps
+            positions *= min(axis.positions, max(least, axis.reach)) + axis.reach
+        most //= taps[0] * self.of.products
+        return max(1, min(self._layers(p), cache // max(1, positions * line), most))
+
+    def is_one_block(self, Geometry p, dict config):
+        """Whether all tiles of channels are summed in one go."""
+        cdef int64_t taps
+        return self._depth(p, config, &taps) >= self._layers(p)
+
+    def error_bound(self, Geometry p, dict config, double epsilon, bint exact):
+        """What is left out, unless the parts hold their operands `exact`ly, and roundings of
+        blocked sums: Higham, sections 3.1 and 4.2."""
+        cdef int64_t taps, depth = self._depth(p, config, &taps), layers = self._layers(p), d
+        cdef bint cut = depth < layers
+        cdef double additions
+        # where taps of the axes before meet padding, or nothing, blocks are cut
+        for d in range(p.dims - 2):
+            cut = cut or p.input_dilation[d] > 1
+        additions = self.of.in_tile + depth * taps * self.of.products + _up(layers, depth)
+        if cut:
+            additions += _product(p.ker, 0, p.dims - 2)
+        # and 1 for what may have been flushed beside an output above the limit (amx_split.c)
+        return (0 if exact else self.of.left_out) + (additions * self.of.sizes + 1) * epsilon / 2
 
     def seconds(self, Geometry p, machine, int64_t threads):
         cdef _AmxSplitConstants of = self.of
@@ -76,6 +108,19 @@ cdef class AmxSplitCost:
         return seconds + (0.0 if p.prepared else 1e-6 + p.w * of.pack)
 
 
+@cython.cdivision(True)
+cdef int64_t _amx_winograd_tiles(Geometry p, int64_t m) noexcept:
+    cdef int64_t count = 1, d
+    for d in range(p.dims):
+        count *= min(p.dilation[d], p.out[d]) * _up(p.out[d], p.dilation[d] * m)
+    return count
+
+
+def amx_winograd_tiles(Geometry p, int64_t m):
+    """Tiles of an image: outputs of one are as far apart as taps."""
+    return _amx_winograd_tiles(p, m)
+
+
 cdef struct _AmxWinogradConstants:
     double product, store, input, output, weight_bytes, moved_bytes, pack
     int64_t products, side, channels, large
@@ -92,13 +137,11 @@ cdef class AmxWinogradCost:
 
     def seconds(self, Geometry p, dict config, machine, int64_t threads):
         cdef _AmxWinogradConstants of = self.of
-        cdef int64_t m = config["m"], cache = config["cache_bytes"], points = (m + 2) ** 2, d, l
+        cdef int64_t m = config["m"], cache = config["cache_bytes"], points = (m + 2) ** 2
         cdef int64_t steps = _up(p.channels, of.channels), filter_tiles = _up(p.filters, of.side)
-        cdef int64_t tiles = p.batch, weights = points * steps * filter_tiles * 3072, room, blocks
+        cdef int64_t tiles = p.batch * _amx_winograd_tiles(p, m), room, blocks
+        cdef int64_t weights = points * steps * filter_tiles * 3072
         cdef double seconds, whole, moved
-        for d in range(p.dims):  # outputs of one are as far apart as taps
-            l = p.dilation[d]
-            tiles *= min(l, p.out[d]) * _up(p.out[d], l * m)
         room = of.large
         if weights <= cache:
             room = max(1, cache // 2 // (points * steps * 6144)) * 2 * of.side
