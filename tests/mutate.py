@@ -517,7 +517,7 @@ FAULTS = (
           ("tests/test_separable.py",)),
     # ---- Cython and Python
     Fault("core: the padding after is taken for the padding before", "_ext/core.pyx",
-          "p.pad[d] = padding[d][0]", "p.pad[d] = padding[d][1]"),
+          "p.pad[d] = g.before[d]", "p.pad[d] = g.after[d]"),
     Fault("polyphase: an input residue is off by one", "solvers/_polyphase.py",
           "(rho * u + r * l - pad) % e == 0", "(rho * u + r * l - pad + 1) % e == 0"),
     Fault("overlap_save: what runs past the end of halves stays positive",

@@ -85,10 +85,10 @@ cdef class once:
     must be hashable, and given by position.
     """
 
-    cdef readonly object __wrapped__
+    cdef object function
 
     def __init__(self, function):
-        self.__wrapped__ = function
+        self.function = function
 
     def __call__(self, problem, *others):
         cdef dict own = problem.__dict__
@@ -99,7 +99,7 @@ cdef class once:
         key = (self, others) if others else self
         result = (<dict>kept).get(key, kept)
         if result is kept:
-            result = (<dict>kept)[key] = self.__wrapped__(problem, *others)
+            result = (<dict>kept)[key] = self.function(problem, *others)
         return result
 
 
