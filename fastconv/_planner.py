@@ -188,8 +188,9 @@ def _leading(problem: Problem, machine: Machine, solvers: Sequence[Solver]) -> l
     """
     first: list[tuple[Solver, Sequence[Config], float]] = []
     least = math.inf
+    device, others = problem.device, not problem.is_exact
     for solver in solvers:
-        if solver.device != problem.device:
+        if solver.device != device or solver.exact is others:
             continue
         floor = solver.floor(problem, machine)
         if floor > _FLOORED * least or solver.why_not(problem) is not None:

@@ -17,8 +17,7 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -123,25 +122,7 @@ def _sizes(values: tuple[int, ...]) -> str:
     return ",".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
-_Value = TypeVar("_Value")
-
-
-class derived(Generic[_Value]):
-    """Decorator: a property worked out once a problem.
-
-    `functools.cached_property` takes a lock in Python 3.11: 1 us for each that is met first, and
-    choosing meets a dozen.
-    """
-
-    def __init__(self, function: Callable[[Any], _Value]) -> None:
-        self._function, self._name = function, function.__name__
-        self.__doc__ = function.__doc__
-
-    def __get__(self, problem: Any, owner: Any = None) -> _Value:
-        if problem is None:
-            return self  # type: ignore[return-value]
-        value = problem.__dict__[self._name] = self._function(problem)
-        return value
+derived, once = core.derived, core.once
 
 
 def _refuse(expected: str, came: object) -> NoReturn:
@@ -469,8 +450,6 @@ class Problem:
             raise ValueError(f"expected {ndim} sizes in problem {text!r}, got {fields['size']}")
         return cls(**fields)
 
-
-once = core.once
 
 _fields = operator.attrgetter(*(field.name for field in dataclasses.fields(Problem)))
 

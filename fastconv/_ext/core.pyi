@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -109,6 +109,11 @@ class Geometry:
     def __init__(self, problem: Problem) -> None: ...
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Value = TypeVar("_Value")
+
+class derived(Generic[_Value]):
+    def __init__(self, function: Callable[[Any], _Value]) -> None: ...
+    def __get__(self, problem: Any, owner: Any = None) -> _Value: ...
 
 def once(function: _Function) -> _Function: ...
 

@@ -78,6 +78,25 @@ cdef class Geometry:
         self.flip, self.prepared = own["flip"], own["prepared"]
 
 
+cdef class derived:
+    """Decorator: a property worked out once a problem.
+
+    `functools.cached_property` takes a lock in Python 3.11: 1 us for each that is met first, and
+    choosing meets a dozen.
+    """
+
+    cdef object function, name
+
+    def __init__(self, function):
+        self.function, self.name = function, function.__name__
+
+    def __get__(self, problem, owner):
+        if problem is None:
+            return self
+        value = (<dict>problem.__dict__)[self.name] = self.function(problem)
+        return value
+
+
 cdef class once:
     """Decorator: keep the results of a function of a problem, and of other arguments, with it.
 

@@ -70,26 +70,24 @@ def _factored(lanes: int) -> tuple[list[int], list[int]]:
 class Blocks(NamedTuple):
     """How a problem is cut: samples of a block's planes, rows and columns, and the layout.
 
-    Where `halves`, these are samples of a half of one, and the other half has as many rows.
+    Where `halves`, these are samples of a half of one, and the other half has as many rows. `ns`
+    are a group's nanoseconds on one thread, where they are known.
     """
 
     shape: tuple[int, int, int]
     layout: Layout
     problem: Problem
     halves: bool = False
+    ns: float = 0.0
 
     @property
     def name(self) -> str:
         return "x".join(map(str, self.shape[1:] if self.shape[0] == 1 else self.shape))
 
     @property
-    def config(self) -> Config:
-        return {"block": self.name, "halves": 1} if self.halves else {"block": self.name}
-
-    @property
     def counts(self) -> tuple[int, ...]:
         """Blocks along each axis."""
-        return tuple(-(-out // a.kept) for out, a in zip(self.problem.out, self.layout))
+        return tuple([-(-out // a.kept) for out, a in zip(self.problem.out, self.layout)])
 
     @property
     def blocks(self) -> int:
@@ -130,7 +128,6 @@ class Blocks(NamedTuple):
                 yield Piece(slice(int(image), int(image) + 1), slice(g, g + 1), kept)
 
 
-@once
 def _axis(problem: Problem, axis: int, n: int) -> Axis:
     """Blocks of n samples, or one, where n holds the whole axis."""
     if problem.kernel[axis] == 1:
@@ -176,10 +173,13 @@ def _of_signal(problem: Problem, axis: int, parts: int) -> tuple[list[int], list
     start = bisect.bisect_left(lengths, -(-least // parts))
     end = bisect.bisect_left(lengths, -(-_enough(problem, axis) // parts)) + 1
     end = min(end, bisect.bisect_left(lengths, 1 + max(64 * least, 1 << 13) // parts))
+    lengths, rows = lengths[start:end], rows[start:end]
     if parts == 1:
-        return lengths[start:end], rows[start:end]
-    kept = [i for i in range(start, end) if lengths[i] % problem.stride[axis] == 0]
-    return [2 * lengths[i] for i in kept], [rows[i] for i in kept]
+        return lengths, rows
+    if (u := problem.stride[axis]) > 1:
+        rows = [side for n, side in zip(lengths, rows) if n % u == 0]
+        lengths = [n for n in lengths if n % u == 0]
+    return [2 * n for n in lengths], rows
 
 
 def shapes(
@@ -220,6 +220,7 @@ def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
     axes = [d for d, r in enumerate(p.kernel) if r > 1]
     real = p.itemsize // (2 if p.is_complex else 1)
     zeros = p.boundary == "zeros"
+    blocks = p.batch * math.prod([out for out, r in zip(p.out, p.kernel) if r == 1])
     found = []
     for parts in (1,) if p.is_complex else (1, 2):
         rows = None
@@ -231,23 +232,24 @@ def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
         best = core.best_blocks(
             [(n, p.span[d], p.stride[d], p.out[d], _enough(p, d) if zeros else 0)
              for d, n in along.items()],
-            rows, p.batch * math.prod(out for out, r in zip(p.out, p.kernel) if r == 1),
+            rows, blocks,
             parts, not p.is_complex and parts == 1, p.channels // p.groups, p.filters // p.groups,
             real, _rates(real), (_SHARED, _LEFT_OVER),
             (_NS_A_PAIR, _NS_A_ROW, _NS_A_PRODUCT_BYTE, _weights(real, parts)),
             _LONGEST[parts], _OFFERED,
         )  # fmt: skip
         for one, two, places in best:
-            of = {d: n[i] for (d, n), i in zip(along.items(), places)}
-            found.append((one, two, parts, of, rows[places[0]] if rows else 0))
+            chosen = [n[i] for n, i in zip(along.values(), places)]
+            found.append((one, two, parts, chosen, rows[places[0]] if rows else 0))
     alone, shared = (sorted(found, key=operator.itemgetter(by))[:_OFFERED] for by in (0, 1))
-    chosen = {}
-    for _, _, parts, of, side in (*alone, *(cut for cut in shared if cut not in alone)):
-        shape = (1, side, of[axes[0]] // parts // side) if side else _part((*of.values(),), parts)
-        layout = tuple([_axis(p, d, of.get(d, 1)) for d in range(p.ndim)])
-        b = Blocks(shape, layout, p, halves=parts == 2)
-        chosen[b.name, int(b.halves)] = b
-    return chosen
+    offers = {}
+    for ns, _, parts, chosen, side in (*alone, *[cut for cut in shared if cut not in alone]):
+        shape = (1, side, chosen[0] // parts // side) if side else _part((*chosen,), parts)
+        sides = dict(zip(axes, chosen))
+        layout = tuple([_axis(p, d, sides.get(d, 1)) for d in range(p.ndim)])
+        b = Blocks(shape, layout, p, parts == 2, ns)
+        offers[b.name, parts - 1] = b
+    return offers
 
 
 #: Transforms' nominal operations, 5 n log2(n) a block, in 1e9 a second, by bytes of a real: what is
@@ -305,6 +307,8 @@ def floor(problem: Problem) -> float:
 
 def speedup(b: Blocks, threads: int) -> float:
     """What so many threads gain: 13 pairs of 1e6 by 4096 in two, 1.85."""
+    if threads == 1:
+        return 1.0
     pairs = b.problem.groups * b.pairs
     if pairs < threads and b.shared:
         return 1 + (1 / _LEFT_OVER - 1) * (threads - 1)
@@ -331,7 +335,7 @@ def _nanoseconds(b: Blocks) -> float:
 def seconds(b: Blocks) -> float:
     """Estimated time of a call on one thread; the constants above say how they were measured."""
     p, n = b.problem, math.prod(b.shape)
-    total = p.groups * _nanoseconds(b)
+    total = p.groups * (b.ns or _nanoseconds(b))
     if not p.prepared:
         real = p.itemsize // (2 if p.is_complex else 1)
         total += p.filters * (p.channels // p.groups) * n * _NS_A_WEIGHT[real]

@@ -58,6 +58,7 @@ _ESTIMATES = {
 
 class AmxSplit(Solver):
     name = "amx_split"
+    exact = False
     paper = (
         "Henry, Tang, Heinecke, Leveraging the bfloat16 Artificial Intelligence Datatype For"
         " Higher-Precision Computations, ARITH 2019"

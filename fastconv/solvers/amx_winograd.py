@@ -51,6 +51,7 @@ _ESTIMATE = core.AmxWinogradCost(
 
 class AmxWinograd(Solver):
     name = "amx_winograd"
+    exact = False
     mixes_windows = True
     paper = (
         "Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; Henry, Tang,"

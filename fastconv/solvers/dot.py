@@ -43,6 +43,7 @@ _ESTIMATES = {
 
 class Dot(Polyphase):
     name = "dot"
+    exact = False
     paper = (
         "Zhang, Lo, Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices,"
         " AAAI 2020, whose register tiles are turned round: sums along vectors"

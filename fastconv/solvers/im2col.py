@@ -34,6 +34,7 @@ class _BlasPlan(DriverPlan):
 
 class Im2col(Polyphase):
     name = "im2col"
+    exact = False
     paper = (
         "Chellapilla, Puri, Simard, High Performance Convolutional Neural Networks for Document"
         " Processing, IWFHR 2006"

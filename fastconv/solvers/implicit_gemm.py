@@ -60,6 +60,7 @@ _ESTIMATES = {
 
 class ImplicitGemm(Polyphase):
     name = "implicit_gemm"
+    exact = False
     paper = (
         "Goto, van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3),"
         " 2008; Dukhan, The Indirect Convolution Algorithm, 2019"

@@ -76,6 +76,7 @@ class BlocksPlan(FourierPlan):
 
 class OverlapSave(Solver):
     name = "overlap_save"
+    exact = False
     mixes_windows = True
     paper = (
         "Stockham, High-speed convolution and correlation (1966); Oppenheim and Schafer,"
@@ -97,7 +98,10 @@ class OverlapSave(Solver):
         return None if offered(problem) else "no block holds a window"
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [blocks.config for blocks in offered(problem).values()]
+        return [
+            {"block": name, "halves": 1} if halves else {"block": name}
+            for name, halves in offered(problem)
+        ]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         blocks = named(problem, config)

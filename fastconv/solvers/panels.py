@@ -65,6 +65,7 @@ _ESTIMATES = {
 
 class Panels(Solver):
     name = "panels"
+    exact = False
     revision = 2
     paper = (
         "Goto, van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3),"

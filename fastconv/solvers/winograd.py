@@ -51,6 +51,7 @@ _ESTIMATES = {
 
 class Winograd(Polyphase):
     name = "winograd"
+    exact = False
     mixes_windows = True
     paper = (
         "Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; error analysis"
