@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 import fastconv
 from fastconv import _calibration, _cli, _model, _planner, _timer, _training, _trials
@@ -23,6 +24,7 @@ from fastconv._problem import BOUNDARIES, LAYOUTS, Problem, numpy_dtype
 from fastconv._trials import Trial
 from fastconv.solvers import BY_NAME, SOLVERS, _blocks
 from tests.problems import PROBLEMS
+from tests.strategies import problems
 
 ROOT = pathlib.Path(fastconv.__file__).parent.parent
 LAYER = Problem.parse("conv2d f32 n1 c64 h28 w28 k64 r3 s3 p1")
@@ -52,6 +54,30 @@ def test_a_floor_is_below_every_estimate(text: str, threads: int) -> None:
         if solver.why_not(problem) is None:
             costs = [solver.cost(problem, c, machine) for c in solver.configs(problem, machine)]
             assert floor <= min(costs)
+
+
+@pytest.mark.parametrize("text", PROBLEMS[::3])
+def test_solvers_for_whole_numbers_alone_take_no_others(text: str) -> None:
+    """Nor the reverse: `_leading` does not ask them."""
+    problem = Problem.parse(text)
+    for solver in SOLVERS:
+        if solver.device == "cpu" and solver.exact is (not problem.is_exact):
+            assert solver.why_not(problem) is not None
+
+
+@given(problems())
+def test_estimates_grow_with_the_problem(problem: Problem) -> None:
+    """Twice the images take no less, and little more than twice as long; packing takes time."""
+    machine = this_machine()
+    twice, packed = problem.replace(batch=2 * problem.batch), problem.replace(prepared=True)
+    for solver in SOLVERS:
+        if solver.why_not(problem) is not None or "block" in (
+            config := solver.configs(problem, machine)[-1]
+        ):  # blocks depend on the problem
+            continue
+        one, two, less = (solver.cost(p, config, machine) for p in (problem, twice, packed))
+        assert 0 < one <= two * (1 + 1e-9) and math.isfinite(two), solver.name
+        assert two <= 2.5 * one and less <= one * (1 + 1e-9), solver.name
 
 
 @pytest.mark.parametrize("text", SIGNALS)

@@ -146,6 +146,7 @@ cdef class Forest:
         cdef int32_t leaf[_TOGETHER]
         cdef const int32_t *feature
         cdef const double *threshold
+        cdef const double *leaves
         cdef double total = 0
         for begin in range(0, trees, _TOGETHER):
             count = min(trees - begin, <Py_ssize_t>_TOGETHER)
@@ -154,8 +155,9 @@ cdef class Forest:
                 feature, threshold = &self.feature[s, level, begin], &self.threshold[s, level, begin]
                 for t in range(count):
                     leaf[t] = 2 * leaf[t] + (x[feature[t]] > threshold[t])
+            leaves = &self.leaves[s, begin, 0]
             for t in range(count):
-                total += self.leaves[s, begin + t, leaf[t]]
+                total += leaves[(t << levels) + leaf[t]]
         return total
 
     def expected(self, problem, found, dict solvers):
