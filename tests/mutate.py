@@ -28,6 +28,15 @@ COPIED = ("fastconv", "tests", "setup.py", "pyproject.toml", "README.md", "LICEN
 HANGS = 240
 
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
+
+#: Of a file whose others read what is not copied.
+FEATURES, ESTIMATES, TREES = (
+    f"tests/test_model.py::{test}"
+    for test in (
+        "test_features_are_what_they_are_called", "test_estimates_grow_with_the_problem",
+        "test_trees_are_walked_all_at_once",
+    )
+)  # fmt: skip
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
 REPRODUCIBLE = "tests/test_reproducible.py"
 INTEGER, HALVES = "tests/test_integer.py", "tests/test_halves.py"
@@ -520,15 +529,15 @@ FAULTS = (
           "p.pad[d] = g.before[d]", "p.pad[d] = g.after[d]"),
     Fault("geometry: channels are a group's", "_ext/geometry.pxi",
           "self.x = <double>self.batch * self.channels * self.groups",
-          "self.x = <double>self.batch * self.channels", ("tests/test_model.py",)),
+          "self.x = <double>self.batch * self.channels", (FEATURES,)),
     Fault("estimates: packing is part of a prepared call", "_ext/costs/winograd.pxi",
-          "if not p.prepared:", "if p.prepared:", ("tests/test_model.py",)),
+          "if not p.prepared:", "if p.prepared:", (ESTIMATES,)),
     Fault("estimates: images are not counted", "_ext/costs/panels.pxi",
-          "work *= p.batch * p.groups", "work *= p.groups", ("tests/test_model.py",)),
+          "work *= p.batch * p.groups", "work *= p.groups", (ESTIMATES,)),
     Fault("trees: a question's answer is no bit", "_ext/trees.pxi",
-          "leaf[t] = 2 * leaf[t] +", "leaf[t] = leaf[t] +", ("tests/test_model.py",)),
+          "leaf[t] = 2 * leaf[t] +", "leaf[t] = leaf[t] +", (TREES,)),
     Fault("choosing: a solver of whole numbers is asked about others alone", "_planner.py",
-          "solver.exact is others:", "solver.exact is not others:", ("tests/test_model.py",)),
+          "solver.exact is others:", "solver.exact is not others:", ("tests/test_planner.py",)),
     Fault("polyphase: an input residue is off by one", "solvers/_polyphase.py",
           "(rho * u + r * l - pad) % e == 0", "(rho * u + r * l - pad + 1) % e == 0"),
     Fault("overlap_save: what runs past the end of halves stays positive",

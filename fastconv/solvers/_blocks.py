@@ -67,22 +67,35 @@ def _factored(lanes: int) -> tuple[list[int], list[int]]:
     return lengths, [found[n] for n in lengths]
 
 
+def name_of(shape: tuple[int, int, int]) -> str:
+    """A block's, by its samples."""
+    return "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
+
+
+class Cut(NamedTuple):
+    """Blocks that are offered: their shape and halves, the length along each axis transformed, and
+    a group's nanoseconds on one thread."""
+
+    shape: tuple[int, int, int]
+    halves: bool
+    lengths: dict[int, int]
+    ns: float
+
+
 class Blocks(NamedTuple):
     """How a problem is cut: samples of a block's planes, rows and columns, and the layout.
 
-    Where `halves`, these are samples of a half of one, and the other half has as many rows. `ns`
-    are a group's nanoseconds on one thread, where they are known.
+    Where `halves`, these are samples of a half of one, and the other half has as many rows.
     """
 
     shape: tuple[int, int, int]
     layout: Layout
     problem: Problem
     halves: bool = False
-    ns: float = 0.0
 
     @property
     def name(self) -> str:
-        return "x".join(map(str, self.shape[1:] if self.shape[0] == 1 else self.shape))
+        return name_of(self.shape)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -204,13 +217,25 @@ def _part(lengths: tuple[int, ...], parts: int) -> tuple[int, int, int]:
     return (*planes, rows // parts, columns) if planes else (1, rows // parts, columns)  # type: ignore[return-value]
 
 
-def named(problem: Problem, config: Config) -> Blocks:
+def cut_of(problem: Problem, config: Config) -> Cut:
     """The cut that a config is."""
     return offered(problem)[str(config["block"]), int(config.get("halves", 0))]
 
 
+def named(problem: Problem, config: Config) -> Blocks:
+    """And the blocks that it makes."""
+    return _made(problem, str(config["block"]), int(config.get("halves", 0)))
+
+
 @once
-def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
+def _made(problem: Problem, name: str, halves: int) -> Blocks:
+    cut = offered(problem)[name, halves]
+    layout = tuple([_axis(problem, d, cut.lengths.get(d, 1)) for d in range(problem.ndim)])
+    return Blocks(cut.shape, layout, problem, cut.halves)
+
+
+@once
+def offered(problem: Problem) -> dict[tuple[str, int], Cut]:
     """The cuts that cost least, by their names, and whether halves are transformed.
 
     What is offered depends on the shape and on this machine alone, so that a plan's config is
@@ -245,10 +270,7 @@ def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
     offers = {}
     for ns, _, parts, chosen, side in (*alone, *[cut for cut in shared if cut not in alone]):
         shape = (1, side, chosen[0] // parts // side) if side else _part((*chosen,), parts)
-        sides = dict(zip(axes, chosen))
-        layout = tuple([_axis(p, d, sides.get(d, 1)) for d in range(p.ndim)])
-        b = Blocks(shape, layout, p, parts == 2, ns)
-        offers[b.name, parts - 1] = b
+        offers[name_of(shape), parts - 1] = Cut(shape, parts == 2, dict(zip(axes, chosen)), ns)
     return offers
 
 
@@ -307,8 +329,6 @@ def floor(problem: Problem) -> float:
 
 def speedup(b: Blocks, threads: int) -> float:
     """What so many threads gain: 13 pairs of 1e6 by 4096 in two, 1.85."""
-    if threads == 1:
-        return 1.0
     pairs = b.problem.groups * b.pairs
     if pairs < threads and b.shared:
         return 1 + (1 / _LEFT_OVER - 1) * (threads - 1)
@@ -334,8 +354,13 @@ def _nanoseconds(b: Blocks) -> float:
 
 def seconds(b: Blocks) -> float:
     """Estimated time of a call on one thread; the constants above say how they were measured."""
-    p, n = b.problem, math.prod(b.shape)
-    total = p.groups * (b.ns or _nanoseconds(b))
+    return seconds_of(b.problem, b.shape, _nanoseconds(b))
+
+
+def seconds_of(problem: Problem, shape: tuple[int, int, int], ns: float) -> float:
+    """`seconds` of blocks that take a group so many nanoseconds."""
+    p, n = problem, math.prod(shape)
+    total = p.groups * ns
     if not p.prepared:
         real = p.itemsize // (2 if p.is_complex else 1)
         total += p.filters * (p.channels // p.groups) * n * _NS_A_WEIGHT[real]
