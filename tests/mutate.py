@@ -30,11 +30,11 @@ HANGS = 240
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 
 #: Of a file whose others read what is not copied.
-FEATURES, ESTIMATES, TREES = (
+FEATURES, ESTIMATES, IMAGES, TREES = (
     f"tests/test_model.py::{test}"
     for test in (
         "test_features_are_what_they_are_called", "test_estimates_grow_with_the_problem",
-        "test_trees_are_walked_all_at_once",
+        "test_estimates_are_of_all_images", "test_trees_are_walked_all_at_once",
     )
 )  # fmt: skip
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
@@ -533,7 +533,7 @@ FAULTS = (
     Fault("estimates: packing is part of a prepared call", "_ext/costs/winograd.pxi",
           "if not p.prepared:", "if p.prepared:", (ESTIMATES,)),
     Fault("estimates: images are not counted", "_ext/costs/panels.pxi",
-          "work *= p.batch * p.groups", "work *= p.groups", (ESTIMATES,)),
+          "work *= p.batch * p.groups", "work *= p.groups", (IMAGES,)),
     Fault("trees: a question's answer is no bit", "_ext/trees.pxi",
           "leaf[t] = 2 * leaf[t] +", "leaf[t] = leaf[t] +", (TREES,)),
     Fault("choosing: a solver of whole numbers is asked about others alone", "_planner.py",

@@ -80,6 +80,25 @@ def test_estimates_grow_with_the_problem(problem: Problem) -> None:
         assert two <= 2.5 * one and less <= one * (1 + 1e-9), solver.name
 
 
+@pytest.mark.parametrize("text", [
+    "conv2d f32 n64 c64 h56 w56 k64 r3 s3 p1", "conv2d f32 n64 c64 h28 w28 k32 r4 s4 p2 e2",
+    "conv2d f64 n64 c48 h57 w40 k96 r1 s1 u2", "conv2d f32 n64 c96 h30 w30 k96 r3 s3 g96 p1",
+    "conv2d f32 n64 c32 h12 w12 k32 r10 s10", "conv2d f32 n64 c3 h90 w80 k3 r5 s5 g3 p2 rank1",
+    "conv2d u8 n64 c64 h28 w28 k64 r3 s3 p1", "conv3d f32 n64 c16 d9 h20 w20 k16 t3 r3 s3",
+    "conv2d f32 n64 c32 h20 w20 k32 r4 s4 g32 p2 e2", "conv2d c64 n64 c16 h30 w30 k16 r3 s3",
+])  # fmt: skip
+def test_estimates_are_of_all_images(text: str) -> None:
+    problem = Problem.parse(f"{text} prepared")
+    machine = dataclasses.replace(this_machine(), l1=32 << 10, l2=1 << 20, l3=2 << 20)  # of no use
+    twice = problem.replace(batch=2 * problem.batch)
+    for solver in SOLVERS:
+        if solver.why_not(problem) is None:
+            for config in solver.configs(problem, machine):
+                if "block" not in config:
+                    one, two = (solver.cost(p, config, machine) for p in (problem, twice))
+                    assert 1.6 * one < two < 2.5 * one, (solver.name, config)
+
+
 @pytest.mark.parametrize("text", SIGNALS)
 def test_offered_blocks_are_the_best_of_all(text: str) -> None:
     """The arrays agree with the blocks that they stand for, one by one."""

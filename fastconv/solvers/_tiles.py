@@ -53,7 +53,6 @@ class Tile(NamedTuple):
 class _Axes(NamedTuple):
     """What kernel, stride and dilation say: of a network's layers few differ."""
 
-    taps: tuple[int, ...]
     transformed: tuple[int, ...]
     tiles: dict[int, Tile]
 
@@ -79,17 +78,12 @@ def _axes(kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int,
             growth *= _GROWTH[o, r]
             code += (o + (r << 4)) << 8 * d
         tiles[m] = Tile(outputs, summed, points, share, growth, code)
-    return _Axes(taps, along, tiles)
+    return _Axes(along, tiles)
 
 
 def tile_of(problem: Problem, m: int) -> Tile:
     """The tile of a config."""
     return _axes(problem.kernel, problem.stride, problem.dilation).tiles[m]
-
-
-def taps_of(problem: Problem) -> tuple[int, ...]:
-    """Taps of the transform along each axis; 1 where there can be none."""
-    return _axes(problem.kernel, problem.stride, problem.dilation).taps
 
 
 def transformed(problem: Problem) -> tuple[int, ...]:
