@@ -30,11 +30,12 @@ HANGS = 240
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 
 #: Of a file whose others read what is not copied.
-FEATURES, ESTIMATES, IMAGES, TREES = (
+FEATURES, ESTIMATES, IMAGES, TREES, LEADING = (
     f"tests/test_model.py::{test}"
     for test in (
         "test_features_are_what_they_are_called", "test_estimates_grow_with_the_problem",
         "test_estimates_are_of_all_images", "test_trees_are_walked_all_at_once",
+        "test_candidates_passed_over_come_last",
     )
 )  # fmt: skip
 ENGINE, PLANNER = "tests/test_engine.py", "tests/test_planner.py"
@@ -537,7 +538,7 @@ FAULTS = (
     Fault("trees: a question's answer is no bit", "_ext/trees.pxi",
           "leaf[t] = 2 * leaf[t] +", "leaf[t] = leaf[t] +", (TREES,)),
     Fault("choosing: a solver of whole numbers is asked about others alone", "_planner.py",
-          "solver.exact is others:", "solver.exact is not others:", ("tests/test_planner.py",)),
+          "solver.exact is others:", "solver.exact is not others:", (LEADING,)),
     Fault("polyphase: an input residue is off by one", "solvers/_polyphase.py",
           "(rho * u + r * l - pad) % e == 0", "(rho * u + r * l - pad + 1) % e == 0"),
     Fault("overlap_save: what runs past the end of halves stays positive",
