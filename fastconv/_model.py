@@ -7,7 +7,7 @@ solvers' constants were measured on, and is 1 until `fastconv calibrate` has run
 (`_calibration.py`). The trees are fitted to log(time / estimate) of recorded trials
 (`_training.py`), of each instruction set its own; they are symmetric: all nodes of a level ask the
 same question, so that the answers are the bits of a leaf's number (Prokhorenkova et al., CatBoost,
-NeurIPS 2018); `_ext/trees.pxi` walks them, 1.4 us a candidate. Machines whose instruction set no
+NeurIPS 2018); `_ext/trees.pxi` walks them. Machines whose instruction set no
 trial was recorded with are not corrected at all: there every candidate has the solver's estimate,
 and no choice is made worse by trees that never saw its like.
 """
@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -59,12 +58,12 @@ class Trees(NamedTuple):
         names = sorted(found["solvers"])
         levels = int(found["levels"])
         most = max((len(found["solvers"][name]) for name in names), default=0)
-        feature = np.zeros((len(names), most, levels), np.int64)
-        threshold = np.zeros((len(names), most, levels))
+        feature = np.zeros((len(names), levels, most), np.int32)
+        threshold = np.zeros((len(names), levels, most))
         leaves = np.zeros((len(names), most, 2**levels))
         for s, name in enumerate(names):
             for t, (features, thresholds, values) in enumerate(found["solvers"][name]):
-                feature[s, t], threshold[s, t], leaves[s, t] = features, thresholds, values
+                feature[s, :, t], threshold[s, :, t], leaves[s, t] = features, thresholds, values
         if not (np.isfinite(leaves).all() and 0 <= feature.min(initial=0)):
             raise ValueError("a leaf is not finite, or a feature unknown")
         if feature.max(initial=0) >= len(FEATURES):
@@ -127,8 +126,4 @@ def correct(
     trees = model.get(machine.isa)
     if trees is None:
         return [cost for *_, cost in found]
-    logs = trees.forest.log_corrections(problem, found, trees.solvers)
-    known = sorted(log for log in logs if log is not None)
-    # what no trial is of is as far off as the others: else it would win by that alone
-    others = known[len(known) // 2] if known else 0.0
-    return [cost * math.exp(others if log is None else log) for (*_, cost), log in zip(found, logs)]
+    return trees.forest.expected(problem, found, trees.solvers)

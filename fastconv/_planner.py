@@ -30,6 +30,7 @@ from fastconv.cuda import launch
 from fastconv.solvers import BY_NAME, SOLVERS, _driver
 
 if TYPE_CHECKING:
+    from fastconv._store import Store
     from fastconv._timer import Timing
 
 _log = logging.getLogger("fastconv")
@@ -142,7 +143,8 @@ def _check_one(
         refused = f"its workspace of {memory} bytes is over the limit of {limit}"
     if seconds is None:
         (seconds,) = _expected(problem, machine, [(solver, config, solver.cost(on, own, machine))])
-    return Candidate(problem, solver.name, config, seconds, memory, bound, refused=refused)
+    own = dict(config)  # solvers share theirs
+    return Candidate(problem, solver.name, own, seconds, memory, bound, refused=refused)
 
 
 #: Floating-point operations up to which one thread may be quicker by itself: of recorded trials on
@@ -186,8 +188,9 @@ def _leading(problem: Problem, machine: Machine, solvers: Sequence[Solver]) -> l
     """
     first: list[tuple[Solver, Sequence[Config], float]] = []
     least = math.inf
+    device, others = problem.device, not problem.is_exact
     for solver in solvers:
-        if solver.device != problem.device:
+        if solver.device != device or solver.exact is others:
             continue
         floor = solver.floor(problem, machine)
         if floor > _FLOORED * least or solver.why_not(problem) is not None:
@@ -244,10 +247,12 @@ def _conversions(problem: Problem, solver: Solver) -> float:
 
 def _expected(problem: Problem, machine: Machine, found: Sequence[_Estimate]) -> Sequence[float]:
     """Seconds that candidates are expected to take, by their estimates and `_model.py`."""
-    seconds: Sequence[float] = [cost for *_, cost in found]
     if problem.device != "cpu":  # there are no trials of others
-        return seconds
-    if not problem.deterministic:  # what is depends on no trials
+        return [cost for *_, cost in found]
+    seconds: Sequence[float]
+    if problem.deterministic:  # depends on no trials
+        seconds = [cost for *_, cost in found]
+    else:
         named = [(s.name, config, cost) for s, config, cost in found]
         seconds = _model.expected(problem, machine, named)
     if problem.x_dtype in HALVES or problem.y_dtype in HALVES:
@@ -290,10 +295,10 @@ def candidates(
     return sorted(found, key=lambda c: c.refused is not None)
 
 
-def _best(problem: Problem, limit: int) -> Candidate:
+def _best(problem: Problem, limit: int, stores: Sequence[Store] | None = None) -> Candidate:
     """``candidates(problem, limit)[0]``, looking only at those that may be it."""
     machine = _machine(problem)
-    if _settings.current().exclude or _quarantined(problem, machine):
+    if _settings.current().exclude or _quarantined(problem, machine, stores):
         return candidates(problem, limit)[0]
     leading = _leading(problem, machine, SOLVERS)
     expected = _expected(problem, machine, leading)
@@ -319,10 +324,12 @@ def estimates(
     return costs
 
 
-def _quarantined(problem: Problem, machine: Machine) -> dict[tuple[str, str], str]:
+def _quarantined(
+    problem: Problem, machine: Machine, stores: Sequence[Store] | None = None
+) -> dict[tuple[str, str], str]:
     if problem.deterministic or _settings.current().mode == "off":
         return {}
-    return _wisdom.quarantined(problem, machine)
+    return _wisdom.quarantined(problem, machine, stores)
 
 
 def _without_quarantined(
@@ -370,14 +377,15 @@ def choose(
             return Choice(_plan_of(best, machine), "least estimated time on one thread", best)
     settings = _settings.current()
     limit = default_workspace_limit() if workspace_limit is None else workspace_limit
-    why_miss = "wisdom does not know it"
+    why_miss, stores = "wisdom does not know it", None
     if settings.mode != "off":
-        pin = _wisdom.pinned(problem)
+        stores = _wisdom.layers()
+        pin = _wisdom.pinned(problem, stores)
         if pin is not None:
             c = _legal(problem, pin.solver, pin.config, machine, limit)
             if c is not None:
                 return Choice(_plan_of(c, machine), f"pinned by {pin.pattern!r}", c)
-        known = _wisdom.lookup(problem, machine)
+        known = _wisdom.lookup(problem, machine, stores)
         if known is not None:
             # wisdom is only a hint: what it names must still be legal here and now
             c = _legal(problem, known.method, known.config, machine, limit)
@@ -394,7 +402,7 @@ def choose(
     if settings.mode in ("measure", "thorough"):
         found = _tune_in_time(problem, limit, settings)
     if found is None:
-        found = _best(problem, limit)
+        found = _best(problem, limit, stores)
     if found.refused is not None:
         every = "; ".join(str(c) for c in candidates(problem, limit))
         raise ValueError(f"no method can solve {problem} within its limits: {every}")

@@ -17,11 +17,12 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
+
+from fastconv._ext import core
 
 Array = npt.NDArray[Any]
 
@@ -121,25 +122,7 @@ def _sizes(values: tuple[int, ...]) -> str:
     return ",".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
-_Value = TypeVar("_Value")
-
-
-class derived(Generic[_Value]):
-    """Decorator: a property worked out once a problem.
-
-    `functools.cached_property` takes a lock in Python 3.11: 1 us for each that is met first, and
-    choosing meets a dozen.
-    """
-
-    def __init__(self, function: Callable[[Any], _Value]) -> None:
-        self._function, self._name = function, function.__name__
-        self.__doc__ = function.__doc__
-
-    def __get__(self, problem: Any, owner: Any = None) -> _Value:
-        if problem is None:
-            return self  # type: ignore[return-value]
-        value = problem.__dict__[self._name] = self._function(problem)
-        return value
+derived, once = core.derived, core.once
 
 
 def _refuse(expected: str, came: object) -> NoReturn:
@@ -345,6 +328,11 @@ class Problem:
         """Whether sums are of integers or bools, which every solver must give exactly."""
         return self.dtype == "bool" or self.dtype[0] in "iu"
 
+    @derived
+    def geometry(self) -> core.Geometry:
+        """All numbers but `threads`, as estimates in C read them."""
+        return core.Geometry(self)
+
     def __eq__(self, other: object) -> bool:
         # as tuples, where _NAN equals itself: Python 3.13's own goes field by field
         if not isinstance(other, Problem):
@@ -461,31 +449,6 @@ class Problem:
         if len(fields["size"]) != ndim:
             raise ValueError(f"expected {ndim} sizes in problem {text!r}, got {fields['size']}")
         return cls(**fields)
-
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def once(function: _Function) -> _Function:
-    """Decorator: keep the results of a function of a problem, and of other arguments, with it.
-
-    It must not look at `threads`: what is kept is `problem.on(threads)`'s too. The other arguments
-    must be hashable, and given by position.
-    """
-
-    @functools.wraps(function)
-    def known(problem: Problem, *others: Any) -> Any:
-        # of a new problem most is not known yet: an exception would cost as much as what follows
-        kept = problem.__dict__.get("_known")
-        if kept is None:
-            kept = problem.__dict__["_known"] = {}
-        key = (function, others) if others else function
-        result = kept.get(key, kept)
-        if result is kept:
-            result = kept[key] = function(problem, *others)
-        return result
-
-    return known  # type: ignore[return-value]
 
 
 _fields = operator.attrgetter(*(field.name for field in dataclasses.fields(Problem)))

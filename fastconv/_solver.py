@@ -30,6 +30,8 @@ class Solver(abc.ABC):
     paper: ClassVar[str]
     #: Whether results mix windows, so that `error_bound` is against a block's B, not a window's S.
     mixes_windows: ClassVar[bool] = False
+    #: Whether it is for integers and bools alone; False: for others alone; None: for both.
+    exact: ClassVar[bool | None] = None
     #: Raised when a change of the code makes what was measured before worthless.
     revision: ClassVar[int] = 1
 

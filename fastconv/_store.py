@@ -109,6 +109,10 @@ class Store:
         self._known[key] = found
         return found
 
+    def is_blank(self, environment: str) -> bool:
+        """Whether there is no decision, of an environment in the file nor any made here."""
+        return not self._known and self._snapshot(environment) == {}
+
     def _snapshot(self, environment: str) -> dict[str, tuple[Any, ...]] | None:
         """Decisions by problem, not checked yet; None when they may be readable the next time."""
         stored = self._stored.get(environment)

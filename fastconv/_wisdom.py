@@ -128,11 +128,19 @@ def environment_of(problem: Problem, machine: Machine) -> str:
 # ---- asking --------------------------------------------------------------------------------------
 
 
-def lookup(problem: Problem, machine: Machine) -> Known | None:
-    """What is known of `problem` on `machine`; None when nothing that can be used is."""
-    key = environment_of(problem, machine), str(problem)
-    for store in layers():
-        row = store.decision(*key)
+def lookup(
+    problem: Problem, machine: Machine, stores: Sequence[Store] | None = None
+) -> Known | None:
+    """What is known of `problem` on `machine`; None when nothing that can be used is.
+
+    `stores` are the `layers`, for who asks them several things.
+    """
+    environment, text = environment_of(problem, machine), ""
+    for store in layers() if stores is None else stores:
+        if store.is_blank(environment):
+            continue
+        text = text or str(problem)
+        row = store.decision(environment, text)
         if row is not None and row.stale is None:
             where = str(store.path or ":memory:")
             foreign = row.how == "imported" or store.read_only
@@ -140,9 +148,9 @@ def lookup(problem: Problem, machine: Machine) -> Known | None:
     return None
 
 
-def pinned(problem: Problem) -> Pin | None:
+def pinned(problem: Problem, stores: Sequence[Store] | None = None) -> Pin | None:
     """The pin for a problem: the environment's variable first, then the files'."""
-    pins = _pins()
+    pins = _pins(layers() if stores is None else stores)
     if not pins:
         return None
     text = str(problem)
@@ -157,9 +165,9 @@ def _told_pins(texts: tuple[str, ...]) -> tuple[Pin, ...]:
 _file_pins: dict[str, tuple[Pin, ...]] = {}
 
 
-def _pins() -> tuple[Pin, ...]:
+def _pins(stores: Sequence[Store]) -> tuple[Pin, ...]:
     found = _told_pins(_settings.base().pins)
-    for store in layers():
+    for store in stores:
         where = str(store.path or ":memory:")
         if where not in _file_pins:
             _file_pins[where] = tuple(store.rows(Pin))
@@ -182,11 +190,13 @@ def parse_pin(text: str, reason: str = "") -> Pin:
     return Pin(match[1].strip(), match[2], config, reason, _timer.date())
 
 
-def quarantined(problem: Problem, machine: Machine) -> dict[tuple[str, str], str]:
+def quarantined(
+    problem: Problem, machine: Machine, stores: Sequence[Store] | None = None
+) -> dict[tuple[str, str], str]:
     """Reasons, by solver and config as text, against candidates that did harm here before."""
     environment = environment_of(problem, machine)
     found = {}
-    for store in layers():
+    for store in layers() if stores is None else stores:
         key = str(store.path or ":memory:"), environment
         if key not in _file_quarantine:
             _file_quarantine[key] = store.rows(Quarantine, "environment = ?", (environment,))

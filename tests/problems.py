@@ -507,6 +507,8 @@ FIXED: tuple[str, ...] = (
     # pairs read a single row that is not dense as if it were, and x as if it were of 16 bits
     "conv2d i8 n1 c1 h1 w5 k1 r1 s1 strided",
     "conv2d i8 n1 c3 h9 w11 k5 r3 s3 p1 x:i32",
+    # limbs, asked whether it takes a box of whole numbers, raised
+    "conv2d i32 n1 c1 h12 w11 k1 r3 s4 p1 reflect rank1 box",
 )
 
 PROBLEMS = (

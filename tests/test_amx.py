@@ -34,7 +34,6 @@ from fastconv._machine import this_machine
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config, Solver
 from fastconv.solvers import BY_NAME
-from fastconv.solvers._amx import axes_of
 
 #: (part of w, part of x) in the order that kernels/amx.inc multiplies them in.
 ORDER = {
@@ -375,9 +374,9 @@ def test_residues_in_doubt_are_made_anew(text: str, kind: str) -> None:
 def test_residues_meet_part_of_the_taps() -> None:
     """And share positions, whose taps reach two samples on here; and what is refused."""
     up = Problem.parse("conv2d f32 n1 c64 h16 w16 k32 r4 s4 p2 e2 flip")
-    assert axes_of(up) == ((16, 2, 1, 2),) * 2
-    assert axes_of(Problem.parse(LAYER)) == ((56, 2, 1, 3),) * 2
-    assert axes_of(Problem.parse(f"{LAYER} u2")) == ((28, 1, 2, 3),) * 2
+    assert core.amx_axes(up.geometry) == ((16, 2, 1, 2),) * 2
+    assert core.amx_axes(Problem.parse(LAYER).geometry) == ((56, 2, 1, 3),) * 2
+    assert core.amx_axes(Problem.parse(f"{LAYER} u2").geometry) == ((28, 1, 2, 3),) * 2
     assert BY_NAME["amx_split"].why_not(Problem.parse("conv1d f32 n1 c32 w9 k9 s3 e2 u2")) == (
         "it takes input dilation, or a stride, not both along an axis"
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 import fastconv
 from fastconv import _calibration, _cli, _model, _planner, _timer, _training, _trials
@@ -23,6 +24,7 @@ from fastconv._problem import BOUNDARIES, LAYOUTS, Problem, numpy_dtype
 from fastconv._trials import Trial
 from fastconv.solvers import BY_NAME, SOLVERS, _blocks
 from tests.problems import PROBLEMS
+from tests.strategies import problems
 
 ROOT = pathlib.Path(fastconv.__file__).parent.parent
 LAYER = Problem.parse("conv2d f32 n1 c64 h28 w28 k64 r3 s3 p1")
@@ -52,6 +54,49 @@ def test_a_floor_is_below_every_estimate(text: str, threads: int) -> None:
         if solver.why_not(problem) is None:
             costs = [solver.cost(problem, c, machine) for c in solver.configs(problem, machine)]
             assert floor <= min(costs)
+
+
+@pytest.mark.parametrize("text", PROBLEMS[::3])
+def test_solvers_for_whole_numbers_alone_take_no_others(text: str) -> None:
+    """Nor the reverse: `_leading` does not ask them."""
+    problem = Problem.parse(text)
+    for solver in SOLVERS:
+        if solver.device == "cpu" and solver.exact is (not problem.is_exact):
+            assert solver.why_not(problem) is not None
+
+
+@given(problems())
+def test_estimates_grow_with_the_problem(problem: Problem) -> None:
+    """Twice the images take no less, and little more than twice as long; packing takes time."""
+    machine = this_machine()
+    twice, packed = problem.replace(batch=2 * problem.batch), problem.replace(prepared=True)
+    for solver in SOLVERS:
+        if solver.why_not(problem) is not None or "block" in (
+            config := solver.configs(problem, machine)[-1]
+        ):  # blocks depend on the problem
+            continue
+        one, two, less = (solver.cost(p, config, machine) for p in (problem, twice, packed))
+        assert 0 < one <= two * (1 + 1e-9) and math.isfinite(two), solver.name
+        assert two <= 2.5 * one and less <= one * (1 + 1e-9), solver.name
+
+
+@pytest.mark.parametrize("text", [
+    "conv2d f32 n64 c64 h56 w56 k64 r3 s3 p1", "conv2d f32 n64 c64 h28 w28 k32 r4 s4 p2 e2",
+    "conv2d f64 n64 c48 h57 w40 k96 r1 s1 u2", "conv2d f32 n64 c96 h30 w30 k96 r3 s3 g96 p1",
+    "conv2d f32 n64 c32 h12 w12 k32 r10 s10", "conv2d f32 n64 c3 h90 w80 k3 r5 s5 g3 p2 rank1",
+    "conv2d u8 n64 c64 h28 w28 k64 r3 s3 p1", "conv3d f32 n64 c16 d9 h20 w20 k16 t3 r3 s3",
+    "conv2d f32 n64 c32 h20 w20 k32 r4 s4 g32 p2 e2", "conv2d c64 n64 c16 h30 w30 k16 r3 s3",
+])  # fmt: skip
+def test_estimates_are_of_all_images(text: str) -> None:
+    problem = Problem.parse(f"{text} prepared")
+    machine = dataclasses.replace(this_machine(), l1=32 << 10, l2=1 << 20, l3=2 << 20)  # of no use
+    twice = problem.replace(batch=2 * problem.batch)
+    for solver in SOLVERS:
+        if solver.why_not(problem) is None:
+            for config in solver.configs(problem, machine):
+                if "block" not in config:
+                    one, two = (solver.cost(p, config, machine) for p in (problem, twice))
+                    assert 1.6 * one < two < 2.5 * one, (solver.name, config)
 
 
 @pytest.mark.parametrize("text", SIGNALS)

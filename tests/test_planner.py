@@ -222,7 +222,7 @@ def known(**fields: Any) -> _wisdom.Known:
 
 
 def with_wisdom(monkeypatch: pytest.MonkeyPatch, hint: _wisdom.Known | None) -> None:
-    monkeypatch.setattr(_wisdom, "lookup", lambda problem, machine: hint)
+    monkeypatch.setattr(_wisdom, "lookup", lambda problem, machine, stores: hint)
 
 
 def test_wisdom_decides(monkeypatch: pytest.MonkeyPatch) -> None:

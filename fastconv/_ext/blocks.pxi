@@ -1,7 +1,5 @@
 """Part of core.pyx: which blocks of `fastconv/solvers/_blocks.py` cost least."""
 
-from libc.math cimport log2
-
 
 def best_blocks(list axes, list rows, int64_t blocks, int64_t parts, bint paired, int64_t c,
                 int64_t k, int64_t real, tuple rates, tuple left_over, tuple ns, int64_t longest, int64_t most):

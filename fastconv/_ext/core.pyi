@@ -1,9 +1,10 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._machine import Machine
 from fastconv._problem import Problem
 
 DTYPES: tuple[str, ...]
@@ -103,6 +104,97 @@ def problem_features(problem: Problem) -> list[float]: ...
 def candidate_features(
     problem: Problem, config: dict[str, int | str], cost: float
 ) -> list[float]: ...
+
+class Geometry:
+    def __init__(self, problem: Problem) -> None: ...
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Value = TypeVar("_Value")
+
+class derived(Generic[_Value]):
+    def __init__(self, function: Callable[[Any], _Value]) -> None: ...
+    def __get__(self, problem: Any, owner: Any = None) -> _Value: ...
+
+def once(function: _Function) -> _Function: ...
+
+class DirectCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self, p: Geometry, config: Mapping[str, int | str], machine: Machine, threads: int
+    ) -> float: ...
+
+ImplicitGemmCost = AmxWinogradCost = DirectCost  # of the same methods
+
+def winograd_tiles(p: Geometry, made: tuple[int, ...]) -> int: ...
+
+class WinogradCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self,
+        p: Geometry,
+        config: Mapping[str, int | str],
+        machine: Machine,
+        threads: int,
+        tile: Any,
+    ) -> float: ...
+
+class PanelsCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self,
+        p: Geometry,
+        config: Mapping[str, int | str],
+        machine: Machine,
+        threads: int,
+        pixels: tuple[int, ...],
+        window: tuple[int, ...],
+    ) -> float: ...
+
+def im2col_seconds(
+    p: Geometry,
+    config: Mapping[str, int | str],
+    machine: Machine,
+    threads: int,
+    gflops: float,
+    lost: float,
+) -> float: ...
+def amx_axes(p: Geometry) -> tuple[tuple[int, int, int, int], ...]: ...
+
+class AmxSplitCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def is_one_block(self, p: Geometry, config: Mapping[str, int | str]) -> bool: ...
+    def error_bound(
+        self, p: Geometry, config: Mapping[str, int | str], epsilon: float, exact: bool
+    ) -> float: ...
+    def seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
+
+class DepthwiseCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
+    def woven_seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
+
+class DotCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(self, p: Geometry, machine: Machine, threads: int) -> float: ...
+
+class SeparableCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(self, p: Geometry, threads: int, row: int, bytes: bool) -> float: ...
+
+def fourier_floor(
+    p: Geometry, butterfly: float, byte_ns: float, sample: float, product: float
+) -> float: ...
+
+class FourierCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self, p: Geometry, layout: tuple[Any, ...], machine: Machine, threads: int, chunk: int
+    ) -> float: ...
+
+def amx_winograd_tiles(p: Geometry, m: int) -> int: ...
+def blocks_floor(
+    p: Geometry, rate: float, product_byte: float, weight: float, factor: float
+) -> float: ...
 def copy_within(x: npt.NDArray[Any], y: npt.NDArray[Any], limit: float) -> bool: ...
 def flushes() -> int: ...
 def flush(mode: int) -> None: ...
@@ -126,16 +218,16 @@ def is_finite(a: npt.NDArray[Any]) -> bool: ...
 class Forest:
     def __init__(
         self,
-        feature: npt.NDArray[np.int64],
+        feature: npt.NDArray[np.int32],
         threshold: npt.NDArray[np.float64],
         leaves: npt.NDArray[np.float64],
     ) -> None: ...
-    def log_corrections(
+    def expected(
         self,
         problem: Problem,
         found: Sequence[tuple[str, Mapping[str, int | str], float]],
         solvers: dict[str, int],
-    ) -> list[float | None]: ...
+    ) -> list[float]: ...
 
 class Tensors:
     def __init__(self, grad_enabled: Callable[[], bool]) -> None: ...

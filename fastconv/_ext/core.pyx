@@ -177,6 +177,9 @@ include "rank.pxi"
 include "spectra.pxi"
 include "scores.pxi"
 include "fft.pxi"
+include "geometry.pxi"
+include "costs.pxi"
+include "blocks.pxi"
 include "trees.pxi"
 include "quads.pxi"
 
@@ -204,23 +207,13 @@ cdef class Call:
         self.kernels = _kernels(isa)
         cdef fc_problem *p = &self.problem
         cdef int64_t d
+        cdef Geometry g = problem.geometry
         memset(p, 0, sizeof(fc_problem))
-        p.dims = problem.ndim
-        p.n = problem.batch
-        p.g = problem.groups
-        p.c = problem.channels // problem.groups
-        p.k = problem.filters // problem.groups
-        cdef tuple size = problem.size, kernel = problem.kernel, out = problem.out
-        cdef tuple stride = problem.stride, dilation = problem.dilation
-        cdef tuple input_dilation = problem.input_dilation, padding = problem.padding
+        p.dims, p.n, p.g, p.c, p.k = g.dims, g.batch, g.groups, g.channels, g.filters
         for d in range(p.dims):
-            p.size[d] = size[d]
-            p.ker[d] = kernel[d]
-            p.out[d] = out[d]
-            p.stride[d] = stride[d]
-            p.dilation[d] = dilation[d]
-            p.input_dilation[d] = input_dilation[d]
-            p.pad[d] = padding[d][0]
+            p.size[d], p.ker[d], p.out[d], p.stride[d] = g.size[d], g.ker[d], g.out[d], g.stride[d]
+            p.dilation[d], p.input_dilation[d] = g.dilation[d], g.input_dilation[d]
+            p.pad[d] = g.before[d]
         dtype = problem.accumulator
         p.dtype = <fc_dtype><int>DTYPES.index(dtype.replace("i", "u"))
         p.x_dtype = p.y_dtype = p.dtype
@@ -230,7 +223,7 @@ cdef class Call:
             p.y_dtype = <fc_dtype><int>STORED.index(y_dtype)
         self.itemsize = fc_dtype_bytes(p.dtype)
         self.x_itemsize, self.y_itemsize = fc_dtype_bytes(p.x_dtype), fc_dtype_bytes(p.y_dtype)
-        p.boundary = <fc_boundary><int>BOUNDARIES.index(problem.boundary)
+        p.boundary = <fc_boundary><int>g.boundary
         if problem.boundary == "constant":
             value = complex(problem.cval)
             p.cval[0] = value.real

@@ -1,9 +1,5 @@
 """Part of core.pyx: the trees of `fastconv/_model.py`, walked for all candidates of a problem."""
 
-from libc.math cimport log2
-
-include "blocks.pxi"
-
 #: Of a problem, in this order; counts by their logarithms.
 PROBLEM_FEATURES = (
     "flops", "taps", "channels", "filters", "groups", "batch", "columns", "rows", "kernel",
@@ -21,74 +17,63 @@ CANDIDATE_FEATURES = (
 cdef enum:
     _OF_PROBLEM = 30
     _FEATURES = 12  # of a candidate
+    _TOGETHER = 128  # trees
 
 #: Bytes of a vector, as a number that orders instruction sets; 16 of others.
-_VECTOR_BYTES = {"avx512": 64, "avx2": 32}
+cdef dict _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 cdef dict _blocks = {}
-
-#: Of memory orders, `LAYOUTS` of `fastconv/_problem.py`; bytes of an element as it is stored.
-_LAYOUTS = {"NC*": 0, "N*C": 1, "strided": 2}
-_BYTES = {
-    "f16": 2, "bf16": 2, "f32": 4, "f64": 8, "f80": np.dtype(np.longdouble).itemsize,
-    "c64": 8, "c128": 16, "c160": np.dtype(np.clongdouble).itemsize, "bool": 1,
-    "i8": 1, "i16": 2, "i32": 4, "i64": 8, "u8": 1, "u16": 2, "u32": 4, "u64": 8,
-}
-_PLACES = {boundary: place for place, boundary in enumerate(BOUNDARIES)}
 
 
 cdef double _log2(double value) noexcept:
     return log2(value) if value > 1 else 0.0
 
 
-cdef double _log2_product(tuple values) except? -1:
-    cdef double product = 1
-    for value in values:
-        product *= <double>value
-    return _log2(product)
+cdef double _log2_product(const int64_t *values, int64_t begin, int64_t end) noexcept:
+    return _log2(_product(values, begin, end))
 
 
-cdef int _problem_features(double *x, problem) except -1:
-    cdef tuple out = problem.out, kernel = problem.kernel, stride = problem.stride
-    cdef Py_ssize_t last = len(out) - 1
-    cdef int64_t groups = problem.groups
-    x[0] = _log2(problem.flops)
-    x[1] = _log2(problem.taps)
-    x[2] = _log2(<int64_t>problem.channels // groups)
-    x[3] = _log2(<int64_t>problem.filters // groups)
-    x[4] = _log2(groups)
-    x[5] = _log2(problem.batch)
-    x[6] = _log2(out[last])
-    x[7] = _log2_product(out[:last])
-    x[8] = _log2_product(kernel)
-    x[9] = _log2(kernel[last])
-    x[10] = sum([r > 1 for r in kernel])
-    x[11] = _log2_product(stride)
-    x[12] = stride[last]
-    x[13] = problem.dilation[last]
-    x[14] = _log2_product(problem.input_dilation)
-    x[15] = _log2(1 + <int64_t>problem.padding[last][0])
-    x[16] = _PLACES[problem.boundary]
-    x[17] = problem.itemsize
-    x[18] = 1 + <bint>problem.is_complex
-    x[19] = <bint>problem.is_exact
-    x[20] = _BYTES[problem.x_dtype]
-    x[21] = _BYTES[problem.y_dtype]
-    x[22] = _LAYOUTS[problem.layout]
-    x[23] = <bint>problem.flip
-    x[24] = problem.rank
-    x[25] = <bint>problem.prepared
-    x[26] = _log2_product(problem.x_shape)
-    x[27] = _log2_product(problem.w_shape)
-    x[28] = _log2_product(problem.y_shape)
-    x[29] = _log2(problem.size[last])
+cdef int _problem_features(double *x, Geometry p) except -1:
+    cdef int64_t last = p.dims - 1
+    x[0] = _log2(p.flops)
+    x[1] = _log2(p.taps)
+    x[2] = _log2(p.channels)
+    x[3] = _log2(p.filters)
+    x[4] = _log2(p.groups)
+    x[5] = _log2(p.batch)
+    x[6] = _log2(p.out[last])
+    x[7] = _log2_product(p.out, 0, last)
+    x[8] = _log2(p.kernel)
+    x[9] = _log2(p.ker[last])
+    x[10] = p.dims
+    for d in range(p.dims):
+        x[10] -= p.ker[d] == 1
+    x[11] = _log2_product(p.stride, 0, p.dims)
+    x[12] = p.stride[last]
+    x[13] = p.dilation[last]
+    x[14] = _log2_product(p.input_dilation, 0, p.dims)
+    x[15] = _log2(1 + p.before[last])
+    x[16] = p.boundary
+    x[17] = p.itemsize
+    x[18] = p.parts
+    x[19] = p.exact
+    x[20] = p.x_itemsize
+    x[21] = p.y_itemsize
+    x[22] = p.layout
+    x[23] = p.flip
+    x[24] = p.rank
+    x[25] = p.prepared
+    x[26] = _log2(p.x)
+    x[27] = _log2(p.w)
+    x[28] = _log2(p.y)
+    x[29] = _log2(p.size[last])
     return 0
 
 
 def problem_features(problem):
     """Of a problem, in the order of PROBLEM_FEATURES."""
     cdef double x[_OF_PROBLEM]
-    _problem_features(x, problem)
+    _problem_features(x, problem.geometry)
     return [x[i] for i in range(_OF_PROBLEM)]
 
 
@@ -102,80 +87,98 @@ cdef double _block(str name) except -1:
     return found
 
 
-cdef int _candidate_features(double *x, problem, dict config, double cost) except -1:
-    cdef double flops = problem.flops
-    isa = config.get("isa")
-    x[0] = log2(max(cost, 1e-9))
-    threads = config.get("threads")
-    x[1] = problem.threads if threads is None else threads
-    x[2] = 0 if isa is None else _VECTOR_BYTES.get(isa, 16)
-    x[3] = config.get("m", 0)
-    x[4] = config.get("across", 0)
-    x[5] = config.get("copy", 0)
-    x[6] = _log2(config.get("tile_bytes", 0))
-    x[7] = _log2(config.get("plane_bytes", 0))
-    x[8] = _log2(config.get("row_bytes", 0))
-    block = config.get("block")
-    x[9] = 0 if block is None else _block(block)
-    x[10] = log2(max(1.0, flops) / max(cost, 1e-9))
-    x[11] = config.get("band", 0)
+#: Places of settings among CANDIDATE_FEATURES.
+cdef dict _SETTINGS = {name: place for place, name in enumerate(CANDIDATE_FEATURES)}
+_SETTINGS["isa"] = _SETTINGS["vector"]
+for _name in ("cost", "vector", "rate"):
+    del _SETTINGS[_name]
+
+
+cdef int _candidate_features(double *x, Geometry p, int64_t threads, dict config,
+                             double cost) except -1:
+    cdef int64_t place
+    for place in range(_FEATURES):
+        x[place] = 0
+    cost = max(cost, 1e-9)
+    x[0], x[1], x[10] = log2(cost), threads, log2(max(1.0, p.flops) / cost)
+    for name, value in config.items():
+        found = _SETTINGS.get(name)
+        if found is None:
+            continue
+        place = found
+        if place == 2:
+            x[2] = _VECTOR_BYTES.get(value, 16)
+        elif place == 9:
+            x[9] = _block(value)
+        elif 6 <= place <= 8:  # counts of bytes
+            x[place] = _log2(value)
+        else:
+            x[place] = value
     return 0
 
 
 def candidate_features(problem, dict config, double cost):
     """Of a candidate, in the order of CANDIDATE_FEATURES."""
     cdef double x[_FEATURES]
-    _candidate_features(x, problem, config, cost)
+    _candidate_features(x, problem.geometry, problem.threads, config, cost)
     return [x[i] for i in range(_FEATURES)]
 
 
 cdef class Forest:
     """Symmetric trees of each solver: features asked at each level, thresholds, and leaves.
 
-    Arrays of shape (solvers, trees, levels) and (solvers, trees, 2**levels); features are those of
-    the problem, then CANDIDATE_FEATURES. A leaf's number has one bit a level, whether the feature
-    is above the threshold, the first level's highest.
+    Arrays of shape (solvers, levels, trees), twice, and (solvers, trees, 2**levels); features are
+    those of the problem, then CANDIDATE_FEATURES. A leaf's number has one bit a level, whether the
+    feature is above the threshold, the first level's highest.
     """
 
-    cdef const int64_t[:, :, ::1] feature
+    cdef const int32_t[:, :, ::1] feature
     cdef const double[:, :, ::1] threshold
     cdef const double[:, :, ::1] leaves
 
     def __init__(self, feature, threshold, leaves):
         self.feature, self.threshold, self.leaves = feature, threshold, leaves
 
-    def log_corrections(self, problem, found, dict solvers):
-        """Sum of the trees of each candidate (method, config, estimate); None where there are none.
-
-        `solvers` are the place of each method's trees.
-        """
-        cdef double x[_OF_PROBLEM + _FEATURES]
-        cdef Py_ssize_t trees, levels, s, t, level, leaf
-        cdef const int64_t *feature
+    cdef double _total(self, Py_ssize_t s, const double *x) noexcept:
+        """Sum of a solver's trees: some side by side, whose questions do not wait for each other."""
+        cdef Py_ssize_t levels = self.feature.shape[1], trees = self.feature.shape[2]
+        cdef Py_ssize_t begin, t, level, count
+        cdef int32_t leaf[_TOGETHER]
+        cdef const int32_t *feature
         cdef const double *threshold
         cdef const double *leaves
-        cdef double total
-        _problem_features(x, problem)
-        trees, levels = self.feature.shape[1], self.feature.shape[2]
+        cdef double total = 0
+        for begin in range(0, trees, _TOGETHER):
+            count = min(trees - begin, <Py_ssize_t>_TOGETHER)
+            memset(leaf, 0, sizeof(leaf))
+            for level in range(levels):
+                feature, threshold = &self.feature[s, level, begin], &self.threshold[s, level, begin]
+                for t in range(count):
+                    leaf[t] = 2 * leaf[t] + (x[feature[t]] > threshold[t])
+            leaves = &self.leaves[s, begin, 0]
+            for t in range(count):
+                total += leaves[(t << levels) + leaf[t]]
+        return total
+
+    def expected(self, problem, found, dict solvers):
+        """Seconds of each candidate (method, config, estimate), by the trees of its method.
+
+        `solvers` are the places of these. What there are no trees of is corrected as the others are
+        in the middle: else it would win by that alone.
+        """
+        cdef double x[_OF_PROBLEM + _FEATURES]
+        cdef Geometry p = problem.geometry
+        cdef int64_t threads = problem.threads
+        _problem_features(x, p)
         logs = []
         for method, config, cost in found:
             place = solvers.get(method)
-            if place is None:
-                logs.append(None)
-                continue
-            _candidate_features(x + _OF_PROBLEM, problem, config, cost)
-            s = place
-            total = 0
-            if trees:
-                feature, threshold = &self.feature[s, 0, 0], &self.threshold[s, 0, 0]
-                leaves = &self.leaves[s, 0, 0]
-                for t in range(trees):
-                    leaf = 0
-                    for level in range(levels):
-                        leaf = 2 * leaf + (x[feature[level]] > threshold[level])
-                    total += leaves[leaf]
-                    feature += levels
-                    threshold += levels
-                    leaves += 1 << levels
-            logs.append(total)
-        return logs
+            if place is not None:
+                _candidate_features(x + _OF_PROBLEM, p, threads, config, cost)
+                place = self._total(place, x)
+            logs.append(place)
+        if None in logs:
+            known = sorted([log for log in logs if log is not None])
+            other = known[len(known) // 2] if known else 0.0
+            logs = [other if log is None else log for log in logs]
+        return [<double>cost * exp(<double>log) for (_, _, cost), log in zip(found, logs)]

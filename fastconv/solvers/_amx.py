@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
-from fastconv._problem import Problem, once
-from fastconv._solver import Config
+from fastconv._problem import Problem
 
 #: Rows and columns of a tile of sums, channels of a step, bytes of a pixel's channels, least
 #: columns of a unit (drivers/amx_split_plan.c).
-SIDE, CHANNELS, _LINE, _LEAST_COLUMNS = 16, 32, 64, 128
+SIDE, CHANNELS, LINE, LEAST_COLUMNS = 16, 32, 64, 128
 
 #: Of outputs with input dilation, along both axes together (drivers/amx_split.h).
 MOST_RESIDUES = 64
@@ -43,37 +39,3 @@ def why_no_tiles(problem: Problem) -> str | None:
     if problem.boundary != "zeros" and any(map(any, problem.padding)):
         return f"it pads with zeros, not {problem.boundary}"
     return None
-
-
-class Axis(NamedTuple):
-    """plan_axis of the driver: positions and how far the taps of one reach; besides, phases that x
-    is taken apart to, and most taps that an output meets."""
-
-    positions: int
-    reach: int
-    phases: int
-    taps: int
-
-
-@once
-def axes_of(problem: Problem) -> tuple[Axis, ...]:
-    found = []
-    for i, r in enumerate(problem.kernel):
-        u, l, e = problem.stride[i], problem.dilation[i], problem.input_dilation[i]
-        reach, pad = (r - 1) * l, problem.padding[i][0]
-        reach = reach // u if e == 1 else pad // e - (pad - reach) // e
-        taps = -(-r // (e // math.gcd(l, e)))
-        found.append(Axis(-(-problem.out[i] // e), reach, min(r, u // math.gcd(u, l)), taps))
-    return tuple(found)
-
-
-def depth_of(problem: Problem, config: Config, layers: int) -> int:
-    """Tiles of channels that are summed in one go: depth_of of the driver."""
-    products, taps, positions = int(config["products"]), 1, 1
-    line = _LINE * SPLIT_IN[products]
-    for axis, least in zip(axes_of(problem)[-2:], (1, _LEAST_COLUMNS)[-problem.ndim :]):
-        line *= axis.phases
-        taps *= axis.taps
-        positions *= min(axis.positions, max(least, axis.reach)) + axis.reach
-    room = int(config["cache_bytes"]) // max(1, positions * line)
-    return max(1, min(layers, room, int(config["most"]) // (taps * products)))

@@ -67,6 +67,21 @@ def _factored(lanes: int) -> tuple[list[int], list[int]]:
     return lengths, [found[n] for n in lengths]
 
 
+def name_of(shape: tuple[int, int, int]) -> str:
+    """A block's, by its samples."""
+    return "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
+
+
+class Cut(NamedTuple):
+    """Blocks that are offered: their shape and halves, the length along each axis transformed, and
+    a group's nanoseconds on one thread."""
+
+    shape: tuple[int, int, int]
+    halves: bool
+    lengths: dict[int, int]
+    ns: float
+
+
 class Blocks(NamedTuple):
     """How a problem is cut: samples of a block's planes, rows and columns, and the layout.
 
@@ -80,16 +95,12 @@ class Blocks(NamedTuple):
 
     @property
     def name(self) -> str:
-        return "x".join(map(str, self.shape[1:] if self.shape[0] == 1 else self.shape))
-
-    @property
-    def config(self) -> Config:
-        return {"block": self.name, "halves": 1} if self.halves else {"block": self.name}
+        return name_of(self.shape)
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Blocks along each axis."""
-        return tuple(-(-out // a.kept) for out, a in zip(self.problem.out, self.layout))
+        return tuple([-(-out // a.kept) for out, a in zip(self.problem.out, self.layout)])
 
     @property
     def blocks(self) -> int:
@@ -130,7 +141,6 @@ class Blocks(NamedTuple):
                 yield Piece(slice(int(image), int(image) + 1), slice(g, g + 1), kept)
 
 
-@once
 def _axis(problem: Problem, axis: int, n: int) -> Axis:
     """Blocks of n samples, or one, where n holds the whole axis."""
     if problem.kernel[axis] == 1:
@@ -176,10 +186,13 @@ def _of_signal(problem: Problem, axis: int, parts: int) -> tuple[list[int], list
     start = bisect.bisect_left(lengths, -(-least // parts))
     end = bisect.bisect_left(lengths, -(-_enough(problem, axis) // parts)) + 1
     end = min(end, bisect.bisect_left(lengths, 1 + max(64 * least, 1 << 13) // parts))
+    lengths, rows = lengths[start:end], rows[start:end]
     if parts == 1:
-        return lengths[start:end], rows[start:end]
-    kept = [i for i in range(start, end) if lengths[i] % problem.stride[axis] == 0]
-    return [2 * lengths[i] for i in kept], [rows[i] for i in kept]
+        return lengths, rows
+    if (u := problem.stride[axis]) > 1:
+        rows = [side for n, side in zip(lengths, rows) if n % u == 0]
+        lengths = [n for n in lengths if n % u == 0]
+    return [2 * n for n in lengths], rows
 
 
 def shapes(
@@ -204,13 +217,25 @@ def _part(lengths: tuple[int, ...], parts: int) -> tuple[int, int, int]:
     return (*planes, rows // parts, columns) if planes else (1, rows // parts, columns)  # type: ignore[return-value]
 
 
-def named(problem: Problem, config: Config) -> Blocks:
+def cut_of(problem: Problem, config: Config) -> Cut:
     """The cut that a config is."""
     return offered(problem)[str(config["block"]), int(config.get("halves", 0))]
 
 
+def named(problem: Problem, config: Config) -> Blocks:
+    """And the blocks that it makes."""
+    return _made(problem, str(config["block"]), int(config.get("halves", 0)))
+
+
 @once
-def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
+def _made(problem: Problem, name: str, halves: int) -> Blocks:
+    cut = offered(problem)[name, halves]
+    layout = tuple([_axis(problem, d, cut.lengths.get(d, 1)) for d in range(problem.ndim)])
+    return Blocks(cut.shape, layout, problem, cut.halves)
+
+
+@once
+def offered(problem: Problem) -> dict[tuple[str, int], Cut]:
     """The cuts that cost least, by their names, and whether halves are transformed.
 
     What is offered depends on the shape and on this machine alone, so that a plan's config is
@@ -220,6 +245,7 @@ def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
     axes = [d for d, r in enumerate(p.kernel) if r > 1]
     real = p.itemsize // (2 if p.is_complex else 1)
     zeros = p.boundary == "zeros"
+    blocks = p.batch * math.prod([out for out, r in zip(p.out, p.kernel) if r == 1])
     found = []
     for parts in (1,) if p.is_complex else (1, 2):
         rows = None
@@ -231,23 +257,21 @@ def offered(problem: Problem) -> dict[tuple[str, int], Blocks]:
         best = core.best_blocks(
             [(n, p.span[d], p.stride[d], p.out[d], _enough(p, d) if zeros else 0)
              for d, n in along.items()],
-            rows, p.batch * math.prod(out for out, r in zip(p.out, p.kernel) if r == 1),
+            rows, blocks,
             parts, not p.is_complex and parts == 1, p.channels // p.groups, p.filters // p.groups,
             real, _rates(real), (_SHARED, _LEFT_OVER),
             (_NS_A_PAIR, _NS_A_ROW, _NS_A_PRODUCT_BYTE, _weights(real, parts)),
             _LONGEST[parts], _OFFERED,
         )  # fmt: skip
         for one, two, places in best:
-            of = {d: n[i] for (d, n), i in zip(along.items(), places)}
-            found.append((one, two, parts, of, rows[places[0]] if rows else 0))
+            chosen = [n[i] for n, i in zip(along.values(), places)]
+            found.append((one, two, parts, chosen, rows[places[0]] if rows else 0))
     alone, shared = (sorted(found, key=operator.itemgetter(by))[:_OFFERED] for by in (0, 1))
-    chosen = {}
-    for _, _, parts, of, side in (*alone, *(cut for cut in shared if cut not in alone)):
-        shape = (1, side, of[axes[0]] // parts // side) if side else _part((*of.values(),), parts)
-        layout = tuple([_axis(p, d, of.get(d, 1)) for d in range(p.ndim)])
-        b = Blocks(shape, layout, p, halves=parts == 2)
-        chosen[b.name, int(b.halves)] = b
-    return chosen
+    offers = {}
+    for ns, _, parts, chosen, side in (*alone, *[cut for cut in shared if cut not in alone]):
+        shape = (1, side, chosen[0] // parts // side) if side else _part((*chosen,), parts)
+        offers[name_of(shape), parts - 1] = Cut(shape, parts == 2, dict(zip(axes, chosen)), ns)
+    return offers
 
 
 #: Transforms' nominal operations, 5 n log2(n) a block, in 1e9 a second, by bytes of a real: what is
@@ -295,30 +319,11 @@ def floor(problem: Problem) -> float:
     Each output is in one, which is no shorter than a window, nor than the least number of lanes
     that are transformed side by side, and moves by the stride.
     """
-    p = problem
-    c, k = p.channels // p.groups, p.filters // p.groups
-    real = p.itemsize // (2 if p.is_complex else 1)
-    # digits of whole numbers are doubles
-    lanes = 8 if p.is_exact else 64 // real
-    multiples = [1, 8, lanes]  # of the lengths, the last axis' last
-    least, samples = 1, p.batch / (1 if p.is_complex else 2)
-    for r, span, u, out in zip(p.kernel[::-1], p.span[::-1], p.stride[::-1], p.out[::-1]):
-        if r == 1 or not multiples:
-            samples *= out
-            continue
-        multiple = multiples.pop()
-        shortest = -(-(span + u - 1) // multiple) * multiple
-        least *= shortest
-        moved = 1 if p.is_exact else u  # whole numbers are cut before, into chunks
-        samples *= max(shortest, min(out * min(moved, span), (out - 1) * moved + 1))
-    if len(multiples) == 2:  # one axis: rows and columns are whole lanes
-        least = max(least, lanes * lanes)
-    least = max(2, least // 2)  # of halves
-    transforms = (c + k) * 5 * math.log2(least) / _RATE.get(real, _RATE[8])
-    products = c * k * 2 * real * _NS_A_PRODUCT_BYTE
-    total = p.groups * samples * (transforms + products)
-    if not p.prepared:
-        total += least * (p.filters * c * min(_NS_A_WEIGHT.values()) + min(_NS_A_FACTOR.values()))
+    real = problem.itemsize // (2 if problem.is_complex else 1)
+    total = core.blocks_floor(
+        problem.geometry, _RATE.get(real, _RATE[8]), _NS_A_PRODUCT_BYTE,
+        min(_NS_A_WEIGHT.values()), min(_NS_A_FACTOR.values()),
+    )  # fmt: skip
     return _SECONDS_A_CALL + total * 1e-9
 
 
@@ -349,8 +354,13 @@ def _nanoseconds(b: Blocks) -> float:
 
 def seconds(b: Blocks) -> float:
     """Estimated time of a call on one thread; the constants above say how they were measured."""
-    p, n = b.problem, math.prod(b.shape)
-    total = p.groups * _nanoseconds(b)
+    return seconds_of(b.problem, b.shape, _nanoseconds(b))
+
+
+def seconds_of(problem: Problem, shape: tuple[int, int, int], ns: float) -> float:
+    """`seconds` of blocks that take a group so many nanoseconds."""
+    p, n = problem, math.prod(shape)
+    total = p.groups * ns
     if not p.prepared:
         real = p.itemsize // (2 if p.is_complex else 1)
         total += p.filters * (p.channels // p.groups) * n * _NS_A_WEIGHT[real]

@@ -68,7 +68,7 @@ def transformed(problem: Problem, d: Digits) -> Problem:
     """The problem of float64 that digits make, on x extended beforehand."""
     return problem.replace(
         size=problem.padded, padding=(), boundary="zeros", cval=0.0, flip=False, dtype="f64",
-        x_dtype="", w_dtype="", y_dtype="", layout="NC*", rank=0, accuracy="fast",
+        x_dtype="", w_dtype="", y_dtype="", layout="NC*", rank=0, box=False, accuracy="fast",
         channels=problem.channels * d.x, filters=problem.filters * d.powers, deterministic=False,
     )  # fmt: skip
 

@@ -634,54 +634,27 @@ def floor(problem: Problem, machine: Machine) -> float:
     if problem.is_exact:
         return 0.0
     real = problem.itemsize // (2 if problem.is_complex else 1)
-    samples, length = problem.batch, 1
-    for size, out, span in zip(problem.size, problem.out, problem.span):
-        samples *= size if span > 1 else min(size, out)
-        length *= size if span > 1 else 1
-    transform = _NS_A_BUTTERFLY[real][0] * math.log2(max(2, length)) + 2 * real * _NS_A_BYTE[0]
-    products = problem.filters * (problem.channels // problem.groups)
-    each = (problem.channels + problem.filters) * (transform + _NS_A_SAMPLE[real])
-    each += products * min(_NS_A_PRODUCT[real]) / 4
+    total = core.fourier_floor(
+        problem.geometry, _NS_A_BUTTERFLY[real][0], _NS_A_BYTE[0], _NS_A_SAMPLE[real],
+        min(_NS_A_PRODUCT[real]),
+    )  # fmt: skip
     threads = max(1, min(problem.threads, machine.cores))
-    total = samples * each * 1e-9 + _SECONDS_A_PIECE
-    return _SECONDS_A_CALL + total / (1 + 0.45 * (threads - 1))
+    return _SECONDS_A_CALL + (total * 1e-9 + _SECONDS_A_PIECE) / (1 + 0.45 * (threads - 1))
+
+
+_ESTIMATES = {
+    real: core.FourierCost(
+        butterfly=_NS_A_BUTTERFLY[real], byte=_NS_A_BYTE, product=_NS_A_PRODUCT[real],
+        inner_axis=_INNER_AXIS, sample=_NS_A_SAMPLE[real], spectrum_byte=_NS_A_SPECTRUM_BYTE,
+        weight=_NS_A_WEIGHT, piece=_SECONDS_A_PIECE, call=_SECONDS_A_CALL,
+        matmul_products=_MATMUL_PRODUCTS,
+    )
+    for real in _NS_A_BUTTERFLY
+}  # fmt: skip
 
 
 def seconds(problem: Problem, layout: Layout, machine: Machine) -> float:
     """Estimated time of a call; the constants above say how they were measured."""
-    parts = 2 if problem.is_complex else 1
-    real = problem.itemsize // parts
-    samples = math.prod(a.n for a in layout)
-    transform = 0.0
-    last = max((i for i, a in enumerate(layout) if not a.plain), default=0)
-    for i, a in enumerate(layout):
-        if not a.plain:
-            long = a.n * problem.itemsize > machine.l2 // 4
-            butterfly = _NS_A_BUTTERFLY[real][long] * (_INNER_AXIS if i != last else 1)
-            transform += samples * parts * (
-                butterfly * math.log2(max(2, a.n)) + 2 * real * _NS_A_BYTE[long]
-            )  # fmt: skip
-    frequencies = samples // circle(layout) * half(problem, layout)
-    channels = problem.channels // problem.groups
-    cut = Cut.of(problem, layout)
-    product = frequencies * _NS_A_PRODUCT[real][by_matrix(problem)]
-    if channels == 1:  # without a sum
-        product /= 2
-    elif by_matrix(problem):  # the spectra are read from memory for each piece
-        product += frequencies * 2 * real * _NS_A_SPECTRUM_BYTE / cut.images
-    one = (problem.channels + problem.filters) * (
-        transform + samples * parts * _NS_A_SAMPLE[real]
-    ) + problem.filters * channels * product  # fmt: skip
-    blocks = math.prod(-(-out // a.kept) for out, a in zip(problem.out, layout))
-    count = cut.pieces(problem, layout)
-    total = problem.batch * blocks * one * 1e-9 + count * _SECONDS_A_PIECE
-    if not problem.prepared:
-        # the weights' circle is mostly zeros, which inner axes skip
-        one = (transform + frequencies * _NS_A_WEIGHT) * 0.5e-9
-        total += 35e-6 + problem.groups * 3e-6 + problem.filters * channels * one
+    real = problem.itemsize // (2 if problem.is_complex else 1)
     threads = min(problem.threads, machine.cores)
-    shared = pool_threads(problem, layout, threads)
-    if shared == 1 and (problem.ndim > 1 or problem.channels * problem.batch > 1):
-        shared = threads  # scipy.fft shares the lines of one transform
-    # transforms out of cache share its bandwidth: a second thread took 1.1 to 1.6 times less time
-    return _SECONDS_A_CALL * shared + total / (1 + 0.45 * (shared - 1))
+    return _ESTIMATES[real].seconds(problem.geometry, layout, machine, threads, CHUNK_BYTES)

@@ -14,7 +14,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem, numpy_dtype, once
 from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
-from fastconv.solvers._panels import TILE, VECTOR_BYTES, block_taps, has_bands
+from fastconv.solvers._panels import TILE, VECTOR_BYTES, block_taps, with_bands
 
 #: Dtypes whose sums have 16 bits or fewer: whatever has the same low bits is multiplied.
 NARROW = ("i8", "u8", "i16", "u16")
@@ -41,6 +41,7 @@ class Joined(Solver):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         taps = self._elements(problem) * math.prod(problem.kernel)
+        bands = with_bands(problem, taps, 4, machine)
         return [
             {
                 "isa": isa,
@@ -50,7 +51,7 @@ class Joined(Solver):
                 "band": band,
             }
             for isa in self.isas()
-            for band in ((0, 1) if has_bands(problem, isa, taps, 4, machine) else (0,))
+            for band in ((0, 1) if isa in bands else (0,))
         ]
 
     def reads_stored(self, problem: Problem) -> bool:

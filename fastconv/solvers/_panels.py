@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
 from fastconv._accuracy import SUM_BLOCK
+from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._problem import Problem, once
 
@@ -23,25 +26,32 @@ def in_runs(isa: str, y_bytes: int, band: int, machine: Machine) -> bool:
     return isa == "avx512" and not band and y_bytes > machine.l2 // 4
 
 
-def in_place(problem: Problem, tile_bytes: int, register_tiles: int) -> bool:
-    """Whether pixels side by side are read where they lie: NEAR_PLANE and others of panels.c."""
-    plane = math.prod(problem.size) * problem.itemsize
-    return register_tiles <= 4 or (plane <= 32 << 10 and tile_bytes <= 64 << 10)
-
-
 def block_taps(isa: str, machine: Machine) -> int:
     """Taps of a block: the panel of a tile of floats stays in three quarters of L1."""
     wide = TILE.get(isa, (6, 2))[1] * VECTOR_BYTES.get(isa, 16)
     return min(SUM_BLOCK, machine.l1 * 3 // 4 // wide)
 
 
-def has_bands(problem: Problem, isa: str, taps: int, size: int, machine: Machine) -> bool:
-    """Whether all taps, of so many bytes, are one block, and rows at least a tile long: the
-    driver's plan_geometry."""
-    most = TILE.get(isa, (6, 2))[1] * VECTOR_BYTES.get(isa, 16) // size
-    return problem.is_dense and problem.ndim <= 2 and 1 < math.prod(problem.kernel) and (
-        taps <= block_taps(isa, machine) and problem.out[-1] >= most
-    )  # fmt: skip
+@functools.cache
+def _limits(size: int, machine: Machine) -> Sequence[tuple[str, int, int]]:
+    """Of each instruction set, pixels of a tile and taps of a block."""
+    return [
+        (
+            isa,
+            TILE.get(isa, (6, 2))[1] * VECTOR_BYTES.get(isa, 16) // size,
+            block_taps(isa, machine),
+        )
+        for isa in core.isas()
+    ]
+
+
+def with_bands(problem: Problem, taps: int, size: int, machine: Machine) -> tuple[str, ...]:
+    """The instruction sets with which all taps, of so many bytes, are one block, and rows at least
+    a tile long: the driver's plan_geometry."""
+    if not problem.is_dense or problem.ndim > 2 or math.prod(problem.kernel) == 1:
+        return ()
+    row = problem.out[-1]
+    return tuple([isa for isa, most, fit in _limits(size, machine) if taps <= fit and row >= most])
 
 
 def pixels_of(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:

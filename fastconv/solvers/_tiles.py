@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import NamedTuple
 
 from fastconv._problem import Problem
@@ -37,12 +36,25 @@ def _taps(longest: int) -> int:
     return min((3, 4), key=lambda r: -(-longest // r) * (_OUTPUTS[r][4] + r - 1) / _OUTPUTS[r][4])
 
 
+class Tile(NamedTuple):
+    """Outputs along each axis, 1 where it is not transformed; what is summed of a point for each
+    channel, taps of the axes that are not transformed and sections of those that are; points of
+    all axes; the share of the products, as sections that are not full have none at infinity; how
+    much the transforms can make of a rounding error; and the driver's number for it."""
+
+    outputs: tuple[int, ...]
+    sections: int
+    points: int
+    share: float
+    growth: float
+    code: int
+
+
 class _Axes(NamedTuple):
     """What kernel, stride and dilation say: of a network's layers few differ."""
 
-    taps: tuple[int, ...]
     transformed: tuple[int, ...]
-    outputs: dict[int, tuple[int, ...]]
+    tiles: dict[int, Tile]
 
 
 @functools.lru_cache(maxsize=256)
@@ -52,25 +64,31 @@ def _axes(kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int,
     )
     can = [d for d, r in enumerate(taps) if r > 1]
     along = tuple(can[-2:] if len(kernel) - 1 in can else can[-1:])
-    outputs = {
-        m: tuple(_OUTPUTS[r][m] if d in along else 1 for d, r in enumerate(taps)) for m in (2, 3, 4)
-    }
-    return _Axes(taps, along, outputs)
+    tiles = {}
+    for m in (2, 3, 4):
+        outputs = tuple(_OUTPUTS[r][m] if d in along else 1 for d, r in enumerate(taps))
+        summed, points, share, growth, code = 1, 1, 1.0, 1.0, 0
+        for d, (k, u, r, o) in enumerate(zip(kernel, stride, taps, outputs)):
+            if o == 1:
+                summed *= k
+                continue
+            sections, full = _sections(k, u, r)
+            summed, points = summed * sections, points * (o + r - 1)
+            share *= 1 - (sections - full) / (sections * (o + r - 1))
+            growth *= _GROWTH[o, r]
+            code += (o + (r << 4)) << 8 * d
+        tiles[m] = Tile(outputs, summed, points, share, growth, code)
+    return _Axes(along, tiles)
 
 
-def taps_of(problem: Problem) -> tuple[int, ...]:
-    """Taps of the transform along each axis; 1 where there can be none."""
-    return _axes(problem.kernel, problem.stride, problem.dilation).taps
+def tile_of(problem: Problem, m: int) -> Tile:
+    """The tile of a config."""
+    return _axes(problem.kernel, problem.stride, problem.dilation).tiles[m]
 
 
 def transformed(problem: Problem) -> tuple[int, ...]:
     """The axes that are transformed: the innermost and the one before it, where they can be."""
     return _axes(problem.kernel, problem.stride, problem.dilation).transformed
-
-
-def outputs(problem: Problem, m: int) -> tuple[int, ...]:
-    """Outputs of a tile along each axis; 1 where it is not transformed."""
-    return _axes(problem.kernel, problem.stride, problem.dilation).outputs[m]
 
 
 def _sections(k: int, u: int, r: int) -> tuple[int, int]:
@@ -79,72 +97,22 @@ def _sections(k: int, u: int, r: int) -> tuple[int, int]:
     return before + min(u, rest), before + max(0, rest - (r - 1) * u)
 
 
-@functools.lru_cache(maxsize=256)
-def _summed(kernel: tuple[int, ...], stride: tuple[int, ...], taps: tuple[int, ...],
-            made: tuple[int, ...]) -> int:  # fmt: skip
-    axes = zip(kernel, stride, taps, made)
-    return math.prod([k if o == 1 else _sections(k, u, r)[0] for k, u, r, o in axes])
-
-
-def summed(problem: Problem, made: tuple[int, ...]) -> int:
-    """What is summed of each point: channels of a group, taps of the axes that are not transformed,
-    and sections of those that are."""
-    sections = _summed(problem.kernel, problem.stride, taps_of(problem), made)
-    return problem.channels // problem.groups * sections
-
-
-@functools.lru_cache(maxsize=256)
-def _multiplied(kernel: tuple[int, ...], stride: tuple[int, ...], taps: tuple[int, ...],
-                made: tuple[int, ...]) -> float:  # fmt: skip
-    share = 1.0
-    for k, u, r, o in zip(kernel, stride, taps, made):
-        if o > 1:
-            sections, full = _sections(k, u, r)
-            share *= 1 - (sections - full) / (sections * (o + r - 1))
-    return share
-
-
-def multiplied(problem: Problem, made: tuple[int, ...]) -> float:
-    """Share of the products: sections that are not full have none at infinity."""
-    return _multiplied(problem.kernel, problem.stride, taps_of(problem), made)
-
-
-@functools.lru_cache(maxsize=256)
-def _points(taps: tuple[int, ...], made: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple([o + r - 1 for r, o in zip(taps, made) if o > 1])
-
-
-def points_of(problem: Problem, made: tuple[int, ...]) -> tuple[int, ...]:
-    """Points of each axis that is transformed."""
-    return _points(taps_of(problem), made)
-
-
-def tiles_of(problem: Problem, made: tuple[int, ...]) -> int:
-    """Tiles of an image: those of a dilated axis begin anew in each of its phases."""
-    count = 1
-    for out, o, l in zip(problem.out, made, problem.dilation):
-        phases = max(1, min(l, out))
-        count *= out if o == 1 else phases * -(-out // (phases * o))
-    return count
-
-
 def error_parts(problem: Problem, m: int) -> tuple[float, float, float]:
     """Errors, in eps: of the transforms, relative to what they can make of one rounding error for
     any filter, and for the filter at hand; and of sums over channels, relative to B."""
-    made = outputs(problem, m)
-    channels = summed(problem, made)
+    tile = tile_of(problem, m)
+    channels = problem.channels // problem.groups * tile.sections
     additions = min(channels, _CHANNELS) + channels / _CHANNELS
     # a quarter more than the largest found by climbing: docs/accuracy.md
-    points = points_of(problem, made)
-    any_filter, this_filter = (
-        (1.4, 2.0) if len(points) == 1 else (0.6, 1.0) if points == (6, 6) else (1.0, 1.6)
-    )
+    any_filter, this_filter = 1.0, 1.6
+    if len(transformed(problem)) == 1:
+        any_filter, this_filter = 1.4, 2.0
+    elif tile.points == 6 * 6:
+        any_filter, this_filter = 0.6, 1.0
     return any_filter, this_filter, _ADDITION * additions
 
 
 def bound(problem: Problem, m: int) -> float:
     """Bound on abs(error) / B, in eps; B is the largest abs(x) of a tile times sum(abs(w))."""
     transform, _, addition = error_parts(problem, m)
-    made = outputs(problem, m)
-    growth = (_GROWTH[made[d], taps_of(problem)[d]] for d in transformed(problem))
-    return transform * math.prod(growth) + addition
+    return transform * tile_of(problem, m).growth + addition

@@ -36,6 +36,7 @@ _MEMORY = 15e9
 
 class AmxGradient(Solver):
     name = "amx_gradient"
+    exact = False
     paper = (
         "Henry, Tang, Heinecke, Leveraging the bfloat16 Artificial Intelligence Datatype For"
         " Higher-Precision Computations, ARITH 2019"

@@ -30,6 +30,7 @@ _PACK = 3e-9
 
 class AmxInt8(Solver):
     name = "amx_int8"
+    exact = True
     paper = (
         "Intel, Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18"
     )

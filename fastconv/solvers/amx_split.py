@@ -15,13 +15,13 @@ from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers._amx import (
     CHANNELS,
+    LEAST_COLUMNS,
     LEFT_OUT,
+    LINE,
     MOST_RESIDUES,
     SIDE,
     SIZES,
     SPLIT_IN,
-    axes_of,
-    depth_of,
     why_no_tiles,
 )
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
@@ -45,9 +45,20 @@ _WEIGHT_BYTES = 13e9
 #: Seconds that a weight takes to pack from channels that lie apart; a guess.
 _PACK = 3e-9
 
+_ESTIMATES = {
+    products: core.AmxSplitCost(
+        product=seconds, part=_PART, tile=_TILE, output=_OUTPUT, unit=_UNIT,
+        weight_bytes=_WEIGHT_BYTES, pack=_PACK, products=products, parts=SPLIT_IN[products],
+        side=SIDE, channels=CHANNELS, line=LINE, least_columns=LEAST_COLUMNS, in_tile=_IN_TILE,
+        left_out=LEFT_OUT[products], sizes=SIZES[products],
+    )
+    for products, seconds in _PRODUCT.items()
+}  # fmt: skip
+
 
 class AmxSplit(Solver):
     name = "amx_split"
+    exact = False
     paper = (
         "Henry, Tang, Heinecke, Leveraging the bfloat16 Artificial Intelligence Datatype For"
         " Higher-Precision Computations, ARITH 2019"
@@ -58,10 +69,11 @@ class AmxSplit(Solver):
     def why_not(self, problem: Problem) -> str | None:
         if (said := why_no_tiles(problem)) is not None:
             return said
-        if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
-            return "it takes input dilation, or a stride, not both along an axis"
-        if (residues := math.prod(problem.input_dilation[-2:])) > MOST_RESIDUES:
-            return f"outputs of {residues} residues, more than {MOST_RESIDUES}, are not woven"
+        if not problem.is_dense:
+            if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
+                return "it takes input dilation, or a stride, not both along an axis"
+            if (residues := math.prod(problem.input_dilation[-2:])) > MOST_RESIDUES:
+                return f"outputs of {residues} residues, more than {MOST_RESIDUES}, are not woven"
         if self.emulated:
             return None
         channels = problem.channels // problem.groups
@@ -88,23 +100,8 @@ class AmxSplit(Solver):
         return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        axes, products = axes_of(problem), int(config["products"])
-        # positions between rows are computed too; filters and channels fill whole tiles
-        rows, width = math.prod(axis.positions for axis in axes[:-1]), sum(axes[-1][:2])
-        tiles = -(-rows * width // SIDE) * -(-filters // SIDE)
-        steps = -(-channels // CHANNELS) * math.prod(problem.kernel) * products
-        images, residues = problem.batch * problem.groups, math.prod(problem.input_dilation)
-        seconds = images * tiles * (steps * _PRODUCT[products] + residues * _TILE)
-        read = images * channels
-        read *= math.prod(-(-n // e) for n, e in zip(problem.padded, problem.input_dilation))
-        seconds += read * _PART * SPLIT_IN[products] + math.prod(problem.y_shape) * _OUTPUT
-        packed = 2 * SPLIT_IN[products] * math.prod(problem.w_shape)
-        if packed > machine.l2 // 2:  # read from further away, while tiles wait
-            seconds += packed / _WEIGHT_BYTES
         threads = min(useful_threads(problem), machine.cores)
-        seconds = 2e-6 + images * _UNIT + seconds / threads + (4e-6 if threads > 1 else 0.0)
-        return seconds + (0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK)
+        return _ESTIMATES[int(config["products"])].seconds(problem.geometry, machine, threads)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         isa = str(config.get("isa", core.isa()))
@@ -113,18 +110,10 @@ class AmxSplit(Solver):
         return wide + driver_bytes(problem, self, "amx_split", isa, self._values(problem, config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
-        """What is left out, and roundings of blocked sums: Higham, sections 3.1 and 4.2."""
-        products, taps = int(config["products"]), math.prod(a.taps for a in axes_of(problem)[-2:])
-        layers = -(-(problem.channels // problem.groups) // CHANNELS)
-        layers *= math.prod(problem.kernel[:-2])
-        depth = depth_of(problem, config, layers)
-        # where taps of the axes before meet padding, or nothing, blocks are cut
-        cut = depth < layers or any(e > 1 for e in problem.input_dilation[:-2])
-        blocks = -(-layers // depth) + (math.prod(problem.kernel[:-2]) if cut else 0)
-        additions = _IN_TILE + depth * taps * products + blocks
-        # and 1 for what may have been flushed beside an output above the limit (amx_split.c)
-        left_out = 0.0 if (products, _stored(problem)) == (4, "f16") else LEFT_OUT[products]
-        return left_out + (additions * SIZES[products] + 1) * epsilon(problem) / 2
+        products = int(config["products"])
+        exact = (products, _stored(problem)) == (4, "f16")
+        of = _ESTIMATES[products]
+        return of.error_bound(problem.geometry, config, epsilon(problem), exact)
 
     def reads_stored(self, problem: Problem) -> bool:
         return problem.x_dtype == "f16" or _stored(problem) == "bf16"
@@ -159,8 +148,8 @@ class _NarrowPlan(DriverPlan):
         super().__init__(problem, solver, config, driver, values)
         threads = useful_threads(problem)
         self._wide = core.Call(driver, self._isa, problem, values, threads, problem.x_dtype)
-        layers = -(-(problem.channels // problem.groups) // CHANNELS)
-        self._is_one_block = depth_of(problem, config, layers) >= layers
+        of = _ESTIMATES[int(config["products"])]
+        self._is_one_block = of.is_one_block(problem.geometry, config)
 
     def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
         call, weights = packed

@@ -42,9 +42,16 @@ _WEIGHT_BYTES, _MOVED_BYTES = 20e9, 14e9
 #: Seconds that a channel of a filter takes to transform and pack; a guess.
 _PACK = 150e-9
 
+_ESTIMATE = core.AmxWinogradCost(
+    product=_PRODUCT, store=_STORE, input=_INPUT, output=_OUTPUT, weight_bytes=_WEIGHT_BYTES,
+    moved_bytes=_MOVED_BYTES, pack=_PACK, products=_PRODUCTS, side=_SIDE, channels=_CHANNELS,
+    large=_LARGE,
+)  # fmt: skip
+
 
 class AmxWinograd(Solver):
     name = "amx_winograd"
+    exact = False
     mixes_windows = True
     paper = (
         "Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016; Henry, Tang,"
@@ -61,8 +68,9 @@ class AmxWinograd(Solver):
             return f"it has kernels of 3 x 3, not {' x '.join(map(str, problem.kernel))}"
         if max(*problem.stride, *problem.input_dilation, 1) > 1:
             return "it takes no strides"
-        if any(max(p) > 2 * d for p, d in zip(problem.padding, problem.dilation)):
-            return "windows lie wholly in the padding"
+        for pads, dilation in zip(problem.padding, problem.dilation):
+            if max(pads) > 2 * dilation:
+                return "windows lie wholly in the padding"
         if problem.layout == "N*C":
             return "it stores rows of pixels, not of channels"
         if problem.accuracy == "strict":
@@ -81,24 +89,8 @@ class AmxWinograd(Solver):
         return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        m = int(config["m"])
-        points, filters = (m + 2) ** 2, problem.filters // problem.groups
-        steps, filter_tiles = -(-_channels(problem) // _CHANNELS), -(-filters // _SIDE)
-        tiles, cache = problem.batch * _tiles(problem, m), int(config["cache_bytes"])
-        weights = points * steps * filter_tiles * 3072
-        is_lean = weights <= cache
         threads = min(useful_threads(problem), machine.cores)
-        room = max(1, cache // 2 // (points * steps * 6144)) * 2 * _SIDE if is_lean else _LARGE
-        blocks = max(1, -(-tiles // room))
-        whole = blocks * -(-tiles // (blocks * _SIDE))  # of 16
-        seconds = points * whole * filter_tiles * (steps * _PRODUCTS * _PRODUCT + _STORE)
-        seconds += tiles * points * (steps * _INPUT + filter_tiles * _OUTPUT)
-        if not is_lean:
-            moved = tiles * points * (steps * 192 + filter_tiles * 64)
-            seconds += blocks * weights / _WEIGHT_BYTES + moved / _MOVED_BYTES
-        pack = 0.0 if problem.prepared else 1e-6 + _PACK * filters * _channels(problem)
-        seconds = problem.groups * (seconds + pack)
-        return 2e-6 + seconds / threads + (4e-6 if threads > 1 else 0.0)
+        return _ESTIMATE.seconds(problem.geometry, config, machine, threads)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         isa = str(config.get("isa", core.isa()))
@@ -123,14 +115,8 @@ def _channels(problem: Problem) -> int:
     return problem.channels // problem.groups
 
 
-def _tiles(problem: Problem, m: int) -> int:
-    """Tiles of an image: outputs of one are as far apart as taps."""
-    counts = (min(d, n) * -(-n // (d * m)) for n, d in zip(problem.out, problem.dilation))
-    return math.prod(counts)
-
-
 def _products(problem: Problem, m: int) -> int:
-    return _tiles(problem, m) * (m + 2) ** 2
+    return core.amx_winograd_tiles(problem.geometry, m) * (m + 2) ** 2
 
 
 def _sum_error(problem: Problem) -> float:

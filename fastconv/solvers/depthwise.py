@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from fastconv._accuracy import epsilon
 from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Problem, numpy_dtype
+from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
@@ -46,6 +45,15 @@ _WEAVE, _CALL, _COPY = 0.8e-9, 15e-9, 3e-9
 #: Most phases of rows that are woven: 8 is the most that upsampling layers are known to have.
 _ROW_PHASES = 16
 
+_ESTIMATES = {
+    isa: core.DepthwiseCost(
+        rows_gflops=rows, row_gflops=row, vector_bytes=_VECTOR_BYTES.get(isa, 16),
+        in_place=_IN_PLACE, memory=_MEMORY, apart=_APART, sample=_SAMPLE, row=_ROW, image=_IMAGE,
+        deep=_DEEP, weave=_WEAVE, call=_CALL, copy=_COPY,
+    )
+    for isa, (rows, row) in _GFLOPS.items()
+}  # fmt: skip
+
 
 class Depthwise(Polyphase):
     name = "depthwise"
@@ -71,64 +79,14 @@ class Depthwise(Polyphase):
         return problem.x_dtype in _STORED.get(problem.dtype, ())
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        isa, size = str(config["isa"]), problem.itemsize
-        rows = problem.kernel[-2] if problem.ndim > 1 else 1
-        rate = _GFLOPS[isa][rows == 1] * 1e9 * 4 / size
-        lanes = _VECTOR_BYTES.get(isa, 16) // size
-        x, y = math.prod(problem.x_shape), math.prod(problem.y_shape)
-        columns = problem.out[-1] * (1 if problem.kernel[-1] > 1 else math.prod(problem.out[:-1]))
-        vectors = -(-columns // lanes) / (2 if _paired(problem, lanes) else 1)
-        products = problem.flops / rate * (vectors * lanes / columns)
-        if rows == 1 and problem.kernel[-1] > 1:
-            # a load that straddles cache lines takes the time of 3 products, and serves one of
-            # every `lanes` taps, up to 4
-            served = problem.kernel[-1] / problem.stride[-1] / lanes
-            products *= min(1.5, max(1.0, 3 / max(served, 1.0)))
-        if problem.ndim == 3 and problem.dtype in ("f32", "f64") and _stacked(problem):
-            products *= _DEEP
-        stored = numpy_dtype(problem.x_dtype).itemsize
-        moved = x * stored + y * size
-        if moved < machine.l3:
-            seconds = products + moved / _IN_PLACE
-        else:  # a filter's x and y are asked for while it multiplies: 1e8 by 64 as 1e6, a sample
-            along = moved / _MEMORY
-            seconds = max(products, along) if rows == 1 else products + along
-        if problem.filters > problem.channels:  # each filter's outputs apart from the others'
-            seconds += y * size / _APART
-        if problem.stride[-1] > 1 and columns < 16 and not _pictured(problem):
-            # neither whole vectors nor dense loads
-            seconds += math.prod(problem.y_shape[:-1]) * _ROW
-        seconds += problem.batch * problem.filters * _IMAGE
-        x_rows, outer = math.prod(problem.x_shape[:-1]), 1.0
-        if not _stacked(problem):
-            for r, i, o in zip(problem.kernel[:-2], problem.size, problem.out):
-                outer *= r * min(1.0, o / max(1, i))
-        if _copied(problem) or math.prod(problem.kernel[:-2]) > 1:
-            # once for each tap of the axes before the last two, unless planes are copied together
-            halo = 1 + (rows - 1) / max(8, problem.out[0])
-            seconds += outer * halo * (x * _SAMPLE + x_rows * _ROW)
-        elif problem.boundary != "zeros" or (rows == 1 < problem.ndim and any(problem.padding[-1])):
-            seconds += 2 * x_rows * _ROW  # both ends of each row
         threads = min(useful_threads(problem), machine.cores)
-        return 2e-6 + seconds / threads + (4e-6 if threads > 1 else 0.0)
+        return _ESTIMATES[str(config["isa"])].seconds(problem.geometry, machine, threads)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         if not _woven(problem):
             return super().cost(problem, config, machine)
-        isa, size = str(config["isa"]), problem.itemsize
-        lanes = _VECTOR_BYTES.get(isa, 16) // size
-        columns = problem.out[-1]
-        wide = -(-columns // (2 * lanes)) * 2 * lanes / columns  # of vectors, to outputs
-        x, y = math.prod(problem.x_shape), math.prod(problem.y_shape)
-        products = problem.flops / math.prod(problem.input_dilation)  # those that are there
-        seconds = products / (_GFLOPS[isa][0] * 1e9 * 4 / size) * wide + y / lanes * wide * _WEAVE
-        seconds += problem.batch * problem.filters * math.prod(problem.input_dilation[:-1]) * _CALL
-        plain = problem.layout != "N*C"
-        seconds += math.prod(problem.x_shape[:-1]) * _COPY + (0.0 if plain else (x + y) * _SAMPLE)
-        moved = (x + y) * size
-        seconds = max(seconds, moved / _MEMORY) if moved >= machine.l2 else seconds
         threads = min(useful_threads(problem), machine.cores)
-        return 2e-6 + seconds / threads + (4e-6 if threads > 1 else 0.0)
+        return _ESTIMATES[str(config["isa"])].woven_seconds(problem.geometry, machine, threads)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         if not _woven(problem):
@@ -165,38 +123,3 @@ def _woven(problem: Problem) -> bool:
 
 def _values(config: Config) -> tuple[int, ...]:
     return (int(config["strip_bytes"]),)
-
-
-def _copied(problem: Problem) -> bool:
-    """Whether rows of x are copied to strips rather than read where they are."""
-    narrow = problem.boundary != "zeros" and problem.out[-1] < 256
-    strided = problem.stride[-1] > 2 or problem.layout == "N*C"
-    return narrow or strided or problem.x_dtype != problem.dtype
-
-
-def _pictured(problem: Problem) -> bool:
-    """Whether narrow channels are copied amid zeros, each of them one call."""
-    floats = problem.accumulator in ("f32", "f64") and not _copied(problem)
-    return floats and problem.ndim == 2 and problem.boundary == "zeros" and problem.kernel[0] > 1
-
-
-def _paired(problem: Problem, lanes: int) -> bool:
-    """Whether two channels share vectors: `find_beside` of the driver."""
-    u, pad = problem.stride[-1], problem.padding[-1][0]
-    beyond = max(0, (problem.span[-1] - 1) // u - pad // u)
-    apart = max(problem.out[-1] + beyond, -(-(pad + problem.size[-1]) // u))
-    fits = lanes * problem.itemsize >= 64 and apart + problem.out[-1] <= lanes
-    return fits and _pictured(problem)
-
-
-def _stacked(problem: Problem) -> bool:
-    """Whether the planes of a volume are copied once for all taps that meet them.
-
-    `cut_columns` of the driver, VOLUME_BYTES and VOLUME_ROWS, but for vectors of padding.
-    """
-    if problem.ndim < 3 or problem.boundary != "zeros" or _copied(problem):
-        return False
-    *outer, height, width = problem.size
-    rows = (8 - 1) * problem.stride[-2] + problem.span[-2]
-    columns = width + sum(problem.padding[-1])
-    return math.prod(outer) * columns * min(rows, height) * problem.itemsize <= 1 << 18

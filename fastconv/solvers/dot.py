@@ -32,9 +32,18 @@ _SAMPLE, _STRIDED, _ROW, _PLANE, _OUTPUT = 0.05e-9, 0.6e-9, 4e-9, 60e-9, 4e-9
 _NARROW = 40e-9
 _MEMORY = 14e9
 
+_ESTIMATES = {
+    isa: core.DotCost(
+        gflops=gflops, vector_bytes=_VECTOR_BYTES.get(isa, 16), tile=_TILE, sample=_SAMPLE,
+        strided=_STRIDED, row=_ROW, plane=_PLANE, output=_OUTPUT, narrow=_NARROW, memory=_MEMORY,
+    )
+    for isa, gflops in _GFLOPS.items()
+}  # fmt: skip
+
 
 class Dot(Polyphase):
     name = "dot"
+    exact = False
     paper = (
         "Zhang, Lo, Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices,"
         " AAAI 2020, whose register tiles are turned round: sums along vectors"
@@ -62,35 +71,8 @@ class Dot(Polyphase):
         return found
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        isa, size = str(config["isa"]), problem.itemsize
-        lanes = _lanes(problem, isa)
-        width, height = problem.kernel[-1], problem.kernel[-2] if problem.ndim > 1 else 1
-        rows = problem.out[-2] if problem.ndim > 1 else 1
-        tile = min(rows, 3) * min(problem.out[-1], 7)  # fewer sums than _TILE wait for each other
-        rate = _GFLOPS[isa] * 1e9 * 4 / size * min(1.0, tile / _TILE)
-        beyond = min(rows, 3) - 1  # rows of zeros
-        products = problem.flops / rate * (-(-width // lanes) * lanes / max(1, width))
-        products *= (height + beyond) / height
-        # planes of x beside each position of the axes before the last two
-        planes = math.prod(problem.out[:-2]) * math.prod(problem.kernel[:-2])
-        planes *= problem.batch * problem.channels
-        samples = math.prod(problem.size[-2:])
-        plain = problem.dilation[-1] <= 2 and problem.layout != "N*C"
-        in_rows = problem.size[-2] if problem.ndim > 1 else 1
-        copied = planes * (samples * (_SAMPLE if plain else _STRIDED) * size / 4 + in_rows * _ROW)
-        filters = problem.filters // problem.groups
-        copied += planes * filters * _PLANE
-        if _narrow(problem, lanes):
-            copied = planes * filters * _NARROW
-        copied += math.prod(problem.y_shape) * _OUTPUT
-        x, w = math.prod(problem.x_shape), math.prod(problem.w_shape)
-        moved = (x + w) * size
-        seconds = products + copied  # while the next rows come from memory
-        if moved > machine.l2:
-            seconds = max(seconds, moved / _MEMORY)
-        units = problem.batch * problem.groups
-        threads = min(useful_threads(problem), machine.cores, units)
-        return 2e-6 + seconds / max(1, threads) + (4e-6 if threads > 1 else 0.0)
+        threads = min(useful_threads(problem), machine.cores)
+        return _ESTIMATES[str(config["isa"])].seconds(problem.geometry, machine, threads)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         weights = math.prod(problem.w_shape) * problem.itemsize  # copied where rows are not dense
@@ -109,17 +91,6 @@ class Dot(Polyphase):
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return DotPlan(problem, self, config, "dot", _values(config))
-
-
-def _narrow(problem: Problem, lanes: int) -> bool:
-    """`is_narrow` of the driver: 3 x 3 outputs of rows that a vector holds are read as they lie."""
-    return (
-        lanes * problem.itemsize >= 32  # instruction sets that load parts of vectors
-        and problem.out[-2:] == (3, 3)
-        and problem.kernel[-1] <= lanes
-        and max(*problem.stride[-2:], *problem.dilation[-2:]) == 1
-        and problem.layout != "N*C"
-    )
 
 
 class DotPlan(DriverPlan):

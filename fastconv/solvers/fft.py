@@ -32,6 +32,7 @@ def _ends(problem: Problem) -> float:
 
 class Fft(Solver):
     name = "fft"
+    exact = False
     mixes_windows = True
     paper = _fourier.PAPER
 

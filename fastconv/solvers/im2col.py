@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +34,7 @@ class _BlasPlan(DriverPlan):
 
 class Im2col(Polyphase):
     name = "im2col"
+    exact = False
     paper = (
         "Chellapilla, Puri, Simard, High Performance Convolutional Neural Networks for Document"
         " Processing, IWFHR 2006"
@@ -50,35 +51,13 @@ class Im2col(Polyphase):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         # a tile that stays in L2, or one large enough for BLAS to block as it likes
-        return [{"tile_bytes": size, "taps": SUM_BLOCK} for size in (16 << 20, machine.l2 // 2)]
+        return _configs(machine.l2 // 2)
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        columns = math.prod(problem.out) * problem.batch
-        filters = problem.filters // problem.groups
         threads = min(useful_threads(problem), machine.cores)
-        # BLAS: its rate falls with the smallest side of the product, which one group's filters,
-        # or few columns, can make; with taps at half that pace (1x1, 3 to 64 @ 200x200: 0.65 ms)
-        side = min(filters, columns, 2 * problem.taps)
         share, lost = _SHARE.get(machine.isa, (1.0, 2))
-        flops = problem.flops / (_GFLOPS[problem.dtype] * 1e9 * share * side / (side + lost))
-        in_place = set(problem.kernel) == {1} and set(problem.stride) == {1}
-        in_place = in_place and not any(map(any, problem.padding)) and problem.layout == "NC*"
-        cells = 0 if in_place else problem.taps * problem.groups * columns
-        # a tile is written and read once from L2, or from memory when it is larger
-        spill = 2.0 if int(config["tile_bytes"]) > machine.l2 else 1.0
-        runs = cells / max(1, problem.out[-1])
-        fill = cells * problem.itemsize / 12e9 * spill + runs * 10e-9
-        if problem.stride[-1] > 1:
-            fill += cells * 0.6e-9
-        tiles = problem.groups * max(
-            1.0, cells / problem.groups * problem.itemsize / int(config["tile_bytes"])
-        )
-        weights = math.prod(problem.w_shape) * problem.itemsize
-        if weights > machine.l2 // 2:  # from L3 at 30 GB/s, once at least
-            flops = max(flops, weights / 30e9)
-        pack = 0.0 if problem.prepared else math.prod(problem.w_shape) * 0.2e-9
-        store = math.prod(problem.y_shape) * problem.itemsize / 40e9
-        return 9e-6 + (flops + fill) / threads + store + tiles * 0.4e-6 * threads + pack
+        gflops = _GFLOPS[problem.dtype] * share
+        return core.im2col_seconds(problem.geometry, config, machine, threads, gflops, lost)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "im2col", core.isa(), _values(problem, config))
@@ -88,6 +67,11 @@ class Im2col(Polyphase):
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return _BlasPlan(problem, self, config, "im2col", _values(problem, config))
+
+
+@functools.cache
+def _configs(half: int) -> Sequence[Config]:
+    return [{"tile_bytes": size, "taps": SUM_BLOCK} for size in (16 << 20, half)]
 
 
 #: Tiles that results are cut into whatever the number of threads: what deterministic costs is small

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
-from fastconv.solvers._pixel_tiles import PIXELS, band_rows, one_tap, tiles
+from fastconv.solvers._pixel_tiles import PIXELS, one_tap
 from fastconv.solvers._polyphase import Polyphase
 
 #: Measured GFLOP/s of one core in full tiles of float32 (avx512: Emerald Rapids); float64 has half.
@@ -46,9 +47,20 @@ _SKIPPED = 15e-9
 #: one of padding (3x3 dilation 12, 256 @ 33x33: 54 to 84 ms).
 _ALIASED, _BAND, _PADDING = 0.6, 0.4e-9, 5e-9
 
+_ESTIMATES = {
+    isa: core.ImplicitGemmCost(
+        gflops=gflops, vector_bytes=_VECTOR_BYTES.get(isa, 16), pixels=PIXELS.get(isa, 6),
+        page=_PAGE, loads=_LOADS[PIXELS.get(isa, 6)], call=_CALL[PIXELS.get(isa, 6)],
+        latency=_LATENCY, tile=_TILE, segment=_SEGMENT, one=_ONE, far=_FAR[isa], skipped=_SKIPPED,
+        aliased=_ALIASED, band=_BAND, padding=_PADDING, piece=(0.0, _PIECE[1], _PIECE[2]),
+    )
+    for isa, gflops in _GFLOPS.items()
+}  # fmt: skip
+
 
 class ImplicitGemm(Polyphase):
     name = "implicit_gemm"
+    exact = False
     paper = (
         "Goto, van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3),"
         " 2008; Dukhan, The Indirect Convolution Algorithm, 2019"
@@ -64,84 +76,13 @@ class ImplicitGemm(Polyphase):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         kernel = 1 if problem.is_complex else math.prod(problem.kernel)
-        ways = [(0, 1), (0, 0), (0, 2)]
-        if problem.batch >= 8 and problem.is_dense:
-            ways.insert(0, (1, 0))
-        size = machine.l2 // 2
-        return [
-            {"isa": isa, "block_bytes": size, "taps": taps, "across": across, "copy": copy}
-            for isa in core.offered_isas()
-            for taps in (_block_taps(isa, machine),)
-            for across, copy in ways
-            if copy != 2 or 1 < kernel <= taps  # bands: of whole kernels
-        ]
+        across = problem.batch >= 8 and problem.is_dense
+        return _configs(min(kernel, SUM_BLOCK + 1), across, machine.l1, machine.l2 // 2)
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
-        isa, across, copy = str(config["isa"]), bool(config["across"]), int(config["copy"])
-        parts = 2 if problem.is_complex else 1
-        size = problem.itemsize // parts
-        lanes = _VECTOR_BYTES.get(isa, 16) // size
-        filters = parts * problem.filters // problem.groups
-        vectors = -(-filters // lanes)
-        kernel, taps, most = math.prod(problem.kernel), parts * problem.taps, int(config["taps"])
-        t = tiles(problem, tile := PIXELS.get(isa, 6), across, copy)
-        vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
-        far = 0.0
-        if not across and problem.layout != "N*C":
-            # of a line of x that several taps of the kernel read, one waits
-            plane = math.prod(problem.size) * problem.itemsize
-            far = _FAR[isa] / kernel * min(1.0, plane / _PAGE) * (1 - t.copied) * (copy != 2)
-            if copy != 2 and kernel > 1 and plane % _PAGE == 0 and problem.taps // kernel >= 16:
-                far = _ALIASED * t.pixels * vector
-        pairs, odd = divmod(vectors, 2)
-        work = (
-            t.live
-            * taps
-            * sum(
-                # less than _LATENCY a tap of a tile does not take, however few its products
-                count * max((t.pixels + _LOADS[tile]) * many * vector + far, _LATENCY)
-                for many, count in ((2, pairs), (1, odd))
-            )
-        )
-        # copies: every tap of the kernel is looked for in each block of taps, then copied in pieces
-        blocks = math.ceil(taps / most)
-        step = problem.stride[-1] if parts == 1 and problem.layout != "N*C" else 0
-        pieces = math.ceil(t.pixels * size / 16) + t.runs - 1
-        each = pieces * _PIECE[step] if step in _PIECE else t.pixels * _ONE
-        searches = parts * problem.taps // kernel if kernel > most else blocks
-        work += t.copied * (searches * kernel * t.runs * _SEGMENT + t.live * taps * each)
-        work += _TILE + vectors * blocks * _CALL[tile]
-        work *= t.tiles
-        if across:
-            work += problem.batch * problem.channels * math.prod(problem.padded) * 0.5e-9
-        if step > 2 and copy == 0 and math.prod(problem.x_shape) * size > machine.l2:
-            read = problem.batch * problem.channels * math.prod(problem.out[:-1])
-            work += read * math.ceil(problem.size[-1] * size / 64) * _SKIPPED
-        if copy == 2:
-            rows = band_rows(problem, max(1, most // kernel), int(config["block_bytes"]))
-            cells = problem.batch * problem.taps / kernel * rows
-            work += cells * math.prod(problem.size) * (_BAND - _PADDING)
-            work += cells * math.prod(problem.padded) * _PADDING
-        # stores are transposed by whole vectors of filters, else, as parts and images, one by one
-        apart = across or parts > 1
-        whole = 0 if apart else filters // lanes * lanes
-        one = 2e-9 if apart else 0.8e-9
-        work += t.tiles * t.pixels * (whole * 0.2e-9 + (filters - whole) * one)
-        weights = vectors * lanes * taps * size
-        if weights > machine.l2 // 2:  # from L3 at 90 GB/s, once a block of tiles
-            channels = max(1, min(taps // kernel, most // kernel))
-            share = math.prod(problem.size) / math.prod(problem.out)
-            own = math.prod(problem.stride) if copy != 1 else kernel
-            samples = channels * (share if across else own)
-            kept = (vectors * lanes + samples) * size * t.pixels
-            work += weights / 90e9 * max(1.0, t.tiles * kept / int(config["block_bytes"]))
         threads = min(useful_threads(problem), machine.cores)
-        pack = 0.0  # by whole vectors of filters and taps, or one by one
-        if not problem.prepared:
-            by_ones = problem.flip or parts > 1 or filters < lanes
-            each = 3e-9 if by_ones else 0.25e-9 if size == 4 else 0.8e-9
-            pack = 1e-6 + math.prod(problem.w_shape) * parts * each
-        return 2.5e-6 + work * problem.groups / threads + pack + (4e-6 if threads > 1 else 0.0)
+        estimate = _ESTIMATES[str(config["isa"])]
+        return estimate.seconds(problem.geometry, config, machine, threads)
 
     def why_not(self, problem: Problem) -> str | None:
         if problem.flops and one_tap(problem) is not None:
@@ -192,9 +133,23 @@ def _values(config: Config) -> tuple[int, ...]:
     return tuple(int(config[name]) for name in ("block_bytes", "taps", "across", "copy"))
 
 
-def _block_taps(isa: str, machine: Machine) -> int:
+@functools.cache
+def _configs(kernel: int, across: bool, l1: int, size: int) -> Sequence[Config]:
+    ways = [(0, 1), (0, 0), (0, 2)]
+    if across:
+        ways.insert(0, (1, 0))
+    return [
+        {"isa": isa, "block_bytes": size, "taps": taps, "across": across, "copy": copy}
+        for isa in core.offered_isas()
+        for taps in (_block_taps(isa, l1),)
+        for across, copy in ways
+        if copy != 2 or 1 < kernel <= taps  # bands: of whole kernels
+    ]
+
+
+def _block_taps(isa: str, l1: int) -> int:
     """Taps of a block: weights of two vectors of filters stay in three quarters of L1 between tiles
     of 6 pixels (3x3 stride 2, 128 @ 56x56: 512 taps 3.0 ms, 384 2.64); tiles of 14 need not."""
     if isa in PIXELS:
         return SUM_BLOCK
-    return min(SUM_BLOCK, machine.l1 * 3 // 4 // (2 * _VECTOR_BYTES.get(isa, 16)))
+    return min(SUM_BLOCK, l1 * 3 // 4 // (2 * _VECTOR_BYTES.get(isa, 16)))

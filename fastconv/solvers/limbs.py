@@ -142,6 +142,7 @@ class LimbsPlan(Plan):
 
 class Limbs(Solver):
     name = "limbs"
+    exact = True
     paper = (
         "Knuth, The Art of Computer Programming, vol. 2 (3rd ed.), section 4.3.3.C (digits); error:"
         " Higham, Accuracy and Stability of Numerical Algorithms (2nd ed.), section 24.1; Brent,"

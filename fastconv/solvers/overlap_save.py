@@ -22,7 +22,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Array, Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers import _blocks, _fourier
-from fastconv.solvers._blocks import Blocks, named, offered
+from fastconv.solvers._blocks import Blocks, cut_of, named, offered, speedup
 from fastconv.solvers._driver import call_of, useful_threads
 from fastconv.solvers._fourier import FourierPlan, Spectrum
 
@@ -76,6 +76,7 @@ class BlocksPlan(FourierPlan):
 
 class OverlapSave(Solver):
     name = "overlap_save"
+    exact = False
     mixes_windows = True
     paper = (
         "Stockham, High-speed convolution and correlation (1966); Oppenheim and Schafer,"
@@ -97,12 +98,16 @@ class OverlapSave(Solver):
         return None if offered(problem) else "no block holds a window"
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [blocks.config for blocks in offered(problem).values()]
+        return [
+            {"block": name, "halves": 1} if halves else {"block": name}
+            for name, halves in offered(problem)
+        ]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        blocks = named(problem, config)
+        cut = cut_of(problem, config)
+        seconds = _blocks.seconds_of(problem, cut.shape, cut.ns)
         threads = min(useful_threads(problem), machine.cores)
-        return _blocks.seconds(blocks) / _blocks.speedup(blocks, threads)
+        return seconds if threads == 1 else seconds / speedup(named(problem, config), threads)
 
     def floor(self, problem: Problem, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)

@@ -18,6 +18,7 @@ _RATE = {"vnni": 140, "avx512": 74, "avx2": 74, "neon": 20, "baseline": 22}
 
 class Pairs(Joined):
     name = "pairs"
+    exact = True
     paper = (
         "Intel, Lower Numerical Precision Deep Learning Inference and Training, 2018; Goto, van de"
         " Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008"

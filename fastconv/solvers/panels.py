@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -16,12 +17,10 @@ from fastconv.solvers._panels import (
     TILE,
     VECTOR_BYTES,
     block_taps,
-    has_bands,
-    in_place,
     in_runs,
     pixels_of,
+    with_bands,
 )
-from fastconv.solvers._pixel_tiles import band_rows
 
 #: Measured GFLOP/s of one core in full tiles of float32 (avx512: Emerald Rapids; avx2: 1x1 layers
 #: reach 80 to 92 in all on a Zen 3); float64 has half.
@@ -35,6 +34,9 @@ _LATENCY, _NEXT, _CALL, _WHOLE, _BROKEN = 1.2e-9, 2e-9, 9e-9, 15e-9, 35e-9
 #: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
 #: its pixels (3 and 4 are reckoned); for each pixel at others.
 _SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9, 3: 2.5e-9, 4: 3e-9}, 0.5e-9
+
+#: Pixels side by side are read in place: FEW, NEAR_PLANE and NEAR_TILE of panels.c.
+_FEW, _NEAR_PLANE, _NEAR_TILE = 4, 32 << 10, 64 << 10
 
 #: Share of what copies take, here and to bands: Emerald Rapids, 62 layers.
 _COPIES = {"avx512": 0.2}
@@ -50,9 +52,22 @@ _WEAVE, _APART, MOST_PHASES = 0.1e-9, 0.4e-9, 64
 #: tile stores no more than the latter where L2 does not hold y: 1x1, 3 to 64 @ 200x200, 1.3 ms.
 _MOVED, _FROM_MEMORY = 40e9, 14e9
 
+_ESTIMATES = {
+    isa: core.PanelsCost(
+        gflops=gflops, latency=_LATENCY, next=_NEXT, call=_CALL, whole=_WHOLE, broken=_BROKEN,
+        spread=_SPREAD, one=_ONE, copies=_COPIES.get(isa, 1.0), sample=_SAMPLE, pixel=_PIXEL,
+        weave=_WEAVE, apart=_APART, moved=_MOVED, from_memory=_FROM_MEMORY,
+        copy=(0.0, *_COPY.values()), vector_bytes=VECTOR_BYTES.get(isa, 16),
+        rows=TILE.get(isa, (6, 2))[0], vectors=TILE.get(isa, (6, 2))[1], few=_FEW,
+        near_plane=_NEAR_PLANE, near_tile=_NEAR_TILE,
+    )
+    for isa, gflops in _GFLOPS.items()
+}  # fmt: skip
+
 
 class Panels(Solver):
     name = "panels"
+    exact = False
     revision = 2
     paper = (
         "Goto, van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3),"
@@ -64,10 +79,11 @@ class Panels(Solver):
             return "it runs on the CPU only"
         if problem.dtype not in ("f32", "f64"):
             return f"it has no kernels for {problem.dtype}"
-        if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
-            return "it takes input dilation, or a stride, not both along an axis"
-        if (phases := math.prod(problem.input_dilation)) > MOST_PHASES:
-            return f"input dilation makes {phases} phases, more than {MOST_PHASES}"
+        if not problem.is_dense:
+            if any(e > 1 and u > 1 for e, u in zip(problem.input_dilation, problem.stride)):
+                return "it takes input dilation, or a stride, not both along an axis"
+            if (phases := math.prod(problem.input_dilation)) > MOST_PHASES:
+                return f"input dilation makes {phases} phases, more than {MOST_PHASES}"
         if problem.boundary != "zeros" and any(map(any, problem.padding)):
             return f"its panels are padded with zeros, not {problem.boundary}"
         if problem.layout == "N*C":
@@ -82,88 +98,17 @@ class Panels(Solver):
         # Phases share a panel, which may thus be in L2, as their weights are in L1 in that order:
         # gradient of x, 3x3 stride 2, 64 @ 56x56 5.1 to 4.5 ms; 128 @ 56x56 3.1 to 2.8.
         # With AVX-512 long runs win as soon as L2 holds no more than y (in_runs)
-        size = problem.itemsize
+        size, dense = problem.itemsize, problem.is_dense
         y_bytes = math.prod(problem.y_shape) * size
-        weights = 1 if y_bytes > machine.l3 or not problem.is_dense else machine.l2 // 2
-        return [
-            {
-                "isa": isa,
-                "panel_bytes": machine.l2 // 4,
-                "taps": block_taps(isa, machine) if problem.is_dense else SUM_BLOCK,
-                "weight_bytes": 1 if in_runs(isa, y_bytes, band, machine) else weights,
-                "band": band,
-            }
-            for isa in core.offered_isas()
-            for band in ((1, 0) if has_bands(problem, isa, problem.taps, size, machine) else (0,))
-        ]
+        weights = 1 if y_bytes > machine.l3 or not dense else machine.l2 // 2
+        runs = in_runs("avx512", y_bytes, 0, machine)
+        bands = with_bands(problem, problem.taps, size, machine)
+        return _configs(bands, weights, runs, dense, machine)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        isa, size = str(config["isa"]), problem.itemsize
-        rows, most = TILE.get(isa, (6, 2))
-        lanes = VECTOR_BYTES.get(isa, 16) // size
-        vector = 2 * lanes / (_GFLOPS[isa] * 1e9 * 4 / size)
-        filters, channels = (n // problem.groups for n in (problem.filters, problem.channels))
-        pixels, window = pixels_of(problem)
-        outputs, row = math.prod(pixels), max(1, pixels[-1])
-        kernel, phases = math.prod(window), math.prod(problem.input_dilation)
-        register_tiles = max(1, -(-filters // rows))
-        blocks = max(1, -(-channels // max(1, int(config["taps"]) // kernel)))
-        band = bool(config["band"])
-        nr = most * lanes
-        whole, left = divmod(outputs, nr)
-        if band:  # tiles of runs, rows or joined ones, of which the last overlaps the one before
-            run = max(row, outputs) if problem.span[-1] <= problem.stride[-1] else row
-            whole, left = outputs // row * row // run * -(-run // nr), 0
-        # products: no tap takes less than its latency, and no tile less than its stores
-        each = filters / register_tiles
-        far = phases == 1 and math.prod(problem.y_shape) * size > machine.l2
-        store = each * nr * size / _FROM_MEMORY if far else 0.0
-        work = whole * max(problem.taps * max(each * most * vector, _LATENCY), store)
-        if left == 1 and phases == 1:
-            work += problem.taps * math.ceil(each / lanes) * _PIXEL
-        elif left:
-            work += problem.taps * max(each * -(-left // lanes) * vector, _LATENCY)
-        work *= register_tiles
-        tiles = whole + (left > 0)
-        work += tiles * register_tiles * blocks * phases * (_NEXT if phases == 1 else _CALL)
-        if phases > 1:
-            one = _WEAVE if problem.input_dilation[-1] in (2, 4, 8) else _APART
-            work += blocks * outputs * phases * filters * one
-        elif left > 1 and left % lanes:  # through a buffer, one by one
-            work += left * filters * 1e-9
-        flat = kernel == 1 and set(problem.stride) == {1} and pixels == problem.size
-        if band:
-            overlap = band_rows(problem, channels, int(config["panel_bytes"]))
-            work += channels * math.prod(problem.padded) * overlap * _SAMPLE * _COPIES.get(isa, 1.0)
-        elif flat and in_place(problem, channels // blocks * nr * size, register_tiles):
-            work += (left > 0) * channels * most * _SPREAD
-        elif flat:
-            work += tiles * channels * most * _SPREAD
-        else:
-            u = problem.stride[-1]
-            edges = sum(-(-side // u) for side in problem.padding[-1])
-            if phases > 1:
-                edges = window[-1] - 1
-            alone = 1.0 if row % nr == 0 else max(0.0, 1 - nr / row)
-            alone *= max(0.0, 1 - edges / row) if nr < row else 0.0
-            taps = kernel * blocks
-            each = most * _COPY[u] if u in _COPY else nr * _ONE
-            runs = 1 + nr / row
-            copies = channels * kernel * each * (alone + (1 - alone) * runs)
-            work += tiles * taps * (alone * _WHOLE + (1 - alone) * runs * _BROKEN)
-            work += tiles * copies * _COPIES.get(isa, 1.0)
-        work *= problem.batch * problem.groups
-        # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
-        weights = filters * problem.taps * size
-        if weights > machine.l2 // 2:
-            panel = channels * kernel / blocks * nr * size
-            passes = max(1.0, tiles * panel / int(config["panel_bytes"]))
-            work += problem.batch * problem.groups * passes * weights / 90e9
-        moved = size * (math.prod(problem.x_shape) + math.prod(problem.y_shape))
-        work += moved / (_MOVED if moved < machine.l3 else _FROM_MEMORY)
         threads = min(useful_threads(problem), machine.cores)
-        pack = 0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * 1e-9
-        return 2.5e-6 + work / threads + pack + (4e-6 if threads > 1 else 0.0)
+        estimate = _ESTIMATES[str(config["isa"])]
+        return estimate.seconds(problem.geometry, config, machine, threads, *pixels_of(problem))
 
     def workspace(self, problem: Problem, config: Config) -> int:
         return driver_bytes(problem, self, "panels", str(config["isa"]), _values(config))
@@ -176,6 +121,23 @@ class Panels(Solver):
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
         return DriverPlan(problem, self, config, "panels", _values(config))
+
+
+@functools.cache
+def _configs(
+    bands: tuple[str, ...], weights: int, runs: bool, dense: bool, machine: Machine
+) -> Sequence[Config]:
+    return [
+        {
+            "isa": isa,
+            "panel_bytes": machine.l2 // 4,
+            "taps": block_taps(isa, machine) if dense else SUM_BLOCK,
+            "weight_bytes": 1 if runs and isa == "avx512" and not band else weights,
+            "band": band,
+        }
+        for isa in core.offered_isas()
+        for band in ((1, 0) if isa in bands else (0,))
+    ]
 
 
 def _values(config: Config) -> tuple[int, ...]:

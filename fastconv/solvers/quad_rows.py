@@ -26,6 +26,7 @@ _BYTES = ("i8", "u8")
 
 class QuadRows(Solver):
     name = "quad_rows"
+    exact = True
     paper = "Intel, Lower Numerical Precision Deep Learning Inference and Training, 2018"
 
     def why_not(self, problem: Problem) -> str | None:

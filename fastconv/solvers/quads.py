@@ -20,6 +20,7 @@ _RATE = 275.0
 
 class Quads(Joined):
     name = "quads"
+    exact = True
     paper = "Intel, Lower Numerical Precision Deep Learning Inference and Training, 2018"
     channels: ClassVar[int] = 4
 

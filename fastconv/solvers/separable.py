@@ -43,6 +43,13 @@ _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 #: 0.84, one thread of a Zen 3 with AVX2.
 _MEANS_WIDER = 8
 
+_ESTIMATES = {
+    isa: core.SeparableCost(
+        gflops=gflops, vector_bytes=_VECTOR_BYTES.get(isa, 16), box=_BOX, box_taps=_BOX_TAPS
+    )
+    for isa, gflops in _GFLOPS.items()
+}
+
 
 class SeparablePlan(DriverPlan):
     """Weights that turn out not to be as many outer products go to the direct driver."""
@@ -116,30 +123,10 @@ class Separable(Solver):
         return [{"isa": isa, "row_bytes": machine.l2 // 4} for isa in core.offered_isas()]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
-        isa = str(config["isa"])
-        outputs = math.prod(problem.y_shape)
-        axes, size = _axes(problem), max(2, problem.itemsize)  # bytes are summed in 16 bits
-        lengths = [problem.kernel[a] for a in axes]
-        if problem.box and len(axes) - (_row(problem) == axes[-1]) < 2:
-            lengths = [_BOX_TAPS if taps >= _BOX else taps for taps in lengths]
-        taps: float = sum(lengths) * max(1, problem.rank)
-        if len(axes) == 1 and problem.x_dtype == problem.y_dtype == "u8":
-            size = 4  # bytes along one axis are summed in float
-        if len(axes) - (_row(problem) == axes[-1]) == 2:
-            taps += problem.kernel[axes[0]]  # bands of the second axis overlap
-        rate = _GFLOPS[isa] * 1e9 * 4 / size
-        # rows go from L2 to L1 and back between passes
-        seconds = outputs * (2 * taps / rate + 2 * size / 60e9)
-        row = _row(problem)
-        if axes == [row]:  # x is copied amid its borders
-            seconds += outputs * size / 60e9
-        columns = max(1, math.prod(problem.out[row:]))
-        seconds += outputs / columns * 30e-9
-        if row == axes[-1] and columns < 8 * _VECTOR_BYTES.get(isa, 16) // size:
-            seconds += outputs * problem.kernel[row] * 0.33e-9  # rows that do not fill a tile
         threads = min(useful_threads(problem), machine.cores)
-        pack = 0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * 10e-9
-        return 3e-6 + seconds / threads + pack + (4e-6 if threads > 1 else 0.0)
+        stored = problem.x_dtype == problem.y_dtype == "u8"
+        estimate = _ESTIMATES[str(config["isa"])]
+        return estimate.seconds(problem.geometry, threads, _row(problem), stored)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         return driver_bytes(

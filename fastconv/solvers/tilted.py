@@ -79,6 +79,7 @@ class TiltedPlan(Plan):
 
 class Tilted(Solver):
     name = "tilted"
+    exact = False
     paper = (
         "Wilson and Keich, Accurate pairwise convolution of non-negative vectors via FFT,"
         " Computational Statistics & Data Analysis 101, 2016; error: Higham, Accuracy and Stability"

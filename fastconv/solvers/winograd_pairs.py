@@ -40,6 +40,7 @@ _STREAMED = 30e9
 
 class WinogradPairs(Solver):
     name = "winograd_pairs"
+    exact = True
     paper = (
         "Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.1;"
         " of integers: Meng and Brothers, Efficient Winograd Convolution via Integer Arithmetic,"
