@@ -23,25 +23,27 @@ _STORED = {
     "i64": ("bool", "u8", "i8", "u16", "i16", "u32", "i32"),
 }
 
-
 #: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class), of 4-byte elements, in kernels of several
 #: rows and of one; and bytes of a vector.
 _GFLOPS = {"avx512": (92, 110), "avx2": (60, 100), "neon": (45, 45), "baseline": (25, 25)}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
-#: Measured: bytes a second that x and y are read and written with in place, in cache, in
-#: memory, and by several filters of a channel; seconds that copying a
-#: sample to a strip takes, a row of a strip, and an image.
+#: Measured: bytes a second that x and y are read and written with in place, in cache, in memory,
+#: and by several filters of a channel; seconds that copying a sample to a strip takes, a row of a
+#: strip, and an image.
 _IN_PLACE, _MEMORY, _APART = 60e9, 12e9, 30e9
 _SAMPLE, _ROW, _IMAGE = 0.4e-9, 25e-9, 30e-9
 
-#: Share of the products' time that volumes take whose planes are taps of one tile: 3x3x3 64@8x28x28
-#: 0.50 ms instead of 0.78, 96@16x14x14 0.39 instead of 0.84.
+#: Share of the products' time that volumes take whose planes are taps of one tile.
 _DEEP = 0.6
 
 #: Seconds that woven phases take beside products (Zen 3, one thread): a vector of outputs, a call
 #: of the kernel, and a row of x to copy.
 _WEAVE, _CALL, _COPY = 0.8e-9, 15e-9, 3e-9
+
+#: Strides up to which rows are taken apart by shuffles (FC_DEPTHWISE_APART of the driver), and
+#: seconds that a byte takes then beside the rest.
+_APART_STRIDE, _SPLIT = 4, 0.015e-9
 
 #: Most phases of rows that are woven: 8 is the most that upsampling layers are known to have.
 _ROW_PHASES = 16
@@ -53,7 +55,7 @@ class Depthwise(Polyphase):
         "Zhang, Lo, Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices,"
         " AAAI 2020"
     )
-    revision = 2
+    revision = 3
 
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.device != "cpu":
@@ -65,7 +67,7 @@ class Depthwise(Polyphase):
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [{"isa": isa, "strip_bytes": machine.l1 * 3 // 4} for isa in core.offered_isas()]
+        return [{"isa": isa, "strip_bytes": machine.l1 // 2} for isa in core.offered_isas()]
 
     def reads_stored_dense(self, problem: Problem) -> bool:
         return problem.x_dtype in _STORED.get(problem.dtype, ())
@@ -86,9 +88,9 @@ class Depthwise(Polyphase):
             products *= min(1.5, max(1.0, 3 / max(served, 1.0)))
         if problem.ndim == 3 and problem.dtype in ("f32", "f64") and _stacked(problem):
             products *= _DEEP
-        stored = numpy_dtype(problem.x_dtype).itemsize
-        moved = x * stored + y * size
+        moved = x * numpy_dtype(problem.x_dtype).itemsize + y * size
         seconds = products + moved / (_IN_PLACE if moved < machine.l3 else _MEMORY)
+        seconds += moved * _SPLIT * (2 < problem.stride[-1] <= _APART_STRIDE)
         if problem.filters > problem.channels:  # each filter's outputs apart from the others'
             seconds += y * size / _APART
         if problem.stride[-1] > 1 and columns < 16 and not _pictured(problem):
@@ -166,7 +168,7 @@ def _values(config: Config) -> tuple[int, ...]:
 def _copied(problem: Problem) -> bool:
     """Whether rows of x are copied to strips rather than read where they are."""
     narrow = problem.boundary != "zeros" and problem.out[-1] < 256
-    strided = problem.stride[-1] > 2 or problem.layout == "N*C"
+    strided = problem.stride[-1] > _APART_STRIDE or problem.layout == "N*C"
     return narrow or strided or problem.x_dtype != problem.dtype
 
 
