@@ -94,6 +94,17 @@ NETWORKS = (
     "conv2d f64 n1 c2 h13 w21 k2 r9 s7 g2 p4,3",
     "conv2d f32 n1 c1 h12 w35 k2 r6 s6 p3,2:3",
     "conv2d f32 n1 c2 h11 w20 k2 r13 s5 g2 p6:5,3",
+    # depthwise rows taken apart: phases and rows that no tap lies on, two channels in a vector,
+    # integers, planes of a volume, more phases than bits
+    "conv2d f32 n1 c2 h23 w70 k2 r3 s3 g2 p1 u3",
+    "conv2d f32 n1 c2 h22 w141 k4 r7 s7 g2 p6:5 u4 l2",
+    "conv2d f64 n1 c2 h19 w37 k2 r3 s3 g2 p1:2 u4",
+    "conv2d f32 n1 c5 h13 w19 k5 r4 s4 g5 p0,1 u4 threads2",
+    "conv2d f64 n1 c2 h14 w33 k2 r5 s1 g2 p2,1 u2,3",
+    "conv2d f32 n2 c2 h20 w40 k2 r5 s5 g2 p4 u2 l2",
+    "conv2d i32 n1 c2 h13 w59 k2 r3 s3 g2 p1 u3",
+    "conv3d f32 n1 c2 d4 h9 w21 k2 t2 r3 s3 g2 p1 u1,3,4",
+    "conv2d f32 n1 c1 h140 w9 k1 r2 s2 u70,2",
     # depthwise phases woven: taps of either parity first, one tap, rows of 4 + 4 and 3, narrow,
     # halved and overlapping vectors, cropped, bands, phases of rows without a tap
     "conv2d f32 n2 c3 h7 w7 k3 r3 s3 g3 p1:2 e2 flip",

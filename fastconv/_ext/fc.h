@@ -298,8 +298,8 @@ typedef struct {
 
 /* rows takes any block. line takes those of one row and one kernel row, at least `lanes` wide, whose
  * taps are `step` apart, a divisor of `lanes`: it loads a vector of x once for several taps.
- * pad copies `rows` rows of `count` elements: element i*stride + f of each (stride 1 or 2) becomes to[f][i],
- * and what follows up to a whole vector 0.
+ * pad copies `rows` rows of `count` elements: element i*stride + f of each (stride 1 to 4) becomes to[f][i],
+ * and what follows up to a whole vector 0. to[f] may be NULL.
  * copy makes `count` elements of another dtype, `step` apart, elements of this one side by side. */
 typedef struct {
     int64_t lanes, least, edges; /* the last: most column taps of a block with edges, 0 for none */

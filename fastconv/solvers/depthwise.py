@@ -22,15 +22,14 @@ _STORED = {
     "i64": ("bool", "u8", "i8", "u16", "i16", "u32", "i32"),
 }
 
-
 #: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class), of 4-byte elements, in kernels of several
 #: rows and of one; and bytes of a vector.
 _GFLOPS = {"avx512": (92, 110), "avx2": (60, 100), "neon": (45, 45), "baseline": (25, 25)}
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
-#: Measured: bytes a second that x and y are read and written with in place, in cache, in
-#: memory, and by several filters of a channel; seconds that copying a
-#: sample to a strip takes, a row of a strip, and an image.
+#: Measured: bytes a second that x and y are read and written with in place, in cache, in memory,
+#: and by several filters of a channel; seconds that copying a sample to a strip takes, a row of a
+#: strip, and an image.
 _IN_PLACE, _MEMORY, _APART = 60e9, 12e9, 30e9
 _SAMPLE, _ROW, _IMAGE = 0.4e-9, 25e-9, 30e-9
 
@@ -42,6 +41,9 @@ _DEEP = 0.6
 #: of the kernel, and a row of x to copy.
 _WEAVE, _CALL, _COPY = 0.8e-9, 15e-9, 3e-9
 
+#: Seconds that a byte takes beside the rest where rows are taken apart by shuffles.
+_SPLIT = 0.015e-9
+
 #: Most phases of rows that are woven: 8 is the most that upsampling layers are known to have.
 _ROW_PHASES = 16
 
@@ -49,7 +51,7 @@ _ESTIMATES = {
     isa: core.DepthwiseCost(
         rows_gflops=rows, row_gflops=row, vector_bytes=_VECTOR_BYTES.get(isa, 16),
         in_place=_IN_PLACE, memory=_MEMORY, apart=_APART, sample=_SAMPLE, row=_ROW, image=_IMAGE,
-        deep=_DEEP, weave=_WEAVE, call=_CALL, copy=_COPY,
+        deep=_DEEP, weave=_WEAVE, call=_CALL, copy=_COPY, split=_SPLIT,
     )
     for isa, (rows, row) in _GFLOPS.items()
 }  # fmt: skip
@@ -73,7 +75,7 @@ class Depthwise(Polyphase):
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [{"isa": isa, "strip_bytes": machine.l1 * 3 // 4} for isa in core.offered_isas()]
+        return [{"isa": isa, "strip_bytes": machine.l1 // 2} for isa in core.offered_isas()]
 
     def reads_stored_dense(self, problem: Problem) -> bool:
         return problem.x_dtype in _STORED.get(problem.dtype, ())

@@ -6,9 +6,8 @@
  * axes without a kernel are part of the column axis: each of its positions is `unit` elements; where
  * that is wide enough by itself, it is the whole column axis.
  *
- * Rows of x are read in place where they are dense and of the dtype computed in. What is not is copied
- * into strips: padded rows, taken apart by column stride so that tap s is a constant offset, converted
- * on the way.
+ * Rows of x are read in place where they are dense and of the dtype computed in. What is not is copied into strips:
+ * padded rows, taken apart by column stride so that tap s is a constant offset, converted on the way.
  *
  *     FC_EDGES     [ masked | ......................... | masked ]  zeros beyond, short kernel rows
  *     FC_BETWEEN   [ strip  | ........ interior ....... | strip  ]  wide rows, whatever is beyond; short ends of
@@ -18,10 +17,8 @@
  *
  * Of a volume, all planes of a band are copied amid zeros, once for all taps of the axes before that meet them.
  *
- * Strips of a band of rows take v[0] bytes. A channel that is copied amid zeros is one call
- * (kernels/picture.c), where sums are floats and y is dense.
- *
- * Transposed layers of stride 2 have a file of their own, depthwise_phases.c.
+ * Strips of a band of rows take v[0] bytes. A channel that is copied amid zeros is one call (kernels/picture.c), where
+ * sums are floats and y is dense. Transposed layers of stride 2 have a file of their own, depthwise_phases.c.
  *
  * One unit of work is (image, channel, position along the axes before, band of rows, and, where there
  * are few of these, piece of the columns), on one thread. With dilated rows, every l-th row of a
@@ -147,27 +144,29 @@ static void compute(const fc_depthwise_job *j, const fc_depthwise_band *b, int64
     sweep(j, &block, b->pointers, at, b->rows, count, direct ? NULL : b->scratch);
 }
 
-/* Input rows [from, to) of a band are x's; those of channel c, `plane` elements on, are copied between zeros
- * that are there. */
+/* Of channel c, input rows [from, to) of a band are x's, `plane` elements on: copied between zeros that are there, if
+ * kernel rows lie on them. */
 static void copy_rows(const fc_depthwise_job *j, const fc_depthwise_band *b, int64_t c, int64_t plane, int64_t from,
                       int64_t to, char *copy)
 {
     const fc_depthwise_cut *s = j->s;
     const fc_problem *p = s->p;
-    const int64_t source = j->source[b->row * s->u + from];
-    const char *const x = j->x + (b->n * p->x_n + c * p->x_c + plane + source * p->x_s[s->row]) * s->bytes;
+    const int64_t ldx = p->x_s[s->row], at = b->n * p->x_n + c * p->x_c + plane;
+    const char *const x = j->x + (at + (j->source[b->row * s->u + from] - from) * ldx) * s->bytes;
     const int64_t count = fc_min(s->in, (s->out + s->extra) * s->v - s->pad);
-    /* position i of phase f is x's i*v + f - pad */
-    void *rows[2];
-    for (int64_t h = 0; h < s->v; h++) {
-        const int64_t f = (h + s->pad) % s->v, at = (h + s->pad) / s->v;
-        rows[h] = copy + (from * s->strip + f * s->plane + at * s->unit) * s->bytes;
+    for (int64_t end, phase; from < to && count > 0; from = end + 1) {
+        for (end = s->gaps ? from : to, phase = end % s->u; end < to && s->row_phases >> phase % 64 & 1; end++)
+            phase = phase + 1 < s->u ? phase + 1 : 0;
+        if (end == from) continue;
+        char *const row = copy + from * s->strip * s->bytes;
+        const char *const own = x + from * ldx * s->bytes;
+        void *rows[FC_DEPTHWISE_APART];
+        for (int64_t h = 0; h < s->v; h++) rows[h] = s->apart[h] < 0 ? NULL : row + s->apart[h] * s->bytes;
+        if (s->picture && s->v == 1)
+            s->picture->copy(end - from, count * s->unit, own, ldx, row + s->apart[0] * s->bytes, s->strip);
+        else
+            s->kernel->pad(end - from, count * s->unit, s->v, own, ldx, rows, s->strip);
     }
-    if (count <= 0) return;
-    if (s->picture && s->v == 1)
-        s->picture->copy(to - from, count * s->unit, x, p->x_s[s->row], rows[0], s->strip);
-    else
-        s->kernel->pad(to - from, count * s->unit, s->v, x, p->x_s[s->row], rows, s->strip);
 }
 
 /* Rows of x in a band: [*from, *to). */

@@ -8,6 +8,8 @@
  * of the band amid zeros, or in place with vectors that are cut off at the edges. */
 typedef enum { FC_STRIPS, FC_BETWEEN, FC_PADDED, FC_EDGES } fc_depthwise_source;
 
+enum { FC_DEPTHWISE_APART = 4 }; /* strides of columns up to which kernels take rows apart */
+
 typedef struct {
     const fc_problem *p;
     const fc_depthwise *kernel;
@@ -21,6 +23,9 @@ typedef struct {
     int64_t rows, outers;
     int64_t stacked;         /* planes of x of a band that are copied together, 0 for no volume */
     int64_t planes, extra;   /* strips of a row; positions of one beyond its outputs */
+    uint64_t row_phases;     /* bit f: whether a kernel row lies on phase f of the stride, or one 64 further on */
+    int64_t gaps;            /* whether some phase has none */
+    int64_t apart[FC_DEPTHWISE_APART]; /* of a padded strip: where element h of a row of x lies, or -1 if no tap does there */
     fc_depthwise_source source;
     int64_t channels;        /* of a unit */
     int64_t copies, copy_bytes; /* of channels amid zeros at a time, 1 or 2 */

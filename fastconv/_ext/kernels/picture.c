@@ -12,7 +12,8 @@
  * in its lanes, with weights put together from those of either.
  *
  * Kernel rows come in runs whose samples are as far apart as those of neighbouring outputs: with stride 2
- * rows 0 2 4 .. and 1 3 5 ..; with dilation l outputs of l phases are by themselves; with both, each row is.
+ * rows 0 2 4 .. and 1 3 5 ..; with dilation l outputs of l phases are by themselves; with both, each row is, unless the
+ * stride is a multiple of the dilation.
  *
  * Tails: the last tile of a column and the last column overlap those before; rows shorter than a vector are
  * stored as two overlapping halves. x is read up to a vector beyond the columns.
