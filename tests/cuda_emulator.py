@@ -862,6 +862,7 @@ class Driver:
         self.streams: set[int] = {0, 1, 2, 7, 8}
         self.followed: list[tuple[int, int]] = []
         self.capturing = False
+        self.allocations = self.waits = 0
         self._emulators: dict[Kernel, Emulator] = {}
 
         self._handles: list[Kernel] = []
@@ -949,10 +950,24 @@ class Driver:
         if self.capturing:
             raise Fault("memory is allocated while a graph is captured")
         self.use(ordinal)
+        self.allocations += 1
         return self.memory.allocate(nbytes)
 
     def free(self, pointer: int) -> None:
         self.memory.free(pointer)
+
+    def allocate_on(self, stream: int, nbytes: int, ordinal: int) -> int:
+        assert stream in self.streams
+        return self.allocate(nbytes, ordinal)
+
+    def free_on(self, stream: int, pointer: int, ordinal: int) -> None:
+        assert stream in self.streams
+        self.free(pointer)
+
+    def settle(self, ordinal: int, stream: int) -> None:
+        self.use(ordinal)
+        if not self.capturing:
+            self.wait(stream)
 
     def upload(self, pointer: int, source: int, nbytes: int) -> None:
         start = pointer - BASE
@@ -967,3 +982,5 @@ class Driver:
     def wait(self, stream: int) -> None:
         if self.capturing:
             raise Fault("a stream is waited for while a graph is captured")
+        assert stream in self.streams
+        self.waits += 1

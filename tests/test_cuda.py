@@ -12,8 +12,8 @@ import pytest
 from fake_gpu import Tensor, ndarray
 
 import fastconv
-from fastconv._problem import Problem
-from fastconv.cuda import interop, launch
+from fastconv._problem import Problem, numpy_dtype
+from fastconv.cuda import build, interop, launch
 from fastconv.cuda.scratch import Scratch
 from fastconv.solvers import BY_NAME
 
@@ -279,23 +279,66 @@ def test_what_is_refused(emulated: Any) -> None:
         fastconv.conv2d(x, w, method="direct")
 
 
-def test_without_a_driver(monkeypatch: pytest.MonkeyPatch, emulated: Any) -> None:
-    """One clear error, which says what is missing."""
+NO_DRIVER = "there is no CUDA driver (libcuda.so.1)"
+NO_EXTRA = "numba is missing: install fastconv[cuda]"
+
+
+def unable() -> Any:
+    raise launch.DriverError("cuInit: no device")
+
+
+def no_library() -> Any:
+    raise OSError("libcuda.so.1: cannot open shared object file")
+
+
+@pytest.mark.parametrize(
+    "missing, driver, reason",
+    [
+        ("numba", None, NO_EXTRA),
+        ("cuda-core", None, "cuda-core is missing: install fastconv[cuda]"),
+        ("", no_library, NO_DRIVER),
+        ("numba", no_library, f"{NO_EXTRA}; and {NO_DRIVER}"),
+        ("numba", unable, f"{NO_EXTRA}; and the CUDA driver does not start: cuInit: no device"),
+        ("", "none", "the CUDA driver finds no device"),
+        ("numba", "none", f"{NO_EXTRA}; and the CUDA driver finds no device"),
+    ],
+)
+def test_what_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, emulated: Any, missing: str, driver: Any, reason: str
+) -> None:
+    """In one clear error: the extra first, which can be installed, whatever else is missing."""
     x, w = Tensor.holding(X), Tensor.holding(W)
-    monkeypatch.setattr(emulated, "why_not", lambda: "numba is missing: install fastconv[cuda]")
-    with pytest.raises(RuntimeError, match=r"on a GPU .* here: .* install fastconv\[cuda\]"):
-        fastconv.conv2d(x, w)
-    assert not fastconv.cuda.is_available()
-    monkeypatch.setattr(emulated, "devices", 0)
-    assert fastconv.cuda.why_not() == "the CUDA driver finds no device"
-
-    def no_driver() -> Any:
-        raise OSError("libcuda.so.1: cannot open shared object file")
-
-    monkeypatch.setattr(launch, "_driver", None)
-    monkeypatch.setattr(launch, "Driver", no_driver)
-    assert fastconv.cuda.why_not() == "there is no CUDA driver (libcuda.so.1)"
+    monkeypatch.delenv("FASTCONV_CUBINS_AHEAD", raising=False)
+    monkeypatch.setattr(build, "_version", lambda name: None if name == missing else "1")
+    monkeypatch.setattr(emulated, "why_not", build.why_not)
+    if callable(driver):
+        monkeypatch.setattr(launch, "_driver", None)
+        monkeypatch.setattr(launch, "Driver", driver)
+    elif driver == "none":
+        monkeypatch.setattr(emulated, "devices", 0)
+    assert not fastconv.cuda.is_available() and fastconv.cuda.why_not() == reason
+    calls = (
+        lambda: fastconv.conv2d(x, w), lambda: fastconv.plan(fastconv.conv2d, x, w),
+        lambda: fastconv.candidates(fastconv.conv2d, x, w),
+        lambda: fastconv.tune(fastconv.conv2d, x, w),
+        lambda: fastconv.ndimage.gaussian_filter(x, 1.0),
+        lambda: fastconv.convolve(x, x), lambda: fastconv.nn.conv2d_weight(x, (4, 4, 3, 3), x),
+    )  # fmt: skip
+    for call in calls[:1] if driver is None else calls:
+        with pytest.raises(RuntimeError) as caught:
+            call()
+        assert str(caught.value) == f"arrays on a GPU cannot be convolved here: {reason}"
     assert fastconv.conv2d(X, W).shape == (2, 6, 5, 7)
+
+
+def test_bfloat16_without_its_name(monkeypatch: pytest.MonkeyPatch, emulated: Any) -> None:
+    """ml_dtypes is of the extra, too."""
+    x = Tensor.holding(X.astype(numpy_dtype("bf16")))
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    numpy_dtype.cache_clear()
+    with pytest.raises(RuntimeError, match=r"ml_dtypes.*install fastconv\[cuda\]"):
+        fastconv.conv2d(x, x)
+    numpy_dtype.cache_clear()
 
 
 def test_importing_imports_no_numba() -> None:

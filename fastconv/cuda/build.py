@@ -54,7 +54,7 @@ def why_not() -> str | None:
 
 
 def _why_no_tools() -> str | None:
-    for package in ("numba", "numba-cuda", "nvidia-nvjitlink"):
+    for package in ("numba", "numba-cuda", "llvmlite", "cuda-core", "nvidia-nvjitlink"):
         if _version(package) is None:
             return f"{package} is missing: install fastconv[cuda]"
     return None

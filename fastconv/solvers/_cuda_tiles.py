@@ -174,7 +174,7 @@ class TilePlan(CudaPlan):
     def pack(self, w: Any) -> Any:
         p = self.problem
         count = math.prod(self.solver.packed(p, self._tile)) * p.groups * self._tile.parts
-        packed = w.new((count,), numpy_dtype(p.x_dtype))
+        packed = w.aside((count,), numpy_dtype(p.x_dtype))
         launch = self._packings.get(w.steps) or self._packing(w)
         launch(w.ordinal, w.stream, w.pointer, packed.pointer)
         return packed
@@ -238,9 +238,10 @@ class TilePlan(CudaPlan):
             multiply(*on, x.pointer, packed.pointer, *given)
             return
         p = self.problem
-        z = x.new((self._splits, p.filters, _pixels(p)), numpy_dtype(p.dtype))
-        multiply(*on, x.pointer, packed.pointer, 0, 0, z.pointer)
-        join(*on, z.pointer, *given)
+        shape = self._splits, p.filters, _pixels(p)
+        with x.borrowed(shape, numpy_dtype(p.dtype)) as z:
+            multiply(*on, x.pointer, packed.pointer, 0, 0, z.pointer)
+            join(*on, z.pointer, *given)
 
     def _made(
         self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
