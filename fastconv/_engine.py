@@ -29,6 +29,7 @@ from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
 from fastconv._timer import Deadline
 from fastconv.cuda import interop
+from fastconv.cuda.taps import Derived, Taps
 from fastconv.cuda.workspace import Workspaces
 
 Pads = Sequence[tuple[int, int]]
@@ -549,6 +550,17 @@ def at_once(function: Callable[..., None], *rest: Any) -> Callable[..., None]:
             _replay.reset(replay)
 
     return act
+
+
+def copied(a: Any) -> Any:
+    """An array on a GPU of up to four axes in C order, which is written when it is asked for."""
+
+    def write(source: Any, target: Any) -> None:
+        shape = source.shape[0], 1, *source.shape[1:]
+        one: Any = Taps(np.ones((1, 1, *(1,) * (source.ndim - 1)), source.dtype), source)
+        run(source.reshape(shape), one, out=target.reshape(shape), method="cuda_direct")
+
+    return Derived(a, a.dtype, at_once(write))
 
 
 _front_ends: dict[Callable[..., Any], FrontEnd] = {}

@@ -1,4 +1,4 @@
-"""What plans on a GPU keep: warm calls make nothing and wait for nothing, on any stream or thread."""
+"""What plans on a GPU keep: warm calls make nothing and wait for nothing, on any stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from fake_gpu import Tensor, ndarray
 
 import fastconv
-from fastconv import ndimage, nn, signal
+from fastconv import ndimage, signal
 from fastconv.cuda import interop
 
 RNG = np.random.default_rng(0)
@@ -48,20 +48,27 @@ PLANS: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
         {"method": "cuda_mma", "config": {"products": "3xtf32", "tile": "64x64x16", "split": 2}},
     ),
     "winograd": (
-        fastconv.conv2d, X[:1, :, :5], W[:3], {"method": "cuda_winograd", "config": {"m": 2, **SMALL}},
+        fastconv.conv2d, X[:1, :, :5], W[:3],
+        {"method": "cuda_winograd", "config": {"m": 2, **SMALL}},
     ),
     "fft": (fastconv.conv1d, noise(1, 2, 60), noise(3, 2, 9), {"method": "cuda_fft"}),
     "transposed": (
         fastconv.conv_transpose2d, X, W[:4], {"stride": 2, "method": "cuda_gemm"},
     ),
+    "transposed of groups": (fastconv.conv_transpose2d, X, W[:4, :3].copy(), {"groups": 2}),
+    "volumes share sums": (
+        fastconv.conv3d, noise(1, 2, 8, 5, 6), noise(2, 1, 8, 5, 4),
+        {"groups": 2, "method": "cuda_direct", "config": {"rows": 1, "split": 2}},
+    ),
     "two passes": (ndimage.gaussian_filter, noise(9, 12), 1.5, {"mode": "wrap"}),
-    "two passes by transforms": (ndimage.gaussian_filter, noise(9, 30), 1.5, {"method": "cuda_fft"}),
+    "two passes by transforms": (
+        ndimage.gaussian_filter, noise(9, 30), 1.5, {"method": "cuda_fft"},
+    ),
     "means of integers": (ndimage.uniform_filter, whole(9, 12), 3, {}),
     "integers by floats": (ndimage.correlate, whole(9, 12), noise(2, 3), {}),
     "complex": (signal.convolve, noise(40, dtype="c8"), noise(7, dtype="c8"), {"mode": "same"}),
     "resampled": (signal.upfirdn, noise(23), noise(7), {"up": 3, "down": 2}),
 }  # fmt: skip
-
 
 
 def planned(name: str, library: Any = Tensor) -> tuple[Any, Any, Any, Any]:
@@ -212,12 +219,12 @@ def test_each_thread_has_its_own_stream_of_one_number(emulated: Any) -> None:
 def test_memory_goes_with_the_plan(emulated: Any, name: str) -> None:
     """And plain calls, whose plans the planner keeps, hold none."""
     plan, x, y, right = planned(name)
-    function, data, kernel, options = PLANS[name]
+    function, _, kernel, options = PLANS[name]
+    there = Tensor.holding(kernel) if isinstance(kernel, np.ndarray) else kernel
     del plan
     gc.collect()
     before = len(emulated.memory.sizes)
-    plan = fastconv.plan(function, x, *(
-        [Tensor.holding(kernel)] if isinstance(kernel, np.ndarray) else [kernel]), **options)
+    plan = fastconv.plan(function, x, there, **options)
     held = []
     for _ in range(3):
         plan(x, out=y)
@@ -226,10 +233,8 @@ def test_memory_goes_with_the_plan(emulated: Any, name: str) -> None:
     del plan
     gc.collect()
     assert len(emulated.memory.sizes) == before
-    there = Tensor.holding(kernel) if isinstance(kernel, np.ndarray) else kernel
     for _ in range(3):
         close(function(x, there, **options), right)
-    del there
     gc.collect()
     assert len(emulated.memory.sizes) == before
 

@@ -337,9 +337,7 @@ def borrow(like: Any, shape: Sequence[int], dtype: Any) -> Any:
     return core.empty(tuple(shape), np.dtype(dtype))
 
 
-def _without_memory(
-    like: DeviceArray, shape: Sequence[int], dtype: np.dtype[Any]
-) -> DeviceArray:
+def _without_memory(like: DeviceArray, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
     steps, at = packed_steps(tuple(shape), (0,) * len(shape)), next(_nowhere)
     return DeviceArray(at, tuple(shape), steps, dtype, like.owner, like.ordinal, like.stream)
 

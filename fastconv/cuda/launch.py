@@ -270,6 +270,9 @@ def why_not() -> str | None:
         tools = found.why_not()
         if not found.count():
             device = "the CUDA driver finds no device"
+        elif (capability := found.gpu(0).capability) < build.OLDEST:
+            of = "compute capability {}.{}, kernels need {}.{}".format(*capability, *build.OLDEST)
+            device = f"the GPU is of {of}"
     except OSError:
         device = "there is no CUDA driver (libcuda.so.1)"
     except DriverError as error:
@@ -311,8 +314,8 @@ def handle_of(kernel: Kernel, ordinal: int) -> Any:
 class Notes:
     """What a call did on a GPU: launches as (launch, ordinal, stream, pointers), and new arrays.
 
-    `kept` are arrays that the plan keeps which was called (`workspace.py`). `others` says that there
-    was more than these tell: a library's own launches.
+    `kept` are arrays that the plan which was called keeps (`workspace.py`). `others` says that
+    there was more than these tell: a library's own launches.
     """
 
     launches: list[tuple[Launch, int, int, tuple[int, ...]]] = dataclasses.field(

@@ -109,7 +109,6 @@ class Tape:
         at = self._result
         return given[at][0] if at < self._given else made[at - self._given]
 
-
     def _first(self, keep: Workspace, beside: Any) -> list[int]:
         """Addresses of what the plan keeps on a stream, made if it was not called there."""
         like = interop.wrapped(beside)

@@ -58,9 +58,7 @@ class Unwritten(DeviceArray, abc.ABC):
 
     is_own = True
 
-    def __init__(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], like: DeviceArray
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], like: DeviceArray) -> None:
         self._like = like
         self._array: DeviceArray | None = None
         steps = packed_steps(shape, (0,) * len(shape))
@@ -78,6 +76,11 @@ class Unwritten(DeviceArray, abc.ABC):
     @pointer.setter
     def pointer(self, _: int) -> None:
         pass
+
+    def _view(self, offset: int, shape: Sequence[int], steps: Sequence[int]) -> DeviceArray:
+        _ = self.pointer
+        assert self._array is not None
+        return self._array._view(offset, shape, steps)
 
     def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
         return self._like.new(shape, dtype)
@@ -120,23 +123,22 @@ class Taps(Unwritten):
 
 
 class Derived(Unwritten):
-    """What `write(source, target)` makes of each number of another array's."""
+    """What `write(source, target)` makes of another array, in C order."""
 
     __slots__ = ("_source", "_write")
 
     def __init__(
-        self, source: DeviceArray, dtype: np.dtype[Any], write: Callable[..., None]
-    ) -> None:
+        self, source: DeviceArray, dtype: np.dtype[Any], write: Callable[..., None],
+        shape: tuple[int, ...] | None = None,
+    ) -> None:  # fmt: skip
         self._source, self._write = source, write
-        super().__init__(source.shape, dtype, source)
+        super().__init__(source.shape if shape is None else shape, dtype, source)
 
     def _written(self) -> DeviceArray:
-        made = self._like.aside(self.shape, self.dtype)
+        made = self._like.aside(self._source.shape, self.dtype)
         self._write(self._source, made)
         return made
 
-    def __getitem__(self, index: Any) -> Derived:
-        return Derived(self._source[index], self.dtype, self._write)
-
     def reshape(self, *shape: Any) -> Derived:
-        return Derived(self._source.reshape(*shape), self.dtype, self._write)
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
+        return Derived(self._source, self.dtype, self._write, tuple(wanted))
