@@ -766,7 +766,7 @@ def plan(
         Data of the shape, dtype and memory order that the plan is for; values are not read.
     w : array_like, optional
         What the function takes as kernel: weights, taps, sigma, size. It is copied: later
-        changes to it do not change the plan.
+        changes to it do not change the plan. (On a GPU methods that read it as it lies see them.)
     tuning : str, optional
         The mode of tuning for this plan, as `autotune` takes it.
     **options

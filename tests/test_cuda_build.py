@@ -47,7 +47,7 @@ SOME = [NAMES[i : i + TOGETHER] for i in range(0, len(NAMES), TOGETHER)]
 
 
 @needs_tools
-@pytest.mark.parametrize("names", SOME, ids=lambda names: f"{names[0]} and on")
+@pytest.mark.parametrize("names", SOME, ids=", ".join)
 def test_budgets(names: list[str]) -> None:
     """Nothing spilt, registers and products of the main loop within 5% of what they were."""
     budgets = json.loads(BUDGETS.read_text())
