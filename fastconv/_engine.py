@@ -29,6 +29,8 @@ from fastconv._problem import Array, Problem, compute_name, dtype_name
 from fastconv._solver import Config
 from fastconv._timer import Deadline
 from fastconv.cuda import interop
+from fastconv.cuda.taps import Derived, Taps
+from fastconv.cuda.workspace import Workspaces
 
 Pads = Sequence[tuple[int, int]]
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -535,6 +537,32 @@ def replays() -> bool:
     return _replay.get() is not None
 
 
+def at_once(function: Callable[..., None], *rest: Any) -> Callable[..., None]:
+    """`function`, its last arguments given: computed though its call is part of one that is being
+    planned, and no step of it."""
+
+    def act(*arguments: Any) -> None:
+        recorder, replay = _recorder.set(None), _replay.set(None)
+        try:
+            function(*arguments, *rest)
+        finally:
+            _recorder.reset(recorder)
+            _replay.reset(replay)
+
+    return act
+
+
+def copied(a: Any) -> Any:
+    """An array on a GPU of up to four axes in C order, which is written when it is asked for."""
+
+    def write(source: Any, target: Any) -> None:
+        shape = source.shape[0], 1, *source.shape[1:]
+        one: Any = Taps(np.ones((1, 1, *(1,) * (source.ndim - 1)), source.dtype), source)
+        run(source.reshape(shape), one, out=target.reshape(shape), method="cuda_direct")
+
+    return Derived(a, a.dtype, at_once(write))
+
+
 _front_ends: dict[Callable[..., Any], FrontEnd] = {}
 
 
@@ -582,7 +610,8 @@ class Plan:
             for name, value in arguments.items()
         }
         self._steps = steps
-        self._shortcuts = _shortcut.Shortcuts(fixed=True)
+        self._workspaces = Workspaces()
+        self._shortcuts = _shortcut.Shortcuts(workspaces=self._workspaces)
         # arrays that all calls share, and an `out` may overlap; the kernel is packed
         self._constants = tuple(
             a
@@ -617,11 +646,14 @@ class Plan:
             if not self._front.residual:
                 raise TypeError(f"{self._function.__name__} takes no residual")
             arguments["residual"] = residual
+        keep: Any = contextlib.nullcontext()
         if interop.on_gpu(x):
             arguments = interop.wrap_all(arguments)
+            keep = self._workspaces.on(x.ordinal, x.stream)
         token = _replay.set(iter(self._steps))
         try:
-            return interop.unwrapped(self._function(**arguments))
+            with keep:
+                return interop.unwrapped(self._function(**arguments))
         finally:
             _replay.reset(token)
 
@@ -712,11 +744,12 @@ def _record(fn: Callable[..., Any], arguments: dict[str, Any], pack: bool) -> tu
         fixed = pack and w.size > 0 and not _overlap(w, data)
         steps.append(step._replace(packed=step.choice.plan.pack_stored(w)) if fixed else step)
 
-    token = _recorder.set(record)
+    token, planning = _recorder.set(record), interop.planning.set(True)
     try:
         fn(**arguments)
     finally:
         _recorder.reset(token)
+        interop.planning.reset(planning)
     return tuple(steps)
 
 
@@ -733,7 +766,7 @@ def plan(
         Data of the shape, dtype and memory order that the plan is for; values are not read.
     w : array_like, optional
         What the function takes as kernel: weights, taps, sigma, size. It is copied: later
-        changes to it do not change the plan.
+        changes to it do not change the plan. (On a GPU methods that read it as it lies see them.)
     tuning : str, optional
         The mode of tuning for this plan, as `autotune` takes it.
     **options
@@ -758,6 +791,8 @@ def plan(
     data = arguments.pop(front.data)
     with contextlib.nullcontext() if tuning is None else _planner.autotune(tuning):
         steps = _record(fn, {**arguments, front.data: data}, pack=front.packs)
+    if interop.on_gpu(data):  # so that any stream may read what was packed
+        interop.settle(data)
     return Plan(fn, data.shape, data.dtype, arguments, steps)
 
 

@@ -360,8 +360,8 @@ def choose(
     A forced `method` (or the first of several that applies) is used whatever it is expected to
     cost; ValueError gives the reason when it cannot be.
     """
-    if problem.device == "cuda" and (reason := launch.why_not()) is not None:
-        raise RuntimeError(f"arrays on a GPU cannot be convolved here: {reason}")
+    if problem.device == "cuda":
+        launch.need()
     machine = _machine(problem)
     if problem.deterministic and workspace_limit is None:
         workspace_limit = sys.maxsize  # what is free differs from run to run

@@ -31,6 +31,7 @@ from fastconv._kept import Kept
 from fastconv._plan import Plan
 from fastconv._problem import Array
 from fastconv.cuda import tape
+from fastconv.cuda.workspace import Workspaces
 
 #: Calls kept; the oldest goes first.
 SIZE = 1024
@@ -235,11 +236,12 @@ kept = Kept()
 
 class Shortcuts:
     """The calls of functions, or of one plan, that were met before; of functions whose weights are
-    made of their options, or told apart with them, if `own_weights`."""
+    made of their options, or told apart with them, if `own_weights`; of a plan, whose packed
+    weights stay where they are, with its `workspaces`."""
 
-    def __init__(self, own_weights: bool = False, fixed: bool = False) -> None:
+    def __init__(self, own_weights: bool = False, workspaces: Workspaces | None = None) -> None:
         self._own_weights = own_weights
-        self._fixed = fixed  # packed weights stay where they are
+        self._workspaces = workspaces
         self._known: dict[Any, Shortcut | Passes | None] = {}
         self._recent = core.Recent(SIZE)
         self._lock = threading.Lock()
@@ -263,7 +265,9 @@ class Shortcuts:
         found = core.signature((owner, mode), args, options)
         if found is None:
             if tape.on_gpu(args, options):
-                return tape.watch(function, args, options, self._fixed, self._recent, owner, mode)
+                return tape.watch(
+                    function, args, options, self._workspaces, self._recent, owner, mode
+                )
             return function(*args, **options)
         key, arrays = found
         try:

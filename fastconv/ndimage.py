@@ -26,13 +26,13 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fastconv._engine import front_end, makes_weights, run, takes_weights
+from fastconv._engine import at_once, front_end, makes_weights, run, takes_weights
 from fastconv._ext import core
 from fastconv._plan import store
 from fastconv._problem import MAX_DIMS, MAX_SIZE, Array, compute_name, dtype_name, numpy_dtype
 from fastconv._solver import Config
-from fastconv.cuda.interop import empty, on_gpu, on_host, share_memory
-from fastconv.cuda.taps import Taps
+from fastconv.cuda.interop import borrow, empty, on_gpu, on_host, share_memory
+from fastconv.cuda.taps import Derived, Taps
 
 __all__ = [
     "convolve", "correlate", "convolve1d", "correlate1d", "gaussian_filter", "gaussian_filter1d",
@@ -336,9 +336,9 @@ def _window_on_gpu(
     """`_window` in the dimensions that there are kernels of: axes with one weight are images where
     they come first, and one axis where they come last."""
     if share_memory(x, out):
-        apart = empty(x, out.shape, out.dtype)
+        apart = borrow(x, out.shape, out.dtype)
         _window_on_gpu(x, w, apart, cval, arguments, divisor)
-        _scaled_on_gpu(apart, 1, out, arguments)
+        _scaled_on_gpu(apart, out, 1, arguments)
         return
     if out.dtype.kind in "biu":
         _integers_on_gpu(x, w, out, cval, arguments, divisor)
@@ -347,7 +347,7 @@ def _window_on_gpu(
     _pass_on_gpu(x, w, out, cval, arguments, dtype)
 
 
-def _scaled_on_gpu(x: Array, factor: float, out: Array, arguments: dict[str, Any]) -> None:
+def _scaled_on_gpu(x: Any, out: Any, factor: float, arguments: dict[str, Any]) -> None:
     """out = factor * x: a filter of one weight, in float64 or, of 1, in out's own dtype."""
     dtype = out.dtype if factor == 1 else np.dtype("f8")
     none = ((0, 0),) * x.ndim
@@ -373,18 +373,16 @@ def _integers_on_gpu(
         return
     if is_whole and divisor > 1:
         kind = np.dtype("f8") if whole is None else whole
-        sums = empty(x, x.shape, kind)
+        sums = borrow(x, x.shape, kind)
         _pass_on_gpu(x, w, sums, cval if whole is None else int(cval.real), arguments, kind)
         # a quotient is a whole number, or 1 / divisor and more below one: above its errors, three
         # roundings, and below what lacks, where sums are below 2**53 / 8
-        _scaled_on_gpu(sums, (1 + 4 * _EPS) / divisor, out, arguments)
+        _scaled_on_gpu(sums, out, (1 + 4 * _EPS) / divisor, arguments)
         return
     # as on the host: above 1 by more than sums' own error, so that 99.99 of an even 100 is that
     grown = (1 + 2 * w.size * _EPS) / divisor
     if on_gpu(w):
-        scaled = empty(x, w.shape, np.dtype("f8"))
-        _scaled_on_gpu(w, grown, scaled, arguments)
-        w = scaled
+        w = Derived(w, np.dtype("f8"), at_once(_scaled_on_gpu, grown, arguments))  # type: ignore
     else:
         w = w * grown
     _pass_on_gpu(x, w, out, cval, arguments, np.dtype("f8"))
@@ -466,7 +464,7 @@ def _separable(
     for left, step in zip(range(len(passes) - 1, -1, -1), passes):
         target = turns[left % 2] if left else out
         if target is None:
-            target = turns[left % 2] = empty(x, x.shape, middle)
+            target = turns[left % 2] = borrow(x, x.shape, middle)
         ones = (1,) * x.ndim
         shape, before = list(ones), [0] * x.ndim
         shape[step.axis], before[step.axis] = step.weights.size, step.before

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from fastconv._engine import front_end, met_before, replays, run
+from fastconv._engine import copied, front_end, met_before, replays, run
 from fastconv._epilogue import ActivationLike, Quantization, activation_of
 from fastconv._problem import MAX_SIZE, Array
 from fastconv._shortcut import kept
@@ -445,6 +445,8 @@ def _scatter(
         w = w.swapaxes(0, 1)
     else:
         w = w.reshape(groups, c // groups, k, *kernel).swapaxes(1, 2)
+        if on_gpu(w):  # no view has groups and filters as one axis
+            w = copied(w.reshape(groups, k, c // groups, -1))
         w = w.reshape(groups * k, c // groups, *kernel)
     return _solve(
         x, w, g, bias, out, residual, input_dilation=g.stride, groups=groups, flip=True, **how

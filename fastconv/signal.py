@@ -282,7 +282,9 @@ def _run(
     filters = [d for d in others if w.shape[d] != 1 and x.shape[d] == 1]
     groups = [d for d in others if d not in batch and d not in filters]
     inner = [d for d in batch if d > axes[0]]
-    if math.prod(x.shape[d] for d in inner) < _SHORT_ROW or len(inner) + len(axes) > MAX_DIMS:
+    # on a GPU neighbours are read together, and no view has axes before and after as one
+    shortest, most = (1, 3) if on_gpu(x) else (_SHORT_ROW, MAX_DIMS)
+    if math.prod(x.shape[d] for d in inner) < shortest or len(inner) + len(axes) > most:
         inner = []
     batch = [d for d in batch if d not in inner]
     space = sorted([*axes, *inner])

@@ -8,6 +8,9 @@ at the difference before you commit it.
 from __future__ import annotations
 
 import collections
+import contextlib
+import functools
+import itertools
 import json
 import multiprocessing
 import pathlib
@@ -16,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 BUDGETS = pathlib.Path(__file__).with_suffix(".json")
@@ -76,27 +80,76 @@ def products(counts: collections.Counter[str]) -> int:
     return sum(n for op, n in counts.items() if op.partition(".")[0] in PRODUCTS)
 
 
-def facts(kernel: Any, made: Any) -> dict[str, Any]:
-    """What a budget holds of a cubin."""
-    every, loop = counted(sass(made.code))
-    whole = loop or every  # a kernel that is unrolled has no loop
-    return {
-        "registers": made.registers, "spills": made.spills, "stack": made.stack,
-        "shared": kernel.shared_bytes,
-        "share": round(products(whole) / sum(whole.values()), 3),
-        "opcodes": sorted({op.partition(".")[0] for op in every}),
-    }  # fmt: skip
+def facts(kernels: list[Any], capability: tuple[int, int]) -> list[dict[str, Any]]:
+    """What a budget holds of each of some kernels, which are linked and disassembled together: to
+    begin is what takes the disassembler its time."""
+    from fastconv.cuda import build
+
+    codes = [intermediate(kernel) for kernel in kernels]
+    machine, log = build.linked([code for _, code in codes], capability)
+    parts = re.split(r"Compiling entry function '", log)[1:]
+    # each has a number in its name, by which kernels were compiled one after the other
+    told = sorted(parts, key=lambda part: int(re.findall(r"^[^']*B\d+v(\d+)B", part)[0]))
+    order = sorted(range(len(kernels)), key=lambda i: codes[i][0])
+    sections = re.split(r"^//-+ \.text\.(\w+) -+$", sass(machine), flags=re.MULTILINE)
+    by_name = dict(zip(sections[1::2], sections[2::2]))
+    found: list[dict[str, Any]] = [{} for _ in kernels]
+    assert len(told) == len(by_name) == len(kernels)
+    for i, part in zip(order, told):
+        name = part.partition("'")[0]
+        assert kernels[i].name in name
+        every, loop = counted(by_name[name])
+        whole = loop or every  # a kernel that is unrolled has no loop
+        found[i] = {
+            **build.told(part), "shared": kernels[i].shared_bytes,
+            "share": round(products(whole) / sum(whole.values()), 3),
+            "opcodes": sorted({op.partition(".")[0] for op in every}),
+        }  # fmt: skip
+    return found
+
+
+_numbers = itertools.count()
+
+
+@functools.cache
+def intermediate(kernel: Any) -> tuple[int, bytes]:
+    """`build.intermediate`, and as the how manieth it was made."""
+    from fastconv.cuda import build
+
+    with listing_once():
+        return next(_numbers), build.intermediate.__wrapped__(kernel, build.OLDEST)
+
+
+@contextlib.contextmanager
+def listing_once() -> Iterator[None]:
+    """Numba lists a block's assignments anew for each variable of it, which of kernels that are
+    one long block is a fifth of all; here once."""
+    from numba.cuda import lowering
+    from numba.cuda.core import ir
+
+    name = "_find_singly_assigned_variable"
+    whole = getattr(lowering.Lower, name)
+
+    def listed(self: Any) -> None:
+        for block in self.blocks.values():
+            found = list(block.find_insts(ir.assign_types))
+            block.find_insts = lambda _, found=found: found
+        whole(self)
+        for block in self.blocks.values():
+            del block.find_insts
+
+    setattr(lowering.Lower, name, listed)
+    yield
+    setattr(lowering.Lower, name, whole)
 
 
 def budget(name: str) -> dict[str, Any]:
     """Of one kernel, for each capability."""
-    from fastconv.cuda import build
     from fastconv.cuda.variants import common
 
     found = {}
     for capability in CAPABILITIES:
-        kernel = common()[name]
-        one = facts(kernel, build.cubin(kernel, capability))
+        (one,) = facts([common()[name]], capability)
         # of the opcodes, those that a kernel stands or falls with
         one["required"] = [
             op for op in one.pop("opcodes") if op in (*PRODUCTS, "LDGSTS", "LDS", "LDSM")

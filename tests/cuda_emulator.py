@@ -170,17 +170,26 @@ class _Lanes(ast.NodeTransformer):
     """A kernel's text for all threads at once: both ways of a branch, and what each keeps."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        given = {a.arg for a in node.args.args}
-        stores = (n for n in ast.walk(node) if isinstance(n, ast.Name))
-        named = {n.id for n in stores if isinstance(n.ctx, ast.Store)} - given
+        self.stored: set[str] = set()
         self.generic_visit(node)
-        node.body = [*ast.parse("".join(f"{name} = None\n" for name in sorted(named))).body,
-                     *node.body]  # fmt: skip
+        named = sorted(self.stored - {a.arg for a in node.args.args})
+        node.body = [*ast.parse("".join(f"{name} = None\n" for name in named)).body, *node.body]
         return node
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        assert isinstance(node.target, ast.Name)
+        self.stored.add(node.target.id)
+        node.body = [one for line in node.body for one in self._lines(line)]
+        return node
+
+    def _lines(self, line: ast.stmt) -> list[ast.stmt]:
+        made = self.visit(line)
+        return made if isinstance(made, list) else [made]
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         (target,) = node.targets
         assert isinstance(target, ast.Name)
+        self.stored.add(target.id)
         arguments = [node.value, ast.Name(target.id, ast.Load())]
         node.value = ast.Call(ast.Name("kept", ast.Load()), arguments, [])
         return node
@@ -204,7 +213,7 @@ class _Lanes(ast.NodeTransformer):
 @functools.lru_cache(512)
 def code_of(kernel: Kernel) -> Any:
     """The kernel for all threads of a block."""
-    tree = ast.fix_missing_locations(_Lanes().visit(ast.parse(kernel.source)))
+    tree = _Lanes().visit(ast.parse(kernel.source))
     source, file = ast.unparse(tree), f"<{kernel.name}, emulated, {hash(kernel) & 0xFFFFFFFF:08x}>"
     # so that an error shows the line that it is in
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
@@ -862,6 +871,7 @@ class Driver:
         self.streams: set[int] = {0, 1, 2, 7, 8}
         self.followed: list[tuple[int, int]] = []
         self.capturing = False
+        self.allocations = self.waits = 0
         self._emulators: dict[Kernel, Emulator] = {}
 
         self._handles: list[Kernel] = []
@@ -949,10 +959,24 @@ class Driver:
         if self.capturing:
             raise Fault("memory is allocated while a graph is captured")
         self.use(ordinal)
+        self.allocations += 1
         return self.memory.allocate(nbytes)
 
     def free(self, pointer: int) -> None:
         self.memory.free(pointer)
+
+    def allocate_on(self, stream: int, nbytes: int, ordinal: int) -> int:
+        assert stream in self.streams
+        return self.allocate(nbytes, ordinal)
+
+    def free_on(self, stream: int, pointer: int, ordinal: int) -> None:
+        assert stream in self.streams
+        self.free(pointer)
+
+    def settle(self, ordinal: int, stream: int) -> None:
+        self.use(ordinal)
+        if not self.capturing:
+            self.wait(stream)
 
     def upload(self, pointer: int, source: int, nbytes: int) -> None:
         start = pointer - BASE
@@ -967,3 +991,5 @@ class Driver:
     def wait(self, stream: int) -> None:
         if self.capturing:
             raise Fault("a stream is waited for while a graph is captured")
+        assert stream in self.streams
+        self.waits += 1

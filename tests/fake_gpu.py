@@ -7,6 +7,7 @@ asks the module of their type for new ones and for the current stream.
 from __future__ import annotations
 
 import types
+import weakref
 from typing import Any
 
 import cuda_emulator
@@ -39,7 +40,9 @@ def is_grad_enabled() -> bool:
 
 
 class Memory:
-    """Elements of the emulated device that an array stands for."""
+    """Elements of the emulated device that an array stands for; they are gone when it is."""
+
+    base: Any = None
 
     def __init__(self, shape: Any, steps: Any, dtype: Any, pointer: int, ordinal: int) -> None:
         self.shape, self.steps, self.ordinal = tuple(shape), tuple(steps), ordinal
@@ -53,6 +56,7 @@ class Memory:
         span = sum(s * (n - 1) for s, n in zip(a.strides, a.shape)) // size + 1 if a.size else 0
         pointer = _device().allocate(span * size, ordinal)
         made = cls(a.shape, [s // size for s in a.strides], a.dtype, pointer, ordinal)
+        weakref.finalize(made, _device().free, pointer)
         if a.size:
             made.host()[...] = a
         return made
@@ -61,7 +65,9 @@ class Memory:
     def empty(cls, shape: Any, dtype: Any, ordinal: int = 0) -> Any:
         blank = np.empty(shape, dtype)
         pointer = _device().allocate(blank.nbytes, ordinal)
-        return cls(shape, [s // blank.itemsize for s in blank.strides], dtype, pointer, ordinal)
+        made = cls(shape, [s // blank.itemsize for s in blank.strides], dtype, pointer, ordinal)
+        weakref.finalize(made, _device().free, pointer)
+        return made
 
     def host(self) -> Any:
         """A window of the host's on the emulated memory."""
@@ -75,7 +81,9 @@ class Memory:
     def reshape(self, shape: Any) -> Any:
         blank = np.empty(shape, self.numpy_dtype)
         steps = [s // blank.itemsize for s in blank.strides]
-        return type(self)(shape, steps, self.numpy_dtype, self.pointer, self.ordinal)
+        made = type(self)(shape, steps, self.numpy_dtype, self.pointer, self.ordinal)
+        made.base = self
+        return made
 
 
 class Tensor(Memory):

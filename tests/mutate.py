@@ -43,7 +43,7 @@ REPRODUCIBLE = "tests/test_reproducible.py"
 INTEGER, HALVES = "tests/test_integer.py", "tests/test_halves.py"
 EPILOGUE, SHORTCUT = "tests/test_epilogue.py", "tests/test_shortcut.py"
 AMX, MATCH = "tests/test_amx.py", "tests/test_match.py"
-GRADIENT = "tests/test_amx_gradient.py"
+GRADIENT, WORKSPACE = "tests/test_amx_gradient.py", "tests/test_cuda_workspace.py"
 ACCURACY, PARALLEL, PROBLEM = (
     "tests/test_accuracy.py",
     "tests/test_parallel.py",
@@ -650,6 +650,19 @@ FAULTS = (
           "elif memory > limit:", "elif memory > 2 * limit:", (PLANNER,)),
     Fault("problem: one output too many", "_problem.py",
           "(p - s) // u + 1 for p, s, u", "(p - s + u - 1) // u + 1 for p, s, u", (PROBLEM,)),
+    # ---- what plans on a GPU work in
+    Fault("gpu: streams share a workspace", "cuda/workspace.py",
+          "key = ordinal, stream, threading.get_ident() if stream == _PER_THREAD else 0",
+          "key = ordinal, 0, 0", (WORKSPACE,)),
+    Fault("gpu: a workspace is made anew in each call", "cuda/workspace.py",
+          "found = idle.pop() if idle else make()", "found = make()", (WORKSPACE,)),
+    Fault("gpu: warm calls of two threads are mixed", "cuda/tape.py",
+          "with keep.lock:", "if True:", (WORKSPACE,)),
+    Fault("gpu: a result is what a plan works in", "cuda/interop.py",
+          "_without_memory if planning.get() else DeviceArray.new",
+          "_without_memory if planning.get() else DeviceArray.borrow", (WORKSPACE,)),
+    Fault("gpu: a plan is given out before its weights are there", "_engine.py",
+          "interop.settle(data)", "pass", (WORKSPACE,)),
 )  # fmt: skip
 
 

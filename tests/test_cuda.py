@@ -12,8 +12,8 @@ import pytest
 from fake_gpu import Tensor, ndarray
 
 import fastconv
-from fastconv._problem import Problem
-from fastconv.cuda import interop, launch
+from fastconv._problem import Problem, numpy_dtype
+from fastconv.cuda import build, interop, launch
 from fastconv.cuda.scratch import Scratch
 from fastconv.solvers import BY_NAME
 
@@ -72,6 +72,15 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
         ((2, 4, 7, 9), W, RNG.standard_normal((2, 6, 4, 5)).astype("f4")),
         {"stride": 2, "padding": 1},
     ),
+    # no view of the weights has groups and filters as one axis: they are copied
+    "conv_transpose2d of groups": (
+        fastconv.conv_transpose2d, (X, W[:4, :3].copy()), {"stride": 2, "groups": 2},
+    ),
+    "conv2d_input of groups": (
+        fastconv.nn.conv2d_input,
+        ((2, 4, 7, 9), W[:, :2].copy(), RNG.standard_normal((2, 6, 5, 7)).astype("f4")),
+        {"groups": 2},
+    ),
     "convolve": (fastconv.convolve, (X[0, 0], W[0, 0]), {"mode": "same"}),
     "correlate": (fastconv.correlate, (X[0, 0, 0], W[0, 0, 0]), {}),
     "convolve swapped": (fastconv.convolve, (W[0, 0, 0], X[0, 0, 0]), {"mode": "full"}),
@@ -123,6 +132,29 @@ def test_calls(emulated: Any, name: str) -> None:
     expected = function(*args, **options)
     assert type(y) is Tensor and y.shape == expected.shape
     np.testing.assert_allclose(y.host(), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("accuracy", ["strict", "balanced", "fast"])
+def test_what_accuracy_admits(transforming: Any, accuracy: str) -> None:
+    """strict has no TF32, balanced float32 by three products of it and F(2x2), fast all."""
+    x, w = Tensor.empty((4, 64, 28, 28), "f4"), Tensor.empty((64, 64, 3, 3), "f4")
+    found = fastconv.candidates(fastconv.conv2d, x, w, padding=1, accuracy=accuracy)
+    admitted = {
+        (c.method, c.config.get("products", ""), c.config.get("m", 0))
+        for c in found if c.refused is None
+    }  # fmt: skip
+    exact = {("cuda_direct", "", 0), ("cuda_gemm", "", 0)}
+    balanced = {("cuda_mma", "3xtf32", 0), ("cuda_fft", "", 0)}
+    tiles = {
+        (*products, m)
+        for m in (2, 4)
+        for products in (("cuda_winograd", "3xtf32"), ("cuda_winograd", "f32"))
+    }
+    expected = {
+        "strict": exact, "balanced": exact | balanced | {t for t in tiles if t[2] == 2},
+        "fast": exact | balanced | tiles | {("cuda_mma", "tf32", 0)},
+    }  # fmt: skip
+    assert admitted == expected[accuracy]
 
 
 def test_out_and_plan(emulated: Any) -> None:
@@ -279,23 +311,69 @@ def test_what_is_refused(emulated: Any) -> None:
         fastconv.conv2d(x, w, method="direct")
 
 
-def test_without_a_driver(monkeypatch: pytest.MonkeyPatch, emulated: Any) -> None:
-    """One clear error, which says what is missing."""
+NO_DRIVER = "there is no CUDA driver (libcuda.so.1)"
+NO_EXTRA = "numba is missing: install fastconv[cuda]"
+
+
+def unable() -> Any:
+    raise launch.DriverError("cuInit: no device")
+
+
+def no_library() -> Any:
+    raise OSError("libcuda.so.1: cannot open shared object file")
+
+
+@pytest.mark.parametrize(
+    "missing, driver, reason",
+    [
+        ("numba", None, NO_EXTRA),
+        ("cuda-core", None, "cuda-core is missing: install fastconv[cuda]"),
+        ("", no_library, NO_DRIVER),
+        ("numba", no_library, f"{NO_EXTRA}; and {NO_DRIVER}"),
+        ("numba", unable, f"{NO_EXTRA}; and the CUDA driver does not start: cuInit: no device"),
+        ("", "none", "the CUDA driver finds no device"),
+        ("numba", "none", f"{NO_EXTRA}; and the CUDA driver finds no device"),
+        ("", "old", "the GPU is of compute capability 7.5, kernels need 8.0"),
+    ],
+)
+def test_what_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, emulated: Any, missing: str, driver: Any, reason: str
+) -> None:
+    """In one clear error: the extra first, which can be installed, whatever else is missing."""
     x, w = Tensor.holding(X), Tensor.holding(W)
-    monkeypatch.setattr(emulated, "why_not", lambda: "numba is missing: install fastconv[cuda]")
-    with pytest.raises(RuntimeError, match=r"on a GPU .* here: .* install fastconv\[cuda\]"):
-        fastconv.conv2d(x, w)
-    assert not fastconv.cuda.is_available()
-    monkeypatch.setattr(emulated, "devices", 0)
-    assert fastconv.cuda.why_not() == "the CUDA driver finds no device"
-
-    def no_driver() -> Any:
-        raise OSError("libcuda.so.1: cannot open shared object file")
-
-    monkeypatch.setattr(launch, "_driver", None)
-    monkeypatch.setattr(launch, "Driver", no_driver)
-    assert fastconv.cuda.why_not() == "there is no CUDA driver (libcuda.so.1)"
+    monkeypatch.delenv("FASTCONV_CUBINS_AHEAD", raising=False)
+    monkeypatch.setattr(build, "_version", lambda name: None if name == missing else "1")
+    monkeypatch.setattr(emulated, "why_not", build.why_not)
+    if callable(driver):
+        monkeypatch.setattr(launch, "_driver", None)
+        monkeypatch.setattr(launch, "Driver", driver)
+    elif driver == "none":
+        monkeypatch.setattr(emulated, "devices", 0)
+    elif driver == "old":
+        monkeypatch.setattr(emulated, "facts", launch.Gpu("old", (7, 5)))
+    assert not fastconv.cuda.is_available() and fastconv.cuda.why_not() == reason
+    calls = (
+        lambda: fastconv.conv2d(x, w), lambda: fastconv.plan(fastconv.conv2d, x, w),
+        lambda: fastconv.candidates(fastconv.conv2d, x, w),
+        lambda: fastconv.tune(fastconv.conv2d, x, w),
+        lambda: fastconv.ndimage.gaussian_filter(x, 1.0),
+        lambda: fastconv.convolve(x, x), lambda: fastconv.nn.conv2d_weight(x, (4, 4, 3, 3), x),
+    )  # fmt: skip
+    for call in calls[:1] if driver is None else calls:
+        with pytest.raises(RuntimeError) as caught:
+            call()
+        assert str(caught.value) == f"arrays on a GPU cannot be convolved here: {reason}"
     assert fastconv.conv2d(X, W).shape == (2, 6, 5, 7)
+
+
+def test_bfloat16_without_its_name(monkeypatch: pytest.MonkeyPatch, emulated: Any) -> None:
+    """ml_dtypes is of the extra, too."""
+    x = Tensor.holding(X.astype(numpy_dtype("bf16")))
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    numpy_dtype.cache_clear()
+    with pytest.raises(RuntimeError, match=r"ml_dtypes.*install fastconv\[cuda\]"):
+        fastconv.conv2d(x, x)
+    numpy_dtype.cache_clear()
 
 
 def test_importing_imports_no_numba() -> None:

@@ -93,6 +93,19 @@ def test_integers(mode: str) -> None:
 
 
 @pytest.mark.usefixtures("emulated")
+def test_plans_of_integers_by_floats() -> None:
+    """What weights are made to be is made when the plan is, and again where it cannot be used."""
+    image, w = bytes_of(6, 11), noise(2, 3) / 4
+    plan = fastconv.plan(ndimage.correlate, Tensor.holding(image), Tensor.holding(w))
+    for turn in range(3):
+        a = np.roll(image, turn, 1)
+        np.testing.assert_array_equal(plan(Tensor.holding(a)).host(), ndimage.correlate(a, w))
+    strided = bytes_of(12, 22)[::2, ::2]
+    y = plan(Tensor.holding(strided)).host()
+    np.testing.assert_array_equal(y, ndimage.correlate(strided, w))
+
+
+@pytest.mark.usefixtures("emulated")
 def test_other_integers() -> None:
     wide = bytes_of(4, 5, dtype="i8")
     same(ndimage.correlate, wide, bytes_of(2, 2, dtype="i8"))
@@ -148,6 +161,7 @@ def test_signals(function: Any, mode: str) -> None:
     compare(function, noise(7, 9, dtype="c16"), noise(3, 4, dtype="c16"), mode, library=ndarray)
     compare(function, noise(3, 17), noise(1, 5), mode, axes=1)
     compare(function, noise(5, 3, dtype="c8"), noise(2, 3, dtype="c8"), mode, axes=0)
+    compare(function, noise(2, 9, 5), noise(1, 3, 1), mode, axes=1)  # batches on both sides
 
 
 @pytest.mark.usefixtures("emulated")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -148,6 +149,26 @@ def test_a_section_that_fails_stops_no_other(
     record = json.loads(path.read_text())
     assert record["layers"] and len(record["wrong"]) == 1
     assert "section ceilings" in record["wrong"][0] and "ZeroDivisionError" in record["wrong"][0]
+
+
+@pytest.mark.usefixtures("emulated")
+def test_its_table_comes_when_time_is_up(
+    gpu_check: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """`timeout` ends it, and what was found until then is told."""
+
+    def late(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sections = (gpu_check.section_ceilings, late, gpu_check.section_layers)
+    late.__name__, late.__doc__ = "section_late", "Too long."
+    monkeypatch.setattr(gpu_check, "SECTIONS", sections)
+    assert gpu_check.main(["--quick", "--results", str(tmp_path)], Device) == 1
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    assert record["wrong"] == ["time was up before all was done"] and "layers" not in record
+    assert "copy TB/s=4" in capsys.readouterr().out.rpartition("== ")[2]
 
 
 @pytest.mark.usefixtures("emulated")

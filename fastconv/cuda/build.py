@@ -17,6 +17,7 @@ import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from fastconv.cuda.kernel import Kernel
@@ -54,7 +55,7 @@ def why_not() -> str | None:
 
 
 def _why_no_tools() -> str | None:
-    for package in ("numba", "numba-cuda", "nvidia-nvjitlink"):
+    for package in ("numba", "numba-cuda", "llvmlite", "cuda-core", "nvidia-nvjitlink"):
         if _version(package) is None:
             return f"{package} is missing: install fastconv[cuda]"
     return None
@@ -146,28 +147,34 @@ def compiled(kernel: Kernel, capability: tuple[int, int]) -> Cubin:
     reason = _why_no_tools()
     if reason is not None:
         raise RuntimeError(reason)
+    machine, log = linked([intermediate(kernel, min(capability, OLDEST))], capability)
+    entry = re.search(rb"_ZN\w*" + kernel.name.encode() + rb"\w*", machine)
+    assert entry is not None, "a cubin without the kernel"
+    return Cubin(code=machine, entry=entry[0].decode(), **told(log))
+
+
+def linked(codes: Sequence[bytes], capability: tuple[int, int]) -> tuple[bytes, str]:
+    """Machine code of kernels' `intermediate`, and what the assembler said of them."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
-    code = intermediate(kernel, min(capability, OLDEST))
     options = LinkerOptions(
         arch=f"sm_{capability[0]}{capability[1]}", link_time_optimization=True,
         ptxas_options=["-v"],
     )  # fmt: skip
-    linker = Linker(ObjectCode.from_ltoir(code), options=options)
-    machine = bytes(linker.link("cubin").code)
-    log = linker.get_info_log() or ""
-    entry = re.search(rb"_ZN\w*" + kernel.name.encode() + rb"\w*", machine)
-    assert entry is not None, "a cubin without the kernel"
+    linker = Linker(*map(ObjectCode.from_ltoir, codes), options=options)
+    return bytes(linker.link("cubin").code), linker.get_info_log() or ""
+
+
+def told(log: str) -> dict[str, int]:
+    """Registers, spills and stack of one kernel, of what the assembler said of it."""
 
     def number(pattern: str) -> int:
         found = re.search(pattern, log)
         return int(found[1]) if found else 0
 
-    return Cubin(
-        code=machine, entry=entry[0].decode(), registers=number(r"Used (\d+) registers"),
-        spills=number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
-        stack=number(r"(\d+) bytes stack frame"),
-    )  # fmt: skip
+    spills = number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads")
+    registers, stack = number(r"Used (\d+) registers"), number(r"(\d+) bytes stack frame")
+    return {"registers": registers, "spills": spills, "stack": stack}
 
 
 @functools.lru_cache(4)

@@ -19,7 +19,9 @@ Integers are summed modulo 2**32, or 2**64 where one has 64 bits, which is exact
 of them; or in float64, by weights that are no integers, and cut towards zero.
 
 Volumes are `deep`: planes are numbered along the first axis, too, whose taps are a loop around the
-others'.
+others'. Where there are few outputs and long sums, as in the gradient of depthwise weights, whose
+images are that axis, `split` lets blocks share those planes of taps: each writes its own sums, and
+`gemm.joined` adds them up, in order, and finishes.
 """
 
 from __future__ import annotations
@@ -60,6 +62,10 @@ DEEP = (
     *((name, "i32") for name in ("o_shift", "x_d", "w_t")),
 )  # fmt: skip
 
+#: Parameters of those whose sums blocks share: planes of taps that each has, and images.
+SPLIT = (("each", "i32"), ("images", "i32"), ("images_div", "i64"), ("images_shift", "i32"),
+         ("y_cut", "i64"))  # fmt: skip
+
 #: Parameters of complex kernels alone.
 COMPLEX = ("fill_i", "turn", "back", "y_turn")
 
@@ -87,6 +93,7 @@ class Variant:
     deep: bool = False
     sums: str = ""  # what they are kept in, where that is not x's own: "i32" and "i64" of integers
     real: str = ""  # "x" or "w", of two parts that only the other has
+    split: bool = False  # whether blocks share the planes of taps of a deep one
 
     @property
     def computed(self) -> str:
@@ -130,7 +137,7 @@ def kernel(v: Variant) -> Kernel:
         table["activate"] = "activate", v.activation, v.computed
     pointers = tuple((name, "pointer") for name in ("x", "w", "bias", "residual", "y"))
     named = ("fill", "low", "high", *(COMPLEX if v.parts == 2 else ()))
-    deep = DEEP if v.deep else ()
+    deep = (*(DEEP if v.deep else ()), *(SPLIT if v.split else ()))
     parameters = (*pointers, *CONSTANTS, *deep, *((name, v.computed) for name in named))
     text = _text(v, ", ".join(name for name, _ in parameters))
     return Kernel("direct", text, operations(text, table), parameters, THREADS, blocks=4)
@@ -148,6 +155,7 @@ def _text(v: Variant, parameters: str) -> str:
         *indented(_layer(v), 2),
         "        n = quotient(plane, filters_div, filters_shift)",
         "        k = plane - n * filters",
+        *indented(_cut(v), 2),
         "        xs = advance(advance(x, n, x_n), quotient(k, group_div, group_shift), x_g)",
         "        ws = advance_w(w, k, w_k)",
         f"        top = p * {v.stride} - pad_h",
@@ -168,6 +176,14 @@ def _layer(v: Variant) -> list[str]:
             "o = layer - plane * o_count"]  # fmt: skip
 
 
+def _cut(v: Variant) -> list[str]:
+    """Of an image that several blocks sum, which of them this is, and where it begins."""
+    if not v.split:
+        return []
+    return ["cut = quotient(n, images_div, images_shift)", "n = n - cut * images",
+            "begin = cut * each"]  # fmt: skip
+
+
 def _channel(v: Variant) -> list[str]:
     """Products of a channel: of one plane, or of each that the window has."""
     plane = _unrolled(v) if v.unrolled else _looped(v)
@@ -176,8 +192,11 @@ def _channel(v: Variant) -> list[str]:
     within = ["at_d = edge(front, depth) * x_d"]
     if v.boundary == "zeros":
         within = ["deep = inside(front, depth)", "at_d = front * x_d"]
+    planes = ["for t in range(taps_t):"]
+    if v.split:
+        planes = ["for step in range(each):", "    t = begin + step"]
     return [
-        "for t in range(taps_t):",
+        *planes,
         "    front = o * step_d + t * step_e - pad_d",
         *indented(within, 1),
         "    at_x = c * x_c + at_d",
@@ -303,6 +322,8 @@ def _finish(v: Variant) -> list[str]:
     ]
     if v.deep:
         lines += ["ys = advance_y(ys, o, y_d)", "rs = advance_y(rs, o, r_d)"]
+    if v.split:
+        lines += ["ys = advance_y(ys, cut, y_cut)"]
     finished = "value" if v.is_exact else "activate(value, low, high)"
     for j in range(v.rows):
         lines += [f"row = p + {j}", "if row < p_count:"]

@@ -8,18 +8,22 @@ and its current stream. Nothing is ever copied to or from the host.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import ctypes
 import functools
+import itertools
 import math
 import sys
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastconv._ext import core
 from fastconv._problem import Array, numpy_dtype
-from fastconv.cuda import launch
+from fastconv.cuda import launch, workspace
 
 #: DLDeviceType of dlpack.h: CUDA, and memory that CUDA manages.
 _DLPACK_CUDA = (2, 13)
@@ -181,6 +185,47 @@ class DeviceArray:
             notes.made.append(made)
         return made
 
+    def aside(self, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
+        """A new array that no caller sees: `new`, or the driver's where the library makes none."""
+        try:
+            return self.new(shape, dtype)
+        except CannotMakeError:
+            notes = launch.noted.get()
+            if notes is not None:
+                notes.others = True
+            shape = tuple(shape)
+            own = Allocation(math.prod(shape) * dtype.itemsize, self.ordinal, self.stream)
+            steps = packed_steps(shape, (0,) * len(shape))
+            return DeviceArray(own.pointer, shape, steps, dtype, own, self.ordinal, self.stream)
+
+    def borrow(self, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
+        """`aside`, until the call ends; in a plan's call what the plan keeps for it."""
+        keep = workspace.current.get()
+        if keep is None:
+            return self.aside(shape, dtype)
+        made = keep.take((tuple(shape), dtype), lambda: self._apart(shape, dtype))
+        notes = launch.noted.get()
+        if notes is not None and not any(one is made for one in notes.kept):
+            notes.kept.append(made)
+        return made
+
+    @contextlib.contextmanager
+    def borrowed(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Iterator[DeviceArray]:
+        """`borrow`, until the context ends: what is started later may write there."""
+        made = self.borrow(shape, dtype)
+        yield made
+        keep = workspace.current.get()
+        if keep is not None:
+            keep.give(made)
+
+    def _apart(self, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
+        """`aside`, which calls like this one do not make anew."""
+        token = launch.noted.set(None)
+        try:
+            return self.aside(shape, dtype)
+        finally:
+            launch.noted.reset(token)
+
     def result(self) -> Any:
         """The caller's own array of this shape, of what `new` made or was given as `out`."""
         whole = wrapped(self.owner)
@@ -188,6 +233,20 @@ class DeviceArray:
             return self.owner
         assert self.flags.c_contiguous and whole.size == self.size
         return self.owner.reshape(self.shape)
+
+
+class Allocation:
+    """Memory of the driver's, which goes back when what was started on its stream is done."""
+
+    def __init__(self, nbytes: int, ordinal: int, stream: int) -> None:
+        driver = launch.driver()
+        self.pointer = driver.allocate_on(stream, nbytes, ordinal)
+        freed = weakref.finalize(self, driver.free_on, stream, self.pointer, ordinal)
+        freed.atexit = False  # when the driver may be gone
+
+
+class CannotMakeError(TypeError):
+    """A library makes no arrays that are known of."""
 
 
 def packed_steps(shape: tuple[int, ...], like: tuple[int, ...]) -> tuple[int, ...]:
@@ -258,11 +317,33 @@ def on_host(name: str, a: Any) -> Array:
     return np.asarray(a)
 
 
+#: Whether a call is walked through, not computed: its arrays on a GPU have no memory then.
+planning: contextvars.ContextVar[bool] = contextvars.ContextVar("fastconv planning", default=False)
+
+
 def empty(like: Any, shape: Sequence[int], dtype: Any) -> Any:
     """A new array beside `like`: on its device, of its library; of NumPy's for NumPy's."""
     if isinstance(like, DeviceArray):
-        return like.new(shape, np.dtype(dtype))
+        made = _without_memory if planning.get() else DeviceArray.new
+        return made(like, shape, np.dtype(dtype))
     return core.empty(tuple(shape), np.dtype(dtype))
+
+
+def borrow(like: Any, shape: Sequence[int], dtype: Any) -> Any:
+    """`empty`, of what the caller never sees (`DeviceArray.borrow`)."""
+    if isinstance(like, DeviceArray):
+        made = _without_memory if planning.get() else DeviceArray.borrow
+        return made(like, shape, np.dtype(dtype))
+    return core.empty(tuple(shape), np.dtype(dtype))
+
+
+def _without_memory(like: DeviceArray, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
+    steps, at = packed_steps(tuple(shape), (0,) * len(shape)), next(_nowhere)
+    return DeviceArray(at, tuple(shape), steps, dtype, like.owner, like.ordinal, like.stream)
+
+
+#: Addresses further apart than arrays are long, that no device has.
+_nowhere = itertools.count(1 << 62, 1 << 44)
 
 
 def share_memory(a: Any, b: Any) -> bool:
@@ -294,6 +375,11 @@ def place_of(**arrays: Any) -> DeviceArray | None:
     for stream in {a.stream for a in given.values()} - {first.stream}:
         launch.driver().follow(first.stream, stream)
     return first
+
+
+def settle(a: DeviceArray) -> None:
+    """Wait until what was started on the array's stream is done (`Driver.settle`)."""
+    launch.driver().settle(a.ordinal, a.stream)
 
 
 def wrap_all(values: Any) -> Any:
@@ -333,7 +419,9 @@ def is_foreign(a: Any) -> bool:
 
 
 def wrapped(a: Any) -> DeviceArray:
-    """What `is_foreign` recognised, as the engine sees it."""
+    """What `is_foreign` recognised, as the engine sees it; RuntimeError where nothing can be done
+    with it."""
+    launch.need()
     if hasattr(type(a), "data_ptr"):
         core.read_by(type(a), core.Tensors(library(a).is_grad_enabled))
         return _from_torch(a)
@@ -372,7 +460,8 @@ def stream_of(a: DeviceArray) -> Callable[[], int]:
         current, device = of.cuda.current_stream, a.owner.device
         return lambda: int(current(device).cuda_stream)
     current = getattr(getattr(of, "cuda", None), "get_current_stream", None)
-    return (lambda: int(current().ptr)) if current is not None else lambda: a.stream
+    stream = a.stream  # and not `a`, which would be kept
+    return (lambda: int(current().ptr)) if current is not None else lambda: stream
 
 
 def address_of(a: Any) -> Callable[[Any], int]:
@@ -382,9 +471,18 @@ def address_of(a: Any) -> Callable[[Any], int]:
     return lambda one: int(one.__cuda_array_interface__["data"][0] or 0)
 
 
+def _bfloat16() -> np.dtype[Any]:
+    try:
+        return numpy_dtype("bf16")
+    except ImportError as error:
+        raise RuntimeError(
+            f"arrays of bfloat16 on a GPU cannot be convolved here: {error}: install fastconv[cuda]"
+        ) from None
+
+
 def _from_torch(a: Any) -> DeviceArray:
     name = str(a.dtype).rpartition(".")[2]
-    dtype = numpy_dtype("bf16") if name == "bfloat16" else np.dtype(name)
+    dtype = _bfloat16() if name == "bfloat16" else np.dtype(name)
     ordinal = a.device.index
     if getattr(a, "requires_grad", False) and library(a).is_grad_enabled():
         raise TypeError(
@@ -462,7 +560,7 @@ def _from_dlpack(a: Any) -> DeviceArray:
     else:
         steps = packed_steps(shape, (0,) * len(shape))
     if tensor.code == 4:
-        dtype = numpy_dtype("bf16")
+        dtype = _bfloat16()
     else:
         dtype = np.dtype(f"{_DLPACK_KINDS[tensor.code]}{tensor.bits // 8}")
     # the capsule is not consumed: when it goes, `a`, which is kept, still owns the memory
@@ -481,7 +579,7 @@ def maker(like: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[
         return lambda beside: device_array(shape, dtype)
     if hasattr(of, "empty"):  # CuPy, and what follows NumPy
         return lambda beside: of.empty(shape, dtype)
-    raise TypeError(
+    raise CannotMakeError(
         f"expected arrays of a library that can make another, got {type(like).__name__} of"
         f" {of.__name__}: use PyTorch, CuPy or Numba, or give out="
     )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,11 +61,10 @@ class Kernel:
     blocks: int = 1
     shared_bytes: int = 0
 
-    @functools.cached_property
+    @property
     def source(self) -> str:
         """The text with its integer operators written out."""
-        tree = ast.parse(self.text)
-        return ast.unparse(ast.fix_missing_locations(_Integers().visit(tree)))
+        return _written_out(self.text)[0]
 
     @property
     def format(self) -> str:
@@ -78,9 +78,15 @@ class Kernel:
 def operations(text: str, *tables: Mapping[str, tuple[Any, ...]]) -> Any:
     """The entries of `tables` that a kernel's text names, in order, with those of every kernel."""
     every = {name: made for table in (COMMON, *tables) for name, made in table.items()}
-    tree = ast.parse(Kernel("", text, (), (), 0).source)
-    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return tuple((name, every[name]) for name in sorted(named & set(every)))
+    return tuple((name, every[name]) for name in sorted(_written_out(text)[1] & set(every)))
+
+
+@functools.lru_cache(256)
+def _written_out(text: str) -> tuple[str, frozenset[str]]:
+    """A kernel's text, its integer operators written out, and the names in it: made once, being
+    most of what a kernel that was compiled before takes."""
+    writer = _Integers()
+    return ast.unparse(writer.visit(ast.parse(text))), frozenset(writer.named)
 
 
 def indented(lines: list[str], levels: int) -> list[str]:
@@ -103,6 +109,12 @@ _OPERATORS = {
     ast.BitAnd: "i_and", ast.LShift: "i_shl", ast.RShift: "i_shr",
 }  # fmt: skip
 
+#: What they make of constants.
+_FOLDED = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+}  # fmt: skip
+
 #: Operations that any kernel may name.
 COMMON: dict[str, tuple[Any, ...]] = {
     **{name: (name,) for name in _OPERATORS.values()},
@@ -114,14 +126,24 @@ COMMON: dict[str, tuple[Any, ...]] = {
 
 
 class _Integers(ast.NodeTransformer):
-    """Writes operators out as the 32-bit operations that they stand for."""
+    """Writes operators out as the 32-bit operations that they stand for; `named` is all names."""
+
+    def __init__(self) -> None:
+        self.named: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        self.named.add(node.id)
+        return node
+
+    def _call(self, name: str, *arguments: ast.expr) -> ast.Call:
+        self.named.add(name)
+        return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         if isinstance(node.left, ast.Constant) and isinstance(node.right, ast.Constant):
-            value = eval(compile(ast.fix_missing_locations(ast.Expression(node)), "", "eval"))
-            return ast.copy_location(ast.Constant(value), node)
-        return _call(_OPERATORS[type(node.op)], node.left, node.right)
+            return ast.Constant(_FOLDED[type(node.op)](node.left.value, node.right.value))
+        return self._call(_OPERATORS[type(node.op)], node.left, node.right)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         assert isinstance(node.target, ast.Name)
@@ -134,19 +156,15 @@ class _Integers(ast.NodeTransformer):
         if isinstance(value, ast.UnaryOp):
             value = ast.Constant(ast.literal_eval(value)) if _is_number(value) else value
         if isinstance(value, ast.Constant) and type(value.value) is int:
-            node.value = _call("i32", value)  # a variable of 32 bits from the start
+            node.value = self._call("i32", value)  # a variable of 32 bits from the start
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id == "range":
-            node.args = [_call("i32", a) for a in node.args]
+            node.args = [self._call("i32", a) for a in node.args]
         return node
 
 
 def _is_number(node: ast.UnaryOp) -> bool:
     return isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)
-
-
-def _call(name: str, *arguments: ast.expr) -> ast.Call:
-    return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])

@@ -190,6 +190,29 @@ class Driver:
         finally:
             self._call("cuEventDestroy_v2", event)
 
+    def settle(self, ordinal: int, stream: int) -> None:
+        """`wait`, but where a graph is being captured nothing runs that could be waited for."""
+        self.use(ordinal)
+        capturing = ctypes.c_int()
+        self._call("cuStreamIsCapturing", ctypes.c_void_p(stream), ctypes.byref(capturing))
+        if not capturing.value:
+            self.wait(stream)
+
+    def allocate_on(self, stream: int, nbytes: int, ordinal: int) -> int:
+        """The address of new memory, for what is started on a stream from now on."""
+        self.use(ordinal)
+        pointer = ctypes.c_uint64()
+        self._call(
+            "cuMemAllocAsync", ctypes.byref(pointer), ctypes.c_size_t(max(1, nbytes)),
+            ctypes.c_void_p(stream),
+        )  # fmt: skip
+        return pointer.value
+
+    def free_on(self, stream: int, pointer: int, ordinal: int) -> None:
+        """Give it back when all that was started on the stream is done."""
+        self.use(ordinal)
+        self._call("cuMemFreeAsync", ctypes.c_uint64(pointer), ctypes.c_void_p(stream))
+
     # ---- for tuning: scratch arrays and time, never on the way of a call -------------------------
 
     def allocate(self, nbytes: int, ordinal: int) -> int:
@@ -237,15 +260,36 @@ def driver() -> Driver:
 
 
 def why_not() -> str | None:
-    """Why nothing can be launched here; None when something can."""
+    """Why nothing can be launched here; None when something can.
+
+    What can be installed is named first, whatever else is missing.
+    """
+    tools, device = build.why_not(), None
     try:
-        if not driver().count():
-            return "the CUDA driver finds no device"
-        return driver().why_not()
+        found = driver()
+        tools = found.why_not()
+        if not found.count():
+            device = "the CUDA driver finds no device"
+        elif (capability := found.gpu(0).capability) < build.OLDEST:
+            of = "compute capability {}.{}, kernels need {}.{}".format(*capability, *build.OLDEST)
+            device = f"the GPU is of {of}"
     except OSError:
-        return "there is no CUDA driver (libcuda.so.1)"
+        device = "there is no CUDA driver (libcuda.so.1)"
     except DriverError as error:
-        return f"the CUDA driver does not start: {error}"
+        device = f"the CUDA driver does not start: {error}"
+    return "; and ".join(reason for reason in (tools, device) if reason is not None) or None
+
+
+_able: Driver | None = None
+
+
+def need() -> None:
+    """RuntimeError where nothing can be launched."""
+    global _able
+    if _able is None or _able is not _driver:
+        if (reason := why_not()) is not None:
+            raise RuntimeError(f"arrays on a GPU cannot be convolved here: {reason}")
+        _able = _driver
 
 
 def gpu(ordinal: int = 0) -> Gpu:
@@ -270,13 +314,15 @@ def handle_of(kernel: Kernel, ordinal: int) -> Any:
 class Notes:
     """What a call did on a GPU: launches as (launch, ordinal, stream, pointers), and new arrays.
 
-    `others` says that there was more than these tell: a library's own launches.
+    `kept` are arrays that the plan which was called keeps (`workspace.py`). `others` says that
+    there was more than these tell: a library's own launches.
     """
 
     launches: list[tuple[Launch, int, int, tuple[int, ...]]] = dataclasses.field(
         default_factory=list
     )
     made: list[Any] = dataclasses.field(default_factory=list)
+    kept: list[Any] = dataclasses.field(default_factory=list)
     others: bool = False
 
 

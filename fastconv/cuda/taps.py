@@ -1,4 +1,4 @@
-"""`Taps`: weights that a function makes itself, on the host, for arrays on a GPU.
+"""Weights that a function makes itself for arrays on a GPU: `Taps`, on the host, and `Derived`.
 
     y[first + i] = t_i,    i < COUNT
 
@@ -9,14 +9,15 @@ call has them in it.
 
 from __future__ import annotations
 
+import abc
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastconv._problem import dtype_name
-from fastconv.cuda.interop import DeviceArray
+from fastconv.cuda.interop import DeviceArray, packed_steps
 from fastconv.cuda.kernel import Kernel, operations
 from fastconv.cuda.launch import Launch
 
@@ -49,23 +50,22 @@ def kernel(dtype: str) -> Kernel:
     return Kernel("taps", text, operations(text, table), parameters, COUNT)
 
 
-class Taps(DeviceArray):
-    """Numbers of the host's that are written beside `like` when their address is asked for.
+class Unwritten(DeviceArray, abc.ABC):
+    """An array beside `like` that is written when its address is asked for: what a plan has packed
+    is never written again. Views are made before."""
 
-    Views are made of the numbers, before: what a plan has packed is never written again.
-    """
-
-    __slots__ = ("_array", "_like", "_values")
+    __slots__ = ("_array", "_like")
 
     is_own = True
 
-    def __init__(self, values: Any, like: DeviceArray) -> None:
-        self._values, self._like = np.ascontiguousarray(values), like
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], like: DeviceArray) -> None:
+        self._like = like
         self._array: DeviceArray | None = None
-        steps = tuple(s // self._values.itemsize for s in self._values.strides)
-        super().__init__(
-            0, self._values.shape, steps, self._values.dtype, like.owner, like.ordinal, like.stream
-        )
+        steps = packed_steps(shape, (0,) * len(shape))
+        super().__init__(0, shape, steps, dtype, like.owner, like.ordinal, like.stream)
+
+    @abc.abstractmethod
+    def _written(self) -> DeviceArray: ...
 
     @property
     def pointer(self) -> int:
@@ -77,8 +77,26 @@ class Taps(DeviceArray):
     def pointer(self, _: int) -> None:
         pass
 
+    def _view(self, offset: int, shape: Sequence[int], steps: Sequence[int]) -> DeviceArray:
+        _ = self.pointer
+        assert self._array is not None
+        return self._array._view(offset, shape, steps)
+
+    def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
+        return self._like.new(shape, dtype)
+
+
+class Taps(Unwritten):
+    """Numbers of the host's."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Any, like: DeviceArray) -> None:
+        self._values = np.ascontiguousarray(values)
+        super().__init__(self._values.shape, self._values.dtype, like)
+
     def _written(self) -> DeviceArray:
-        made = self._like.new(self.shape, self.dtype)
+        made = self._like.aside(self.shape, self.dtype)
         name = dtype_name(self.dtype)
         # a complex number is two real ones
         flat = self._values.reshape(-1)
@@ -103,5 +121,24 @@ class Taps(DeviceArray):
     def conj(self) -> Taps:
         return Taps(self._values.conj(), self._like)
 
-    def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> DeviceArray:
-        return self._like.new(shape, dtype)
+
+class Derived(Unwritten):
+    """What `write(source, target)` makes of another array, in C order."""
+
+    __slots__ = ("_source", "_write")
+
+    def __init__(
+        self, source: DeviceArray, dtype: np.dtype[Any], write: Callable[..., None],
+        shape: tuple[int, ...] | None = None,
+    ) -> None:  # fmt: skip
+        self._source, self._write = source, write
+        super().__init__(source.shape if shape is None else shape, dtype, source)
+
+    def _written(self) -> DeviceArray:
+        made = self._like.aside(self._source.shape, self.dtype)
+        self._write(self._source, made)
+        return made
+
+    def reshape(self, *shape: Any) -> Derived:
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
+        return Derived(self._source, self.dtype, self._write, tuple(wanted))

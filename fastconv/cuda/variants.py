@@ -18,6 +18,7 @@ def common() -> dict[str, Kernel]:
         name += "" if not v.weights else f" w:{v.weights}"
         name += " deep" * v.deep + (f" y:{v.result}" if v.result else "")
         name += f" in {v.sums}" if v.sums else ""
+        name += " split" * v.split
         found[name] = direct.kernel(v)
     for dtype, tiles in gemm.TILES.items():
         for name, tile in tiles.items():
@@ -86,6 +87,7 @@ _DIRECT = (
     direct.Variant("f32", (1, 31), 1, 1, 1, parts=2, real="w"),
     direct.Variant("f16", (3, 3), 1, 1, 4, "nearest", "clamp", 1, "f32"),
     direct.Variant("f32", (3, 3), 1, 1, 4, deep=True),
+    direct.Variant("f32", (56, 56), 1, 1, 1, deep=True, split=True),
     direct.Variant("u8", (3, 3), 1, 1, 4, "reflect", weights="i8", result="i16", sums="i32"),
     direct.Variant("i64", (3, 3), 1, 1, 4, sums="i64"),
     direct.Variant("u8", (1, 9), 1, 1, 1, "reflect", weights="f64", sums="f64"),

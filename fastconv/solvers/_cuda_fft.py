@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -170,14 +169,6 @@ def _launch(kernel: Kernel, blocks: int, given: dict[str, Any]) -> Launch:
     return launch_of(kernel, (blocks, 1, 1), given)
 
 
-class Spectra:
-    """Packed weights, and for each stream the memory that calls work in: one after the other."""
-
-    def __init__(self, made: DeviceArray) -> None:
-        self.made, self.lock = made, threading.Lock()
-        self.worked: dict[int, DeviceArray] = {}
-
-
 class FftPlan(CudaPlan):
     """Copies to circles, a transform, products, a transform back, and outputs."""
 
@@ -210,9 +201,9 @@ class FftPlan(CudaPlan):
         p, at, sizes = self._reals, self._at, self._sizes
         dtype = numpy_dtype(self._computed)
         transform = self._transform(w.ordinal, "w")
-        made = w.new((1, sum(sizes.made)), dtype)
+        made = w.aside((1, sum(sizes.made)), dtype)
         # of three axes, so that it is not the memory of what is kept (`Scratch.new`)
-        passing = w.new((1, 1, sizes.packing + self._work(w.ordinal, "w")), dtype)
+        passing = w.aside((1, 1, sizes.packing + self._work(w.ordinal, "w")), dtype)
         kept, levels, spectra = _places(made, sizes.made)
         key = ("w", w.steps, w.conjugated)
         if key not in self._launches:
@@ -248,23 +239,19 @@ class FftPlan(CudaPlan):
         level(w.ordinal, w.stream, kept, levels)
         work = passing.pointer + sizes.packing * dtype.itemsize
         transform(w.stream, passing.pointer, spectra, work)
-        return Spectra(made)
+        return made
 
     def start(
-        self, x: DeviceArray, packed: Spectra, bias: DeviceArray | None, y: DeviceArray,
+        self, x: DeviceArray, packed: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
         residual: DeviceArray | None, activation: Activation | None,
     ) -> None:  # fmt: skip
-        with packed.lock:  # launches of two threads on one stream would take turns
-            worked = packed.worked.get(x.stream)
-            if worked is None:
-                total = sum(self._sizes.worked) + self._work(x.ordinal, "xy")
-                worked = x.new((1, 1, 1, total), numpy_dtype(self._computed))
-                packed.worked[x.stream] = worked
+        total = sum(self._sizes.worked) + self._work(x.ordinal, "xy")
+        with x.borrowed((1, 1, 1, total), numpy_dtype(self._computed)) as worked:
             turn = -1.0 if x.conjugated else 1.0
             if self._parts == 2:
                 x, y = parts_of(x) if self.problem.x_dtype in PART else x, parts_of(y)
                 bias, residual = bias and parts_of(bias), residual and parts_of(residual)
-            self._start(packed.made, worked, x, bias, y, residual, activation, turn)
+            self._start(packed, worked, x, bias, y, residual, activation, turn)
 
     def _start(
         self, made: DeviceArray, worked: DeviceArray, x: DeviceArray, bias: DeviceArray | None,

@@ -11,7 +11,7 @@ from fastconv._epilogue import Activation
 from fastconv._problem import Problem, numpy_dtype
 from fastconv._solver import Config
 from fastconv.cuda import gemm
-from fastconv.cuda.interop import DeviceArray, packed_steps
+from fastconv.cuda.interop import DeviceArray
 from fastconv.cuda.kernel import Kernel
 from fastconv.cuda.launch import Gpu, Launch
 from fastconv.solvers._cuda import (
@@ -19,7 +19,6 @@ from fastconv.solvers._cuda import (
     MOST,
     CudaPlan,
     CudaSolver,
-    activation_name,
     check_reach,
     divisors,
     launch_of,
@@ -27,17 +26,21 @@ from fastconv.solvers._cuda import (
     planes,
     pointer,
 )
+from fastconv.solvers._cuda_splits import (
+    MOST_SPLITS,
+    joining,
+    joining_cost,
+    own_sums,
+    pixels_of,
+    sums_of,
+)
 
 #: Products of a step for each tap over those of a step through a row of taps, from where rows are
 #: taken: each sample then costs some eight integer operations, beside 64 products or more.
 _THIN = 4 / 3
 
-#: Steps of a block from which on blocks may share a sum, and seconds of 1 / bandwidth that a number
-#: takes which lies in L2.
-_LEAST_STEPS, _L2 = 16, 0.4
-
-#: Blocks that share a sum at most: what joins them reads a number of each.
-_MOST_SPLITS = 64
+#: Steps of a block from which on blocks may share a sum.
+_LEAST_STEPS = 16
 
 
 class TileSolver(CudaSolver):
@@ -76,8 +79,8 @@ class TileSolver(CudaSolver):
             found.append(config)
             tile = self.tile_of(problem, config)
             room = gpu.multiprocessors * tile.blocks // max(1, self.blocks(problem, tile))
-            room = min(room, self.steps(problem, tile) // _LEAST_STEPS, _MOST_SPLITS)
-            small = _pixels(problem) * problem.filters <= MOST // 4
+            room = min(room, self.steps(problem, tile) // _LEAST_STEPS, MOST_SPLITS)
+            small = pixels_of(problem) * problem.filters <= MOST // 4
             if max(problem.input_dilation) == 1 and small and room > 1:
                 found.append({**config, "split": room})
         return found
@@ -85,7 +88,7 @@ class TileSolver(CudaSolver):
     def blocks(self, problem: Problem, tile: Any) -> int:
         """Tiles of the outputs."""
         filters = problem.filters // problem.groups
-        return -(-_pixels(problem) // tile.n) * -(-filters // tile.m) * problem.groups
+        return -(-pixels_of(problem) // tile.n) * -(-filters // tile.m) * problem.groups
 
     def steps(self, problem: Problem, tile: Any) -> int:
         """Of a sum."""
@@ -113,11 +116,7 @@ class TileSolver(CudaSolver):
         if not problem.prepared:
             packing = LAUNCH + 4 * math.prod(problem.w_shape) * size / gpu.bandwidth
         seconds = max(math.ceil(waves) * products / rate * idle, memory / gpu.bandwidth)
-        joining = 0.0
-        if splits > 1:
-            moved = 2 * splits * math.prod(problem.y_shape) * numpy_dtype(problem.dtype).itemsize
-            joining = LAUNCH + _L2 * moved / gpu.bandwidth
-        return LAUNCH + seconds + packing + joining
+        return LAUNCH + seconds + packing + joining_cost(problem, splits, gpu)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         tile = self.tile_of(problem, config)
@@ -149,16 +148,6 @@ class TileSolver(CudaSolver):
         return self.share(problem, config)[1] // (gemm.FOLD // self.tile_of(problem, config).k)
 
 
-def _pixels(problem: Problem) -> int:
-    return problem.batch * math.prod(problem.out)
-
-
-def steps_of_pixels(problem: Problem) -> tuple[int, ...]:
-    """Of what blocks that share sums write, as (batch, filters, *out): pixels are innermost."""
-    plane = packed_steps(problem.out, (0,) * problem.ndim)
-    return math.prod(problem.out), _pixels(problem), *plane
-
-
 class TilePlan(CudaPlan):
     """The launches of one problem, one for each way that arrays lie."""
 
@@ -174,7 +163,7 @@ class TilePlan(CudaPlan):
     def pack(self, w: Any) -> Any:
         p = self.problem
         count = math.prod(self.solver.packed(p, self._tile)) * p.groups * self._tile.parts
-        packed = w.new((count,), numpy_dtype(p.x_dtype))
+        packed = w.aside((count,), numpy_dtype(p.x_dtype))
         launch = self._packings.get(w.steps) or self._packing(w)
         launch(w.ordinal, w.stream, w.pointer, packed.pointer)
         return packed
@@ -238,9 +227,9 @@ class TilePlan(CudaPlan):
             multiply(*on, x.pointer, packed.pointer, *given)
             return
         p = self.problem
-        z = x.new((self._splits, p.filters, _pixels(p)), numpy_dtype(p.dtype))
-        multiply(*on, x.pointer, packed.pointer, 0, 0, z.pointer)
-        join(*on, z.pointer, *given)
+        with x.borrowed(*sums_of(p, self._splits)) as z:
+            multiply(*on, x.pointer, packed.pointer, 0, 0, z.pointer)
+            join(*on, z.pointer, *given)
 
     def _made(
         self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
@@ -249,35 +238,8 @@ class TilePlan(CudaPlan):
         """What multiplies; and where sums are split, what joins them."""
         if self._splits == 1:
             return self._launch(x, bias, y, residual, activation), None
-        p = self.problem
-        shape = p.batch, p.filters, *p.out
-        # of one split: pixels of all images lie side by side
-        z = DeviceArray(0, shape, steps_of_pixels(p), numpy_dtype(p.dtype), None, 0, 0)
-        join = self._join(bias, y, residual, activation)
-        return self._launch(x, None, z, None, None), join
-
-    def _join(
-        self, bias: DeviceArray | None, y: DeviceArray, residual: DeviceArray | None,
-        activation: Activation | None,
-    ) -> Launch:  # fmt: skip
-        p, pixels, plane = self.problem, _pixels(self.problem), math.prod(self.problem.out)
-        for a in (y, residual):
-            check_reach(p, a)
-        ys, rs = planes(y), planes(residual)
-        low, high = limits(activation)
-        items = p.filters * pixels
-        given = {
-            "items": items, "pixels": pixels, "plane": plane, "q_count": p.out[-1],
-            "splits": self._splits, "y_cut": items, "y_n": ys[0], "y_k": ys[1], "y_h": ys[2],
-            "y_w": ys[3], "r_n": rs[0], "r_k": rs[1], "r_h": rs[2], "r_w": rs[3],
-            "b_k": bias.steps[0] if bias is not None else 0, "low": low, "high": high,
-            **divisors(pixels=pixels, plane=plane, q=p.out[-1]),
-        }  # fmt: skip
-        if p.ndim == 3:
-            y_d, r_d = (a.steps[2] if a is not None else 0 for a in (y, residual))
-            given |= {"p_count": p.out[1], "y_d": y_d, "r_d": r_d, **divisors(p=p.out[1])}
-        kernel = gemm.joined(p.x_dtype, activation_name(activation), p.ndim == 3)
-        return launch_of(kernel, (-(-items // kernel.threads), 1, 1), given)
+        join = joining(self.problem, self._splits, bias, y, residual, activation)
+        return self._launch(x, None, own_sums(self.problem), None, None), join
 
     def _launch(
         self, x: DeviceArray, bias: DeviceArray | None, y: DeviceArray,
@@ -299,7 +261,7 @@ class TilePlan(CudaPlan):
         low, high = limits(activation)
         plane = math.prod(p.out)
         given = {
-            "pixels": _pixels(p), "height": h, "width": wide, "filters": own_k,
+            "pixels": pixels_of(p), "height": h, "width": wide, "filters": own_k,
             **self.own_channels(), "steps": taps * channels // tile.k, "taps_s": p.kernel[-1],
             "pad_h": pads[0][0], "pad_w": pads[1][0], "step_u": u, "step_v": v, "step_l": l,
             "step_m": m, "packed_k": filters, "plane": plane, "q_count": out_w,
@@ -321,9 +283,9 @@ class TilePlan(CudaPlan):
             tap_steps = channels // tile.k
             given |= {
                 "each": self._each, "tap_steps": tap_steps, "splits": self._splits,
-                "y_cut": p.filters * _pixels(p), **divisors(tap=tap_steps, s=p.kernel[-1]),
+                "y_cut": p.filters * pixels_of(p), **divisors(tap=tap_steps, s=p.kernel[-1]),
                 **divisors(splits=self._splits, r=(1, *p.kernel)[-2]),
             }  # fmt: skip
         kernel = self.kernel(self.solver.folds(p, self.config) > 0, activation)
-        grid = (-(-_pixels(p) // tile.n), -(-own_k // tile.m), p.groups * self._splits)
+        grid = (-(-pixels_of(p) // tile.n), -(-own_k // tile.m), p.groups * self._splits)
         return launch_of(kernel, grid, given)

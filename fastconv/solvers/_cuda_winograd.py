@@ -122,7 +122,7 @@ class WinogradPlan(CudaPlan):
         p, m = self.problem, self._m
         sizes = sizes_made(p, m)
         # of two axes, so that it is not the memory of what `_plan` packs (`Scratch.new`)
-        made = w.new((1, sum(sizes)), numpy_dtype(p.x_dtype))
+        made = w.aside((1, sum(sizes)), numpy_dtype(p.x_dtype))
         launch = self._launches.get(w.steps)
         if launch is None:
             launch = self._launches[w.steps] = self._filters(w)
@@ -151,9 +151,15 @@ class WinogradPlan(CudaPlan):
         residual: DeviceArray | None, activation: Activation | None,
     ) -> None:  # fmt: skip
         p = self.problem
+        with x.borrowed((1, sum(sizes_worked(p, self._m))), numpy_dtype(p.x_dtype)) as worked:
+            self._start(worked, x, packed, bias, y, residual, activation)
+
+    def _start(
+        self, worked: DeviceArray, x: DeviceArray, packed: Any, bias: DeviceArray | None,
+        y: DeviceArray, residual: DeviceArray | None, activation: Activation | None,
+    ) -> None:  # fmt: skip
         made, u = packed
-        sizes = sizes_worked(p, self._m)
-        worked = x.new((1, sum(sizes)), numpy_dtype(p.x_dtype))
+        sizes = sizes_worked(self.problem, self._m)
         v = worked[0, : sizes[0]].reshape(self._products.x_shape)
         z = worked[0, sizes[0] : sum(sizes[:2])].reshape(self._products.y_shape)
         peaks = worked[0, sum(sizes[:2]) :]

@@ -37,6 +37,8 @@ class CudaMma(TileSolver):
     def why_not_dense(self, problem: Problem) -> str | None:
         if problem.x_dtype not in _OF:
             return f"tensor cores multiply f16, bf16 and f32 here, not {problem.x_dtype}"
+        if problem.x_dtype == "f32" and problem.accuracy == "strict":
+            return "its products are of numbers in TF32, which strict has none of"
         return super().why_not_dense(problem)
 
     def configs(self, problem: Problem, machine: Any) -> Sequence[Config]:
