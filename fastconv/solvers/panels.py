@@ -97,7 +97,7 @@ class Panels(Solver):
         # (3x3, 1 to 64 @ 572x572: 12.0 ms instead of 18.7; where L3 holds y 8 to 15 % are lost).
         # Phases share a panel, which may thus be in L2, as their weights are in L1 in that order:
         # gradient of x, 3x3 stride 2, 64 @ 56x56 5.1 to 4.5 ms; 128 @ 56x56 3.1 to 2.8.
-        # With AVX-512 long runs win as soon as L2 holds no more than y (in_runs)
+        # With AVX-512 long runs win as soon as L2 does not hold y (in_runs)
         size, dense = problem.itemsize, problem.is_dense
         y_bytes = math.prod(problem.y_shape) * size
         weights = 1 if y_bytes > machine.l3 or not dense else machine.l2 // 2
