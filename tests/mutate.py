@@ -192,7 +192,7 @@ FAULTS = (
     Fault("panels: the sums of a block of taps are forgotten", "_ext/drivers/panels.c",
           "bias, block || n,", "bias, n > 0,"),
     Fault("panels: bands of a y that L2 does not hold are read in runs", "solvers/_panels.py",
-          "and not band and y_bytes", "and y_bytes", ("tests/test_planner.py",)),
+          "and not band and far", "and far", ("tests/test_planner.py",)),
     Fault("panels: taps on padding are left out, not their weights", "_ext/drivers/panels.c",
           "own + next->first * rows * s->bytes,", "own,"),
     Fault("panels: strided outputs are read one by one", "_ext/drivers/panels.c",

@@ -48,6 +48,7 @@ NETWORKS = (
     "conv2d f64 n1 c200 h9 w11 k30 r1 s1",
     "conv2d f32 n1 c3 h93 w90 k40 r1 s1",  # channels too far apart for that
     "conv2d f32 n1 c3 h93 w90 k9 r1 s1",  # and few filters
+    "conv1d f32 n1 c2 w300 k2 s90 g2 p70 u90",  # phases of a stride beyond 64
     "conv2d f32 n2 c16 h15 w15 k8 r1 s1 u2",
     "conv2d f32 n2 c32 h16 w17 k16 r3 s3 p1 prepared threads2",
     "conv2d f32 n2 c8 h12 w13 k16 r3 s3 p1 N*C",

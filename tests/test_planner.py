@@ -436,15 +436,17 @@ def test_winograd_leaves_windows_that_lie_in_the_padding() -> None:
 
 def test_panels_write_in_runs_what_l2_does_not_hold() -> None:
     machine = Machine("avx512", 1, 48 << 10, 2 << 20, 32 << 20)
-    assert in_runs("avx512", (2 << 20) + 1, 0, machine)
-    assert not in_runs("avx512", 2 << 20, 0, machine)
-    assert not in_runs("avx512", 4 << 20, 1, machine)  # bands
-    assert not in_runs("avx2", 4 << 20, 0, machine)
+    assert in_runs("avx512", True, 0)
+    assert not in_runs("avx512", False, 0)
+    assert not in_runs("avx512", True, 1)  # bands
+    assert not in_runs("avx2", True, 0)
     problem = Problem.parse("conv2d f32 n1 c24 h75 w75 k144 r1 s1")
     small = problem.replace(filters=8)
+    held = Problem.parse("conv2d f32 n1 c24 h64 w64 k128 r1 s1")  # 2 MB, and then more
     for isa in core.offered_isas():
         blocks = [
             {c["weight_bytes"] for c in BY_NAME["panels"].configs(p, machine) if c["isa"] == isa}
-            for p in (problem, small)
+            for p in (problem, small, held, held.replace(filters=129))
         ]
-        assert blocks == [{1 if isa == "avx512" else 1 << 20}, {1 << 20}]
+        runs = {1 if isa == "avx512" else 1 << 20}
+        assert blocks == [runs, {1 << 20}, {1 << 20}, runs]

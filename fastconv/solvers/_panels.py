@@ -16,14 +16,14 @@ TILE = {"avx512": (8, 3), "neon": (8, 3)}
 VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 
-def in_runs(isa: str, y_bytes: int, band: int, machine: Machine) -> bool:
-    """Whether a block of filters is one register tile because L2 does not hold y, though L3 does.
+def in_runs(isa: str, far: bool, band: int) -> bool:
+    """Whether a block of filters is one register tile because y is `far`: L3 holds it, not L2.
 
     Emerald Rapids, L2 2 MB, one thread: 1x1, 24 to 144 @ 75x75 0.39 to 0.34 ms, 64 to 256 @ 56x56
     0.74 to 0.70. Smaller y lose (1x1, 256 to 1024 @ 14x14 0.73 to 0.76; 5x5, 1 to 384 @ 32x32 0.31
     to 0.70), and so do bands (3x3, 3 to 32 @ 416x416 2.7 to 3.0): calls of few taps.
     """
-    return isa == "avx512" and not band and y_bytes > machine.l2
+    return isa == "avx512" and not band and far
 
 
 def block_taps(isa: str, machine: Machine) -> int:

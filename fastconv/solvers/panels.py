@@ -101,9 +101,8 @@ class Panels(Solver):
         size, dense = problem.itemsize, problem.is_dense
         y_bytes = math.prod(problem.y_shape) * size
         weights = 1 if y_bytes > machine.l3 or not dense else machine.l2 // 2
-        runs = in_runs("avx512", y_bytes, 0, machine)
         bands = with_bands(problem, problem.taps, size, machine)
-        return _configs(bands, weights, runs, dense, machine)
+        return _configs(bands, weights, y_bytes > machine.l2, dense, machine)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)
@@ -125,14 +124,14 @@ class Panels(Solver):
 
 @functools.cache
 def _configs(
-    bands: tuple[str, ...], weights: int, runs: bool, dense: bool, machine: Machine
+    bands: tuple[str, ...], weights: int, far: bool, dense: bool, machine: Machine
 ) -> Sequence[Config]:
     return [
         {
             "isa": isa,
             "panel_bytes": machine.l2 // 4,
             "taps": block_taps(isa, machine) if dense else SUM_BLOCK,
-            "weight_bytes": 1 if runs and isa == "avx512" and not band else weights,
+            "weight_bytes": 1 if in_runs(isa, far, band) else weights,
             "band": band,
         }
         for isa in core.offered_isas()

@@ -7,13 +7,13 @@ cdef struct _DepthwiseConstants:
 
 
 cdef enum:
-    _APART = 4  # strides up to which rows are taken apart by shuffles: FC_DEPTHWISE_APART
+    _SHUFFLED = 4  # strides up to which rows are taken apart by shuffles: FC_DEPTHWISE_APART
 
 
 cdef bint _is_strip(Geometry p) noexcept:
     """Whether rows of x are copied to strips rather than read where they are."""
     cdef int64_t last = p.dims - 1
-    return (p.boundary != 0 and p.out[last] < 256) or p.stride[last] > _APART or p.layout == 1 or p.stored
+    return (p.boundary != 0 and p.out[last] < 256) or p.stride[last] > _SHUFFLED or p.layout == 1 or p.stored
 
 
 cdef bint _is_picture(Geometry p) noexcept:
@@ -79,7 +79,7 @@ cdef class DepthwiseCost:
         else:  # a filter's x and y are asked for while it multiplies: 1e8 by 64 as 1e6, a sample
             along = moved / of.memory
             seconds = max(products, along) if rows == 1 else products + along
-        if 2 < p.stride[last] <= _APART:
+        if 2 < p.stride[last] <= _SHUFFLED:
             seconds += moved * of.split
         if p.filters > 1:  # each filter's outputs apart from the others'
             seconds += p.y * size / of.apart

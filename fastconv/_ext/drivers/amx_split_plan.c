@@ -40,8 +40,8 @@ static void plan_units(const fc_problem *p, int64_t bytes, int64_t line, int64_t
         s->unit_columns = fc_min(s->columns, fc_max(PAIR, width / PAIR * PAIR));
     }
     const int64_t images = fc_max(1, p->n * p->g * s->outers * fc_ceil_div(s->columns, s->unit_columns));
-    /* two units a thread, or as many as there are rows, unless one fills tiles better by a twentieth; but each fetches all weights, so that
-     * of those that no cache keeps a thread has its share, and splits all samples */
+    /* two units a thread, or as many as there are rows, unless one fills tiles better by a twentieth; but each fetches
+     * all weights, so that of those that no cache keeps a thread has its share, and splits all samples */
     if (threads > 1 && s->rows > 0 && !(weights > bytes && pairs >= threads)) {
         const int64_t one = fc_min(s->unit_rows, fc_max(1, fc_ceil_div(images * s->rows, threads)));
         const int64_t two = fc_min(s->unit_rows, fc_max(1, images * s->rows / (2 * threads)));

@@ -181,7 +181,7 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->strip = fc_round_up(s->planes * s->plane + lanes, lanes); /* narrow rows are read as vectors */
     /* position i of phase f is x's i*v + f - pad */
     const uint64_t used = used_phases(s->s, s->v, s->step);
-    for (int64_t h = 0; h < s->v && h < FC_DEPTHWISE_APART; h++) {
+    for (int64_t h = 0; h < s->v && s->v <= FC_DEPTHWISE_APART; h++) {
         const int64_t f = (h + s->pad) % s->v;
         s->apart[h] = used >> f & 1 ? f * s->plane + (h + s->pad) / s->v * s->unit : -1;
     }
