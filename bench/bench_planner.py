@@ -1,9 +1,9 @@
 """How good the choices are: time(chosen) / time(fastest candidate), 1 at best.
 
 ``python -m bench.bench_planner [FILE.toml ...]`` prints it for the problems of workloads files, by
-default workloads.toml and others.toml here: what the cost model chooses, cold, and what was fastest
-of all candidates that it thinks at most ten times slower, with their milliseconds; then what
-choosing took, of a problem that is new and of one met before. With ``--budget 0`` the latter alone.
+default those of peers.py: what the cost model chooses, cold, and what was fastest of all candidates
+that it thinks at most ten times slower, with their milliseconds; then what choosing
+took, of a problem that is new and of one met before. With ``--budget 0`` the latter alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """fastconv beside its peers: the same work, in one process, interleaved.
 
 ``python -m bench.peers [FILE.toml ...]`` reads calls in the format of workloads.toml, by default
-workloads.toml and others.toml here, and prints a line for each:
+workloads.toml, others.toml and networks.toml here, and prints a line for each:
 
 plan, call      milliseconds of fastconv: a prepared plan with its output, and the plain call
 (a peer)        milliseconds of each library of libraries.py, called the way it is fastest
@@ -60,7 +60,7 @@ PAUSE = 0.03
 LONG, HOPELESS = 0.3, 10.0
 
 HERE = pathlib.Path(__file__).parent
-FILES = [HERE / "workloads.toml", HERE / "others.toml"]
+FILES = [HERE / name for name in ("workloads.toml", "others.toml", "networks.toml")]
 
 MODES = ("plan", "call")
 

@@ -223,10 +223,10 @@ def test_cases_of_both_forms_are_the_same() -> None:
 def test_other_shapes_are_others() -> None:
     from bench import peers
 
-    public = {str(w.problems()) for w in _workloads.load(ROOT / "bench" / "workloads.toml")}
-    others = _workloads.load(ROOT / "bench" / "others.toml")
-    assert len({w.name for w in others}) == len(others) > 30
-    assert all(str(w.problems()) not in public for w in others)
+    public, others, networks = (_workloads.load(path) for path in peers.FILES)
+    assert len(public) > 50 and len(others) > 50 and len(networks) > 90
+    every = [*public, *others, *networks]
+    assert len({w.name for w in every}) == len({str(w.problems()) for w in every}) == len(every)
     assert {peers.family(peers.case_of(w)) for w in others} == {
         f for families in peers.FAMILIES.values() for f in families
     }
