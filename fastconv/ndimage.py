@@ -1435,15 +1435,7 @@ def laplace(
     for rule in modes:
         _boundary(rule)  # before anything is written
     total = empty(x, out.shape, out.dtype) if share_memory(x, out) else out
-    if _is_one_cross(x, total, axes, modes, fill):
-        cross = np.zeros((3, 3), np.int64)
-        cross[1], cross[:, 1] = _SECOND_DIFFERENCE, _SECOND_DIFFERENCE
-        cross[1, 1] = -4
-        kept = sorted(axes)
-        shape = tuple(3 if a in kept else 1 for a in range(x.ndim))
-        before = tuple(int(a in kept) for a in range(x.ndim))
-        _window(x, cross.reshape(shape), before, total, modes[0], fill, options)
-    else:
+    if not _is_one_cross(x, total, axes, modes, fill, options):
         for count, (axis, rule) in enumerate(zip(axes, modes)):
             _add_second_difference(x, axis, rule, total, fill, options, adds=count > 0)
     if total is not out:
@@ -1452,15 +1444,30 @@ def laplace(
 
 
 def _is_one_cross(
-    x: Array, out: Array, axes: tuple[int, ...], modes: Sequence[str], fill: complex
-) -> bool:
-    """Whether a sum along two axes is that of one kernel: of whole numbers, which wrap as their
-    parts do. Of floats its corners would bring infinities to windows that do not hold them."""
-    if x.dtype.kind not in "iu" or out.dtype.kind not in "iu" or x.ndim > MAX_DIMS:
-        return False
+    x: Array, out: Array, axes: tuple[int, ...], modes: Sequence[str], fill: complex,
+    options: dict[str, Any],
+) -> bool:  # fmt: skip
+    """Write the sum along two axes to `out` by one kernel; whether that was possible.
+
+    Whole numbers wrap as their parts do. Of floats the kernel's corners bring infinities and NaN to
+    windows that do not hold them: where the sums show any, they are to be made an axis at a time.
+    """
     boundaries = {_boundary(mode) for mode in modes}
-    whole = "constant" not in boundaries or (abs(fill) < 2**53 and fill.real % 1 == 0)
-    return len(axes) == 2 and len(boundaries) == 1 and whole
+    if len(axes) != 2 or len(boundaries) != 1 or x.ndim > MAX_DIMS:
+        return False
+    floats = x.dtype == out.dtype and x.dtype.char in "fd"
+    whole = x.dtype.kind in "iu" and out.dtype.kind in "iu"
+    if "constant" in boundaries:
+        whole = whole and abs(fill) < 2**53 and fill.real % 1 == 0
+    if not floats and not whole:
+        return False
+    cross = np.zeros((3, 3), np.int64)
+    cross[1], cross[:, 1] = _SECOND_DIFFERENCE, _SECOND_DIFFERENCE
+    cross[1, 1] = -4
+    shape = tuple(3 if a in axes else 1 for a in range(x.ndim))
+    before = tuple(int(a in axes) for a in range(x.ndim))
+    _window(x, cross.reshape(shape), before, out, modes[0], fill, options)
+    return whole or core.is_finite(out)
 
 
 def _add_second_difference(

@@ -380,6 +380,13 @@ FAULTS = (
           "if (s->across) return (tile){from, to - from,",
           "if (s->across) return (tile){0, to - from,"),
     # ---- depthwise
+    Fault("depthwise: integers are written side by side whatever the strides of y",
+          "_ext/drivers/depthwise_strips.c",
+          "char *const own = step == s->unit ? to : cut;", "char *const own = cut ? to : cut;",
+          ("tests/test_separable.py",)),
+    Fault("laplace: sums that are not finite are kept", "ndimage.py",
+          "return whole or core.is_finite(out)", "return whole or out.size > 0",
+          ("tests/test_ndimage.py",)),
     Fault("depthwise: an input row is weighted as the next", "_ext/kernels/depthwise_rows.inc",
           "row[j] = w + (i - j * b->u) * b->s;",
           "row[j] = w + (i - j * b->u + (i == 3)) % b->r * b->s;"),

@@ -17,10 +17,11 @@ from fastconv._ext import core
 from fastconv._machine import this_machine
 from fastconv._plan import store
 from fastconv._problem import BOUNDARIES, Problem, numpy_dtype
+from fastconv._solver import Solver
 from fastconv.solvers import BY_NAME
 
 RNG = np.random.default_rng(0)
-SEPARABLE = BY_NAME["separable"]
+SEPARABLE, DEPTHWISE = BY_NAME["separable"], BY_NAME["depthwise"]
 INTEGERS = ("u8", "i8", "u16", "i16")
 
 
@@ -138,6 +139,16 @@ TEXTS = (
 )
 
 
+#: Windows that are no outer products: columns apart, pieces of a row, filters of a channel.
+DENSE = (
+    "conv2d f64 n1 c1 h12 w41 k1 r3 s4 p1,2 x:u8 y:u8",
+    "conv2d f64 n1 c1 h5 w4500 k1 r3 s3 p1 x:i16 y:i8 strided threads2",
+    "conv2d f64 n2 c2 h11 w30 k4 r4 s3 g2 p1 u2,1 l1,2 x:u8 y:u16",
+    "conv2d f64 n1 c1 h9 w150 k1 r2 s3 p0,1 x:f64 y:i16",
+    "conv1d f64 n1 c1 w9000 k1 s7 p3 x:i8 y:u8 threads2",
+)
+
+
 def parsed(text: str) -> Problem:
     """The words of a text in any order."""
     words = text.split()
@@ -147,11 +158,15 @@ def parsed(text: str) -> Problem:
 
 @pytest.mark.parametrize("isa", core.isas())
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("text", TEXTS)
-def test_integers_are_those_of_double_sums(text: str, boundary: str, isa: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "solver"), [*((t, SEPARABLE) for t in TEXTS), *((t, DEPTHWISE) for t in DENSE)]
+)
+def test_integers_are_those_of_double_sums(
+    text: str, solver: Solver, boundary: str, isa: str
+) -> None:
     for cval in (3.0, 0.1) if boundary == "constant" else (0.0,):
         problem = parsed(text).replace(boundary=boundary, cval=cval)
-        info = np.iinfo(numpy_dtype(problem.x_dtype))
+        info = np.iinfo("i2" if problem.x_dtype == "f64" else numpy_dtype(problem.x_dtype))
         for kind in ("noise", "flat", "smooth"):
             x = RNG.integers(info.min, info.max, problem.x_shape, endpoint=True)
             if kind == "flat":
@@ -163,8 +178,8 @@ def test_integers_are_those_of_double_sums(text: str, boundary: str, isa: str) -
             w = outer_product(w) if problem.rank else w
             x = stored(x, problem.x_dtype)
             right, near = bytes_of(problem, x, w)
-            config = {**SEPARABLE.configs(problem, this_machine())[0], "isa": isa}
-            plan = SEPARABLE.plan(problem, config, this_machine())
+            config = {**solver.configs(problem, this_machine())[0], "isa": isa}
+            plan = solver.plan(problem, config, this_machine())
             y = np.empty(problem.y_shape, right.dtype)
             plan(x, plan.pack_stored(w), None, y)
             if problem.y_dtype == "f64":
@@ -190,6 +205,10 @@ def test_bytes_of_any_strides(form: str) -> None:
     right = ndimage.gaussian_filter(x, (2, 2, 0), method="naive")
     out = in_form(np.zeros_like(x), form)
     got = ndimage.gaussian_filter(in_form(x, form), (2, 2, 0), output=out, method="separable")
+    np.testing.assert_array_equal(got, right)
+    w = RNG.random((3, 4, 1))
+    right = ndimage.correlate(x, w, method="naive")
+    got = ndimage.correlate(in_form(x, form), w, output=out, method="depthwise")
     np.testing.assert_array_equal(got, right)
 
 

@@ -149,9 +149,9 @@ cdef bint _is_finite_f32(const uint32_t *bits, int64_t count) noexcept:
 cdef bint _is_finite_f64(const uint64_t *bits, int64_t count) noexcept:
     cdef uint64_t bad = 0
     cdef int64_t i
-    for i in range(count):
-        bad |= (bits[i] >> 52 & 0x7ff) == 0x7ff
-    return not bad
+    for i in range(count):  # one more has a twelfth bit; SSE2 cannot compare 64 bits
+        bad |= (bits[i] >> 52 & 0x7ff) + 1
+    return not bad >> 11
 
 
 def flushes():

@@ -22,6 +22,9 @@ _STORED = {
     "i64": ("bool", "u8", "i8", "u16", "i16", "u32", "i32"),
 }
 
+#: Integers that sums become in cache.
+_CUT = ("u8", "i8", "u16", "i16")
+
 #: Measured GFLOP/s of one core (EPYC 9004, 3 GHz class), of 4-byte elements, in kernels of several
 #: rows and of one; and bytes of a vector.
 _GFLOPS = {"avx512": (92, 110), "avx2": (60, 100), "neon": (45, 45), "baseline": (25, 25)}
@@ -79,6 +82,9 @@ class Depthwise(Polyphase):
 
     def reads_stored_dense(self, problem: Problem) -> bool:
         return problem.x_dtype in _STORED.get(problem.dtype, ())
+
+    def writes_stored(self, problem: Problem) -> bool:
+        return problem.dtype == "f64" and problem.y_dtype in _CUT and problem.is_dense
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)

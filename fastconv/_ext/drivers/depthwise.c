@@ -6,6 +6,8 @@
  * axes without a kernel are part of the column axis: each of its positions is `unit` elements; where
  * that is wide enough by itself, it is the whole column axis.
  *
+ * Sums of doubles that y holds as integers are cut to these while they are in cache.
+ *
  * Rows of x are read in place where they are dense and of the dtype computed in. What is not is copied into strips:
  * padded rows, taken apart by column stride so that tap s is a constant offset, converted on the way.
  *
@@ -57,24 +59,6 @@ static void pack(const fc_problem *p, const fc_config *config, const fc_kernels 
     fc_driver_naive.pack(p, config, kernels, w, packed, threads);
 }
 
-/* Copies rows of sums to a y that is strided, or too narrow for a vector. */
-static void spread(const fc_depthwise_cut *s, const fc_depthwise_block *b, char *y, int64_t count,
-                   int64_t ldy, int64_t step)
-{
-    for (int64_t r = 0; r < b->rows; r++) {
-        const char *from = (const char *)b->y + r * b->ldy * s->bytes;
-        char *to = y + r * ldy * s->bytes;
-        const int64_t run = s->unit * s->bytes;
-        for (int64_t o = 0; o < count; o++, from += run, to += step * s->bytes)
-            if (run == 4)
-                memcpy(to, from, 4);
-            else if (run == 8)
-                memcpy(to, from, 8);
-            else
-                memcpy(to, from, (size_t)run);
-    }
-}
-
 /* fc_finish for `count` units, `step` apart. */
 static void finish(const fc_depthwise_job *j, int64_t at, int64_t count, int64_t step)
 {
@@ -101,7 +85,7 @@ static void sweep(const fc_depthwise_job *j, fc_depthwise_block *block, const ch
     const int finished = !j->epilogue->residual && !j->epilogue->activation;
     for (int64_t phase = 0; phase < fc_min(s->l, rows); phase++)
         for (int64_t o = phase; o < rows; o += block->rows * s->l) {
-            char *const y = j->y + (at + o * y_row) * s->bytes;
+            char *const y = j->y + (at + o * y_row) * s->y_bytes;
             /* one row by itself has few sums at a time: the last two blocks share it */
             const int64_t left = fc_ceil_div(rows - o, s->l);
             block->rows = left == most + 1 ? fc_ceil_div(left, 2) : fc_min(most, left);
@@ -112,7 +96,7 @@ static void sweep(const fc_depthwise_job *j, fc_depthwise_block *block, const ch
                 s->kernel->line(block, s->step * s->unit);
             else
                 s->kernel->rows(block);
-            if (scratch) spread(s, block, y, count, s->l * y_row, y_step);
+            if (scratch) fc_depthwise_spread(s, block, y, count, s->l * y_row, y_step);
             for (int64_t r = 0; !finished && r < block->rows; r++)
                 finish(j, at + (o + r * s->l) * y_row, count, y_step);
         }
@@ -135,7 +119,7 @@ static void compute(const fc_depthwise_job *j, const fc_depthwise_band *b, int64
     int64_t at = b->n * p->y_n + k * p->y_k + b->row * y_row + first * j->y_step;
     for (int64_t d = 0; d < s->outer; d++) at += b->outer[d] * p->y_s[d];
     const int64_t columns = count * s->unit;
-    const int direct = columns >= s->kernel->least && (j->y_step == s->unit || count == 1);
+    const int direct = !s->to && columns >= s->kernel->least && (j->y_step == s->unit || count == 1);
     fc_depthwise_block block = {
         .taps = s->taps, .r = s->r, .s = s->s, .u = s->u, .ldx = b->in_rows, .step = s->l,
         .columns = fc_max(columns, s->kernel->least), .offset = j->offset,
@@ -374,7 +358,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     const int64_t y_step = s.column < 0 ? 1 : p->y_s[s.column];
     if (p->x_dtype != p->dtype || x_step != s.unit)
         fc_depthwise_plan(p, config, kernels, threads, merged, FC_STRIPS, &s);
-    else if (y_step != s.unit)
+    else if (s.to || y_step != s.unit)
         fc_depthwise_plan(p, config, kernels, threads, merged, FC_BETWEEN, &s);
 
     char *const shared = (char *)workspace + threads * s.slot_bytes;

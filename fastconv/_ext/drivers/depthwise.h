@@ -14,7 +14,8 @@ typedef struct {
     const fc_problem *p;
     const fc_depthwise *kernel;
     const fc_pictures *picture; /* NULL for integers */
-    int64_t bytes, x_bytes;
+    const fc_stored *to;        /* what sums become in y, NULL where they stay what they are */
+    int64_t bytes, x_bytes, y_bytes;
     int64_t column, row, outer; /* axes, or -1; number of those before */
     int64_t unit;
     int64_t taps, r, s;      /* of the axes before, of rows, of columns */
@@ -85,6 +86,11 @@ int64_t fc_depthwise_point_volume(const fc_depthwise_job *j, fc_depthwise_band *
 
 /* Outputs [first, stop) of filter k of a signal, of which few taps lie on x, one by one; where the first is in y. */
 int64_t fc_depthwise_end(const fc_depthwise_job *j, int64_t n, int64_t k, int64_t first, int64_t stop);
+
+/* Copies rows of sums, `count` units each, to a y that is strided, of integers that they are cut to, or too narrow for a
+ * vector: rows of `ldy` elements, units `step` apart. */
+void fc_depthwise_spread(const fc_depthwise_cut *s, const fc_depthwise_block *b, char *y, int64_t count, int64_t ldy,
+                         int64_t step);
 
 /* Workspace and run of problems with input dilation; see depthwise_phases.c. */
 int64_t fc_depthwise_phases_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads);

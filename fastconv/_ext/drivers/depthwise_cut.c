@@ -2,12 +2,14 @@
 #include <string.h>
 
 #include "depthwise.h"
+#include "stored.h"
 
 enum {
     IN_PLACE_VECTORS = 8, /* fewer vectors between the edges of a row are not worth a piece */
     PADDED_VECTORS = 64,  /* longer rows of stride 1 are not worth a copy */
     END_PRODUCTS = 64,    /* fewer at the ends of a row are made one by one: strips take some 200 ns */
     PIECE = 16384,        /* outputs of a piece in place: 8 input rows of them fit L2 */
+    NARROW_PIECE = 4096,  /* the same where their sums lie in cache, too, before they are cut to integers */
     VOLUME_BYTES = 1 << 18, /* planes copied together: half of the least L2 */
     VOLUME_ROWS = 8         /* in lower bands more rows are copied twice than planes would be otherwise */
 };
@@ -126,7 +128,7 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
     }
     if (s->source == FC_BETWEEN) {
         const int floats = s->p->dtype == FC_F32 || s->p->dtype == FC_F64;
-        s->ends = s->p->boundary == FC_ZEROS && floats && s->row < 0 && s->column >= 0 && s->unit == 1 &&
+        s->ends = s->p->boundary == FC_ZEROS && floats && !s->to && s->row < 0 && s->column >= 0 && s->unit == 1 &&
                   (s->pad + right) * s->s <= END_PRODUCTS;
         s->left = s->ends ? s->pad : fc_round_up(s->pad, lanes);
         s->right = s->ends ? right : fc_round_up(right, lanes);
@@ -134,7 +136,7 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
             s->source = FC_STRIPS, s->left = s->right = s->ends = 0;
     }
     const int64_t cut = s->out - s->left - s->right;
-    int64_t most = PIECE;
+    int64_t most = s->to ? NARROW_PIECE : PIECE;
     if (s->source == FC_STRIPS) {
         const int64_t high = (fc_min(s->rows, 8) - 1) * s->u + (s->r - 1) * s->l + 1;
         most = s->strip_bytes / (s->taps * high * s->planes * s->unit * s->bytes) - s->extra;
@@ -168,6 +170,8 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->picture = p->dtype == FC_F32 ? kernels->picture_f32 : p->dtype == FC_F64 ? kernels->picture_f64 : NULL;
     s->bytes = fc_dtype_bytes(p->dtype);
     s->x_bytes = fc_dtype_bytes(p->x_dtype);
+    s->y_bytes = fc_dtype_bytes(p->y_dtype);
+    s->to = p->y_dtype == p->dtype ? NULL : fc_stored_in(p->y_dtype, p->dtype, kernels);
     choose_axes(p, merged, s);
     s->source = source;
     s->strip_bytes = config->v[0];
@@ -211,7 +215,8 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     s->pointer_bytes = fc_round_up(s->taps * s->in_rows * (int64_t)sizeof(void *), FC_ALIGN);
     s->border_bytes = fc_round_up(s->strip * (int64_t)sizeof(int64_t), FC_ALIGN);
     const int64_t most = fc_max(widest, longest) * s->unit + lanes;
-    s->scratch_bytes = fc_round_up(FC_DEPTHWISE_ROWS * most * s->bytes, FC_ALIGN);
+    /* rows of sums, and one of what they become */
+    s->scratch_bytes = fc_round_up((FC_DEPTHWISE_ROWS * s->bytes + (s->to ? s->y_bytes : 0)) * most, FC_ALIGN);
     s->slot_bytes = s->strip_bytes + s->pointer_bytes + s->border_bytes + s->scratch_bytes;
     /* shared by all: offsets of column taps, rows of x, and a row of what is beyond the ends */
     const int64_t padded = s->row < 0 ? 1 : (s->rows - 1) * s->u + halo + 1;

@@ -1,4 +1,7 @@
-/* Rows of x as the depthwise kernels read them: in place, or copied to strips; see depthwise.c. */
+/* Rows of x as the depthwise kernels read them: in place, or copied to strips; and rows of sums that are not y's
+ * yet. See depthwise.c. */
+#include <string.h>
+
 #include "depthwise.h"
 
 void fc_depthwise_put(char *to, int64_t count, uint64_t value, int64_t bytes)
@@ -150,4 +153,28 @@ int64_t fc_depthwise_end(const fc_depthwise_job *j, int64_t n, int64_t k, int64_
             ((double *)j->y)[to] = sum;
     }
     return at;
+}
+
+void fc_depthwise_spread(const fc_depthwise_cut *s, const fc_depthwise_block *b, char *y, int64_t count, int64_t ldy,
+                         int64_t step)
+{
+    char *const cut = (char *)b->y + FC_DEPTHWISE_ROWS * b->ldy * s->bytes;
+    const int64_t run = s->unit * s->y_bytes;
+    for (int64_t r = 0; r < b->rows; r++) {
+        const char *from = (const char *)b->y + r * b->ldy * s->bytes;
+        char *to = y + r * ldy * s->y_bytes;
+        if (s->to) {
+            char *const own = step == s->unit ? to : cut;
+            for (int64_t at = 0; at < count * s->unit;) at = s->to->cut(from, at, count * s->unit, -1, own);
+            if (own == to) continue;
+            from = own;
+        }
+        for (int64_t o = 0; o < count; o++, from += run, to += step * s->y_bytes)
+            if (run == 4)
+                memcpy(to, from, 4);
+            else if (run == 8)
+                memcpy(to, from, 8);
+            else
+                memcpy(to, from, (size_t)run);
+    }
 }

@@ -1,5 +1,6 @@
 /* How the separable driver shares out a problem: axes, dtypes, bands, chunks and the workspace. */
 #include "separable.h"
+#include "stored.h"
 
 /* Elements behind the last axis with a kernel from which that axis is not filtered along a row. */
 enum { SHORT_ROW = 32 };
@@ -28,18 +29,6 @@ static void find_axes(const fc_problem *p, fc_separable *s)
     s->b = count > 1 ? used[1] : -1;
 }
 
-static const fc_stored *stored_in(fc_dtype stored, fc_dtype summed, const fc_kernels *kernels)
-{
-    if (summed == FC_U16) return stored == FC_U8 ? kernels->stored_u8_u16 : NULL;
-    switch (stored) {
-    case FC_U8: return summed == FC_F32 ? kernels->stored_u8_f32 : kernels->stored_u8_f64;
-    case FC_I8: return kernels->stored_i8_f64;
-    case FC_U16: return kernels->stored_u16_f64;
-    case FC_I16: return kernels->stored_i16_f64;
-    default: return NULL;
-    }
-}
-
 /* Bytes filtered along one axis are summed in float, though double is asked for: what they become
  * is cut to bytes, and where a float sum leaves doubt which byte that is, it is made anew. Whole numbers of up to
  * 16 bits are summed modulo 2^16. */
@@ -54,8 +43,8 @@ static void find_dtypes(const fc_problem *p, const fc_kernels *kernels, fc_separ
     s->dtype = s->doubtful ? FC_F32 : s->whole ? FC_U16 : p->dtype;
     s->kernel = s->whole ? kernels->rows_u16 : s->dtype == FC_F32 ? kernels->rows_f32 : kernels->rows_f64;
     s->turn = s->dtype == FC_F32 ? kernels->implicit_gemm_f32 : kernels->implicit_gemm_f64;
-    s->from = stored_in(p->x_dtype, s->dtype, kernels);
-    s->to = stored_in(p->y_dtype, s->dtype, kernels);
+    s->from = fc_stored_in(p->x_dtype, s->dtype, kernels);
+    s->to = fc_stored_in(p->y_dtype, s->dtype, kernels);
     s->bytes = fc_dtype_bytes(s->dtype);
     s->x_bytes = fc_dtype_bytes(p->x_dtype);
     s->y_bytes = fc_dtype_bytes(p->y_dtype);
