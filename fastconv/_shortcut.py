@@ -52,12 +52,31 @@ class Run(NamedTuple):
     seen: Any  # what it saw
     plain: bool  # no values are checked and no mode of the processor is set
     derived: bool  # bias and activation are made of a plan's other arguments
+    is_first_try: bool = False  # see `unless_finite`
 
 
 #: Where `run` notes what it does, while a call is watched.
 watched: contextvars.ContextVar[list[Run] | None] = contextvars.ContextVar(
     "fastconv watched call", default=None
 )
+
+
+def unless_finite(result: Array, again: Callable[[], None]) -> None:
+    """Call `again`, which makes what the last `run` made in another way, where that is not finite.
+
+    A call that takes the short way does what it did first, and where that is not finite now, takes
+    the long one.
+    """
+    runs = watched.get()
+    if runs:
+        runs[-1] = runs[-1]._replace(is_first_try=True)
+    if core.is_finite(result):
+        return
+    token = watched.set(None)
+    try:
+        again()
+    finally:
+        watched.reset(token)
 
 
 class Part(NamedTuple):
@@ -102,8 +121,9 @@ class Shortcut:
             return None if a is None else Part.of(a, inputs)
 
         plan = run.plan
-        need(plan.is_plain or plan.is_half or (run.derived and run.packed is not None))
-        need(run.plain and not plan.is_empty)
+        made = run.packed is not None if run.derived else plan.problem.is_exact
+        need(plan.is_plain or plan.is_half or made)
+        need(run.plain and not plan.is_empty and not run.is_first_try)
         need(type(result) is np.ndarray and has_out == (bool(arrays) and result is arrays[-1]))
         # of arrays that share memory, `Part.of` could not tell which was meant
         pairs = itertools.combinations([result, *inputs], 2)
@@ -172,7 +192,7 @@ class Passes:
     """What a call does whose weights are made of its options, or are told apart with them: one run
     after the other, through arrays of its own. The weights stay packed."""
 
-    __slots__ = ("_dtype", "_has_out", "_own", "_shape", "_steps", "_weights")
+    __slots__ = ("_dtype", "_has_out", "_own", "_shape", "_steps", "_tries", "_weights")
 
     def __init__(
         self, runs: Sequence[Run], arrays: Sequence[Array], has_out: bool, result: Array
@@ -211,11 +231,12 @@ class Passes:
             act: Callable[..., None] = run.plan.execute if direct else run.plan
             self._steps.append((act, packed, source, y, run.residual is not None))
         self._shape, self._dtype, self._has_out = result.shape, result.dtype, has_out
+        self._tries = any(run.is_first_try for run in runs)
         # two kinds of weights may have one hash
         self._weights = weights[0].copy() if weights else None
 
     def __call__(self, arrays: Sequence[Array]) -> Array | None:
-        """The result, or None when the weights are others."""
+        """The result, or None when the weights are others, or it is to be made in another way."""
         if self._weights is not None and not core.same_bytes(arrays[1], self._weights):
             return None
         result = arrays[-1] if self._has_out else core.empty(self._shape, self._dtype)
@@ -227,7 +248,7 @@ class Passes:
                 act(x(pool), packed, None, to, to)
             else:
                 act(x(pool), packed, None, to)
-        return result
+        return None if self._tries and not core.is_finite(result) else result
 
 
 #: Packed weights of the calls that took the short way.

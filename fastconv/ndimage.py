@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from fastconv import _shortcut
 from fastconv._engine import at_once, front_end, makes_weights, run, takes_weights
 from fastconv._ext import core
 from fastconv._plan import store
@@ -1435,39 +1436,46 @@ def laplace(
     for rule in modes:
         _boundary(rule)  # before anything is written
     total = empty(x, out.shape, out.dtype) if share_memory(x, out) else out
-    if not _is_one_cross(x, total, axes, modes, fill, options):
+
+    def differences() -> None:
         for count, (axis, rule) in enumerate(zip(axes, modes)):
             _add_second_difference(x, axis, rule, total, fill, options, adds=count > 0)
+
+    if not _is_one_cross(x, total, axes, modes, fill):
+        differences()
+    else:
+        _write_cross(x, axes, modes[0], total, fill, options)
+        if total.dtype.kind == "f":  # its corners bring infinities to windows that do not hold them
+            _shortcut.unless_finite(total, differences)
     if total is not out:
         out[...] = total
     return out
 
 
 def _is_one_cross(
-    x: Array, out: Array, axes: tuple[int, ...], modes: Sequence[str], fill: complex,
-    options: dict[str, Any],
-) -> bool:  # fmt: skip
-    """Write the sum along two axes to `out` by one kernel; whether that was possible.
-
-    Whole numbers wrap as their parts do. Of floats the kernel's corners bring infinities and NaN to
-    windows that do not hold them: where the sums show any, they are to be made an axis at a time.
-    """
+    x: Array, out: Array, axes: tuple[int, ...], modes: Sequence[str], fill: complex
+) -> bool:
+    """Whether a sum along two axes is that of one kernel: whole numbers wrap as their parts do, and
+    of floats one rounding is as good as another."""
     boundaries = {_boundary(mode) for mode in modes}
     if len(axes) != 2 or len(boundaries) != 1 or x.ndim > MAX_DIMS:
         return False
-    floats = x.dtype == out.dtype and x.dtype.char in "fd"
-    whole = x.dtype.kind in "iu" and out.dtype.kind in "iu"
-    if "constant" in boundaries:
-        whole = whole and abs(fill) < 2**53 and fill.real % 1 == 0
-    if not floats and not whole:
-        return False
+    if x.dtype.char in "fd":
+        return bool(x.dtype == out.dtype)
+    whole = "constant" not in boundaries or (abs(fill) < 2**53 and fill.real % 1 == 0)
+    return x.dtype.kind in "iu" and out.dtype.kind in "iu" and whole
+
+
+def _write_cross(
+    x: Array, axes: tuple[int, ...], mode: str, out: Array, fill: complex, options: dict[str, Any]
+) -> None:
+    """Write the sum of second differences along two axes to `out`, by one kernel."""
     cross = np.zeros((3, 3), np.int64)
     cross[1], cross[:, 1] = _SECOND_DIFFERENCE, _SECOND_DIFFERENCE
     cross[1, 1] = -4
     shape = tuple(3 if a in axes else 1 for a in range(x.ndim))
     before = tuple(int(a in axes) for a in range(x.ndim))
-    _window(x, cross.reshape(shape), before, out, modes[0], fill, options)
-    return whole or core.is_finite(out)
+    _window(x, cross.reshape(shape), before, out, mode, fill, options)
 
 
 def _add_second_difference(

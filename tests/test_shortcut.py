@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import Array
+from scipy import ndimage as peer
 from strategies import FORMS, in_form
 
 import fastconv
@@ -74,18 +75,24 @@ CALLS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], dict[str, Any]
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("dtype", ["f4", "f8", "c8"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "i8", "u1", "?"])
 def test_the_short_way_gives_what_the_long_one_gives(
     name: str, dtype: str, no_front_end: Callable[[], None]
 ) -> None:
     function, shapes, options = CALLS[name]
     if dtype == "c8" and ("activation" in options or name.startswith(("corr", "conv2d_"))):
         pytest.skip("not defined, or conjugated into a new array")
+    whole = dtype in ("i8", "u1", "?")
+    if whole and ("activation" in options or name in ("convolve2d", "fftconvolve")):
+        pytest.skip("not defined, or of floats")
     sets = [
         [(RNG.standard_normal(s) + (1j if dtype == "c8" else 0)).astype(dtype) for s in shapes]
         for _ in range(3)
     ]
-    sets[2][1][(0,) * sets[2][1].ndim] = np.inf
+    if whole:
+        sets = [[RNG.integers(0, 99, s).astype(dtype) for s in shapes] for _ in range(3)]
+    else:
+        sets[2][1][(0,) * sets[2][1].ndim] = np.inf
     expected = []
     for arrays in sets:
         _engine.forget_plans()
@@ -429,13 +436,29 @@ def test_filters_of_few_weights(name: str, to: str | None, monkeypatch: pytest.M
             _engine.forget_plans()
             expected.append(call(x))
         assert [type(d) for d in _engine._filters._known.values()] == [Passes]
-        monkeypatch.setattr(ndimage, "run", None)  # not reached again
+        if name != "laplace":  # which takes the long way where sums are not finite
+            monkeypatch.setattr(ndimage, "run", None)  # not reached again
         for x, right in zip(sets, expected):
             for _ in range(2):
                 y = call(x)
                 assert y.dtype == right.dtype and y.flags.writeable
                 assert not np.may_share_memory(y, x)
                 np.testing.assert_array_equal(y, right)
+
+
+@pytest.mark.parametrize("first", ["finite", "not finite"])
+def test_what_is_not_finite_is_made_in_another_way(first: str) -> None:
+    """One kernel of a Laplacian brings infinities of its corners; sums of two passes do not."""
+    x = RNG.random((40, 60))
+    bad = x.copy()
+    bad[7, 9] = np.inf
+    right = {True: peer.laplace(x), False: peer.laplace(bad)}
+    plan = fastconv.plan(ndimage.laplace, x)
+    for finite in (first == "finite", True, False, True, False):
+        for function in (ndimage.laplace, plan):
+            y = function(x if finite else bad)
+            np.testing.assert_allclose(y, right[finite], rtol=1e-12, atol=1e-12)
+    assert [type(d) for d in _engine._filters._known.values()] == [Passes]
 
 
 def test_filters_are_told_apart_by_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
