@@ -82,7 +82,8 @@ def build(
     """The program for one target: kernels once per instruction set, as setup.py does.
 
     Those of sets that are not in `run` must be there, but are not optimised, which would take as
-    long as those that are. AVX-512's are compiled for AVX2, with its intrinsics lane by lane, where this machine lacks it.
+    long as those that are. AVX-512's are compiled for AVX2, with its intrinsics lane by lane, where
+    this machine lacks it.
     """
     isas = table("ISAS")[machine]
     if machine == platform.machine():
