@@ -32,6 +32,12 @@ def without_wisdom() -> None:
         _off.__enter__()
 
 
+def turn(places: int) -> None:
+    """Let `pin` take other cores than a process beside this one, which turned by another number."""
+    if _cores:
+        _cores[:] = _cores[places % len(_cores) :] + _cores[: places % len(_cores)]
+
+
 def pin(threads: int) -> None:
     """Run on that many cores: fastconv takes as many threads as its process has cores."""
     if threads > len(_cores or range(os.cpu_count() or 1)):

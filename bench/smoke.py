@@ -4,7 +4,7 @@ Each runs once with every value of every parameter, in a combination that it doe
 shapes and all methods, but not all methods on all shapes, which is what ``make bench`` takes its
 time for. A module's BUDGET, the seconds that it times a figure for, is none here, and nothing is
 stored. A module is a process, and so is each instruction set, which a process knows one of; there
-are as many at once as there are cores.
+are as many at once as there are cores, and what runs on one core has another in each.
 
 Exit status 1 when a benchmark raises, or when no combination of a value runs and none says why.
 """
@@ -15,6 +15,7 @@ import argparse
 import collections
 import itertools
 import os
+import queue
 import subprocess
 import sys
 import time
@@ -77,8 +78,9 @@ def cover(name: str, cls: Any, method: str, alone: str) -> tuple[int, list[str],
     return runs, skipped, failures
 
 
-def run_module(stem: str, alone: str) -> int:
+def run_module(stem: str, alone: str, turn: int) -> int:
     failed = 0
+    common.turn(turn)
     for module in (common, *suites.modules()):
         if hasattr(module, "BUDGET"):
             module.BUDGET = 0.0
@@ -104,9 +106,11 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("module", nargs="*", help="bench_nn ...; by default all")
     parser.add_argument("--here", metavar="ALONE", help=argparse.SUPPRESS)
+    parser.add_argument("--turn", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here is not None:
-        sys.exit(min(1, sum(run_module(stem, arguments.here) for stem in arguments.module)))
+        here, turn = arguments.here, arguments.turn
+        sys.exit(min(1, sum(run_module(stem, here, turn) for stem in arguments.module)))
     commands = []
     for stem in arguments.module or [m.__name__.partition(".")[2] for m in suites.modules()]:
         kernels = [cls for name, cls, _ in suites.methods() if name.startswith(f"{stem}.")]
@@ -117,9 +121,22 @@ def main() -> None:
         }  # fmt: skip
         for alone in ["", *sorted(values)]:
             commands.append([sys.executable, "-m", "bench.smoke", stem, "--here", alone])
+    turns: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for turn in range(os.cpu_count() or 1):
+        turns.put(turn)
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        turn = turns.get()
+        try:
+            return subprocess.run(
+                [*command, "--turn", str(turn)], capture_output=True, text=True, check=False
+            )
+        finally:
+            turns.put(turn)
+
     status = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in pool.map(lambda c: subprocess.run(c, capture_output=True, text=True), commands):
+        for done in pool.map(run, commands):
             print(done.stdout, end="", flush=True)
             print(done.stderr, end="", file=sys.stderr, flush=True)
             status |= done.returncode != 0

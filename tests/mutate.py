@@ -24,8 +24,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COPIED = ("fastconv", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
-#: A test run that takes this many seconds hangs; the whole of any one takes a quarter of it.
-HANGS = 240
+#: A test run that takes so many times as long as all tests did without a fault hangs, and none
+#: does within so many seconds.
+HANGS, LEAST = 4, 240
 
 SOLVERS, KERNELS = "tests/test_solvers.py", "tests/test_kernels.py"
 
@@ -721,8 +722,8 @@ class Tree:
         assert touched & sources, file
         return [o for o, line in self._compile.items() if line[line.index("-c") + 1] in touched]
 
-    def test(self, tests: tuple[str, ...]) -> tuple[bool, str]:
-        """Whether all pass, and what the first to fail was."""
+    def test(self, tests: tuple[str, ...], limit: float | None = None) -> tuple[bool, str]:
+        """Whether all pass within a limit in seconds, and what the first to fail was."""
         environment = {**os.environ, "PYTHONPATH": str(self.root), "HYPOTHESIS_PROFILE": "ci",
                        "CI": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no",
@@ -730,7 +731,7 @@ class Tree:
         try:
             done = subprocess.run(
                 command, cwd=self.root, env=environment, capture_output=True, text=True,
-                check=False, timeout=HANGS,
+                check=False, timeout=limit,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return False, "a hang"
@@ -743,7 +744,7 @@ class Tree:
             return False, "a crash"
         return False, f"exit code {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}"
 
-    def try_fault(self, fault: Fault) -> tuple[bool, str]:
+    def try_fault(self, fault: Fault, limit: float) -> tuple[bool, str]:
         """`test` with the fault in place; the tree is as before afterwards."""
         path = self.root / "fastconv" / fault.file
         before = path.read_text()
@@ -758,7 +759,7 @@ class Tree:
             if objects:
                 self._run(self._link[: self._link.index("-o") + 1] + [str(self._module)]
                           + self._link[self._link.index("-o") + 2 :])  # fmt: skip
-            return self.test(fault.tests)
+            return self.test(fault.tests, limit)
         finally:
             path.write_text(before)
             for o, content in saved.items():
@@ -795,16 +796,19 @@ def main() -> int:
     folder = tempfile.mkdtemp(prefix="fastconv-mutate-")
     begun = time.monotonic()
     try:
+        print(f"{len(faults)} faults; building and testing without them", flush=True)
         tree = Tree(pathlib.Path(folder))
+        built = time.monotonic()
         passed, first = tree.test(tuple(dict.fromkeys(t for f in faults for t in f.tests)))
         if not passed:
             print(f"the tests fail without any fault: {first}", file=sys.stderr)
             return 2
         print(f"built and tested without faults in {time.monotonic() - begun:.0f} s", flush=True)
+        limit = max(LEAST, HANGS * (time.monotonic() - built))
         survived = []
         for fault in faults:
             start = time.monotonic()
-            passed, first = tree.try_fault(fault)
+            passed, first = tree.try_fault(fault, limit)
             if passed:
                 survived.append(fault)
             print(f"{'SURVIVED' if passed else 'caught  '} {time.monotonic() - start:4.0f} s  "

@@ -45,36 +45,33 @@ def axis_map(
     """What tap r of output o reads along one axis: an index, NOTHING or OUTSIDE; (out, kernel)."""
     extent = (size - 1) * input_dilation + 1 if size else 0
     out = (extent + low + high - (kernel - 1) * dilation - 1) // stride + 1
-    index = np.empty((out, kernel), np.int64)
-    for o in range(out):
-        for r in range(kernel):
-            t = o * stride + r * dilation - low
-            if not 0 <= t < extent:
-                index[o, r] = source(t, extent, boundary)
-            elif t % input_dilation:
-                index[o, r] = NOTHING
-            else:
-                index[o, r] = t // input_dilation
-    return index
+
+    def read(t: int) -> int:
+        if not 0 <= t < extent:
+            return source(t, extent, boundary)
+        return NOTHING if t % input_dilation else t // input_dilation
+
+    # what is read lies `stride` further with each output and `dilation` further with each tap
+    span = (out - 1) * stride + (kernel - 1) * dilation + 1
+    table = np.array([read(t - low) for t in range(span)], np.int64)
+    return table[np.arange(out)[:, None] * stride + np.arange(kernel) * dilation]
 
 
 def wider(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What sums of a dtype are kept in here: Python ints for integers and bools."""
+    """What sums of a dtype are kept in here: modulo 2**64 for integers and bools."""
     if dtype.kind in "biu":
-        return np.dtype(object)
+        return np.dtype(np.uint64)
     if dtype.kind == "c":
         return np.dtype(np.complex128 if dtype.itemsize <= 8 else np.clongdouble)
     return np.dtype(np.float64 if dtype.itemsize <= 4 else np.longdouble)
 
 
 def wrap(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Python ints reduced to a bool (any but zero) or, modulo 2**bits, to an integer dtype."""
-    if dtype.kind == "b":
-        return values.astype(object) != 0
-    bits = 8 * dtype.itemsize
-    low = -(2 ** (bits - 1)) if dtype.kind == "i" else 0
-    flat = [(int(v) - low) % 2**bits + low for v in values.ravel()]
-    return np.array(flat, dtype=dtype).reshape(values.shape)
+    """Sums modulo 2**64 reduced to a bool (any but zero) or, modulo 2**bits, to an integer dtype.
+
+    Fewer than 2**64 products of bools are summed: none that are not zero become it.
+    """
+    return values != 0 if dtype.kind == "b" else values.astype(dtype)
 
 
 def conv(
@@ -95,6 +92,7 @@ def conv(
 
     Returns y, in the wider type (integers and bools: in their own), and S, the sum of
     abs(x) * abs(w) over each output's window, plus abs(bias): what errors are measured against.
+    Of integers and bools, which have none, S is zero.
     """
     if x.dtype != w.dtype:
         raise TypeError(f"expected one dtype, got {x.dtype} and {w.dtype}")
@@ -109,7 +107,7 @@ def conv(
     ]  # fmt: skip
     out = tuple(len(m) for m in maps)
     wide = wider(x.dtype)
-    exact = wide.kind == "O"
+    exact = wide.kind == "u"
     real = wide if exact else np.empty(0, wide).real.dtype
     n, c, k = x.shape[0], x.shape[1] // groups, w.shape[0] // groups
     data = x.astype(wide).reshape(n, groups, c, *x.shape[2:])
@@ -134,10 +132,17 @@ def conv(
                 if not samples.size or not weight.size:
                     continue  # numpy's einsum writes beyond an empty result
                 y[..., where] += np.einsum("ngcp,gkc->ngkp", samples, weight)
-                s[..., where] += np.einsum("ngcp,gkc->ngkp", abs(samples), abs(weight))
+                if not exact:
+                    s[..., where] += np.einsum("ngcp,gkc->ngkp", abs(samples), abs(weight))
         shape = (n, groups * k, *out)
         y, s = y.reshape(shape), s.reshape(shape)
-        if bias is not None:
-            column = bias.astype(wide).reshape(-1, *ones)
-            y, s = y + column, s + abs(column)
-    return (wrap(y, x.dtype), s) if exact else (y, s)
+        if exact:
+            y = wrap(y, x.dtype)
+    return (y, s) if bias is None else plus(y, s, bias)
+
+
+def plus(y: Array, s: Array, bias: Array) -> tuple[Array, Array]:
+    """What `conv` returns with a bias, of what it returned without one."""
+    column = bias.astype(y.dtype).reshape(-1, *(1,) * (y.ndim - 2))
+    with np.errstate(all="ignore"):
+        return y + column, s if y.dtype.kind in "biu" else s + abs(column)

@@ -24,6 +24,7 @@ from problems import (
     mixed_magnitude,
     numpy_dtype,
     oracle,
+    solved,
     stored,
     values,
 )
@@ -131,7 +132,7 @@ def check_all(solver: Solver, isa: str, problem: Problem) -> bool:
     if solver.why_not(problem) is not None:
         return False
     x, w, bias = arrays(problem)
-    expected = oracle(problem, x, w, bias)
+    expected = solved(str(problem), True)
     mixed = mixed_magnitude(problem, x, w) if solver.name in MIXING else None
     for config in forced(solver, problem, isa):
         y = solve(solver, problem, config, x, w, bias)
@@ -321,11 +322,12 @@ def test_memory_order(solver: Solver, text: str, form: str) -> None:
         pytest.skip(f"{solver.name}: {solver.why_not(problem)}")
     x, w, bias = arrays(Problem.parse(text))
     x, w = in_form(x, form), in_form(w, form)
+    expected = oracle(problem, x, w, bias)
     for config in forced(solver, problem, core.isa()):
         y = solve(solver, problem, config, x, w, bias)
         bound = solver.error_bound(problem, config) + epsilon(problem)
         mixed = mixed_magnitude(problem, x, w) if solver.name in MIXING else None
-        check(problem, y, oracle(problem, x, w, bias), bound, mixed, f"{solver.name} {config}")
+        check(problem, y, expected, bound, mixed, f"{solver.name} {config}")
 
 
 @pytest.mark.parametrize("name", ("c64", "c128"))

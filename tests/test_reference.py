@@ -80,8 +80,21 @@ def test_integers_wrap() -> None:
     assert y.dtype == np.int8 and y.item() == 0
     big = np.full((1, 1, 2), 2**63 - 1, np.int64)
     assert conv(big, big)[0].item() == 2
-    values = np.array([127, 128, -129, 2**200 + 3], object)
+    values = np.array([127, 128, 2**64 - 129, 2**40 + 3], np.uint64)
     assert wrap(values, np.dtype(np.int8)).tolist() == [127, -128, 127, 3]
+
+
+@pytest.mark.parametrize("name", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+def test_integers_are_what_python_makes_of_them(name: str) -> None:
+    info = np.iinfo(name)
+    rng = np.random.default_rng(5)
+    x, w, bias = (rng.integers(info.min, info.max, shape, name, endpoint=True)
+                  for shape in ((1, 3, 9), (2, 3, 4), 2))  # fmt: skip
+    y, _ = conv(x, w, bias=bias)
+    for k, o in np.ndindex(2, 6):
+        terms = zip(x[0, :, o : o + 4].ravel().tolist(), w[k].ravel().tolist())
+        whole = sum((a * b for a, b in terms), bias[k].item())
+        assert y[0, k, o] == (whole - info.min) % 2**info.bits + info.min
 
 
 def test_bools_are_or_of_ands() -> None:

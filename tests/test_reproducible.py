@@ -174,6 +174,8 @@ def test_subnormal_numbers_keep_their_value(solver: Solver, threads: int) -> Non
         problem = Problem.parse(text).replace(threads=threads)
         if solver.why_not(problem) is not None:
             continue
+        if solver.name == "naive" and problem.flops > 2_000_000:  # at some 100 cycles each
+            continue
         x, w = tiny(problem)
         scale = x.dtype.type(2.0) ** (100 if problem.dtype in ("f32", "c64") else 1000)
         config = solver.configs(problem, this_machine())[0]

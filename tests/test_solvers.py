@@ -19,6 +19,7 @@ from problems import (
     check,
     mixed_magnitude,
     oracle,
+    parsed,
     solved,
     stored,
 )
@@ -53,7 +54,7 @@ def configs(solver: Solver, problem: Problem) -> Iterator[Config]:
 
 
 def accepted(solver: Solver, texts: tuple[str, ...] = PROBLEMS) -> list[str]:
-    return [text for text in texts if solver.why_not(Problem.parse(text)) is None]
+    return [text for text in texts if solver.why_not(parsed(text)) is None]
 
 
 def pairs(*texts: str) -> Any:
@@ -82,7 +83,7 @@ def execute(
 
 @pairs(*PROBLEMS)
 def test_published_bound(solver: Solver, text: str) -> None:
-    problem = Problem.parse(text)
+    problem = parsed(text)
     x, w, bias = arrays(problem)
     magnitude = mixed(solver, problem, x, w)
     for config in configs(solver, problem):
@@ -177,7 +178,7 @@ def test_non_finite_samples_stay_in_their_windows(
 )
 def test_hard_data(solver: Solver, kind: str, text: str) -> None:
     """Larger than what hypothesis makes, so that blocks with and without trouble both occur."""
-    problem = Problem.parse(text)
+    problem = parsed(text)
     rng = np.random.default_rng(11)
     x = special(rng, kind, problem.x_dtype, problem.x_shape)
     w = special(rng, "normal", problem.w_dtype, problem.w_shape)
@@ -197,7 +198,7 @@ def test_hard_data(solver: Solver, kind: str, text: str) -> None:
 )
 def test_the_smallest_weights(solver: Solver, power: int, text: str) -> None:
     """Weights that are subnormal, or whose transforms are, on data of very different size."""
-    problem = Problem.parse(text)
+    problem = parsed(text)
     rng = np.random.default_rng(power)
     x = special(rng, "huge range", problem.x_dtype, problem.x_shape)
     w = (rng.integers(-3, 4, problem.w_shape) * 2.0**power).astype(x.dtype)
@@ -239,10 +240,11 @@ def test_what_lies_around_x_is_not_read(solver: Solver, ends: tuple[int, int]) -
     wide = np.full((2, 3, 17 + before + after, 29), np.nan, np.float32)
     window = wide[:, :, before : before + 17, 3:25]
     window[:] = x
+    expected = oracle(problem, x, w)
     for config in configs(solver, problem):
         y = execute(solver, problem, config, window, w)
         bound = solver.error_bound(problem, config)
-        check(problem, y, oracle(problem, x, w), bound, mixed(solver, problem, x, w), solver.name)
+        check(problem, y, expected, bound, mixed(solver, problem, x, w), solver.name)
 
 
 def guarded(problem: Problem, steps: tuple[int, ...]) -> tuple[Array, Array, Array]:
@@ -274,7 +276,7 @@ def guarded(problem: Problem, steps: tuple[int, ...]) -> tuple[Array, Array, Arr
     "conv2d f64 n1 c2 h6 w7 k3 r3 s3 p1 e2",
 )
 def test_writes_only_its_output(solver: Solver, steps: tuple[int, ...], text: str) -> None:
-    problem = Problem.parse(text)
+    problem = parsed(text)
     x, w, _ = arrays(problem)
     for config in configs(solver, problem):
         y, buffer, inside = guarded(problem, steps)
@@ -289,15 +291,16 @@ def test_writes_only_its_output(solver: Solver, steps: tuple[int, ...], text: st
 @pairs(*(f"conv2d {d} n1 c2 h5 w7 k3 r3 s3 p1 strided" for d in ("f32", "f64", "c64", "c128")))
 def test_fields_of_records(solver: Solver, text: str, pad: str) -> None:
     """Strides that are no multiple of the item size, of x, w and y."""
-    problem = Problem.parse(text)
+    problem = parsed(text)
     record = np.dtype([("pad", pad), ("value", numpy_dtype(problem.dtype))])
     plain_x, plain_w, _ = arrays(problem)
     x, w, y = (np.zeros(shape, record)["value"]
                for shape in (problem.x_shape, problem.w_shape, problem.y_shape))  # fmt: skip
     x[...], w[...] = plain_x, plain_w
+    expected = oracle(problem, plain_x, plain_w)
     for config in configs(solver, problem):
         execute(solver, problem, config, x, w, y=y)
-        check(problem, y, oracle(problem, plain_x, plain_w), solver.error_bound(problem, config),
+        check(problem, y, expected, solver.error_bound(problem, config),
               mixed(solver, problem, plain_x, plain_w), f"{solver.name} {config}")  # fmt: skip
         assert not y.base["pad"].any()
 
@@ -305,7 +308,7 @@ def test_fields_of_records(solver: Solver, text: str, pad: str) -> None:
 @pytest.mark.parametrize("solver", CPU, ids=lambda s: s.name)
 def test_repeats_bit_for_bit(solver: Solver) -> None:
     for text in accepted(solver)[::3]:
-        problem = Problem.parse(text)
+        problem = parsed(text)
         x, w, bias = arrays(problem)
         config = next(configs(solver, problem))
         plan = solver.plan(problem, config, this_machine())
@@ -323,10 +326,10 @@ def test_repeats_bit_for_bit(solver: Solver) -> None:
 )
 def test_threads_do_not_change_a_bit(solver: Solver, every_thread: None) -> None:
     for text in accepted(solver)[::2]:
-        x, w, _ = arrays(Problem.parse(text))
+        x, w, _ = arrays(parsed(text))
         results = []
         for threads in (1, 2, 3, 8):
-            problem = Problem.parse(text).replace(threads=threads)
+            problem = parsed(text).replace(threads=threads)
             config = next(configs(solver, problem))
             results.append(execute(solver, problem, config, x, w))
         for y in results[1:]:
@@ -338,7 +341,7 @@ def test_empty_batch_and_filters_cost_nothing(solver: Solver) -> None:
     """Sizes of zero reach why_not and the cost model, whatever they answer."""
     for text in ("conv2d f32 n0 c3 h9 w9 k4 r3 s3", "conv2d f32 n1 c3 h9 w9 k0 r3 s3",
                  "conv2d f32 n1 c0 h9 w9 k4 r3 s3", "conv1d f64 n1 c1 w0 k1 s1 p3"):  # fmt: skip
-        problem = Problem.parse(text)
+        problem = parsed(text)
         if solver.why_not(problem) is None:
             for config in solver.configs(problem, this_machine()):
                 values: list[Any] = [solver.cost(problem, config, this_machine()),
@@ -357,7 +360,7 @@ def test_empty_batch_and_filters_cost_nothing(solver: Solver) -> None:
 )
 def test_no_more_memory_than_was_said(solver: Solver, text: str) -> None:
     """Peak of what NumPy allocates during packing and a call; 64 KiB are for small objects."""
-    problem = Problem.parse(text)
+    problem = parsed(text)
     x, w, _ = arrays(problem)
     y = stored(np.zeros(problem.y_shape), problem.y_dtype)
     for config in configs(solver, problem):
