@@ -247,6 +247,10 @@ NETWORKS = (
     "conv2d f32 n1 c2 h7 w210 k7 r3 s2 p1:2,0:3 u2,4 l2,1",
     "conv1d f32 n2 c1 w1003 k9 s15 p4:2 u5",
     "conv1d f64 n1 c4 w260 k8 s3 g2 p3 l2",
+    # panels' picked pixels: four taps at a time, at edges and beside rows of padding, and singly
+    "conv2d f32 n1 c3 h30 w83 k5 r5 s7 p2 u4",
+    "conv2d f32 n2 c2 h26 w66 k9 r4 s4 p1 u2",
+    "conv2d f64 n1 c3 h21 w40 k5 r2 s3 p1 u5",
     # a last tile of one pixel, whatever a vector's length
     "conv2d f32 n2 c23 h7 w7 k20 r1 s1",
     "conv2d f64 n1 c9 h7 w7 k11 r3 s3 p1 strided",

@@ -436,10 +436,11 @@ def test_winograd_leaves_windows_that_lie_in_the_padding() -> None:
 
 def test_panels_write_in_runs_what_l2_does_not_hold() -> None:
     machine = Machine("avx512", 1, 48 << 10, 2 << 20, 32 << 20)
-    assert in_runs("avx512", True, 0)
-    assert not in_runs("avx512", False, 0)
-    assert not in_runs("avx512", True, 1)  # bands
-    assert not in_runs("avx2", True, 0)
+    assert in_runs("avx512", True, 0, False)
+    assert not in_runs("avx512", False, 0, True)
+    assert in_runs("avx512", True, 1, True)  # bands
+    assert not in_runs("avx512", True, 1, False)
+    assert not in_runs("avx2", True, 0, True)
     problem = Problem.parse("conv2d f32 n1 c24 h75 w75 k144 r1 s1")
     small = problem.replace(filters=8)
     held = Problem.parse("conv2d f32 n1 c24 h64 w64 k128 r1 s1")  # 2 MB, and then more
@@ -450,3 +451,12 @@ def test_panels_write_in_runs_what_l2_does_not_hold() -> None:
         ]
         runs = {1 if isa == "avx512" else 1 << 20}
         assert blocks == [runs, {1 << 20}, {1 << 20}, runs]
+
+
+@pytest.mark.parametrize("width, bands", [(1000, 1), (60, 1 << 20)])
+def test_panels_write_bands_in_runs_where_rows_are_long(width: int, bands: int) -> None:
+    machine = Machine("avx512", 1, 48 << 10, 2 << 20, 32 << 20)
+    p = Problem.parse(f"conv2d f32 n1 c1 h40 w{width} k400 r3 s3")
+    found = [c for c in BY_NAME["panels"].configs(p, machine) if c["isa"] == "avx512"]
+    if found:
+        assert {c["band"]: c["weight_bytes"] for c in found} == {1: bands, 0: 1}

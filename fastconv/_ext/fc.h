@@ -410,21 +410,30 @@ enum { FC_PANEL_ROWS = 8, FC_PANEL_VECTORS = 3, FC_PANEL_PIXELS = 48 };
 typedef struct {
     int64_t vector, low, high, from;
 } fc_panel_piece;
+/* Where a tile's pixels are, so many: elements from x, and places along the last axis. */
+typedef struct {
+    int64_t count;
+    int32_t index[FC_PANEL_PIXELS], place[FC_PANEL_PIXELS];
+} fc_panel_lanes;
 typedef void fc_panel_fn(int64_t taps, const void *x, const int64_t *offset, const void *w, const void *add,
-                         int64_t more, void *y, int64_t ldy, int64_t tiles, int64_t ldw);
+                         int64_t more, void *y, int64_t ldy, int64_t tiles, int64_t ldw, int64_t ldx);
 typedef void fc_panel_near_fn(int64_t taps, const void *x, int64_t x_c, const void *w, const void *add, int64_t more,
-                              void *y, int64_t ldy, int64_t tiles, int64_t ldw);
+                              void *y, int64_t ldy, int64_t tiles, int64_t ldw, int64_t ldx);
 typedef struct {
     fc_panel_fn *tile[FC_PANEL_VECTORS][FC_PANEL_ROWS], *pixel[FC_PANEL_ROWS];
     fc_panel_near_fn *near[FC_PANEL_ROWS];
 } fc_panel_tiles;
 typedef struct {
-    int64_t lanes, rows, vectors;
+    int64_t lanes, rows, vectors, most_step; /* the largest with which `copy` takes samples from vectors */
     fc_panel_tiles tiles;
     void (*spread)(const void *x, int64_t count, void *to, int64_t ld);
     void (*copy)(const void *x, int64_t x_c, int64_t step, int64_t rows, void *to);
     void (*gather)(const void *x, int64_t x_c, int64_t step, const fc_panel_piece *pieces, int64_t count,
                    int64_t rows, void *to);
+    int64_t (*pixels)(const void *x, int64_t x_c, const fc_panel_lanes *lanes, int64_t shift, int64_t limit, uint64_t live,
+                    int64_t rows, void *to);
+    int64_t (*fours)(const void *x, int64_t x_c, const fc_panel_lanes *lanes, int64_t shift, int64_t limit, uint64_t live,
+                     int64_t rows, void *to); /* NULL where it does not pay */
     void (*line)(const void *x, int64_t step, int64_t low, int64_t high, int64_t count, void *to);
     void (*weave)(int64_t phases, int64_t rows, const void *sums, int64_t ld, int64_t begin, int64_t end, int64_t more,
                   void *y, int64_t step, int64_t ldy);

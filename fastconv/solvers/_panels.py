@@ -16,14 +16,22 @@ TILE = {"avx512": (8, 3), "neon": (8, 3)}
 VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 
 
-def in_runs(isa: str, far: bool, band: int) -> bool:
+#: Outputs of a row, 16 tiles of floats, from which bands, too, are passed by a register tile of
+#: filters after the other.
+LONG = 768
+
+
+def in_runs(isa: str, far: bool, band: int, long: bool) -> bool:
     """Whether a block of filters is one register tile because y is `far`: L3 holds it, not L2.
 
+    Such a tile passes all tiles of pixels side by side in one call; bands have many if `long`.
+
     Emerald Rapids, L2 2 MB, one thread: 1x1, 24 to 144 @ 75x75 0.39 to 0.34 ms, 64 to 256 @ 56x56
-    0.74 to 0.70. Smaller y lose (1x1, 256 to 1024 @ 14x14 0.73 to 0.76; 5x5, 1 to 384 @ 32x32 0.31
-    to 0.70), and so do bands (3x3, 3 to 32 @ 416x416 2.7 to 3.0): calls of few taps.
+    0.74 to 0.70; bands of signals, 8 taps, 4 to 128 @ 1000, eight of them, 0.85 to 0.73. Smaller y
+    lose (1x1, 256 to 1024 @ 14x14 0.73 to 0.76; 5x5, 1 to 384 @ 32x32 0.31 to 0.70), and so do
+    short rows of bands (3x3, 4 to 320 @ 64x64 1.65 to 1.87).
     """
-    return isa == "avx512" and not band and far
+    return isa == "avx512" and far and (long or not band)
 
 
 def block_taps(isa: str, machine: Machine) -> int:

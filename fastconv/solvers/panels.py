@@ -14,6 +14,7 @@ from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._panels import (
+    LONG,
     TILE,
     VECTOR_BYTES,
     block_taps,
@@ -32,8 +33,12 @@ _GFLOPS = {"avx512": 140, "avx2": 100, "neon": 45, "baseline": 24}
 _LATENCY, _NEXT, _CALL, _WHOLE, _BROKEN = 1.2e-9, 2e-9, 9e-9, 15e-9, 35e-9
 
 #: Seconds that a vector of a panel takes: of pixels side by side, and of windows by the stride of
-#: its pixels (3 and 4 are reckoned); for each pixel at others.
-_SPREAD, _COPY, _ONE = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9, 3: 2.5e-9, 4: 3e-9}, 0.5e-9
+#: its pixels (3 and 4 are reckoned).
+_SPREAD, _COPY = 0.5e-9, {1: 0.9e-9, 2: 1.4e-9, 3: 2.5e-9, 4: 3e-9}
+
+#: Seconds that a pixel takes which is picked, where there is an instruction for it and by four taps
+#: at a time (Emerald Rapids); 0.5 ns elsewhere.
+_ONE, _FOUR = {"avx512": 0.27e-9}, {"avx512": 0.1e-9}
 
 #: Pixels side by side are read in place: FEW, NEAR_PLANE and NEAR_TILE of panels.c.
 _FEW, _NEAR_PLANE, _NEAR_TILE = 4, 32 << 10, 64 << 10
@@ -49,14 +54,16 @@ _SAMPLE, _PIXEL = 0.4e-9, 0.35e-9
 _WEAVE, _APART, MOST_PHASES = 0.1e-9, 0.4e-9, 64
 
 #: Bytes a second, of x and of y, that do not hide behind products: in L3, and in memory. A register
-#: tile stores no more than the latter where L2 does not hold y: 1x1, 3 to 64 @ 200x200, 1.3 ms.
-_MOVED, _FROM_MEMORY = 40e9, 14e9
+#: tile stores no more than the latter where L2 does not hold y: 1x1, 3 to 64 @ 200x200, 1.3 ms; in
+#: long runs (in_runs) into L3 more (1 to 512, 10 taps, y 6.6 MB).
+_MOVED, _FROM_MEMORY, _RUNS = 40e9, 14e9, 20e9
 
 _ESTIMATES = {
     isa: core.PanelsCost(
         gflops=gflops, latency=_LATENCY, next=_NEXT, call=_CALL, whole=_WHOLE, broken=_BROKEN,
-        spread=_SPREAD, one=_ONE, copies=_COPIES.get(isa, 1.0), sample=_SAMPLE, pixel=_PIXEL,
-        weave=_WEAVE, apart=_APART, moved=_MOVED, from_memory=_FROM_MEMORY,
+        spread=_SPREAD, one=_ONE.get(isa, 0.5e-9), four=_FOUR.get(isa, 0.0),
+        copies=_COPIES.get(isa, 1.0), sample=_SAMPLE, pixel=_PIXEL,
+        weave=_WEAVE, apart=_APART, moved=_MOVED, runs=_RUNS, from_memory=_FROM_MEMORY,
         copy=(0.0, *_COPY.values()), vector_bytes=VECTOR_BYTES.get(isa, 16),
         rows=TILE.get(isa, (6, 2))[0], vectors=TILE.get(isa, (6, 2))[1], few=_FEW,
         near_plane=_NEAR_PLANE, near_tile=_NEAR_TILE,
@@ -97,12 +104,13 @@ class Panels(Solver):
         # (3x3, 1 to 64 @ 572x572: 12.0 ms instead of 18.7; where L3 holds y 8 to 15 % are lost).
         # Phases share a panel, which may thus be in L2, as their weights are in L1 in that order:
         # gradient of x, 3x3 stride 2, 64 @ 56x56 5.1 to 4.5 ms; 128 @ 56x56 3.1 to 2.8.
-        # With AVX-512 long runs win as soon as L2 does not hold y (in_runs)
+        # With AVX-512 long runs win as soon as L2 does not hold y (in_runs).
         size, dense = problem.itemsize, problem.is_dense
         y_bytes = math.prod(problem.y_shape) * size
         weights = 1 if y_bytes > machine.l3 or not dense else machine.l2 // 2
         bands = with_bands(problem, problem.taps, size, machine)
-        return _configs(bands, weights, y_bytes > machine.l2, dense, machine)
+        long = problem.out[-1] >= LONG
+        return _configs(bands, weights, y_bytes > machine.l2, long, dense, machine)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)
@@ -124,14 +132,14 @@ class Panels(Solver):
 
 @functools.cache
 def _configs(
-    bands: tuple[str, ...], weights: int, far: bool, dense: bool, machine: Machine
+    bands: tuple[str, ...], weights: int, far: bool, long: bool, dense: bool, machine: Machine
 ) -> Sequence[Config]:
     return [
         {
             "isa": isa,
             "panel_bytes": machine.l2 // 4,
             "taps": block_taps(isa, machine) if dense else SUM_BLOCK,
-            "weight_bytes": 1 if in_runs(isa, far, band) else weights,
+            "weight_bytes": 1 if in_runs(isa, far, band, long) else weights,
             "band": band,
         }
         for isa in core.offered_isas()

@@ -1,8 +1,8 @@
 """Part of core.pyx: what `fastconv/solvers/panels.py` is estimated to take."""
 
 cdef struct _PanelsConstants:
-    double gflops, latency, next, call, whole, broken, spread, one, copies, sample, pixel
-    double weave, apart, moved, from_memory
+    double gflops, latency, next, call, whole, broken, spread, one, four, copies, sample, pixel
+    double weave, apart, moved, runs, from_memory
     double copy[5]
     int64_t vector_bytes, rows, vectors, few, near_plane, near_tile
 
@@ -24,7 +24,7 @@ cdef class PanelsCost:
         cdef int64_t lanes = of.vector_bytes // size, nr = of.vectors * lanes, left, run, edges
         cdef int64_t outputs = 1, row, kernel = 1, phases = 1, register_tiles, blocks, u
         cdef int64_t most = config["taps"], panel_bytes = config["panel_bytes"], e
-        cdef bint band = config["band"], flat, near
+        cdef bint band = config["band"], flat, near, far
         cdef double vector = 2 * lanes / (of.gflops * 1e9 * 4 / size), whole, each, store = 0, work
         cdef double tiles, one, overlap, alone, taps, runs, copies, weights, passes, moved, pack = 0
         flat = True
@@ -44,7 +44,12 @@ cdef class PanelsCost:
             whole, left = outputs // row * row // run * _up(run, nr), 0
         # products: no tap takes less than its latency, and no tile less than its stores
         each = p.filters / <double>register_tiles
-        if phases == 1 and p.y * size > l2:
+        moved = size * (p.x + p.y)
+        far = phases == 1 and p.y * size > l2
+        if far and config["weight_bytes"] == 1 and moved < l3:  # while others are multiplied
+            store = each * nr * size / of.runs
+            moved -= size * p.y
+        elif far:
             store = each * nr * size / of.from_memory
         work = whole * max(p.taps * max(each * of.vectors * vector, of.latency), store)
         if left == 1 and phases == 1:
@@ -75,18 +80,28 @@ cdef class PanelsCost:
             alone = 1.0 if row % nr == 0 else max(0.0, 1 - nr / <double>row)
             alone *= max(0.0, 1 - edges / <double>row) if nr < row else 0
             taps = <double>kernel * blocks
-            each = of.vectors * of.copy[u] if u < 5 else nr * of.one
             runs = 1 + nr / <double>row
-            copies = p.channels * kernel * each * (alone + (1 - alone) * runs)
-            work += tiles * taps * (alone * of.whole + (1 - alone) * runs * of.broken)
-            work += tiles * copies * of.copies
+            if u > 4:  # all are picked
+                alone = 0
+            copies = alone
+            work += tiles * alone * taps * of.whole
+            if u < 3:
+                copies += (1 - alone) * runs
+                work += tiles * taps * (1 - alone) * runs * of.broken
+            else:
+                one = of.one
+                if of.four and size == 4 and <int64_t>window[last] >= 4 and p.dilation[last] == 1:
+                    one = of.four
+                    taps /= 4
+                work += tiles * (1 - alone) * (taps * of.whole + p.channels * kernel * nr * one)
+            if u < 5:
+                work += tiles * p.channels * kernel * of.vectors * of.copy[u] * copies * of.copies
         work *= p.batch * p.groups
         # weights that L2 does not hold come from L3 at 90 GB/s, once a block of tiles
         weights = p.filters * p.taps * size
         if weights > l2 // 2:
             passes = max(1.0, tiles * (<double>p.channels * kernel / blocks * nr * size) / panel_bytes)
             work += p.batch * p.groups * passes * weights / 90e9
-        moved = size * (p.x + p.y)
         work += moved / (of.moved if moved < l3 else of.from_memory)
         if not p.prepared:
             pack = 1e-6 + p.w * 1e-9

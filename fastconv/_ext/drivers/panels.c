@@ -188,7 +188,7 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         find_places(p, t->first, whole ? 1 : t->count, places);
     for (int64_t i = from, tiles; i < to; i += tiles) {
         const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
-        tiles = whole ? (i < s->larger ? fc_min(s->larger, to) : to) - i : 1;
+        tiles = whole && t->along == 1 ? (i < s->larger ? fc_min(s->larger, to) : to) - i : 1;
         fc_panel_fn *const run = one ? s->tiles->pixel[rows - 1] : s->tiles->tile[vectors - 1][rows - 1];
         char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
         char *sums = whole ? y + places[0] * s->bytes : buffer;
@@ -199,13 +199,14 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
         }
         if (!whole && block) move(s, y, places, t->count, rows, buffer, 0);
         const char *const bias = j->bias + (u->g * p->k + k) * s->bytes, *const own = w + k * taps * s->bytes;
-        if (t->near) s->tiles->near[rows - 1](taps, t->x, p->x_c, own, bias, block, sums, ld, tiles, taps * rows);
+        const int64_t turns = tiles * t->along, ldw = t->along > 1 ? 0 : taps * rows, ldx = t->along > 1 ? t->apart : 0;
+        if (t->near) s->tiles->near[rows - 1](taps, t->x, p->x_c, own, bias, block, sums, ld, turns, ldw, ldx);
         for (int64_t n = 0; n < t->found && !t->near; n++) {
             const span *const next = &t->spans[n];
             run(next->count, t->x, t->offset + next->first, own + next->first * rows * s->bytes, bias, block || n,
-                sums, ld, tiles, taps * rows);
+                sums, ld, turns, ldw, ldx);
         }
-        if (!t->found && !block) run(0, t->x, t->offset, own, bias, 0, sums, ld, tiles, 0); /* sets the sums */
+        if (!t->found && !block) run(0, t->x, t->offset, own, bias, 0, sums, ld, tiles, 0, 0); /* sets the sums */
         if (!whole) move(s, y, places, t->count, rows, buffer, 1);
     }
 }
@@ -282,13 +283,27 @@ static void run_band(const job *j, unit *u, int64_t block)
     for (int64_t at = 0, next; at < s->register_tiles; at = next) {
         next = fc_min(s->register_tiles, at + s->tiles_at_once);
         for (int64_t i = 0; i < runs; i++)
-            for (int64_t q = 0; q < run; q += s->nr) {
+            for (int64_t q = 0, along; q < run; q += along * s->nr) {
                 const int64_t begin = fc_min(q, run - s->nr), from = i * s->phase + begin;
-                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, j->offset, &all, 1, 0};
+                along = next - at == 1 && !s->narrow && j->even ? fc_max(1, (run - q) / s->nr) : 1;
+                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, j->offset, &all, 1, 0,
+                                along, s->nr * s->bytes};
                 multiply(j, u, &t, at, next, taps, 0, w);
             }
     }
     finish(j, u, 0, p->k);
+}
+
+/* Tiles from `i` on that a register tile of filters passes in one call: whole ones, side by side in y, that have all taps, and
+ * are all read in place or none. */
+static int64_t tiles_along(const job *j, const unit *u, int64_t i, int64_t taps)
+{
+    const geometry *const s = j->s;
+    const int64_t whole = (u->end - u->first) / s->nr;
+    int64_t end = i;
+    if (!j->even || s->narrow) return 1;
+    while (end < whole && u->found[end] == 1 && u->spans[end * s->most_spans].count == taps) end++;
+    return fc_max(1, end - i);
 }
 
 static void run_unit(void *context, int64_t index, int64_t slot)
@@ -317,13 +332,15 @@ static void run_unit(void *context, int64_t index, int64_t slot)
         const char *const x = j->x + (u.n * p->x_n + (u.g * p->c + b * s->channel_block) * p->x_c) * s->bytes;
         for (int64_t at = from, next; at < end; at = next) {
             next = fc_min(end, at + s->tiles_at_once);
-            for (int64_t i = 0; i < tiles_of(s, &u); i++) {
+            for (int64_t i = 0, along; i < tiles_of(s, &u); i += along) {
                 const int64_t first = u.first + i * s->nr;
                 const int in_place = j->in_place && first + s->nr <= u.end;
+                along = s->phases == 1 && next - at == 1 ? tiles_along(j, &u, i, taps) : 1;
                 const tile t = {first, fc_min(s->nr, u.end - first),
                                 in_place ? x + first * s->bytes : u.panels + i * s->panel * s->bytes,
                                 in_place ? j->offset + s->channel_block : j->offset,
-                                u.spans + i * s->most_spans, u.found[i], in_place && j->near};
+                                u.spans + i * s->most_spans, u.found[i], in_place && j->near,
+                                along, (in_place ? s->nr : s->panel) * s->bytes};
                 if (s->phases > 1)
                     fc_panels_multiply_phases(j, &u, &t, at, next, b, w);
                 else

@@ -71,6 +71,7 @@ typedef struct {
     const int64_t *offset;
     const span *spans;
     int64_t found, near;
+    int64_t along, apart; /* so many tiles side by side in y, if more than one, whose x lie so many bytes apart */
 } tile;
 
 static inline int64_t tiles_of(const geometry *s, const unit *u) { return fc_ceil_div(u->end - u->first, s->nr); }

@@ -110,6 +110,71 @@ static int64_t find_pieces(const geometry *s, const run_of_pixels *runs, const i
     return found;
 }
 
+/* Elements and places beyond it have no 32 bits for sums; of fewer channels, strided samples are picked where tiles end in
+ * another row: pieces take longer to find than to copy. */
+enum { LARGEST = 1 << 30, FEW = 8 };
+
+/* A tile's pixels, picked one by one: elements from x to a row of taps, and which pixels' rows are inside there. */
+typedef struct {
+    fc_panel_lanes lanes;
+    int64_t first, row;
+    uint64_t live;
+} picked;
+
+/* Finds pixels as elements from x's first under the first row of taps of the first of them; whether all are near enough. */
+static int find_lanes(const fc_problem *p, const run_of_pixels *runs, int64_t count, picked *found)
+{
+    const int64_t last = p->dims - 1, u = p->stride[last];
+    int fits = p->in[last] < LARGEST && (p->ker[last] - 1) * p->dilation[last] < LARGEST;
+    fc_panel_lanes *const lanes = &found->lanes;
+    *lanes = (fc_panel_lanes){0};
+    for (int64_t i = 0; i < count; lanes->count += runs[i++].count) {
+        int64_t row = 0;
+        for (int64_t d = 0; d < last; d++) row += (runs[i].o[d] * p->stride[d] - p->pad[d]) * p->x_s[d];
+        if (i == 0) found->first = row;
+        for (int64_t t = 0; t < runs[i].count; t++) {
+            const int64_t place = (runs[i].o[last] + t) * u - p->pad[last];
+            const int64_t index = row - found->first + place * p->x_s[last];
+            fits &= place > -LARGEST && place < LARGEST && index > -LARGEST && index < LARGEST;
+            lanes->place[runs[i].at + t] = (int32_t)place;
+            lanes->index[runs[i].at + t] = (int32_t)index;
+        }
+    }
+    return fits;
+}
+
+/* Goes on to a row of taps, of which pixels have `rows`. */
+static void pick_row(const fc_problem *p, const run_of_pixels *runs, int64_t count, const int64_t *rows, int64_t tap,
+                     picked *at)
+{
+    at->live = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (rows[i] != NO_ROW) at->live |= (((uint64_t)1 << runs[i].count) - 1) << runs[i].at;
+    at->row = at->first;
+    for (int64_t d = p->dims - 2; d >= 0; tap /= p->ker[d], d--) at->row += tap % p->ker[d] * p->dilation[d] * p->x_s[d];
+}
+
+/* Whether taps of a row lie side by side in x, to be picked four at a time. */
+static int has_fours(const geometry *s)
+{
+    const int64_t last = s->p->dims - 1;
+    return s->kernels->fours && s->row_taps >= 4 && s->p->dilation[last] == 1 && s->p->x_s[last] == 1;
+}
+
+/* Picks tap r of a row, whose panel is `to`, or as many from it on as there are of four; how many, 0 if all is padding. */
+static int64_t pick(const geometry *s, const picked *at, const char *x, int64_t channels, int64_t r, char *to)
+{
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1, shift = r * p->dilation[last];
+    /* the last four with some of those before */
+    const int64_t begin = fc_min(r, s->row_taps - 4);
+    if (has_fours(s) && s->kernels->fours(x + (at->row + begin) * s->bytes, p->x_c, &at->lanes, begin, p->in[last], at->live,
+                                          channels, to - (r - begin) * channels * s->nr * s->bytes))
+        return begin + 4 - r;
+    return s->kernels->pixels(x + (at->row + shift * p->x_s[last]) * s->bytes, p->x_c, &at->lanes, shift, p->in[last], at->live,
+                              channels, to);
+}
+
 /* Fills the panel of a tile for channels of x, and finds its spans; returns how many these are. */
 static int64_t fill_panel(const geometry *s, const char *x, int64_t channels, int64_t first, int64_t count,
                           char *panel, span *spans)
@@ -122,16 +187,25 @@ static int64_t fill_panel(const geometry *s, const char *x, int64_t channels, in
     const int64_t in_row = of_tile == 1 && count == s->nr, reach = (count - 1) * p->stride[last];
     /* phases read what they need of a panel, which has no taps left out */
     const int64_t bridge = s->phases > 1 ? INT64_MAX : BRIDGE;
+    /* samples side by side, or every other, are taken from vectors of x; so are others that lie in a row, if not too far apart */
+    const int copied = in_row && step >= 1 && step <= s->kernels->most_step;
+    picked at;
+    const int picks = (step < 1 || step > 2 || (step == 2 && !in_row && channels < FEW && has_fours(s))) &&
+                      find_lanes(p, runs, of_tile, &at);
     if (s->phases > 1) spans[found++] = (span){0, 0};
-    for (int64_t tap = 0; tap < s->kernel; tap++) {
+    for (int64_t tap = 0, r = 0, taken = 1; tap < s->kernel; tap += taken, r = r + taken < s->row_taps ? r + taken : 0) {
         fc_panel_piece pieces[FC_PANEL_PIXELS + FC_PANEL_VECTORS];
-        const int64_t r = tap % s->row_taps;
-        if (r == 0)
+        if (r == 0) {
             for (int64_t i = 0; i < of_tile; i++) rows[i] = row_at(p, runs[i].o, tap / s->row_taps);
+            if (picks) pick_row(p, runs, of_tile, rows, tap / s->row_taps, &at);
+        }
         const int64_t origin = runs->o[last] * p->stride[last] + r * p->dilation[last] - p->pad[last];
-        const int whole = in_row && rows[0] != NO_ROW && origin >= 0 && origin + reach < p->in[last];
-        const int64_t some = whole ? 0 : find_pieces(s, runs, rows, of_tile, r, pieces);
-        if (!whole && !some) continue;
+        const int whole = copied && rows[0] != NO_ROW && origin >= 0 && origin + reach < p->in[last];
+        const int64_t some = whole   ? 1
+                             : picks ? pick(s, &at, x, channels, r, panel + tap * row)
+                                     : find_pieces(s, runs, rows, of_tile, r, pieces);
+        taken = picks && !whole ? fc_max(1, some) : 1;
+        if (!some) continue;
         if (!found || (tap - end) * channels > bridge) {
             spans[found++] = (span){tap * channels, 0};
             end = tap;
@@ -139,9 +213,9 @@ static int64_t fill_panel(const geometry *s, const char *x, int64_t channels, in
         for (; end < tap; end++) s->kernels->gather(x, 0, 1, NULL, 0, channels, panel + end * row);
         if (whole)
             s->kernels->copy(x + (rows[0] + origin * p->x_s[last]) * s->bytes, p->x_c, step, channels, panel + tap * row);
-        else
+        else if (!picks)
             s->kernels->gather(x, p->x_c, step, pieces, some, channels, panel + tap * row);
-        end = tap + 1;
+        end = tap + taken;
         spans[found - 1].count = end * channels - spans[found - 1].first;
     }
     for (; s->phases > 1 && end < s->kernel; end++) s->kernels->gather(x, 0, 1, NULL, 0, channels, panel + end * row);

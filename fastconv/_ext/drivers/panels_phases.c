@@ -169,7 +169,7 @@ void fc_panels_multiply_phases(const job *j, const unit *u, const tile *t, int64
                 const fc_panels_phase *const h = &j->phases[outer * s->inner + f];
                 const int64_t first = h->first * channels;
                 run(h->taps * channels, t->x, offset + first, own + first * rows * s->bytes, bias, 0,
-                    u->sums + f * of_phase * s->bytes, s->nr, 1, 0);
+                    u->sums + f * of_phase * s->bytes, s->nr, 1, 0, 0);
             }
             char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
             for (const row_piece *piece = pieces; piece < pieces + found; piece++)

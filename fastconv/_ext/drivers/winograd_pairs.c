@@ -223,7 +223,7 @@ static void multiply(const job *j, int64_t g, int64_t from, int64_t to, int64_t 
                 at_once = (i < s->larger ? fc_min(s->larger, to) : to) - i;
                 fc_panel_fn *const run = count - at == 1 ? tiles->pixel[rows - 1] : tiles->tile[vectors - 1][rows - 1];
                 run(s->pairs, u + e * s->u_point + at, j->offset, w + k * s->pairs, j->zeros, 0,
-                    v + e * s->v_point + (k - first) * s->ldv + at, s->ldv, at_once, s->pairs * rows);
+                    v + e * s->v_point + (k - first) * s->ldv + at, s->ldv, at_once, s->pairs * rows, 0);
             }
         }
 }

@@ -2,12 +2,17 @@
  *
  * tile     y[i][j] = add[i] + sum over t < taps of w[t][i] * x[offset[t] + j] for i < rows, j < vectors;
  *          `more` adds y[i][j] instead of add[i]. w is packed [tap][row], offsets are in bytes. So are the next
- *          `tiles` of `rows` filters each, whose w lie ldw apart.
+ *          `tiles` of `rows` filters each, whose w lie ldw apart; or, where ldx is not 0, as many tiles of the next pixels,
+ *          whose x lie so many bytes apart.
  * pixel    the same for one pixel, j = 0, whose sums are vectors of filters.
  * spread   panels of one tap: pixels t*nr ... of x, side by side, to to[t*ld ...]; zeros behind the last.
  * copy     rows of a panel, one a channel: pixel t of channel c is x[c*x_c + t*step].
  * gather   rows of a panel, one a channel: lanes [low, high) of vector v are x[from + lane*step] of each
  *          piece, 0 those of none.
+ * pixels   rows of a panel, one a channel: pixel t is x[index[t]] where bit t of `live` is set and 0 <= place[t] + shift <
+ *          limit, else 0. Whether it is any; nothing is written otherwise.
+ * fours    pixels for four taps, the next `rows` rows each: pixel t of tap i is x[index[t] + i]; but for few pixels all
+ *          four are inside. Whether that is so; nothing is written otherwise.
  * line     to[j] = x[j*step] for low <= j < high, and 0 for other j < count.
  * weave    y[i][j*step] = sums[j % phases][i][j / phases] for i < rows, begin <= j < end; `more` adds. Phases of sums
  *          are `ld` apart, their rows as those of a panel.
