@@ -200,8 +200,8 @@ static void fill_rows(const job *j, int64_t start, int64_t rows, int64_t from, i
     const int64_t x_row = down < 0 ? 0 : p->x_s[down];
     const int64_t begun = fc_min(rows, start < 0 ? fc_ceil_div(-start, v) : 0);
     const int64_t own = fc_min(rows, fc_ceil_div(fc_max(0, in - start), v)) - begun;
-    if (rows <= 0) return;
-    if (own < rows || high - low < count) memset(to, 0, (size_t)(rows * s->phase * s->bytes));
+    const int64_t filled = own < rows || high - low < count ? 0 : fc_max(0, rows) * s->phase;
+    memset(to + filled * s->bytes, 0, (size_t)((s->grid - filled) * s->bytes));
     if (own > 0 && low < high)
         copies_of(j)->copy(j->x + (from + (start + begun * v) * x_row) * s->bytes, v * x_row, p->stride[last] * p->x_s[last],
                            own, high - low, to + (begun * s->phase + low) * s->bytes, s->phase);
@@ -214,7 +214,10 @@ void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t row
     const int64_t last = p->dims - 1, down = last - 1, step = p->stride[last], v = down < 0 ? 1 : p->stride[down];
     const int64_t top = down < 0 ? 0 : first * v - p->pad[down], high_row = down < 0 ? 1 : p->in[down];
     const int64_t count = end - begin + (p->ker[last] - 1) * p->dilation[last] / step;
-    for (int64_t c = 0; c < p->c; c++)
+    for (int64_t c = 0; c < p->c; c++) {
+        /* the last tile reads on: subnormal numbers there would take it several times as long */
+        const int64_t used = v * step * s->grid, rest = s->gaps ? s->plane - used + (c == p->c - 1 ? s->nr : 0) : 0;
+        memset(u->panels + (c * s->plane + used) * s->bytes, 0, (size_t)(rest * s->bytes));
         for (int64_t f = 0; f < v * step; f++) {
             const int64_t origin = begin * step + f % step - p->pad[last];
             const int64_t low = fc_min(count, origin < 0 ? fc_ceil_div(-origin, step) : 0);
@@ -232,6 +235,7 @@ void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t row
                                  at >= 0 && at < high_row ? high : low, count, to);
             }
         }
+    }
 }
 
 /* The sums are [filter][row][output], with a gap behind each row. */
