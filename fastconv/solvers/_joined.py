@@ -41,7 +41,7 @@ class Joined(Solver):
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
         taps = self._elements(problem) * math.prod(problem.kernel)
-        bands = with_bands(problem, taps, 4, machine)
+        bands = with_bands(problem, taps, 4, machine, gaps=False)
         return [
             {
                 "isa": isa,

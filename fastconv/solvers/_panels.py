@@ -53,12 +53,14 @@ def _limits(size: int, machine: Machine) -> Sequence[tuple[str, int, int]]:
     ]
 
 
-def with_bands(problem: Problem, taps: int, size: int, machine: Machine) -> tuple[str, ...]:
+def with_bands(
+    problem: Problem, taps: int, size: int, machine: Machine, gaps: bool
+) -> tuple[str, ...]:
     """The instruction sets with which all taps, of so many bytes, are one block, and rows at least
-    a tile long: the driver's plan_geometry."""
+    a tile long, unless tiles run on over gaps: the driver's plan_geometry."""
     if not problem.is_dense or problem.ndim > 2 or math.prod(problem.kernel) == 1:
         return ()
-    row = problem.out[-1]
+    row = math.inf if gaps else problem.out[-1]
     return tuple([isa for isa, most, fit in _limits(size, machine) if taps <= fit and row >= most])
 
 

@@ -43,16 +43,17 @@ _PAGE = 4096
 _SKIPPED = 15e-9
 
 #: What waiting adds to products where channels lie whole pages apart, in the same sets of a cache
-#: (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands); seconds that a sample takes to a band, and
-#: one of padding (3x3 dilation 12, 256 @ 33x33: 54 to 84 ms).
-_ALIASED, _BAND, _PADDING = 0.6, 0.4e-9, 5e-9
+#: (3x3, 64 @ 64x64: 4.6 ms in place, 3.6 from bands); seconds that a sample takes to a band, one
+#: beyond x that x has, too, and another, which is filled with its plane.
+_ALIASED, _BAND, _PADDING, _FILL = 0.6, 0.15e-9, 5e-9, 0.03e-9
 
 _ESTIMATES = {
     isa: core.ImplicitGemmCost(
         gflops=gflops, vector_bytes=_VECTOR_BYTES.get(isa, 16), pixels=PIXELS.get(isa, 6),
         page=_PAGE, loads=_LOADS[PIXELS.get(isa, 6)], call=_CALL[PIXELS.get(isa, 6)],
         latency=_LATENCY, tile=_TILE, segment=_SEGMENT, one=_ONE, far=_FAR[isa], skipped=_SKIPPED,
-        aliased=_ALIASED, band=_BAND, padding=_PADDING, piece=(0.0, _PIECE[1], _PIECE[2]),
+        aliased=_ALIASED, band=_BAND, padding=_PADDING, fill=_FILL,
+        piece=(0.0, _PIECE[1], _PIECE[2]),
     )
     for isa, gflops in _GFLOPS.items()
 }  # fmt: skip

@@ -49,6 +49,10 @@ _COPIES = {"avx512": 0.2}
 #: Seconds that a sample takes to a band; a tap of one pixel, for each vector of filters of a tile.
 _SAMPLE, _PIXEL = 0.4e-9, 0.35e-9
 
+#: Seconds that an element takes to a band whose rows are copied at once, and an output from sums
+#: that run on over gaps (Emerald Rapids: 3x3, 32 groups of 8 @ 28x28).
+_GAP = 0.1e-9
+
 #: Seconds that an output of phases takes to store beyond that, with 2, 4 or 8 phases along the last
 #: axis and with others; most phases.
 _WEAVE, _APART, MOST_PHASES = 0.1e-9, 0.4e-9, 64
@@ -66,7 +70,7 @@ _ESTIMATES = {
         weave=_WEAVE, apart=_APART, moved=_MOVED, runs=_RUNS, from_memory=_FROM_MEMORY,
         copy=(0.0, *_COPY.values()), vector_bytes=VECTOR_BYTES.get(isa, 16),
         rows=TILE.get(isa, (6, 2))[0], vectors=TILE.get(isa, (6, 2))[1], few=_FEW,
-        near_plane=_NEAR_PLANE, near_tile=_NEAR_TILE,
+        near_plane=_NEAR_PLANE, near_tile=_NEAR_TILE, gap=_GAP,
     )
     for isa, gflops in _GFLOPS.items()
 }  # fmt: skip
@@ -108,7 +112,7 @@ class Panels(Solver):
         size, dense = problem.itemsize, problem.is_dense
         y_bytes = math.prod(problem.y_shape) * size
         weights = 1 if y_bytes > machine.l3 or not dense else machine.l2 // 2
-        bands = with_bands(problem, problem.taps, size, machine)
+        bands = with_bands(problem, problem.taps, size, machine, gaps=True)
         long = problem.out[-1] >= LONG
         return _configs(bands, weights, y_bytes > machine.l2, long, dense, machine)
 

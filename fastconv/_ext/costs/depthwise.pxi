@@ -18,7 +18,9 @@ cdef bint _is_strip(Geometry p) noexcept:
 
 cdef bint _is_picture(Geometry p) noexcept:
     """Whether narrow channels are copied amid zeros, each of them one call."""
-    return p.floating and not _is_strip(p) and p.dims == 2 and p.boundary == 0 and p.ker[0] > 1
+    if not p.floating or _is_strip(p) or p.dims != 2 or p.boundary != 0:
+        return False
+    return p.ker[0] > 1 or p.stride[1] > 1
 
 
 @cython.cdivision(True)
@@ -30,17 +32,19 @@ cdef bint _are_paired(Geometry p, int64_t lanes) noexcept:
     return lanes * p.itemsize >= 64 and apart + p.out[last] <= lanes and _is_picture(p)
 
 
-cdef bint _are_stacked(Geometry p) noexcept:
+@cython.cdivision(True)
+cdef bint _are_stacked(Geometry p, int64_t vector_bytes) noexcept:
     """Whether the planes of a volume are copied once for all taps that meet them.
 
-    `cut_columns` of the driver, VOLUME_BYTES and VOLUME_ROWS, but for vectors of padding.
+    `cut_columns` of the driver, VOLUME_VECTORS and VOLUME_ROWS.
     """
-    cdef int64_t last = p.dims - 1
+    cdef int64_t last = p.dims - 1, lanes = vector_bytes // p.itemsize, u = p.stride[last]
     if p.dims < 3 or p.boundary != 0 or _is_strip(p):
         return False
     cdef int64_t rows = min((8 - 1) * p.stride[last - 1] + p.span[last - 1], p.size[last - 1])
-    cdef double columns = p.size[last] + p.before[last] + p.after[last]
-    return _product(p.size, 0, last - 1) * columns * rows * p.itemsize <= 1 << 18
+    cdef int64_t columns = (_up(p.out[last] + (p.span[last] - 1) // u, lanes) + 1) * lanes
+    columns = columns * min(u, p.ker[last]) + lanes
+    return _product(p.size, 0, last - 1) * columns * rows * p.itemsize <= vector_bytes << 13
 
 
 @cython.cdivision(True)
@@ -58,7 +62,7 @@ cdef class DepthwiseCost:
         cdef int64_t rows = p.ker[last - 1] if p.dims > 1 else 1, lanes = of.vector_bytes // size
         cdef double columns = p.out[last], vectors, products, served, moved, seconds, x_rows, along
         cdef double outer = 1, halo
-        cdef bint stacked = _are_stacked(p)
+        cdef bint stacked = _are_stacked(p, of.vector_bytes)
         products = p.flops / ((of.row_gflops if rows == 1 else of.rows_gflops) * 1e9 * 4 / size)
         if p.ker[last] == 1:
             columns *= _product(p.out, 0, last)

@@ -3,7 +3,7 @@
 cdef struct _ImplicitGemmConstants:
     double gflops
     int64_t vector_bytes, pixels, page
-    double loads, call, latency, tile, segment, one, far, skipped, aliased, band, padding
+    double loads, call, latency, tile, segment, one, far, skipped, aliased, band, padding, fill
     double piece[3]
 
 
@@ -130,8 +130,11 @@ cdef class ImplicitGemmCost:
         if copy == 2:
             rows = _band_rows(p, max(1, most // kernel), block)
             cells = p.batch * p.channels * rows
-            work += cells * _product(p.size, 0, p.dims) * (of.band - of.padding)
-            work += cells * _product(p.padded, 0, p.dims) * of.padding
+            # planes are filled with what is beyond x before what x has is copied, unless x has that, too
+            one = of.one if p.layout == 1 or (kernel == 1 and p.stride[last] > 2) else of.band
+            each = of.fill if p.boundary == 0 else of.padding
+            work += cells * _product(p.size, 0, p.dims) * (one - each)
+            work += cells * _product(p.padded, 0, p.dims) * each
         # stores are transposed by whole vectors of filters, else, as parts and images, one by one
         whole = 0 if apart else filters // lanes * lanes
         one = 2e-9 if apart else 0.8e-9

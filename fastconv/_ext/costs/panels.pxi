@@ -2,7 +2,7 @@
 
 cdef struct _PanelsConstants:
     double gflops, latency, next, call, whole, broken, spread, one, four, copies, sample, pixel
-    double weave, apart, moved, runs, from_memory
+    double weave, apart, moved, runs, from_memory, gap
     double copy[5]
     int64_t vector_bytes, rows, vectors, few, near_plane, near_tile
 
@@ -22,9 +22,9 @@ cdef class PanelsCost:
         cdef _PanelsConstants of = self.of
         cdef int64_t l2 = machine.l2, l3 = machine.l3, size = p.itemsize, last = p.dims - 1, d
         cdef int64_t lanes = of.vector_bytes // size, nr = of.vectors * lanes, left, run, edges
-        cdef int64_t outputs = 1, row, kernel = 1, phases = 1, register_tiles, blocks, u
+        cdef int64_t outputs = 1, row, kernel = 1, phases = 1, register_tiles, blocks, u, reach
         cdef int64_t most = config["taps"], panel_bytes = config["panel_bytes"], e
-        cdef bint band = config["band"], flat, near, far
+        cdef bint band = config["band"], flat, near, far, gaps = False
         cdef double vector = 2 * lanes / (of.gflops * 1e9 * 4 / size), whole, each, store = 0, work
         cdef double tiles, one, overlap, alone, taps, runs, copies, weights, passes, moved, pack = 0
         flat = True
@@ -42,6 +42,12 @@ cdef class PanelsCost:
         if band:  # tiles of runs, rows or joined ones, of which the last overlaps the one before
             run = max(row, outputs) if p.span[last] <= p.stride[last] else row
             whole, left = outputs // row * row // run * _up(run, nr), 0
+            # or they run on over gaps: `fc_panels_gaps` of the driver
+            reach = (p.span[last] - 1) // p.stride[last]
+            gaps = row < nr or (reach > 0 and (row + reach) * 10 <= _up(row, nr) * nr * 9)
+        if gaps:
+            run = outputs + (outputs // row - 1) * reach
+            whole, left = run // nr, _up(run % nr, lanes) * lanes
         # products: no tap takes less than its latency, and no tile less than its stores
         each = p.filters / <double>register_tiles
         moved = size * (p.x + p.y)
@@ -65,7 +71,11 @@ cdef class PanelsCost:
             work += <double>blocks * outputs * phases * p.filters * one
         elif left > 1 and left % lanes:  # through a buffer, one by one
             work += <double>left * p.filters * 1e-9
-        if band:
+        if gaps:
+            overlap = _band_rows(p, p.channels, panel_bytes)
+            work += p.channels * _product(p.padded, 0, p.dims) * overlap * of.gap
+            work += <double>outputs * p.filters * of.gap + tiles * of.call
+        elif band:
             overlap = _band_rows(p, p.channels, panel_bytes)
             work += p.channels * _product(p.padded, 0, p.dims) * overlap * of.sample * of.copies
         elif flat and (register_tiles <= of.few or near):

@@ -10,7 +10,7 @@ enum {
     END_PRODUCTS = 64,    /* fewer at the ends of a row are made one by one: strips take some 200 ns */
     PIECE = 16384,        /* outputs of a piece in place: 8 input rows of them fit L2 */
     NARROW_PIECE = 4096,  /* the same where their sums lie in cache, too, before they are cut to integers */
-    VOLUME_BYTES = 1 << 18, /* planes copied together: half of the least L2 */
+    VOLUME_VECTORS = 1 << 13, /* planes copied together: half of the least L2 that comes with such vectors */
     VOLUME_ROWS = 8         /* in lower bands more rows are copied twice than planes would be otherwise */
 };
 
@@ -53,6 +53,20 @@ static uint64_t used_phases(int64_t taps, int64_t stride, int64_t dilation)
     for (int64_t i = 0; i < taps; i++) used |= (uint64_t)1 << i * dilation % stride % 64;
     return used;
 }
+
+/* Elements of a strip whose column phases have `plane` elements: narrow rows are read as vectors. */
+static int64_t strip_of(const fc_depthwise_cut *s, int64_t plane)
+{
+    return fc_round_up(s->planes * plane + s->kernel->lanes, s->kernel->lanes);
+}
+
+/* Elements of a column phase of a row of `positions`, amid zeros: whole vectors. */
+static int64_t padded_plane(const fc_depthwise_cut *s, int64_t positions)
+{
+    return fc_round_up((positions + s->extra) * s->unit, s->kernel->lanes) + s->kernel->lanes;
+}
+
+static int64_t volume_bytes(const fc_depthwise_cut *s) { return VOLUME_VECTORS * s->kernel->lanes * s->bytes; }
 
 static void choose_axes(const fc_problem *p, int64_t merged, fc_depthwise_cut *s)
 {
@@ -106,7 +120,7 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
     if (s->source >= FC_PADDED) {
         const int zeros = s->p->boundary == FC_ZEROS || (s->p->boundary == FC_CONSTANT && !s->p->cval[0]);
         const int columns = s->v == 1 || (s->v <= FC_DEPTHWISE_APART && s->unit == 1);
-        const int both = zeros && columns && s->r > 1 && s->outers * s->taps == 1 &&
+        const int both = zeros && columns && (s->r > 1 || (s->v > 1 && s->row >= 0)) && s->outers * s->taps == 1 &&
                          s->out * s->unit <= PIECE;
         const int near = s->v == 1 || (s->v == 2 && s->step == 1);
         /* dilated rows have more masks: 3x3, 256 @ 30x30 0.157 ms, from copies 0.122; 96 @ 56x56 0.150, 0.162 */
@@ -115,11 +129,11 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
             fc_max(s->pad, beyond) * s->unit <= lanes)
             return;
         s->source = FC_PADDED;
-        const int64_t row_bytes = (s->in + s->pad + s->extra + 3 * lanes) * s->unit * s->bytes;
+        const int64_t row_bytes = strip_of(s, padded_plane(s, s->out)) * s->bytes;
         const int64_t deep = fc_volume(s->p->in, s->outer);
         if (zeros && columns && s->taps > 1 && s->out * s->unit <= PIECE && s->column >= 0 &&
             deep * row_bytes * fc_min((VOLUME_ROWS - 1) * s->u + (s->r - 1) * s->l + 1, s->p->in[s->row]) <=
-                VOLUME_BYTES) {
+                volume_bytes(s)) {
             s->stacked = deep;
             return;
         }
@@ -180,9 +194,8 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     const int64_t lanes = s->kernel->lanes;
     const int64_t longest = s->width + (s->pieces > 1 ? lanes : 0); /* of all pieces but edges */
     const int64_t widest = s->source == FC_BETWEEN ? fc_max(s->left, s->right) : longest;
-    s->plane = (widest + s->extra) * s->unit;
-    if (s->source == FC_PADDED) s->plane = fc_round_up(s->plane, lanes) + lanes; /* of whole vectors */
-    s->strip = fc_round_up(s->planes * s->plane + lanes, lanes); /* narrow rows are read as vectors */
+    s->plane = s->source == FC_PADDED ? padded_plane(s, widest) : (widest + s->extra) * s->unit;
+    s->strip = strip_of(s, s->plane);
     /* position i of phase f is x's i*v + f - pad */
     const uint64_t used = used_phases(s->s, s->v, s->step);
     for (int64_t h = 0; h < s->v && s->v <= FC_DEPTHWISE_APART; h++) {
@@ -191,7 +204,7 @@ void fc_depthwise_plan(const fc_problem *p, const fc_config *config, const fc_ke
     }
     const int64_t halo = (s->r - 1) * s->l;
     const int64_t stacked = s->stacked ? s->stacked : s->taps;
-    const int64_t fit = (s->stacked ? VOLUME_BYTES : s->strip_bytes) / (stacked * s->strip * s->bytes);
+    const int64_t fit = (s->stacked ? volume_bytes(s) : s->strip_bytes) / (stacked * s->strip * s->bytes);
     int64_t band = fc_max(fc_max((fit - halo - 1) / s->u + 1, 4 * s->l), fc_min(halo, 64));
     if (s->source == FC_EDGES) band = s->rows;
     const int64_t images = p->n * p->g * s->outers;

@@ -13,7 +13,8 @@
  * under some rows of outputs, or a part of one, is copied once, with its padding, taken apart by strides. A tap is then
  * an offset, and tiles, within a row, read the band in place; the last of a row overlaps the one before. Where
  * windows do not overlap along rows, as those of patches, rows of samples follow each other as rows of outputs do: tiles
- * run on from one to the next.
+ * run on from one to the next. Of rows that are shorter than a tile, or end far from the end of one, they run on, too, over
+ * the sums between, which nobody wants: a unit's sums are copied to y from where they lie together.
  *
  * One unit of work is (image, group, block of tiles, part of the filters), on one thread:
  *     for block of taps: whole channels
@@ -84,14 +85,20 @@ static void plan_geometry(const fc_problem *p, const fc_config *config, const fc
     s->filter_parts = fc_ceil_div(s->register_tiles, s->tiles_a_part);
     s->tiles_at_once = fc_max(1, config->v[2] / (s->channel_block * s->weights * s->kernels->rows * s->bytes));
 
-    s->band = config->v[3] && s->phases == 1 && s->tap_blocks == 1 && p->dims <= 2 && p->out[p->dims - 1] >= s->nr;
+    s->band = config->v[3] && s->phases == 1 && s->tap_blocks == 1 && p->dims <= 2;
+    s->gaps = s->band && fc_panels_gaps(p, s);
+    s->band &= s->gaps || p->out[p->dims - 1] >= s->nr;
+    s->apart = s->narrow || s->gaps;
     if (s->band) fc_panels_plan_bands(p, config->v[0], threads, s);
     s->most_spans = fc_panels_most_spans(taps);
-    s->panel_bytes = s->band ? fc_round_up(p->c * s->plane * s->bytes, FC_ALIGN) : s->tile_block * s->panel * s->bytes;
+    s->panel_bytes = s->band ? fc_round_up((p->c * s->plane + s->nr) * s->bytes, FC_ALIGN) /* the last tile reads beyond */
+                             : s->tile_block * s->panel * s->bytes;
     s->span_bytes = s->tile_block * (s->most_spans * (int64_t)sizeof(span) + 8);
     s->sum_bytes = s->phases > 1 ? fc_round_up(s->inner * s->kernels->rows * s->nr * s->bytes, FC_ALIGN) : 0;
-    s->unit_outputs = s->band ? s->rows * p->out[p->dims - 1] : s->tile_block * s->nr;
-    if (s->narrow) s->sum_bytes = fc_round_up(p->k * s->unit_outputs * s->bytes, FC_ALIGN);
+    s->unit_outputs = s->gaps   ? fc_round_up(positions(s, s->rows), s->kernels->lanes)
+                      : s->band ? s->rows * p->out[p->dims - 1]
+                                : s->tile_block * s->nr;
+    if (s->apart) s->sum_bytes = fc_round_up(p->k * s->unit_outputs * s->bytes, FC_ALIGN);
     s->slot_bytes = fc_round_up(s->panel_bytes + s->span_bytes, FC_ALIGN) + s->sum_bytes;
     s->bias_bytes = fc_round_up(p->g * p->k * s->bytes, FC_ALIGN);
 }
@@ -159,15 +166,16 @@ static void find_places(const fc_problem *p, int64_t first, int64_t count, int64
     }
 }
 
-/* Copies `rows` filters of a tile from y to a buffer, or back. */
+/* Copies `rows` filters of a tile from y to a buffer, or back, runs of outputs at a time. */
 static void move(const geometry *s, char *y, const int64_t *places, int64_t count, int64_t rows, char *buffer,
                  int back)
 {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t t = 0; t < count; t++) {
-            char *const in_y = y + (i * s->p->y_k + places[t]) * s->bytes, *const own = buffer + (i * s->nr + t) * s->bytes;
-            memcpy(back ? in_y : own, back ? own : in_y, (size_t)s->bytes);
-        }
+    for (int64_t t = 0, run; t < count; t += run) {
+        for (run = 1; t + run < count && places[t + run] == places[t] + run; run++) continue;
+        char *in_y = y + places[t] * s->bytes, *own = buffer + t * s->bytes;
+        for (int64_t i = 0; i < rows; i++, in_y += s->p->y_k * s->bytes, own += s->nr * s->bytes)
+            memcpy(back ? in_y : own, back ? own : in_y, (size_t)(run * s->bytes));
+    }
 }
 
 /* y of filters from register tile `from` to `to` and a tile, of a block of taps. */
@@ -179,23 +187,24 @@ static void multiply(const job *j, const unit *u, const tile *t, int64_t from, i
     const int64_t vectors = t->count == s->nr ? s->kernels->vectors : fc_ceil_div(t->count, s->kernels->lanes);
     /* tiles of bands lie in a row, unless these are joined */
     const int in_row = j->even || (s->band && !s->joined && p->y_s[p->dims - 1] == 1), one = t->count == 1;
-    const int whole = s->narrow || one || (in_row && t->count == vectors * s->kernels->lanes);
+    const int whole = s->apart || one || (in_row && t->count == vectors * s->kernels->lanes);
     char buffer[FC_PANEL_ROWS * FC_PANEL_PIXELS * sizeof(double)] __attribute__((aligned(FC_ALIGN)));
     int64_t places[FC_PANEL_PIXELS];
-    if (j->even && whole)
-        places[0] = t->first;
-    else
-        find_places(p, t->first, whole ? 1 : t->count, places);
+    for (int64_t i = 0; j->even && i < t->count; i++) places[i] = t->first + i;
+    if (!j->even && !s->apart) find_places(p, t->first, whole ? 1 : t->count, places);
     for (int64_t i = from, tiles; i < to; i += tiles) {
         const int64_t k = filter_of(s, i), rows = filter_of(s, i + 1) - k;
         tiles = whole && t->along == 1 ? (i < s->larger ? fc_min(s->larger, to) : to) - i : 1;
         fc_panel_fn *const run = one ? s->tiles->pixel[rows - 1] : s->tiles->tile[vectors - 1][rows - 1];
         char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
-        char *sums = whole ? y + places[0] * s->bytes : buffer;
-        int64_t ld = whole ? p->y_k : s->nr;
-        if (s->narrow) {
+        char *sums = buffer;
+        int64_t ld = s->nr;
+        if (s->apart) {
             ld = s->unit_outputs;
             sums = u->sums + ((k - u->k) * ld + t->first - u->first) * s->bytes;
+        } else if (whole) {
+            ld = p->y_k;
+            sums = y + places[0] * s->bytes;
         }
         if (!whole && block) move(s, y, places, t->count, rows, buffer, 0);
         const char *const bias = j->bias + (u->g * p->k + k) * s->bytes, *const own = w + k * taps * s->bytes;
@@ -245,6 +254,7 @@ static void finish(const job *j, const unit *u, int64_t k, int64_t end)
     const fc_problem *p = s->p;
     const int64_t last = p->dims - 1;
     if (s->narrow) store_narrow(j, u, k, end);
+    if (s->gaps) fc_panels_store_gaps(j, u, k, end);
     if (!j->epilogue->residual && !j->epilogue->activation) return;
     if (s->phases > 1) {
         fc_panels_finish_phases(j, u, k, end);
@@ -274,7 +284,7 @@ static void run_band(const job *j, unit *u, int64_t block)
     const int64_t first = block / s->column_blocks * s->rows, at_column = block % s->column_blocks;
     const int64_t rows = fc_min(s->rows, (down < 0 ? 1 : p->out[down]) - first);
     const int64_t column = column_of(s, at_column), end = column_of(s, at_column + 1);
-    const int64_t runs = s->joined ? 1 : rows, run = (end - column) * (s->joined ? rows : 1);
+    const int64_t runs = s->joined || s->gaps ? 1 : rows, run = s->gaps ? s->unit_outputs : (end - column) * (rows / runs);
     const char *const w = j->packed + u->g * p->k * taps * s->bytes;
     const span all = {0, taps};
     u->first = first * width + column;
@@ -284,10 +294,10 @@ static void run_band(const job *j, unit *u, int64_t block)
         next = fc_min(s->register_tiles, at + s->tiles_at_once);
         for (int64_t i = 0; i < runs; i++)
             for (int64_t q = 0, along; q < run; q += along * s->nr) {
-                const int64_t begin = fc_min(q, run - s->nr), from = i * s->phase + begin;
-                along = next - at == 1 && !s->narrow && j->even ? fc_max(1, (run - q) / s->nr) : 1;
-                const tile t = {(first + i) * width + column + begin, s->nr, u->panels + from * s->bytes, j->offset, &all, 1, 0,
-                                along, s->nr * s->bytes};
+                const int64_t begin = s->gaps ? q : fc_min(q, run - s->nr), count = fc_min(s->nr, run - begin);
+                along = next - at == 1 && !s->apart && j->even ? fc_max(1, (run - q) / s->nr) : 1;
+                const char *const x = u->panels + (i * s->phase + begin) * s->bytes;
+                const tile t = {(first + i) * width + column + begin, count, x, j->offset, &all, 1, 0, along, s->nr * s->bytes};
                 multiply(j, u, &t, at, next, taps, 0, w);
             }
     }
@@ -311,8 +321,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     const job *const j = context;
     const geometry *const s = j->s;
     const fc_problem *const p = s->p;
-    const int64_t part = index % s->filter_parts, block = index / s->filter_parts % s->blocks;
-    const int64_t image = index / s->filter_parts / s->blocks;
+    const int64_t part = index % s->filter_parts, rest = index / s->filter_parts, block = rest % s->blocks, image = rest / s->blocks;
     char *const workspace = j->workspace + slot * s->slot_bytes;
     int64_t *const found = (int64_t *)(workspace + s->panel_bytes);
     unit u = {image / p->g, image % p->g, block * s->tile_block * s->nr,
@@ -326,8 +335,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     u.k = filter_of(s, from);
     for (int64_t b = 0; b < s->tap_blocks; b++) {
         const int64_t taps = channels_of(s, b) * s->kernel;
-        const char *const w =
-            j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->weights * s->bytes;
+        const char *const w = j->packed + (u.g * p->k * p->c + p->k * b * s->channel_block) * s->weights * s->bytes;
         fc_panels_fill(j, &u, b);
         const char *const x = j->x + (u.n * p->x_n + (u.g * p->c + b * s->channel_block) * p->x_c) * s->bytes;
         for (int64_t at = from, next; at < end; at = next) {

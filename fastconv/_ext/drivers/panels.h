@@ -24,8 +24,10 @@ typedef struct {
     /* of bands: rows of outputs of a block, blocks along a row and tiles of a row that these share; elements of a phase
      * of a row, of all rows that share a phase, and of a channel; whether one row's tiles run on in the next */
     int64_t band, rows, column_blocks, row_tiles, phase, grid, plane, joined;
+    int64_t gaps; /* whether they run on over the gaps between two rows of outputs, where samples under no window end */
     int64_t panel_bytes, span_bytes, sum_bytes, slot_bytes, bias_bytes;
-    int64_t narrow, unit_outputs; /* whether y has fewer bits than sums, which lie by unit then; its most outputs */
+    /* whether y has fewer bits than sums; whether these lie by unit, for that or for gaps; how far apart filters are there */
+    int64_t narrow, apart, unit_outputs;
 } geometry;
 
 /* Taps [first, first + count) of a block. */
@@ -96,6 +98,15 @@ int64_t fc_panels_most_spans(int64_t taps);
 /* Lays out the bands of blocks of about `target` bytes, on `threads`. */
 void fc_panels_plan_bands(const fc_problem *p, int64_t target, int64_t threads, geometry *s);
 
+/* Whether bands of rows that are shorter than tiles, or end far from the end of one, are to run on over gaps. */
+int fc_panels_gaps(const fc_problem *p, const geometry *s);
+
+/* From a band's first output to behind its last, gaps between. */
+static inline int64_t positions(const geometry *s, int64_t rows)
+{
+    return (rows - 1) * s->phase + s->p->out[s->p->dims - 1];
+}
+
 /* Fills the panels of a unit for a block of taps, and finds the spans of its tiles. */
 void fc_panels_fill(const job *j, const unit *u, int64_t block);
 
@@ -108,6 +119,9 @@ static inline int64_t column_of(const geometry *s, int64_t i)
 /* Copies what is under `rows` rows of outputs from row `first`, and columns [begin, end) of these, to a band:
  * [channel][phase down][phase along][row][sample]. */
 void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t rows, int64_t begin, int64_t end);
+
+/* Filters from k to `end` of the sums of a band in gaps to y. */
+void fc_panels_store_gaps(const job *j, const unit *u, int64_t k, int64_t end);
 
 /* Bytes from a tile's first sample to that under each tap of a block, [tap][channel]. */
 void fc_panels_offsets(const geometry *s, int64_t *offset);

@@ -1,4 +1,6 @@
-/* Where panels.c's tiles read: panels filled tap by tap, and bands. */
+/* Where panels.c's tiles read: panels filled tap by tap, and bands; where those in gaps write. */
+#include <string.h>
+
 #include "panels.h"
 
 /* Taps on padding that are multiplied rather than left out: a call of the tile takes as long. */
@@ -22,21 +24,29 @@ static void plan_plane(const fc_problem *p, geometry *s)
 {
     const int64_t last = p->dims - 1, down = last - 1, u = p->stride[last], v = down < 0 ? 1 : p->stride[down];
     const int64_t reach = (p->ker[last] - 1) * p->dilation[last] / u;
-    s->phase = fc_ceil_div(s->row_tiles, s->column_blocks) * s->nr + p->out[last] % s->nr + reach;
+    const int64_t tiles = s->gaps ? 0 : fc_ceil_div(s->row_tiles, s->column_blocks);
+    s->phase = (s->gaps ? p->out[last] : tiles * s->nr + p->out[last] % s->nr) + reach;
     s->grid = fc_ceil_div(along(p, down, s->rows), v) * s->phase;
     s->plane = fc_panels_spread_out(s, u * v * s->grid);
-    s->joined = reach == 0 && s->column_blocks == 1;
+    s->joined = reach == 0 && s->column_blocks == 1 && !s->gaps;
+}
+
+int fc_panels_gaps(const fc_problem *p, const geometry *s)
+{
+    const int64_t last = p->dims - 1, row = p->out[last], reach = (p->ker[last] - 1) * p->dilation[last] / p->stride[last];
+    /* in tenths: sums that lie by unit are copied once more */
+    return !s->narrow && (row < s->nr || (reach && (row + reach) * 10 <= fc_round_up(row, s->nr) * 9));
 }
 
 void fc_panels_plan_bands(const fc_problem *p, int64_t target, int64_t threads, geometry *s)
 {
     const int64_t down = p->dims - 2, all = down < 0 ? 1 : p->out[down], units = threads > 1 ? 4 * threads : 1;
     s->rows = all;
-    s->row_tiles = p->out[p->dims - 1] / s->nr;
+    s->row_tiles = s->gaps ? 1 : p->out[p->dims - 1] / s->nr;
     s->column_blocks = 1;
     plan_plane(p, s);
     while (s->rows > 1 && (p->c * s->plane * s->bytes > target || p->n * p->g * fc_ceil_div(all, s->rows) < units ||
-                           (s->narrow && p->k * s->rows * p->out[p->dims - 1] * s->bytes > target))) {
+                           (s->apart && p->k * s->rows * p->out[p->dims - 1] * s->bytes > target))) {
         s->rows = fc_ceil_div(s->rows, 2);
         plan_plane(p, s);
     }
@@ -249,6 +259,28 @@ void fc_panels_fill(const job *j, const unit *u, int64_t block)
     }
 }
 
+static const fc_implicit_gemm *copies_of(const job *j)
+{
+    return j->s->bytes == 8 ? j->kernels->implicit_gemm_f64 : j->kernels->implicit_gemm_f32;
+}
+
+/* Rows `start`, a stride apart, of a phase of a band in gaps: `count` samples each, of which those of [low, high) are x's,
+ * `from` being where the first is in row 0. */
+static void fill_rows(const job *j, int64_t start, int64_t rows, int64_t from, int64_t low, int64_t high, int64_t count, char *to)
+{
+    const geometry *s = j->s;
+    const fc_problem *p = s->p;
+    const int64_t last = p->dims - 1, down = last - 1, v = down < 0 ? 1 : p->stride[down], in = down < 0 ? 1 : p->in[down];
+    const int64_t x_row = down < 0 ? 0 : p->x_s[down];
+    const int64_t begun = fc_min(rows, start < 0 ? fc_ceil_div(-start, v) : 0);
+    const int64_t own = fc_min(rows, fc_ceil_div(fc_max(0, in - start), v)) - begun;
+    const int64_t filled = own < rows || high - low < count ? 0 : fc_max(0, rows) * s->phase;
+    memset(to + filled * s->bytes, 0, (size_t)((s->grid - filled) * s->bytes));
+    if (own > 0 && low < high)
+        copies_of(j)->copy(j->x + (from + (start + begun * v) * x_row) * s->bytes, v * x_row, p->stride[last] * p->x_s[last],
+                           own, high - low, to + (begun * s->phase + low) * s->bytes, s->phase);
+}
+
 void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t rows, int64_t begin, int64_t end)
 {
     const geometry *s = j->s;
@@ -256,19 +288,47 @@ void fc_panels_fill_band(const job *j, const unit *u, int64_t first, int64_t row
     const int64_t last = p->dims - 1, down = last - 1, step = p->stride[last], v = down < 0 ? 1 : p->stride[down];
     const int64_t top = down < 0 ? 0 : first * v - p->pad[down], high_row = down < 0 ? 1 : p->in[down];
     const int64_t count = end - begin + (p->ker[last] - 1) * p->dilation[last] / step;
-    for (int64_t c = 0; c < p->c; c++)
+    for (int64_t c = 0; c < p->c; c++) {
+        /* the last tile reads on: subnormal numbers there would take it several times as long */
+        const int64_t used = v * step * s->grid, rest = s->gaps ? s->plane - used + (c == p->c - 1 ? s->nr : 0) : 0;
+        memset(u->panels + (c * s->plane + used) * s->bytes, 0, (size_t)(rest * s->bytes));
         for (int64_t f = 0; f < v * step; f++) {
             const int64_t origin = begin * step + f % step - p->pad[last];
             const int64_t low = fc_min(count, origin < 0 ? fc_ceil_div(-origin, step) : 0);
             const int64_t high = fc_max(low, fc_min(count, fc_ceil_div(fc_max(0, p->in[last] - origin), step)));
             const int64_t from = u->n * p->x_n + (u->g * p->c + c) * p->x_c + origin * p->x_s[last];
             char *to = u->panels + (c * s->plane + f * s->grid) * s->bytes;
+            if (s->gaps) {
+                const int64_t start = top + f / step, at = from + low * step * p->x_s[last];
+                fill_rows(j, start, fc_ceil_div(along(p, down, rows) - f / step, v), at, low, high, count, to);
+                continue;
+            }
             for (int64_t i = f / step; i < along(p, down, rows); i += v, to += s->phase * s->bytes) {
                 const int64_t at = top + i, row = down < 0 ? 0 : at * p->x_s[down];
                 s->kernels->line(j->x + (from + row) * s->bytes, step * p->x_s[last], low,
                                  at >= 0 && at < high_row ? high : low, count, to);
             }
         }
+    }
+}
+
+/* The sums are [filter][row][output], with a gap behind each row. */
+void fc_panels_store_gaps(const job *j, const unit *u, int64_t k, int64_t end)
+{
+    const geometry *const s = j->s;
+    const fc_problem *const p = s->p;
+    const int64_t last = p->dims - 1, down = last - 1, width = p->out[last], y_row = down < 0 ? 0 : p->y_s[down];
+    const int64_t rows = (u->end - u->first) / width, first = u->first / width * y_row;
+    const char *sums = u->sums;
+    for (; k < end; k++, sums += s->unit_outputs * s->bytes) {
+        char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k + first) * s->bytes;
+        if (p->y_s[last] == 1)
+            copies_of(j)->copy(sums, s->phase, 1, rows, width, y, y_row);
+        else
+            for (int64_t i = 0; i < rows * width; i++)
+                memcpy(y + (i / width * y_row + i % width * p->y_s[last]) * s->bytes,
+                       sums + (i / width * s->phase + i % width) * s->bytes, (size_t)s->bytes);
+    }
 }
 
 void fc_panels_offsets(const geometry *s, int64_t *offset)
