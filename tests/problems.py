@@ -247,8 +247,9 @@ NETWORKS = (
     "conv2d f32 n1 c2 h7 w210 k7 r3 s2 p1:2,0:3 u2,4 l2,1",
     "conv1d f32 n2 c1 w1003 k9 s15 p4:2 u5",
     "conv1d f64 n1 c4 w260 k8 s3 g2 p3 l2",
-    # col2im: rows in place, joined and apart, that end with a part of a vector; zeros between rows, and planes; blocks
-    # of channels, of filters and of positions; phases of no taps, of three; cropped and far padded outputs
+    # col2im: rows in place, joined and apart, that end with a part of a vector; zeros between rows,
+    # and planes; blocks of channels, filters and positions; phases of no taps, of three; cropped
+    # and far padded outputs
     "conv2d f32 n2 c5 h6 w64 k1 r3 s3 p2 e2 flip",
     "conv2d f64 n1 c200 h5 w31 k2 r3 s3 p2 l2 flip",
     "conv2d f64 n1 c6 h13 w29 k1 r1 s1 p0:1 e2 flip",
