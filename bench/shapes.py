@@ -89,9 +89,9 @@ SMALL = "conv2d f32 n1 c8 h16 w16 k8 r3 s3 p1"
 
 #: What ``method=`` may say on the CPU, and on a GPU; a test compares with fastconv's solvers.
 METHODS = [
-    "auto", "depthwise", "dot", "direct", "implicit_gemm", "panels", "pairs", "quads", "quad_rows",
-    "separable", "im2col", "winograd", "winograd_pairs", "amx_int8", "amx_split", "amx_winograd",
-    "amx_gradient", "fft", "overlap_save", "limbs", "tilted", "naive",
+    "auto", "depthwise", "dot", "direct", "implicit_gemm", "panels", "col2im", "pairs", "quads",
+    "quad_rows", "separable", "im2col", "winograd", "winograd_pairs", "amx_int8", "amx_split",
+    "amx_winograd", "amx_gradient", "fft", "overlap_save", "limbs", "tilted", "naive",
 ]  # fmt: skip
 CUDA_METHODS = ["cuda_direct", "cuda_fir", "cuda_gemm", "cuda_mma", "cuda_winograd", "cuda_fft"]
 

@@ -251,6 +251,17 @@ NETWORKS = (
     "conv2d f32 n1 c3 h30 w83 k5 r5 s7 p2 u4",
     "conv2d f32 n2 c2 h26 w66 k9 r4 s4 p1 u2",
     "conv2d f64 n1 c3 h21 w40 k5 r2 s3 p1 u5",
+    # col2im: rows in place, joined and apart, that end with a part of a vector; zeros between rows,
+    # and planes; blocks of channels, filters and positions; phases of no taps, of three; cropped
+    # and far padded outputs
+    "conv2d f32 n2 c5 h6 w64 k1 r3 s3 p2 e2 flip",
+    "conv2d f64 n1 c200 h5 w31 k2 r3 s3 p2 l2 flip",
+    "conv2d f64 n1 c6 h13 w29 k1 r1 s1 p0:1 e2 flip",
+    "conv1d f32 n2 c7 w211 k1 s16 p15 e8 flip",
+    "conv2d f32 n2 c6 h5 w37 k14 r5 s5 g2 p4 e3 flip threads2",
+    "conv3d f32 n1 c3 d4 h5 w6 k5 t3 r2 s4 p2,1,3 e1,2,3 flip",
+    "conv2d f64 n1 c3 h4 w5 k2 r3 s3 p9 strided",
+    "conv2d f32 n1 c3 h9 w21 k3 r2 s7 p0,2 e5,4 flip",
     # a last tile of one pixel, whatever a vector's length
     "conv2d f32 n2 c23 h7 w7 k20 r1 s1",
     "conv2d f64 n1 c9 h7 w7 k11 r3 s3 p1 strided",

@@ -59,6 +59,11 @@ BLOCKS: dict[str, tuple[dict[str, int], ...]] = {
         {"block_bytes": 20000, "taps": 40, "copy": 2},
         {"block_bytes": 20000, "taps": 7, "across": 1},
     ),
+    "col2im": (
+        {"block_bytes": 1, "channels": 1},
+        {"block_bytes": 6000, "channels": 3},
+        {"block_bytes": 60000, "channels": 190},
+    ),
     "im2col": ({"tile_bytes": 1, "taps": 3}, {"tile_bytes": 3000, "taps": 7}),
     "panels": (
         {"panel_bytes": 1, "taps": 1, "weight_bytes": 1, "band": 0},

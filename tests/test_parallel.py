@@ -108,7 +108,7 @@ def test_calls_from_many_threads(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["naive", "direct", "implicit_gemm", "panels", "im2col", "depthwise"]
+    "method", ["naive", "direct", "implicit_gemm", "panels", "col2im", "im2col", "depthwise"]
 )
 def test_the_gil_is_released(method: str) -> None:
     """Another Python thread runs during a call of a driver.

@@ -35,8 +35,8 @@ from fastconv.solvers import BY_NAME, SOLVERS
 
 #: Methods whose sums do not depend on how outputs are shared among threads.
 THREAD_INVARIANT = (
-    "naive", "direct", "depthwise", "dot", "implicit_gemm", "panels", "pairs",
-    "quads", "quad_rows", "winograd_pairs", "amx_emulated", "amx_winograd_emulated",
+    "naive", "direct", "depthwise", "dot", "implicit_gemm", "panels", "col2im",
+    "pairs", "quads", "quad_rows", "winograd_pairs", "amx_emulated", "amx_winograd_emulated",
     "amx_gradient_emulated",
 )  # fmt: skip
 

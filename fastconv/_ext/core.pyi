@@ -150,6 +150,12 @@ class PanelsCost:
         window: tuple[int, ...],
     ) -> float: ...
 
+class Col2imCost:
+    def __init__(self, **constants: Any) -> None: ...
+    def seconds(
+        self, p: Geometry, config: Mapping[str, int | str], machine: Machine, threads: int
+    ) -> float: ...
+
 def im2col_seconds(
     p: Geometry,
     config: Mapping[str, int | str],

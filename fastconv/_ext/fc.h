@@ -435,10 +435,16 @@ typedef struct {
     int64_t (*fours)(const void *x, int64_t x_c, const fc_panel_lanes *lanes, int64_t shift, int64_t limit, uint64_t live,
                      int64_t rows, void *to); /* NULL where it does not pay */
     void (*line)(const void *x, int64_t step, int64_t low, int64_t high, int64_t count, void *to);
-    void (*weave)(int64_t phases, int64_t rows, const void *sums, int64_t ld, int64_t begin, int64_t end, int64_t more,
-                  void *y, int64_t step, int64_t ldy);
+    void (*weave)(int64_t phases, int64_t rows, const void *sums, int64_t ld, int64_t row, int64_t begin, int64_t end,
+                  int64_t more, void *y, int64_t step, int64_t ldy);
     const fc_panel_tiles *vnni; /* other tiles, where fc_has_vnni, or NULL */
 } fc_panels;
+
+/* sum: to[j] = add[0] + sum over t < taps of from[offset[t] + j] for j < count, which is rounded up to whole vectors. */
+typedef struct {
+    int64_t lanes;
+    void (*sum)(int64_t taps, const int64_t *offset, const void *from, const void *add, int64_t count, void *to);
+} fc_col2im;
 
 /* Whether this processor has AVX-512 VNNI, and may use it: that is allowed, but for tests of what others do. */
 int fc_has_vnni(void);

@@ -7,6 +7,7 @@ from fastconv.solvers.amx_gradient import AmxGradient
 from fastconv.solvers.amx_int8 import AmxInt8
 from fastconv.solvers.amx_split import AmxSplit
 from fastconv.solvers.amx_winograd import AmxWinograd
+from fastconv.solvers.col2im import Col2im
 from fastconv.solvers.cuda_direct import CudaDirect
 from fastconv.solvers.cuda_fft import CudaFft
 from fastconv.solvers.cuda_fir import CudaFir
@@ -32,7 +33,7 @@ from fastconv.solvers.winograd import Winograd
 from fastconv.solvers.winograd_pairs import WinogradPairs
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Pairs(), Quads(), QuadRows(),
+    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Col2im(), Pairs(), Quads(), QuadRows(),
     Separable(), Im2col(), Winograd(), WinogradPairs(), AmxInt8(), AmxSplit(), AmxWinograd(),
     AmxGradient(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
     CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(), CudaFft(),

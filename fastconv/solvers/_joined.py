@@ -14,7 +14,7 @@ from fastconv._plan import Plan
 from fastconv._problem import Problem, numpy_dtype, once
 from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
-from fastconv.solvers._panels import TILE, VECTOR_BYTES, block_taps, with_bands
+from fastconv.solvers._panels import MOST_PHASES, TILE, VECTOR_BYTES, block_taps, with_bands
 
 #: Dtypes whose sums have 16 bits or fewer: whatever has the same low bits is multiplied.
 NARROW = ("i8", "u8", "i16", "u16")
@@ -25,9 +25,6 @@ _CALL, _JOIN, _WHOLE_ROW, _BROKEN, _CUT = 9e-9, 0.15e-9, 0.9e-9, 2e-9, 0.15e-9
 
 #: Bytes a second, of x and of y, that do not hide behind products.
 _MOVED = 40e9
-
-#: Most phases of the outputs (panels).
-_MOST_PHASES = 64
 
 
 class Joined(Solver):
@@ -134,8 +131,8 @@ def why_no_panels(problem: Problem) -> str | None:
         return "it takes input dilation, or a stride, not both along an axis"
     if not problem.is_dense and problem.y_dtype[1:] != "32":
         return "with input dilation it stores sums of 32 bits only"
-    if (phases := math.prod(problem.input_dilation)) > _MOST_PHASES:
-        return f"input dilation makes {phases} phases, more than {_MOST_PHASES}"
+    if (phases := math.prod(problem.input_dilation)) > MOST_PHASES:
+        return f"input dilation makes {phases} phases, more than {MOST_PHASES}"
     if math.prod(problem.kernel) > SUM_BLOCK:
         return f"a kernel of more than {SUM_BLOCK} taps a channel fills no panel in L1"
     return None

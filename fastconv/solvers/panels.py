@@ -14,7 +14,9 @@ from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._panels import (
+    GFLOPS,
     LONG,
+    MOST_PHASES,
     TILE,
     VECTOR_BYTES,
     block_taps,
@@ -22,10 +24,6 @@ from fastconv.solvers._panels import (
     pixels_of,
     with_bands,
 )
-
-#: Measured GFLOP/s of one core in full tiles of float32 (avx512: Emerald Rapids; avx2: 1x1 layers
-#: reach 80 to 92 in all on a Zen 3); float64 has half.
-_GFLOPS = {"avx512": 140, "avx2": 100, "neon": 45, "baseline": 24}
 
 #: Measured seconds (Zen 3, one thread): a multiply-add to the next that needs it; a register tile
 #: beyond its products (20 cycles in L1), and the call of one; a tap of a panel that
@@ -53,9 +51,9 @@ _SAMPLE, _PIXEL = 0.4e-9, 0.35e-9
 #: that run on over gaps (Emerald Rapids: 3x3, 32 groups of 8 @ 28x28).
 _GAP = 0.1e-9
 
-#: Seconds that an output of phases takes to store beyond that, with 2, 4 or 8 phases along the last
-#: axis and with others; most phases.
-_WEAVE, _APART, MOST_PHASES = 0.1e-9, 0.4e-9, 64
+#: Seconds that an output of phases takes to store beyond that, with 2, 3, 4 or 8 phases along the
+#: last axis and with others.
+_WEAVE, _APART = 0.1e-9, 0.4e-9
 
 #: Bytes a second, of x and of y, that do not hide behind products: in L3, and in memory. A register
 #: tile stores no more than the latter where L2 does not hold y: 1x1, 3 to 64 @ 200x200, 1.3 ms; in
@@ -72,7 +70,7 @@ _ESTIMATES = {
         rows=TILE.get(isa, (6, 2))[0], vectors=TILE.get(isa, (6, 2))[1], few=_FEW,
         near_plane=_NEAR_PLANE, near_tile=_NEAR_TILE, gap=_GAP,
     )
-    for isa, gflops in _GFLOPS.items()
+    for isa, gflops in GFLOPS.items()
 }  # fmt: skip
 
 

@@ -67,7 +67,7 @@ cdef class PanelsCost:
         work += tiles * register_tiles * blocks * phases * (of.next if phases == 1 else of.call)
         if phases > 1:
             e = p.input_dilation[last]
-            one = of.weave if e == 2 or e == 4 or e == 8 else of.apart
+            one = of.weave if e < 5 or e == 8 else of.apart
             work += <double>blocks * outputs * phases * p.filters * one
         elif left > 1 and left % lanes:  # through a buffer, one by one
             work += <double>left * p.filters * 1e-9

@@ -173,7 +173,7 @@ void fc_panels_multiply_phases(const job *j, const unit *u, const tile *t, int64
             }
             char *const y = j->y + (u->n * p->y_n + (u->g * p->k + k) * p->y_k) * s->bytes;
             for (const row_piece *piece = pieces; piece < pieces + found; piece++)
-                s->kernels->weave(s->inner, rows, u->sums, of_phase, piece->begin, piece->end, block > 0,
+                s->kernels->weave(s->inner, rows, u->sums, of_phase, s->nr, piece->begin, piece->end, block > 0,
                                   y + piece->y * s->bytes, p->y_s[p->dims - 1], p->y_k);
         }
     }

@@ -15,7 +15,7 @@
  *          four are inside. Whether that is so; nothing is written otherwise.
  * line     to[j] = x[j*step] for low <= j < high, and 0 for other j < count.
  * weave    y[i][j*step] = sums[j % phases][i][j / phases] for i < rows, begin <= j < end; `more` adds. Phases of sums
- *          are `ld` apart, their rows as those of a panel.
+ *          are `ld` apart, their rows `row`; what is read is rounded up to whole vectors.
  *
  * 6 x 2 sums of 16 registers, 8 x 3 of 32, as in tile.c: the rest are vectors of x and a broadcast. y is
  * asked for when a tile begins: 1x1, 64 to 256 @ 56x56 stores three times what it reads. Taps go by in pairs:
