@@ -71,7 +71,11 @@ def wrap(values: Array, dtype: np.dtype[Any]) -> Array:
 
     Fewer than 2**64 products of bools are summed: none that are not zero become it.
     """
-    return values != 0 if dtype.kind == "b" else values.astype(dtype)
+    if dtype.kind == "b":
+        return values != 0
+    if values.dtype == object:  # Python's, of any size
+        values = (values % 2**64).astype(np.uint64)
+    return values.astype(dtype)
 
 
 def conv(

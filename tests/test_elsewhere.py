@@ -208,7 +208,7 @@ def run_all(
         if isas == NEON and getattr(solver, "emulated", False):
             texts = texts[:: max(1, len(texts) // FEW)]
         for text in texts:
-            problem = parsed(text)
+            problem = Problem.parse(text)  # anew: it keeps the calls that are asked for
             if solver.name == "winograd_pairs" and problem.w_dtype == "i16":
                 continue  # weights larger than it multiplies, which its plan gives to pairs
             offered = {str({**c, "isa": ""}): c for c in solver.configs(problem, this_machine())}

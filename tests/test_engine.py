@@ -123,7 +123,7 @@ def test_out_may_be_the_input(method: str) -> None:
         np.testing.assert_array_equal(out, expected)
 
 
-@pytest.mark.parametrize("method", [name for name in NAMES if name != "winograd"])
+@pytest.mark.parametrize("method", [n for n in NAMES if n not in ("winograd", "col2im")])
 def test_out_may_be_the_kernel(method: str) -> None:
     x, w = RNG.standard_normal((1, 1, 30)), RNG.standard_normal((1, 1, 11))
     expected = run(x, w, stride=(2,), method=method)
