@@ -24,7 +24,7 @@ from fastconv._machine import Machine, this_machine
 from fastconv._machine import free_memory_lately as free_memory
 from fastconv._plan import HALVES, Plan, conversion_bytes
 from fastconv._problem import Problem
-from fastconv._rows import BY_THE_WAY, MEASURED, THOROUGH
+from fastconv._rows import BY_THE_WAY, MEASURED, THOROUGH, Pin
 from fastconv._solver import Config, Solver, bind, on_threads
 from fastconv.cuda import launch
 from fastconv.solvers import BY_NAME, SOLVERS, _driver
@@ -382,7 +382,7 @@ def choose(
         stores = _wisdom.layers()
         pin = _wisdom.pinned(problem, stores)
         if pin is not None:
-            c = _legal(problem, pin.solver, pin.config, machine, limit)
+            c = _pinned(problem, pin, machine, limit)
             if c is not None:
                 return Choice(_plan_of(c, machine), f"pinned by {pin.pattern!r}", c)
         known = _wisdom.lookup(problem, machine, stores)
@@ -423,6 +423,20 @@ def _legal(
         return None
     found = _check_one(problem, solver, config, machine, limit)
     return found if found.refused is None else None
+
+
+def _pinned(problem: Problem, pin: Pin, machine: Machine, limit: int) -> Candidate | None:
+    """The candidate of least estimate, of those that have the settings that a pin names."""
+    solver = BY_NAME.get(pin.solver)
+    if solver is None or solver.why_not(problem) is not None:
+        return None
+    named = dict(pin.config).items()
+    found = [
+        _legal(problem, pin.solver, config, machine, limit)
+        for config in _configs(problem, solver, machine)
+        if named <= dict(config).items()
+    ]
+    return min((c for c in found if c is not None), key=lambda c: c.seconds, default=None)
 
 
 def _again(

@@ -614,6 +614,22 @@ def test_pins(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _wisdom.delete(_wisdom.rows(Pin)) and _wisdom.pinned(PROBLEM) is None
 
 
+@pytest.mark.parametrize("method, settings", [
+    ("direct", {}), ("winograd", {}), ("winograd", {"m": 2}), ("direct", {"filters": -1}),
+])  # fmt: skip
+def test_a_pin_may_name_some_settings_or_none(
+    file: pathlib.Path, method: str, settings: dict[str, int]
+) -> None:
+    words = " ".join(f"{name}={value}" for name, value in settings.items())
+    assert _wisdom.pin(_wisdom.parse_pin(f"conv2d *={method} {words}".rstrip()))
+    choice = _planner.choose(PROBLEM)
+    if -1 in settings.values():  # nothing has it: passed over
+        assert "pinned" not in choice.why
+        return
+    assert "pinned" in choice.why and choice.plan.solver.name == method
+    assert settings.items() <= dict(choice.plan.config).items()
+
+
 # Files of a site, below the user's
 
 
