@@ -436,9 +436,11 @@ def test_filters_of_few_weights(name: str, to: str | None, monkeypatch: pytest.M
             _engine.forget_plans()
             expected.append(call(x))
         assert [type(d) for d in _engine._filters._known.values()] == [Passes]
-        if name != "laplace":  # which takes the long way where sums are not finite
-            monkeypatch.setattr(ndimage, "run", None)  # not reached again
+        run = ndimage.run
         for x, right in zip(sets, expected):
+            # not reached again, but by what is made in another way where it is not finite
+            again = name == "laplace" and not np.isfinite(right).all()
+            monkeypatch.setattr(ndimage, "run", run if again else None)
             for _ in range(2):
                 y = call(x)
                 assert y.dtype == right.dtype and y.flags.writeable
