@@ -207,6 +207,7 @@ NETWORKS = (
     "conv3d f32 n1 c2 d24 h40 w61 k2 t3 r3 s3 g2 p1",
     "conv3d f64 n2 c3 d7 h12 w20 k6 t3 r3 s3 g3 p2,1,1 u1,2,2 l2,1,1",
     "conv3d f32 n1 c1 d90 h9 w120 k1 t3 r2 s3 p1",
+    "conv3d f32 n1 c2 d1 h3 w9 k2 t1 r1 s1 g2 p1:0,0,0 u2,1,2",  # one plane, beyond the first
     "conv2d f32 n1 c20 h9 w31 k40 r3 s3 p1 u2 N*C",
     "conv2d f32 n2 c30 h6 w15 k36 r1 s1 N*C",
     "conv2d f32 n1 c18 h5 w41 k20 r1 s1 u1,2",  # copied two by two

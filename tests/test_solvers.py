@@ -162,6 +162,32 @@ def test_random_other_dtypes(case: tuple[Problem, Array, Array], data: st.DataOb
     try_one(data, *case)
 
 
+def test_axes_of_a_sample_or_two() -> None:
+    """Windows that are all padding, axes of one position: too rare among drawn problems."""
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        n = int(rng.integers(2, 4))
+        size, kernel, stride = (tuple(rng.integers(1, most, n).tolist()) for most in (3, 3, 5))
+        padding = tuple((int(a), int(b)) for a, b in rng.integers(0, 3, (n, 2)))
+        if any(i + sum(p) < r for i, p, r in zip(size, padding, kernel)):
+            continue
+        groups = int(rng.integers(1, 3))
+        problem = Problem(
+            size=size, kernel=kernel, batch=1, channels=2, filters=2, groups=groups, stride=stride,
+            padding=padding, dtype="f32", x_dtype="f32", w_dtype="f32", y_dtype="f32",
+        )  # fmt: skip
+        x, w, bias = arrays(problem)
+        expected = oracle(problem, x, w, bias)
+        for solver in CPU:
+            if solver.why_not(problem) is not None:
+                continue
+            for config in configs(solver, problem):
+                y = execute(solver, problem, config, x, w, bias)
+                bound = solver.error_bound(problem, config) + epsilon(problem)
+                magnitude = mixed(solver, problem, x, w)
+                check(problem, y, expected, bound, magnitude, f"{solver.name} {config}")
+
+
 @given(case=cases(random_problems(dtypes=FLOATS), kinds=("nan", "inf")), data=st.data())
 def test_non_finite_samples_stay_in_their_windows(
     case: tuple[Problem, Array, Array], data: st.DataObject

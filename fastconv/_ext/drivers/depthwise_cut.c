@@ -68,6 +68,14 @@ static int64_t padded_plane(const fc_depthwise_cut *s, int64_t positions)
 
 static int64_t volume_bytes(const fc_depthwise_cut *s) { return VOLUME_VECTORS * s->kernel->lanes * s->bytes; }
 
+/* Whether the axes before rows have one position, sample 0 of x. */
+static int is_one_plane(const fc_depthwise_cut *s)
+{
+    for (int64_t d = 0; d < s->outer; d++)
+        if (s->p->pad[d]) return 0;
+    return s->outers * s->taps == 1;
+}
+
 static void choose_axes(const fc_problem *p, int64_t merged, fc_depthwise_cut *s)
 {
     const int64_t lanes = s->kernel->lanes;
@@ -120,7 +128,7 @@ static void cut_columns(fc_depthwise_cut *s, int64_t threads)
     if (s->source >= FC_PADDED) {
         const int zeros = s->p->boundary == FC_ZEROS || (s->p->boundary == FC_CONSTANT && !s->p->cval[0]);
         const int columns = s->v == 1 || (s->v <= FC_DEPTHWISE_APART && s->unit == 1);
-        const int both = zeros && columns && (s->r > 1 || (s->v > 1 && s->row >= 0)) && s->outers * s->taps == 1 &&
+        const int both = zeros && columns && (s->r > 1 || (s->v > 1 && s->row >= 0)) && is_one_plane(s) &&
                          s->out * s->unit <= PIECE;
         const int near = s->v == 1 || (s->v == 2 && s->step == 1);
         /* dilated rows have more masks: 3x3, 256 @ 30x30 0.157 ms, from copies 0.122; 96 @ 56x56 0.150, 0.162 */
