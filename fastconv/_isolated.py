@@ -61,7 +61,7 @@ def _attempt(
     """What was tried last, and how the race came out if the process lived to say it."""
     legal = [c for c in found if c.refused is None]
     task = {
-        "problem": str(legal[0].problem) if legal else "", "machine": dataclasses.asdict(machine),
+        "problem": str(legal[0].problem) if legal else "", "machine": machine._asdict(),
         "budget": budget, "options": options,
         "candidates": [
             [c.method, dict(c.config), c.seconds, c.workspace_bytes, c.error_bound] for c in legal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
@@ -12,7 +11,7 @@ import os
 import pathlib
 import platform
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastconv import _timer
 from fastconv._ext import core
@@ -20,8 +19,7 @@ from fastconv._ext import core
 _CGROUPS = "/sys/fs/cgroup"
 
 
-@dataclasses.dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     """Facts that change which candidate is fastest; they identify rows of wisdom.
 
     `isa` is the instruction set in use, `cores` what this process may use (affinity and cgroup

@@ -51,7 +51,7 @@ class Trial:
 
     def line(self) -> str:
         return json.dumps(
-            {"problem": str(self.problem), "machine": dataclasses.asdict(self.machine),
+            {"problem": str(self.problem), "machine": self.machine._asdict(),
              "timed": [[m, c, r, float(f"{s:.4g}")] for m, c, r, s in self.timed]},
             separators=(",", ":"),
         )  # fmt: skip

@@ -194,19 +194,22 @@ def quarantined(
     problem: Problem, machine: Machine, stores: Sequence[Store] | None = None
 ) -> dict[tuple[str, str], str]:
     """Reasons, by solver and config as text, against candidates that did harm here before."""
-    environment = environment_of(problem, machine)
     found = {}
     for store in layers() if stores is None else stores:
-        key = str(store.path or ":memory:"), environment
-        if key not in _file_quarantine:
-            _file_quarantine[key] = store.rows(Quarantine, "environment = ?", (environment,))
-        for row in _file_quarantine[key]:
-            if row.stale is None and row.problem in ("", str(problem)):
+        rows = _file_quarantine.get(store)
+        if rows is None:
+            rows = _file_quarantine[store] = store.rows(Quarantine)
+        for row in rows:
+            if (
+                row.stale is None
+                and row.problem in ("", str(problem))
+                and row.environment == environment_of(problem, machine)
+            ):
                 found[row.solver, text_of(row.config)] = row.reason
     return found
 
 
-_file_quarantine: dict[tuple[str, str], list[Quarantine]] = {}
+_file_quarantine: dict[Store, list[Quarantine]] = {}
 
 
 def trials(problem: Problem, machine: Machine) -> list[Trial]:

@@ -89,7 +89,7 @@ def test_estimates_grow_with_the_problem(problem: Problem) -> None:
 ])  # fmt: skip
 def test_estimates_are_of_all_images(text: str) -> None:
     problem = Problem.parse(f"{text} prepared")
-    machine = dataclasses.replace(this_machine(), l1=32 << 10, l2=1 << 20, l3=2 << 20)  # of no use
+    machine = this_machine()._replace(l1=32 << 10, l2=1 << 20, l3=2 << 20)  # of no use
     twice = problem.replace(batch=2 * problem.batch)
     for solver in SOLVERS:
         if solver.why_not(problem) is None:
@@ -230,7 +230,7 @@ def test_features_are_what_they_are_called(text: str) -> None:
 @pytest.mark.parametrize("isa", sorted(_model.model()))
 def test_trees_are_walked_all_at_once(isa: str) -> None:
     model = json.loads((ROOT / "fastconv" / "model.json").read_text())["isas"][isa]
-    machine = dataclasses.replace(this_machine(), isa=isa)
+    machine = this_machine()._replace(isa=isa)
     found = [
         (s.name, config, s.cost(LAYER, config, machine))
         for s in SOLVERS
@@ -252,12 +252,12 @@ def test_other_instruction_sets_are_not_corrected() -> None:
     found = [("direct", {"isa": "avx512"}, 1e-3), ("im2col", {}, 2e-3), ("unknown", {}, 3e-3)]
     model = _model.model()
     for isa in {"avx512", "neon", "baseline"} - set(model):
-        machine = dataclasses.replace(this_machine(), isa=isa)
+        machine = this_machine()._replace(isa=isa)
         assert _model.correct(LAYER, machine, found, model) == [1e-3, 2e-3, 3e-3]
 
 
 def test_a_solver_without_trials_is_corrected_as_the_others_are() -> None:
-    machine = dataclasses.replace(this_machine(), isa="avx2")
+    machine = this_machine()._replace(isa="avx2")
     found = [("direct", {"isa": "avx2"}, 1e-3), ("im2col", {}, 2e-3), ("im2col", {}, 3e-3)]
     *known, new = _model.correct(LAYER, machine, [*found, ("new", {}, 1e-3)], _model.model())
     factors = sorted(seconds / cost for (*_, cost), seconds in zip(found, known))
@@ -305,7 +305,7 @@ def test_damage_costs_time_only(place: pathlib.Path, text: str) -> None:
 
 def made_up(seed: int, count: int) -> list[Trial]:
     """Trials of a machine on which im2col takes a tenth of its estimate, and fft ten times."""
-    machine = dataclasses.replace(this_machine(), isa="avx2")
+    machine = this_machine()._replace(isa="avx2")
     rng = np.random.default_rng(seed)
     found = []
     while len(found) < count:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -201,7 +200,7 @@ def test_a_file_system_and_whether_it_is_local(monkeypatch: pytest.MonkeyPatch) 
 
 def test_cold_calls_go_round_copies() -> None:
     """So many that a round leaves nothing of one in the last level of cache."""
-    machine = dataclasses.replace(this_machine(), l3=20 * _tuner.scratch_bytes(PROBLEM))
+    machine = this_machine()._replace(l3=20 * _tuner.scratch_bytes(PROBLEM))
     scratch = _tuner.Scratch(PROBLEM)
     rotation = scratch.rotation(machine)
     assert len(rotation) >= 40 and scratch.rotation(machine) is rotation

@@ -505,7 +505,7 @@ def test_an_upgrade_invalidates_only_what_changed(
     {"isa": "avx512"}, {"cores": 8}, {"l1": 49152}, {"l2": 2 << 20}, {"l3": 1 << 25},
 ])  # fmt: skip
 def test_facts_that_make_another_environment(change: dict[str, Any]) -> None:
-    assert _environment.environment(dataclasses.replace(HERE, **change)) != ENVIRONMENT
+    assert _environment.environment(HERE._replace(**change)) != ENVIRONMENT
 
 
 def test_the_environment_has_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ from fastconv.solvers.winograd import Winograd
 from fastconv.solvers.winograd_pairs import WinogradPairs
 
 SOLVERS: tuple[Solver, ...] = (
-    Depthwise(), Dot(), Direct(), ImplicitGemm(), Panels(), Col2im(), Pairs(), Quads(), QuadRows(),
+    Depthwise(), Direct(), ImplicitGemm(), Panels(), Dot(), Col2im(), Pairs(), Quads(), QuadRows(),
     Separable(), Im2col(), Winograd(), WinogradPairs(), AmxInt8(), AmxSplit(), AmxWinograd(),
     AmxGradient(), Fft(), OverlapSave(), Limbs(), Tilted(), Naive(),
     CudaDirect(), CudaFir(), CudaGemm(), CudaMma(), CudaWinograd(), CudaFft(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -89,14 +90,11 @@ class AmxSplit(Solver):
         # samples of 1x1 layers that lie as tiles have them are not worth more of a cache
         lies = problem.layout == "N*C" and math.prod(problem.kernel) == 1
         size = machine.l2 // (8 if lies else 2)
-        found: list[Config] = [
-            {"products": n, "most": _MOST, "cache_bytes": size} for n in products
-        ]
-        allowed = allowed_error(problem)
-        found = [
-            c for c in found
-            if c["products"] == products[-1] or self.error_bound(problem, c) <= allowed
-        ]  # fmt: skip
+        found = _configs(tuple(products), size)
+        if len(found) > 1:
+            allowed = allowed_error(problem)
+            most = [c for c in found[:-1] if self.error_bound(problem, c) <= allowed]
+            found = [*most, found[-1]]
         return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
@@ -130,6 +128,11 @@ class AmxSplit(Solver):
     def _values(self, problem: Problem, config: Config) -> tuple[int, ...]:
         own = (int(config[name]) for name in ("products", "most", "cache_bytes"))
         return (*own, int(self.emulated), int(problem.layout == "N*C"))
+
+
+@functools.cache
+def _configs(products: tuple[int, ...], size: int) -> Sequence[Config]:
+    return [{"products": n, "most": _MOST, "cache_bytes": size} for n in products]
 
 
 def _stored(problem: Problem) -> str:

@@ -74,6 +74,12 @@ class Dot(Polyphase):
         threads = min(useful_threads(problem), machine.cores)
         return _ESTIMATES[str(config["isa"])].seconds(problem.geometry, machine, threads)
 
+    def floor(self, problem: Problem, machine: Machine) -> float:
+        if not problem.is_dense or problem.accumulator not in ("f32", "f64"):
+            return 0.0
+        # blocks, which take longer to find, are not part of the estimate
+        return min(self.cost_dense(problem, {"isa": isa}, machine) for isa in core.offered_isas())
+
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         weights = math.prod(problem.w_shape) * problem.itemsize  # copied where rows are not dense
         values = _values(config)
