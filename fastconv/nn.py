@@ -1751,7 +1751,7 @@ def conv3d_weight(
 
 
 def _zero_points(name: str, value: Any, dtype: np.dtype[Any], count: int) -> int | Array:
-    """A whole number that `dtype`, of 8 bits, holds, or one a filter."""
+    """A whole number that `dtype`, of 8 bits, holds, or one a filter where these differ."""
     low, high = (-128, 127) if dtype.kind == "i" else (0, 255)
     if type(value) is int and low <= value <= high:
         return value
@@ -1762,7 +1762,8 @@ def _zero_points(name: str, value: Any, dtype: np.dtype[Any], count: int) -> int
         raise ValueError(f"expected one {name}, or {count}, got shape {a.shape}")
     if a.size and not low <= a.min() <= a.max() <= high:
         raise ValueError(f"expected {name} that {dtype} holds, got {value!r}")
-    return int(a.reshape(-1)[0]) if a.size == 1 else a.astype(np.int32)
+    each = a.reshape(-1)
+    return int(each[0]) if a.size and (each == each[0]).all() else a.astype(np.int32)
 
 
 def _scales(name: str, value: Any, count: int) -> Array:

@@ -378,6 +378,11 @@ DTYPES = (
     "conv2d u32 n2 c3 h9 w71 k4 r1 s4 p0:2,3:0 x:u8 w:i8 threads2",
     "conv2d i32 n1 c4 h5 w70 k6 r5 s5 g2 p1 x:i8 w:u8 strided",
     "conv2d i32 n1 c2 h12 w67 k1 r9 s2 p2,1 flip x:i8 w:i8 threads2",
+    # and strides, zero points, results of fewer bits
+    "conv2d i32 n1 c3 h15 w140 k6 r3 s3 g3 p1 u2 constant=131 x:u8 w:i8 y:u8 threads2",
+    "conv2d i32 n2 c2 h14 w30 k2 r5 s5 g2 p3:1,0:2 u3,1 constant=-5 x:i8 w:i8 y:i16",
+    "conv2d u32 n1 c4 h7 w7 k4 r3 s3 g4 p9,70 u1,2 x:i8 w:u8 y:i8 strided",
+    "conv2d u8 n1 c3 h9 w9 k3 r3 s3 g3 p1",
     # tiles of 64 channels, 16 filters and 16 pixels: one, more; both signs of both; padding that is
     # not 0; strides, dilation, an axis before the last two; rows that are one; every y
     "conv2d i32 n1 c64 h4 w4 k16 r1 s1 x:u8 w:i8",

@@ -126,6 +126,33 @@ def test_weights_that_stay_bytes_less_their_zero_point() -> None:
         np.testing.assert_array_equal(y, sums(x, w, 3, zero, 1, 1, 1, 1))
 
 
+@pytest.mark.parametrize("zero", [0, 5])
+def test_zero_points_of_filters_that_are_alike_are_one(zero: int) -> None:
+    """Models whose weights are quantised by filter name as many zeros: bytes stay bytes."""
+    points = nn._zero_points("w_zero_point", np.full(5, zero, np.int8), np.dtype(np.int8), 5)
+    assert points == zero and isinstance(points, int)
+    assert np.shape(nn._zero_points("w_zero_point", [0, 0, 1], np.dtype(np.int8), 3)) == (3,)
+
+
+@pytest.mark.parametrize("width", [5, 12, 25, 40])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_quantised_depthwise_layers(width: int, stride: int) -> None:
+    """Each channel by its own scale, those that lie side by side, too."""
+    rng = np.random.default_rng(width)
+    x, w = whole(rng, (2, 7, 9, width), np.uint8), whole(rng, (7, 1, 3, 3), np.int8)
+    scale, bias = rng.uniform(0.001, 0.02, 7).astype(np.float32), whole(rng, 7, np.int8)
+    wide = bias.astype(np.int32)
+    geometry = {"stride": stride, "padding": 1, "groups": 7}
+    for method in ("auto", "naive", *(() if core.quads_absent() else ("quad_rows",))):
+        y = nn.qlinear_conv(
+            x, 0.5, 9, w, scale, np.zeros(7, np.int8), 0.25, 3, wide, **geometry, method=method
+        )
+        total = nn.conv_integer(x, w, 9, 0, **geometry, method="naive") + wide[:, None, None]
+        factor = (np.float32(0.5) * scale / np.float32(0.25)).reshape(7, 1, 1)
+        expected = np.rint(total.astype(np.float32) * factor) + 3
+        np.testing.assert_array_equal(y, np.clip(expected, 0, 255), method)
+
+
 def test_tiles_fit_sixteen_bits_and_sums_thirty() -> None:
     """The largest differences, alike and of changing signs, over most channels."""
     most = 917
@@ -371,10 +398,12 @@ def test_quads_say_why_not(text: str, reason: str) -> None:
         ("conv1d i32 n1 c1 w9 k1 s3 x:u8 w:i8", "of two axes"),
         ("conv2d i64 n1 c1 h9 w9 k1 r3 s3 x:u8 w:i8", "it sums in 32 bits, not i64"),
         ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 x:u8 w:i16", "it multiplies bytes, not u8 by i16"),
-        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 x:u8 w:i8 y:u8", "it stores what it sums in, not u8"),
-        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 u2 x:u8 w:i8", "it takes no stride or dilation"),
-        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 l1,2 x:u8 w:i8", "it takes no stride or dilation"),
-        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 p1 wrap x:u8 w:i8", "it pads with zeros, not by 'wrap'"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 x:u8 w:i8 y:i64", "integers of up to 32 bits, not i64"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 e2 x:u8 w:i8", "it takes no input dilation"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 u1,3 x:u8 w:i8", "strides along rows of 1 or 2"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 l1,2 x:u8 w:i8", "it takes no dilation"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 p1 constant=300 x:u8 w:i8", "300 is no zero point of u8"),
+        ("conv2d i32 n1 c1 h9 w9 k1 r3 s3 p1 wrap x:u8 w:i8", "with one number, not by 'wrap'"),
     ],
 )
 def test_quad_rows_say_why_not(text: str, reason: str) -> None:

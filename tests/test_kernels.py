@@ -227,8 +227,21 @@ def test_rows_of_bytes(isa: str, more: str) -> None:
     sizes += [(5, w, 3, 5) for w in (5, 67, 68, 69, 132, 200)]
     sizes += [(7, 40, r, s) for r in (1, 2, 3, 5, 7) for s in (1, 3, 4, 5, 8, 9)]
     for h, w, r, s in sizes:
-        problem = Problem.parse(f"conv2d i32 n1 c2 h{h} w{w} k2 r{r} s{s} {more}")
-        assert check_all(BY_NAME["quad_rows"], isa, problem)
+        for stride in ("", " u2", " u3,1 y:u8", " u1,2 y:i16"):
+            problem = Problem.parse(f"conv2d i32 n1 c2 h{h} w{w} k2 r{r} s{s}{stride} {more}")
+            assert check_all(BY_NAME["quad_rows"], isa, problem)
+
+
+@pytest.mark.parametrize("more", ("x:u8 w:i8", "constant=9 x:i8 w:i8 y:u8", "x:u8 w:u8 y:i16"))
+def test_narrow_channels_of_bytes(isa: str, more: str) -> None:
+    """Four and two side by side, and one: of rows around 16, 32 and 64 samples."""
+    if reason := core.quads_absent():
+        pytest.skip(reason)
+    for w in (5, 13, 14, 15, 29, 30, 31, 61, 62, 63):
+        for c in (2, 3, 4, 5, 9):
+            for stride in ("", " u2"):
+                text = f"conv2d i32 n2 c{c} h{w % 7 + 3} w{w} k{c} r3 s3 g{c} p1{stride} {more}"
+                assert check_all(BY_NAME["quad_rows"], isa, Problem.parse(text))
 
 
 @pytest.mark.parametrize("taps", (1, 2, 3, 5, 31, 511, 512, 513, 1025))

@@ -550,12 +550,14 @@ typedef struct {
  * join: to[j] = x[j*step] - zero, and in the upper half y[j*step] - zero, or 0 where y is NULL, for j < count.
  * quads: byte i of to[j] is x[i][j*step], for j < count; then `flip` is exclusively or'ed to to[j].
  * cut: y[j] = sums[j] modulo 2^(8 bytes), for j < count.
- * quantize: y[j] = sums[j] * scale, in float, rounded to even, plus zero, at least and at most what `to`, U8 or I8, holds. */
+ * quantize: y[j] = sums[j] * scale, in float, rounded to even, plus zero, at least and at most what `to`, U8 or I8, holds.
+ * quantize_each: the same, with a scale of each. */
 typedef struct {
     void (*join)(fc_dtype of, const void *x, const void *y, int64_t step, int64_t count, int64_t zero, void *to);
     void (*quads)(const void *const *x, int64_t step, int64_t count, uint32_t flip, void *to);
     void (*cut)(int64_t bytes, const void *sums, int64_t count, void *y);
     void (*quantize)(fc_dtype to, const void *sums, int64_t count, float scale, int64_t zero, void *y);
+    void (*quantize_each)(fc_dtype to, const void *sums, int64_t count, const float *scale, int64_t zero, void *y);
 } fc_pairs;
 
 /* Winograd's F(2x2, 3x3) of integers two by two, as fc_pairs joins them: lanes are tiles, points i*4 + j lie `ld` apart.
@@ -659,19 +661,21 @@ typedef struct {
                   const fc_byte_rule *rule, float *y);
 } fc_byte_scores;
 
-/* Bytes of a row four by four; the formula is in kernels/quad_rows.c. x holds rows of `columns` + 4 quads samples; w
- * has rows - 1 rows of zeros before and after the r of each plane. */
+/* Bytes of a row four by four; the formula is in kernels/quad_rows.c. Of outputs `down` rows of x apart, whose windows begin
+ * 1 or 2 samples apart: strides[0] and [1]. A tile has rows of x of `line` + 4 quads samples; w has down (rows - 1) rows of
+ * zeros before and after the r of each plane. Where planes lie side by side in rows of x, each element of w, and `start`, is
+ * one a lane. */
 typedef struct {
-    int64_t planes, r, quads;
+    int64_t planes, r, quads, down;
     const uint8_t *x;
     int64_t plane, ldx;
-    const uint32_t *w;
-    uint32_t start;
-    uint32_t *y; /* [rows][columns] */
+    const uint32_t *w, *start;
+    uint32_t *y; /* [rows][line / stride] */
 } fc_quad_rows_block;
 typedef struct {
-    int64_t rows, columns;
-    void (*run[2])(const fc_quad_rows_block *); /* [1]: w has signs and x has none; [0] the reverse */
+    int64_t rows, line, lanes;
+    /* by whether planes lie side by side, and by stride less 1; [1]: w has signs and x has none; [0] the reverse */
+    void (*run[2][2][2])(const fc_quad_rows_block *);
 } fc_quad_rows;
 
 /* Sums of products of tiles by AMX, or by C that does what it is documented to do; the formulas are in kernels/amx.c. A

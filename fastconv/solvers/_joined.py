@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from fastconv._accuracy import SUM_BLOCK
 from fastconv._ext import core
 from fastconv._machine import Machine
@@ -18,6 +20,8 @@ from fastconv.solvers._panels import MOST_PHASES, TILE, VECTOR_BYTES, block_taps
 
 #: Dtypes whose sums have 16 bits or fewer: whatever has the same low bits is multiplied.
 NARROW = ("i8", "u8", "i16", "u16")
+
+BYTES = ("i8", "u8")
 
 #: Seconds (Zen 3, one thread): a call of a tile; joining a pair of samples; filling a vector of a
 #: panel from a row, or where rows end in it; making a sum narrow.
@@ -116,13 +120,37 @@ class Joined(Solver):
         return -(-(problem.channels // problem.groups) // self.channels)
 
 
-@once
-def why_no_panels(problem: Problem) -> str | None:
-    """What panels take of any integers."""
+def why_no_result(problem: Problem) -> str | None:
+    """What is made of sums in 32 bits."""
     if problem.y_dtype[0] not in "iu" or problem.y_dtype[1:] == "64":
         return f"it stores integers of up to 32 bits, not {problem.y_dtype}"
     if problem.dtype[1:] not in (problem.y_dtype[1:], "32"):
         return f"it stores what it sums in, not {problem.y_dtype} of {problem.dtype}"
+    return None
+
+
+def why_no_bytes(problem: Problem) -> str | None:
+    """What products of bytes, four an instruction, take."""
+    if problem.device != "cpu":
+        return "it runs on the CPU only"
+    if problem.dtype not in ("i32", "u32", *NARROW):
+        return f"it sums in 32 bits, not {problem.dtype}"
+    if problem.x_dtype not in BYTES or problem.w_dtype not in BYTES:
+        return f"it multiplies bytes, not {problem.x_dtype} by {problem.w_dtype}"
+    if not problem.is_dense:
+        return "it takes no input dilation"
+    if problem.boundary == "constant":
+        of_x = np.iinfo(numpy_dtype(problem.x_dtype))
+        if not of_x.min <= problem.cval.real <= of_x.max:
+            return f"{problem.cval} is no zero point of {problem.x_dtype}"
+    return why_no_result(problem)
+
+
+@once
+def why_no_panels(problem: Problem) -> str | None:
+    """What panels take of any integers."""
+    if (reason := why_no_result(problem)) is not None:
+        return reason
     if problem.boundary not in ("zeros", "constant") and any(map(any, problem.padding)):
         return f"its panels are padded with one number, not {problem.boundary}"
     if problem.layout == "N*C":

@@ -72,20 +72,41 @@ static void cut(int64_t bytes, const void *sums, int64_t count, void *y)
     }
 }
 
+typedef struct {
+    float low, high;
+    int32_t back;
+} range;
+
+static range range_of(fc_dtype of, int64_t zero)
+{
+    const float low = (float)((of == FC_I8 ? -128 : 0) - zero);
+    return (range){low, low + 255, 0x4b400000 - (int32_t)zero};
+}
+
+FC_INLINE uint8_t quantized(int32_t sum, float scale, range r)
+{
+    float v = (float)sum * scale;
+    v = v > r.low ? v : r.low;
+    v = (v < r.high ? v : r.high) + 0x1.8p23f;
+    int32_t bits;
+    memcpy(&bits, &v, 4);
+    return (uint8_t)(bits - r.back);
+}
+
 static void quantize(fc_dtype of, const void *sums, int64_t count, float scale, int64_t zero, void *y)
 {
     const int32_t *restrict const from = sums;
     uint8_t *restrict const to = y;
-    const float low = (float)((of == FC_I8 ? -128 : 0) - zero), high = low + 255, shift = 0x1.8p23f;
-    const int32_t back = 0x4b400000 - (int32_t)zero;
-    for (int64_t j = 0; j < count; j++) {
-        float v = (float)from[j] * scale;
-        v = v > low ? v : low;
-        v = (v < high ? v : high) + shift;
-        int32_t bits;
-        memcpy(&bits, &v, 4);
-        to[j] = (uint8_t)(bits - back);
-    }
+    const range r = range_of(of, zero);
+    for (int64_t j = 0; j < count; j++) to[j] = quantized(from[j], scale, r);
 }
 
-const fc_pairs FC_NAME(fc_pairs_i32) = {join, quads, cut, quantize};
+static void quantize_each(fc_dtype of, const void *sums, int64_t count, const float *scale, int64_t zero, void *y)
+{
+    const int32_t *restrict const from = sums;
+    uint8_t *restrict const to = y;
+    const range r = range_of(of, zero);
+    for (int64_t j = 0; j < count; j++) to[j] = quantized(from[j], scale[j], r);
+}
+
+const fc_pairs FC_NAME(fc_pairs_i32) = {join, quads, cut, quantize, quantize_each};

@@ -1,13 +1,15 @@
-/* quad_rows: y[j][o] = start + sum over t < planes, i < r, s < 4 quads of w[t][i][s] x[t][j + i][o + s], exactly.
+/* quad_rows: y[j][o] = start + sum over t < planes, i < r, s < 4 quads of w[t][i][s] x[t][down j + i][stride o + s], exactly.
  *
  * Bytes, those of one operand with a sign. Lane l of a vector is four neighbours of a row, at o + 4 l: vectors that begin at
- * o, o + 1, o + 2 and o + 3 have all windows of 4 lanes, and the outputs of each are four apart until they are stored. A
- * vector of x meets the weights of ROWS rows, which lie one above the other in w; rows of zeros before and after these
- * are what outputs above and below it take. A tile of 4 x 4 vectors, 8 loads (x in halves of two lines) and 4 weights for 16
- * products.
+ * o, o + 1, o + 2 and o + 3 have all windows of 4 lanes, and the outputs of each are four apart until they are stored; of
+ * stride 2 those at o and o + 2. A vector of x meets the weights of ROWS rows, which lie one above the other in w; rows of
+ * zeros before and after these are what outputs above and below it take. A tile of 4 x 4 vectors, 8 loads (x in halves of two
+ * lines) and 4 weights for 16 products.
+ *
+ * Narrow planes lie side by side in rows of x, and each has weights of its own in the lanes that are its outputs'.
  *
  * x   plane t, row i begins at t*plane + i*ldx
- * w   [planes][r + 2 (ROWS - 1)][quads], four bytes each
+ * w   [planes][r + 2 down (ROWS - 1)][quads], four bytes each; side by side, each a vector
  */
 #include "quads.h"
 
@@ -15,28 +17,36 @@
 #define PHASES 4
 #define LANES ((int)(VEC_BYTES / 4))
 
-FC_INLINE void tile(const int w_signed, const fc_quad_rows_block *b)
+FC_INLINE vec_words weights(const int beside, const uint32_t *w, int64_t i)
+{
+    vec_words each;
+    if (!beside) return (vec_words){0} + w[i];
+    __builtin_memcpy(&each, w + i * LANES, VEC_BYTES);
+    return each;
+}
+
+FC_INLINE void tile(const int beside, const int stride, const int w_signed, const fc_quad_rows_block *b)
 {
     typedef int32_t index __attribute__((vector_size(VEC_BYTES)));
     vec_words sums[ROWS][PHASES];
 #pragma GCC unroll 4
     for (int j = 0; j < ROWS; j++)
 #pragma GCC unroll 4
-        for (int f = 0; f < PHASES; f++) sums[j][f] = (vec_words){0} + b->start;
-    const int64_t quads = b->quads;
+        for (int f = 0; f < PHASES; f += stride) sums[j][f] = weights(beside, b->start, 0);
+    const int64_t quads = b->quads, down = b->down, each = beside ? LANES : 1;
     const uint32_t *w = b->w;
-    for (int64_t t = 0; t < b->planes; t++, w += (ROWS - 1) * quads) {
+    for (int64_t t = 0; t < b->planes; t++, w += (ROWS - 1) * down * quads * each) {
         const uint8_t *row = b->x + t * b->plane;
-        for (int64_t i = 0; i < b->r + ROWS - 1; i++, row += b->ldx, w += quads)
+        for (int64_t i = 0; i < b->r + (ROWS - 1) * down; i++, row += b->ldx, w += quads * each)
             for (int64_t q = 0; q < quads; q++) {
                 vec_words x[PHASES];
 #pragma GCC unroll 4
-                for (int f = 0; f < PHASES; f++) __builtin_memcpy(&x[f], row + 4 * q + f, VEC_BYTES);
+                for (int f = 0; f < PHASES; f += stride) __builtin_memcpy(&x[f], row + 4 * q + f, VEC_BYTES);
 #pragma GCC unroll 4
                 for (int j = 0; j < ROWS; j++) {
-                    const vec_words weight = (vec_words){0} + w[(ROWS - 1 - j) * quads + q];
+                    const vec_words weight = weights(beside, w, (ROWS - 1 - j) * down * quads + q);
 #pragma GCC unroll 4
-                    for (int f = 0; f < PHASES; f++) {
+                    for (int f = 0; f < PHASES; f += stride) {
                         sums[j][f] = w_signed ? add_products(sums[j][f], x[f], weight)
                                               : add_products(sums[j][f], weight, x[f]);
                         FC_STAY(sums[j][f]);
@@ -51,15 +61,31 @@ FC_INLINE void tile(const int w_signed, const fc_quad_rows_block *b)
     }
 #pragma GCC unroll 4
     for (int j = 0; j < ROWS; j++) {
+        vec_words *const y = (vec_words *)(b->y + j * PHASES / stride * LANES);
+        if (stride == 2) {
+            y[0] = FC_SHUFFLE(sums[j][0], sums[j][2], low), y[1] = FC_SHUFFLE(sums[j][0], sums[j][2], high);
+            continue;
+        }
         const vec_words even_0 = FC_SHUFFLE(sums[j][0], sums[j][2], low), odd_0 = FC_SHUFFLE(sums[j][1], sums[j][3], low);
         const vec_words even_1 = FC_SHUFFLE(sums[j][0], sums[j][2], high), odd_1 = FC_SHUFFLE(sums[j][1], sums[j][3], high);
-        vec_words *const y = (vec_words *)(b->y + j * PHASES * LANES);
         y[0] = FC_SHUFFLE(even_0, odd_0, low), y[1] = FC_SHUFFLE(even_0, odd_0, high);
         y[2] = FC_SHUFFLE(even_1, odd_1, low), y[3] = FC_SHUFFLE(even_1, odd_1, high);
     }
 }
 
-static void x_signed(const fc_quad_rows_block *b) { tile(0, b); }
-static void w_signed(const fc_quad_rows_block *b) { tile(1, b); }
+#define TILE(name, beside, stride, w_signed) \
+    static void name(const fc_quad_rows_block *b) { tile(beside, stride, w_signed, b); }
+TILE(x_signed, 0, 1, 0)
+TILE(w_signed, 0, 1, 1)
+TILE(x_signed_2, 0, 2, 0)
+TILE(w_signed_2, 0, 2, 1)
+TILE(x_signed_beside, 1, 1, 0)
+TILE(w_signed_beside, 1, 1, 1)
+TILE(x_signed_beside_2, 1, 2, 0)
+TILE(w_signed_beside_2, 1, 2, 1)
 
-const fc_quad_rows FC_NAME(fc_quad_rows_i32) = {ROWS, PHASES * LANES, {x_signed, w_signed}};
+const fc_quad_rows FC_NAME(fc_quad_rows_i32) = {
+    ROWS, PHASES * LANES, LANES,
+    {{{x_signed, w_signed}, {x_signed_2, w_signed_2}},
+     {{x_signed_beside, w_signed_beside}, {x_signed_beside_2, w_signed_beside_2}}},
+};
