@@ -1,12 +1,13 @@
 /* quad_rows: y[k][p][q] = bias[k] + sum over c, r, s of w[k][c][r][s] . x[c][u p + r][v q + s], exactly.
  *
- * Bytes of pictures, and of layers of few channels a group, summed in 32 bits: four neighbours of a row are multiplied at once
- * (kernels/quad_rows.c), where quads.c takes four channels, which a picture has not. One operand has signs and the other none: x
- * takes the part that w leaves, as in quads.c, in a copy that has its padding and what whole tiles read below the last row;
- * beyond the end of one they read the next, for outputs that nobody wants. A y of fewer bits is made of a tile's sums, cut or quantised, while they are in cache.
+ * Bytes of pictures, and of layers of few channels a group, summed in 32 bits: four neighbours of a row are multiplied at
+ * once (kernels/quad_rows.c), where quads.c takes four channels, which a picture has not. One operand has signs and the other
+ * none: x takes the part that w leaves, as in quads.c, in a copy that has its padding and what whole tiles read below the
+ * last row; beyond the end of one they read the next, for outputs that nobody wants. Narrow channels of depthwise layers
+ * lie side by side in the copy's rows. A y of fewer bits is made of a tile's sums, cut or quantised, while they are in cache.
  *
- * Settings: v[0] whether weights have a sign. Packed: [g*k][c][r + 2 u (rows - 1)][quads], four bytes of w each; the sum of
- * each filter's weights. Workspace: x, [n*g*c][rows of whole tiles][pitch].
+ * Settings: v[0] whether weights have a sign. Packed: [g*k][c][r + 2 u (rows - 1)][quads], four bytes of w each, or vectors of
+ * those of channels side by side; the sum of each filter's weights. Workspace: x, [n*g*c][rows of whole tiles][pitch].
  *
  * Intel, Lower Numerical Precision Deep Learning Inference and Training, 2018.
  */
@@ -124,7 +125,8 @@ static void copy_rows(void *context, int64_t index, int64_t slot)
     const call *const a = context;
     const fc_problem *const p = a->p;
     const cut *const s = &a->s;
-    const int64_t part = index % a->x_parts, channel = index / a->x_parts % (p->g * p->c), image = index / a->x_parts / (p->g * p->c);
+    const int64_t part = index % a->x_parts, channels = p->g * p->c, channel = index / a->x_parts % channels;
+    const int64_t image = index / a->x_parts / channels;
     const int64_t used = (p->out[1] - 1) * p->stride[1] + p->ker[1] - p->pad[1]; /* of a row, less where padding is longer */
     const int64_t used_rows = (p->out[0] - 1) * p->stride[0] + p->ker[0];
     const int64_t count = fc_max(0, fc_min(p->in[1], used)), step = p->x_s[1];
@@ -202,7 +204,8 @@ static void strips(void *context, int64_t index, int64_t slot)
         uint32_t first = a->factor * sums[filter + b];
         if (a->epilogue->bias) first += fc_integer(a->epilogue->bias, fc_dtype_bytes(p->dtype), filter + b);
         for (int64_t i = b * lanes; i < (b + 1) * lanes; i++) start[i] = first;
-        for (int64_t i = b * columns; a->epilogue->scale && i < (b + 1) * columns; i++) scale[i] = a->epilogue->scale[filter + b];
+        for (int64_t i = b * columns; a->epilogue->scale && i < (b + 1) * columns; i++)
+            scale[i] = a->epilogue->scale[filter + b];
     }
     const int64_t end = s->strips * (part + 1) / a->y_parts;
     for (int64_t i = s->strips * part / a->y_parts; i < end; i++) {

@@ -73,16 +73,14 @@ FC_INLINE void tile(const int beside, const int stride, const int w_signed, cons
     }
 }
 
-#define TILE(name, beside, stride, w_signed) \
-    static void name(const fc_quad_rows_block *b) { tile(beside, stride, w_signed, b); }
-TILE(x_signed, 0, 1, 0)
-TILE(w_signed, 0, 1, 1)
-TILE(x_signed_2, 0, 2, 0)
-TILE(w_signed_2, 0, 2, 1)
-TILE(x_signed_beside, 1, 1, 0)
-TILE(w_signed_beside, 1, 1, 1)
-TILE(x_signed_beside_2, 1, 2, 0)
-TILE(w_signed_beside_2, 1, 2, 1)
+static void x_signed(const fc_quad_rows_block *b) { tile(0, 1, 0, b); }
+static void w_signed(const fc_quad_rows_block *b) { tile(0, 1, 1, b); }
+static void x_signed_2(const fc_quad_rows_block *b) { tile(0, 2, 0, b); }
+static void w_signed_2(const fc_quad_rows_block *b) { tile(0, 2, 1, b); }
+static void x_signed_beside(const fc_quad_rows_block *b) { tile(1, 1, 0, b); }
+static void w_signed_beside(const fc_quad_rows_block *b) { tile(1, 1, 1, b); }
+static void x_signed_beside_2(const fc_quad_rows_block *b) { tile(1, 2, 0, b); }
+static void w_signed_beside_2(const fc_quad_rows_block *b) { tile(1, 2, 1, b); }
 
 const fc_quad_rows FC_NAME(fc_quad_rows_i32) = {
     ROWS, PHASES * LANES, LANES,
