@@ -25,6 +25,7 @@ LAYERS = {
     "1x1.64to256@56": (64, 56, 256, 1, 1),
     "1x1.256to64@56": (256, 56, 64, 1, 1),
     "dw3x3.128@56": (128, 56, 128, 3, 128),
+    "dw3x3.512@14": (512, 14, 512, 3, 512),
 }
 #: Of uint8 by uint8 and by int8.
 OPERATORS = ("conv_integer", "qlinear_conv")

@@ -15,7 +15,8 @@
 
 #include "joined.h"
 
-enum { TILE = 4 * 64, PITCH = 16 }; /* most outputs of a tile; what rows of the copy are rounded up to, in bytes */
+/* Most outputs of a tile; bytes that rows of the copy are rounded up to, and that are filled before they are copied to. */
+enum { TILE = 4 * 64, PITCH = 16, KEPT = 16 << 10 };
 
 typedef struct {
     int64_t quads, lines;       /* elements of a row of weights; rows of weights, with those of zeros */
@@ -118,39 +119,34 @@ static void copy_row(void *to, const void *from, int64_t bytes)
     }
 }
 
-/* Copies some rows of a channel of x, with their padding. */
+/* Copies some rows of a plane, amid their padding: as many at a time as a cache keeps. */
 static void copy_rows(void *context, int64_t index, int64_t slot)
 {
     (void)slot;
     const call *const a = context;
     const fc_problem *const p = a->p;
     const cut *const s = &a->s;
-    const int64_t part = index % a->x_parts, channels = p->g * p->c, channel = index / a->x_parts % channels;
-    const int64_t image = index / a->x_parts / channels;
-    const int64_t used = (p->out[1] - 1) * p->stride[1] + p->ker[1] - p->pad[1]; /* of a row, less where padding is longer */
-    const int64_t used_rows = (p->out[0] - 1) * p->stride[0] + p->ker[0];
-    const int64_t count = fc_max(0, fc_min(p->in[1], used)), step = p->x_s[1];
-    const uint8_t *const x = a->x + image * p->x_n + channel * p->x_c, flip = a->flip;
-    uint8_t *const copy = a->copy + (image * planes_of(p, s) + channel / s->beside) * s->plane + channel % s->beside * s->width;
-    const int64_t end = s->rows * (part + 1) / a->x_parts;
-    for (int64_t row = s->rows * part / a->x_parts; row < end; row++) {
-        uint8_t *const to = copy + row * s->pitch, *const first = to + p->pad[1];
-        const int64_t source = row - p->pad[0];
-        const int is_x = source >= 0 && source < p->in[0] && row < used_rows;
-        if (!is_x || s->width < 4 * PITCH)
-            for (int64_t i = 0; i < s->width; i += PITCH) memset(to + i, a->beyond, PITCH);
-        if (!is_x || !count) continue;
-        const uint8_t *const from = x + source * p->x_s[0];
-        if (s->width >= 4 * PITCH) {
-            memset(to, a->beyond, (size_t)(first - to));
-            memset(first + count, a->beyond, (size_t)(to + s->width - first - count));
-        }
-        if (step == 1 && !flip)
-            copy_row(first, from, count);
-        else if (step == 1)
-            for (int64_t i = 0; i < count; i++) first[i] = from[i] ^ flip;
-        else
-            for (int64_t i = 0; i < count; i++) first[i] = from[i * step] ^ flip;
+    const int64_t part = index % a->x_parts, planes = planes_of(p, s), plane = index / a->x_parts % planes, step = p->x_s[1];
+    const int64_t channel = plane * s->beside, end = s->rows * (part + 1) / a->x_parts, most = fc_max(1, KEPT / s->pitch);
+    /* rows and samples of x that windows see */
+    const int64_t last = fc_min(p->pad[0] + p->in[0], (p->out[0] - 1) * p->stride[0] + p->ker[0]);
+    const int64_t count = fc_max(0, fc_min(p->in[1], (p->out[1] - 1) * p->stride[1] + p->ker[1] - p->pad[1]));
+    const uint8_t *const x = a->x + index / a->x_parts / planes * p->x_n + channel * p->x_c, flip = a->flip;
+    uint8_t *const copy = a->copy + index / a->x_parts * s->plane;
+    for (int64_t first = s->rows * part / a->x_parts, stop; first < end; first = stop) {
+        stop = fc_min(end, first + most);
+        memset(copy + first * s->pitch, a->beyond, (size_t)((stop - first) * s->pitch));
+        for (int64_t b = 0; b < fc_min(s->beside, p->g * p->c - channel); b++)
+            for (int64_t row = fc_max(first, p->pad[0]); row < fc_min(stop, last); row++) {
+                uint8_t *const to = copy + row * s->pitch + b * s->width + p->pad[1];
+                const uint8_t *const from = x + b * p->x_c + (row - p->pad[0]) * p->x_s[0];
+                if (step == 1 && !flip)
+                    copy_row(to, from, count);
+                else if (step == 1)
+                    for (int64_t i = 0; i < count; i++) to[i] = from[i] ^ flip;
+                else
+                    for (int64_t i = 0; i < count; i++) to[i] = from[i * step] ^ flip;
+            }
     }
 }
 
@@ -234,9 +230,9 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
               .copy = workspace, .flip = flips ? 128 : 0, .y = y, .w_signed = w_signed};
     a.beyond = (p->boundary == FC_CONSTANT ? (uint8_t)p->cval_i : 0) ^ a.flip;
     a.factor = !flips ? 0 : w_signed ? (uint32_t)-128 : 128;
-    a.x_parts = parts_of(p->n * p->g * p->c, a.s.rows, threads);
+    a.x_parts = parts_of(p->n * planes_of(p, &a.s), a.s.rows, threads);
     a.y_parts = parts_of(p->n * a.s.filters, a.s.strips, threads);
-    fc_parallel(p->n * p->g * p->c * a.x_parts, threads, copy_rows, &a);
+    fc_parallel(p->n * planes_of(p, &a.s) * a.x_parts, threads, copy_rows, &a);
     fc_parallel(p->n * a.s.filters * a.y_parts, threads, strips, &a);
 }
 
