@@ -99,6 +99,20 @@ def test_estimates_are_of_all_images(text: str) -> None:
                     assert 1.6 * one < two < 2.5 * one, (solver.name, config)
 
 
+@pytest.mark.parametrize("text", [
+    "conv2d f32 n1 c96 h112 w112 k96 r3 s3 g96 p1 u2", "conv2d f32 n1 c64 h28 w28 k64 r3 s3 p1",
+    "conv1d f32 n2 c64 w900 k64 s4 g64 p3",
+])  # fmt: skip
+def test_layers_of_16_bits_are_estimated_as_what_they_are_widened_to(text: str) -> None:
+    """Their conversions are no solver's: `_planner._conversions` adds them."""
+    wide, machine = Problem.parse(f"{text} prepared"), this_machine()
+    half = Problem.parse(f"{text} x:f16 w:f16 y:f16 prepared")
+    for solver in SOLVERS:
+        if solver.why_not(half) is None and not solver.reads_stored(half):
+            for config in solver.configs(half, machine):
+                assert solver.cost(half, config, machine) <= solver.cost(wide, config, machine)
+
+
 @pytest.mark.parametrize("text", SIGNALS)
 def test_offered_blocks_are_the_best_of_all(text: str) -> None:
     """The arrays agree with the blocks that they stand for, one by one."""

@@ -71,7 +71,8 @@ cdef class Geometry:
         self.flops = (8 if self.parts == 2 else 2) * self.y * self.taps
         self.exact = dtype == "bool" or dtype[0] in "iu"
         self.floating = dtype == "f32" or dtype == "f64"
-        self.stored = own["x_dtype"] != dtype
+        # floats of 16 bits are widened before a driver sees them
+        self.stored = own["x_dtype"] != dtype and own["x_dtype"] not in ("f16", "bf16")
         self.x_itemsize, self.y_itemsize = _BYTES[own["x_dtype"]], _BYTES[own["y_dtype"]]
         self.boundary, self.layout = _PLACES[own["boundary"]], _LAYOUTS[own["layout"]]
         self.rank, self.box = own["rank"], own["box"]
