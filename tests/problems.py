@@ -350,6 +350,10 @@ DTYPES = (
     "conv2d f32 n1 c70 h6 w6 k20 r1 s1 x:f16 w:f16",
     "conv2d f32 n1 c34 h6 w6 k20 r1 s1 x:f16 strict",
     "conv1d f32 n1 c1 w300 k1 s65 p64 x:f16 w:f16",
+    # widened in parts: of groups, of images, one; several filters a channel; y in float32
+    "conv2d f32 n2 c11 h60 w61 k22 r3 s3 g11 p1 u2 x:bf16 w:bf16 y:bf16 threads2",
+    "conv2d f32 n7 c5 h90 w81 k5 r2 s5 g5 p1 reflect x:f16 w:f16 y:f16",
+    "conv1d f32 n3 c4 w900 k4 s9 g4 p4 x:bf16 N*C",
     "conv2d f32 n1 c3 h9 w11 k5 r3 s3 p1 x:u8 y:f64",
     "conv2d f64 n1 c3 h9 w11 k5 r3 s3 p1 x:f32 y:f32",
     # pairs: an odd channel, tiles across rows and in bands, groups, zero points, sums made narrow

@@ -1,16 +1,21 @@
-"""depthwise: one input channel a filter, vectorised along rows, x in place or copied amid zeros."""
+"""depthwise: one input channel a filter, vectorised along rows, x in place or copied amid zeros.
+
+Floats of 16 bits are widened, convolved and rounded again a part of the groups at a time.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fastconv._accuracy import epsilon
 from fastconv._ext import core
 from fastconv._machine import Machine
-from fastconv._plan import Plan
+from fastconv._plan import HALVES, Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+from fastconv.solvers._parts import PartsPlan, parts_of
 from fastconv.solvers._polyphase import Polyphase
 
 #: Dtypes that sums are kept in, and those that x is converted from in cache.
@@ -47,6 +52,9 @@ _WEAVE, _CALL, _COPY = 0.8e-9, 15e-9, 3e-9
 #: Seconds that a byte takes beside the rest where rows are taken apart by shuffles.
 _SPLIT = 0.015e-9
 
+#: Seconds that a sample of 16 bits takes in and out of float32 in L2: 3x3 144@56 of bfloat16.
+_HALF = 0.17e-9
+
 #: Most phases of rows that are woven: 8 is the most that upsampling layers are known to have.
 _ROW_PHASES = 16
 
@@ -78,17 +86,23 @@ class Depthwise(Polyphase):
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        return [{"isa": isa, "strip_bytes": machine.l1 // 2} for isa in core.offered_isas()]
+        more = {"part_bytes": machine.l2 // 2} if _in_parts(problem) else {}
+        return [{"isa": isa, "strip_bytes": machine.l1 // 2, **more} for isa in core.offered_isas()]
 
     def reads_stored_dense(self, problem: Problem) -> bool:
-        return problem.x_dtype in _STORED.get(problem.dtype, ())
+        return problem.x_dtype in _STORED.get(problem.dtype, ()) or _in_parts(problem)
 
     def writes_stored(self, problem: Problem) -> bool:
+        if _in_parts(problem):
+            return problem.y_dtype == problem.x_dtype
         return problem.dtype == "f64" and problem.y_dtype in _CUT and problem.is_dense
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)
-        return _ESTIMATES[str(config["isa"])].seconds(problem.geometry, machine, threads)
+        seconds = _ESTIMATES[str(config["isa"])].seconds(problem.geometry, machine, threads)
+        if _in_parts(problem):
+            seconds += (math.prod(problem.x_shape) + math.prod(problem.y_shape)) * _HALF / threads
+        return float(seconds)
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         if not _woven(problem):
@@ -107,6 +121,12 @@ class Depthwise(Polyphase):
         return self.plan_dense(problem, config, machine)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
+        if _in_parts(problem):
+            return sum(
+                driver_bytes(part, self, "depthwise", str(config["isa"]), _values(config))
+                + 4 * (math.prod(part.x_shape) + math.prod(part.y_shape))
+                for part in {part.problem for part in parts_of(problem, config)}
+            ) + 4 * math.prod(problem.w_shape)
         return driver_bytes(problem, self, "depthwise", str(config["isa"]), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
@@ -114,7 +134,14 @@ class Depthwise(Polyphase):
         return (problem.taps + 1) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
+        if _in_parts(problem):
+            return PartsPlan(problem, self, config, "depthwise", _values(config))
         return DriverPlan(problem, self, config, "depthwise", _values(config))
+
+
+def _in_parts(problem: Problem) -> bool:
+    """Whether x is of 16 bits, and conversions are the plan's own."""
+    return problem.x_dtype in HALVES and problem.dtype == "f32" and problem.is_dense
 
 
 def _woven(problem: Problem) -> bool:
