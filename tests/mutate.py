@@ -146,6 +146,8 @@ FAULTS = (
           "add_products(sum, ALL(x), weights)", "add_products(sum, weights, ALL(x))"),
     Fault("quads: the last channels take a neighbour's place", "_ext/drivers/quads.c",
           "*to |= (uint32_t)low << 8 * i;", "*to |= (uint32_t)low << 8 * (i & 1);"),
+    Fault("depthwise: planes of padding are the first of x", "_ext/drivers/depthwise_cut.c",
+          "if (s->p->pad[d]) return 0;", "if (s->p->pad[d] < 0) return 0;"),
     Fault("quad_rows: samples less 128 are not made good", "_ext/drivers/quad_rows.c",
           "uint32_t first = a->factor * sums[filter + b];", "uint32_t first = 0;"),
     Fault("quad_rows: padding is of zeros whatever zero has become", "_ext/drivers/quad_rows.c",

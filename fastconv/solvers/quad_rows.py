@@ -26,6 +26,7 @@ _TILE, _STORED, _ROW, _BYTE, _PACK = 40e-9, 4e-9, 2e-9, 0.02e-9, 5e-9
 
 class QuadRows(Solver):
     name = "quad_rows"
+    revision = 2
     exact = True
     paper = "Intel, Lower Numerical Precision Deep Learning Inference and Training, 2018"
 

@@ -73,11 +73,10 @@ static inline void fc_joined_pack(const fc_problem *p, const fc_problem *q, cons
     fc_driver_panels.pack(q, config, kernels, a.room, packed, threads);
 }
 
-/* Parts that the rows of a channel are shared out in. */
-static inline int64_t fc_joined_parts(const fc_problem *q, int64_t rows, int64_t threads)
+/* Parts that `count` rows of each of so many units are shared out in. */
+static inline int64_t fc_parts(int64_t units, int64_t count, int64_t threads)
 {
-    const int64_t units = q->n * q->g * q->c;
-    return units < 4 * threads ? fc_min(rows, fc_ceil_div(4 * threads, fc_max(1, units))) : 1;
+    return units < 4 * threads ? fc_min(count, fc_ceil_div(4 * threads, fc_max(1, units))) : 1;
 }
 
 /* y, when x is joined: biases take `factor` times the sums of weights. */

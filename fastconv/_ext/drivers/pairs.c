@@ -107,7 +107,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
 {
     const fc_problem q = joined(p);
     const int64_t zero = p->boundary == FC_CONSTANT ? p->cval_i : 0, rows = rows_of(p);
-    const int64_t parts = fc_joined_parts(&q, rows, threads);
+    const int64_t parts = fc_parts(q.n * q.g * q.c, rows, threads);
     joining a = {p, &q, kernels, x, workspace, zero, rows, parts};
     fc_parallel(q.n * q.g * q.c * parts, threads, join_rows, &a);
     fc_joined_run(p, &q, config, kernels, packed, (uint32_t)zero, epilogue, y, workspace, threads);

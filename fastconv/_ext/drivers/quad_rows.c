@@ -216,12 +216,6 @@ static void strips(void *context, int64_t index, int64_t slot)
     }
 }
 
-/* Parts that `count` rows of each of so many units are shared out in. */
-static int64_t parts_of(int64_t units, int64_t count, int64_t threads)
-{
-    return units < 4 * threads ? fc_min(count, fc_ceil_div(4 * threads, fc_max(1, units))) : 1;
-}
-
 static void run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *x,
                 const void *packed, const fc_epilogue *epilogue, void *y, void *workspace, int64_t threads)
 {
@@ -230,8 +224,8 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
               .copy = workspace, .flip = flips ? 128 : 0, .y = y, .w_signed = w_signed};
     a.beyond = (p->boundary == FC_CONSTANT ? (uint8_t)p->cval_i : 0) ^ a.flip;
     a.factor = !flips ? 0 : w_signed ? (uint32_t)-128 : 128;
-    a.x_parts = parts_of(p->n * planes_of(p, &a.s), a.s.rows, threads);
-    a.y_parts = parts_of(p->n * a.s.filters, a.s.strips, threads);
+    a.x_parts = fc_parts(p->n * planes_of(p, &a.s), a.s.rows, threads);
+    a.y_parts = fc_parts(p->n * a.s.filters, a.s.strips, threads);
     fc_parallel(p->n * planes_of(p, &a.s) * a.x_parts, threads, copy_rows, &a);
     fc_parallel(p->n * a.s.filters * a.y_parts, threads, strips, &a);
 }

@@ -136,7 +136,7 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
     const uint32_t beyond = (p->boundary == FC_CONSTANT ? (uint32_t)p->cval_i & 255 : 0) * 0x01010101 ^ flip;
     const int in_a_row = is_in_a_row(p, &q);
     const int64_t width = in_a_row ? q.x_c : q.in[p->dims - 1], rows = width ? q.x_c / width : 0;
-    const int64_t parts = fc_joined_parts(&q, rows, threads);
+    const int64_t parts = fc_parts(q.n * q.g * q.c, rows, threads);
     joining a = {p, &q, kernels, x, workspace, flip, beyond, rows, parts, in_a_row ? width : p->in[p->dims - 1], in_a_row};
     fc_parallel(q.n * q.g * q.c * parts, threads, join_rows, &a);
     const uint32_t off = !flip ? 0 : config->v[4] ? (uint32_t)-128 : 128;
