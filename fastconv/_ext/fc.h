@@ -278,6 +278,7 @@ typedef struct {
     void (*run)(void *y, const void *residual, int64_t count, int64_t step, const fc_epilogue *e);
 } fc_finisher;
 
+/* Rows of a register tile. */
 #define FC_DEPTHWISE_ROWS 4
 
 /* y[j][o] = sum over t, i, s of w[t][i - j u][s] * x[t][i][offset[s] + o] for j < rows, o < columns,
@@ -286,7 +287,7 @@ typedef struct {
  * not more than a vector at each end of a row, are zeros; a row may have any number of columns. */
 typedef struct {
     int64_t taps, r, s, u;  /* taps of the axes before; kernel rows, columns; stride of rows */
-    int64_t rows, columns;  /* of outputs; at most FC_DEPTHWISE_ROWS, at least `least` */
+    int64_t rows, columns;  /* of outputs; the latter at least `least` */
     const void *const *x;   /* input row i of tap t begins at x[t * ldx + i * step] */
     int64_t ldx, step;
     const int64_t *offset;  /* of the column taps */
@@ -304,7 +305,6 @@ typedef struct {
 typedef struct {
     int64_t lanes, least, edges; /* the last: most column taps of a block with edges, 0 for none */
     int64_t edge_columns;        /* fewest columns for which such a block is worth it */
-    int64_t wide_rows;           /* most rows of a block of more than 2 * lanes columns */
     void (*rows)(const fc_depthwise_block *);
     void (*line)(const fc_depthwise_block *, int64_t step);
     void (*pad)(int64_t rows, int64_t count, int64_t stride, const void *x, int64_t ldx, void *const *to,

@@ -63,6 +63,36 @@ class DriverPlan(Plan):
             store(wide, y)
 
 
+class HalvesPlan(DriverPlan):
+    """A driver that writes y in 16 bits if it `rounds`, and in float32 where sums are not final."""
+
+    finishes_wide = True
+
+    def __init__(
+        self, problem: Problem, solver: Solver, config: Config, driver: str,
+        values: tuple[int, ...], rounds: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(problem, solver, config, driver, values)
+        x, _ = _stored(problem, solver)
+        threads, own = useful_threads(problem), problem.accumulator
+        self._wide = _call(problem, driver, self._isa, values, threads, x, own)
+        self._rounds = rounds
+
+    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
+        call, weights = packed
+        is_own = call is self._call
+        if is_own and self._rounds and y.dtype == self._y_dtype:
+            call.run(x, weights, epilogue, y)
+            return
+        wide = y if y.dtype == self._dtype else core.empty(y.shape, self._dtype)
+        if is_own:
+            self._wide.run(x, weights, epilogue, wide)
+        else:
+            super().execute(x, packed, epilogue, wide)
+        if wide is not y:
+            core.narrow(wide, y, self.problem.threads)
+
+
 def _stored(problem: Problem, solver: Solver) -> tuple[str, str]:
     """The dtypes that a driver sees x and y in."""
     return (

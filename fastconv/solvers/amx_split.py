@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from fastconv._accuracy import SUM_BLOCK, allowed_error, epsilon
-from fastconv._epilogue import Epilogue
 from fastconv._ext import core
 from fastconv._machine import Machine
 from fastconv._plan import Plan
-from fastconv._problem import Array, Problem
+from fastconv._problem import Problem
 from fastconv._solver import Config, Solver
 from fastconv.solvers._amx import (
     CHANNELS,
@@ -25,7 +24,7 @@ from fastconv.solvers._amx import (
     SPLIT_IN,
     why_no_tiles,
 )
-from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
+from fastconv.solvers._driver import DriverPlan, HalvesPlan, driver_bytes, useful_threads
 
 #: Additions that a product goes through in a tile: 16 of every other channel, 1 of both halves.
 _IN_TILE = SIDE + 1
@@ -122,8 +121,12 @@ class AmxSplit(Solver):
         return problem.y_dtype == problem.x_dtype and self.reads_stored(problem)
 
     def plan(self, problem: Problem, config: Config, machine: Machine) -> Plan:
-        kind = _NarrowPlan if self.writes_stored(problem) else DriverPlan
-        return kind(problem, self, config, "amx_split", self._values(problem, config))
+        values = self._values(problem, config)
+        if not self.writes_stored(problem):
+            return DriverPlan(problem, self, config, "amx_split", values)
+        # between blocks of layers sums lie in y
+        rounds = _ESTIMATES[int(config["products"])].is_one_block(problem.geometry, config)
+        return HalvesPlan(problem, self, config, "amx_split", values, rounds)
 
     def _values(self, problem: Problem, config: Config) -> tuple[int, ...]:
         own = (int(config[name]) for name in ("products", "most", "cache_bytes"))
@@ -138,32 +141,3 @@ def _configs(products: tuple[int, ...], size: int) -> Sequence[Config]:
 def _stored(problem: Problem) -> str:
     """What both x and w are stored in, or nothing."""
     return problem.x_dtype if problem.x_dtype == problem.w_dtype else ""
-
-
-class _NarrowPlan(DriverPlan):
-    """y in 16 bits, rounded as tiles are stored; in float32 where sums are not final by then."""
-
-    finishes_wide = True
-
-    def __init__(
-        self, problem: Problem, solver: Solver, config: Config, driver: str, values: tuple[int, ...]
-    ) -> None:
-        super().__init__(problem, solver, config, driver, values)
-        threads = useful_threads(problem)
-        self._wide = core.Call(driver, self._isa, problem, values, threads, problem.x_dtype)
-        of = _ESTIMATES[int(config["products"])]
-        self._is_one_block = of.is_one_block(problem.geometry, config)
-
-    def execute(self, x: Array, packed: Any, epilogue: Epilogue | None, y: Array) -> None:
-        call, weights = packed
-        is_own = call is self._call
-        if is_own and self._is_one_block and y.dtype == self._y_dtype:
-            call.run(x, weights, epilogue, y)
-            return
-        wide = y if y.dtype == self._dtype else core.empty(y.shape, self._dtype)
-        if is_own:
-            self._wide.run(x, weights, epilogue, wide)
-        else:
-            super().execute(x, packed, epilogue, wide)
-        if wide is not y:
-            core.narrow(wide, y, self.problem.threads)

@@ -14,8 +14,7 @@ from fastconv._machine import Machine
 from fastconv._plan import HALVES, Plan
 from fastconv._problem import Problem
 from fastconv._solver import Config
-from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
-from fastconv.solvers._parts import PartsPlan, parts_of
+from fastconv.solvers._driver import DriverPlan, HalvesPlan, driver_bytes, useful_threads
 from fastconv.solvers._polyphase import Polyphase
 
 #: Dtypes that sums are kept in, and those that x is converted from in cache.
@@ -86,15 +85,15 @@ class Depthwise(Polyphase):
         return None
 
     def configs(self, problem: Problem, machine: Machine) -> Sequence[Config]:
-        more = {"part_bytes": machine.l2 // 2} if _in_parts(problem) else {}
+        more = {"part_bytes": machine.l2 // 4} if _in_parts(problem) else {}
         return [{"isa": isa, "strip_bytes": machine.l1 // 2, **more} for isa in core.offered_isas()]
 
     def reads_stored_dense(self, problem: Problem) -> bool:
         return problem.x_dtype in _STORED.get(problem.dtype, ()) or _in_parts(problem)
 
     def writes_stored(self, problem: Problem) -> bool:
-        if _in_parts(problem):
-            return problem.y_dtype == problem.x_dtype
+        if _rounds(problem):
+            return True
         return problem.dtype == "f64" and problem.y_dtype in _CUT and problem.is_dense
 
     def cost_dense(self, problem: Problem, config: Config, machine: Machine) -> float:
@@ -121,27 +120,29 @@ class Depthwise(Polyphase):
         return self.plan_dense(problem, config, machine)
 
     def workspace_dense(self, problem: Problem, config: Config) -> int:
-        if _in_parts(problem):
-            return sum(
-                driver_bytes(part, self, "depthwise", str(config["isa"]), _values(config))
-                + 4 * (math.prod(part.x_shape) + math.prod(part.y_shape))
-                for part in {part.problem for part in parts_of(problem, config)}
-            ) + 4 * math.prod(problem.w_shape)
-        return driver_bytes(problem, self, "depthwise", str(config["isa"]), _values(config))
+        # a residual or an activation wants y in float32
+        wide = 4 * math.prod(problem.y_shape) if _rounds(problem) else 0
+        return wide + driver_bytes(
+            problem, self, "depthwise", str(config["isa"]), _values(config)
+        )
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         # one running sum; Higham, section 3.1
         return (problem.taps + 1) * epsilon(problem) / 2
 
     def plan_dense(self, problem: Problem, config: Config, machine: Machine) -> Plan:
-        if _in_parts(problem):
-            return PartsPlan(problem, self, config, "depthwise", _values(config))
-        return DriverPlan(problem, self, config, "depthwise", _values(config))
+        kind = HalvesPlan if _rounds(problem) else DriverPlan
+        return kind(problem, self, config, "depthwise", _values(config))
 
 
 def _in_parts(problem: Problem) -> bool:
     """Whether x is of 16 bits, and conversions are the plan's own."""
     return problem.x_dtype in HALVES and problem.dtype == "f32" and problem.is_dense
+
+
+def _rounds(problem: Problem) -> bool:
+    """Whether y is, too."""
+    return problem.y_dtype == problem.x_dtype and _in_parts(problem)
 
 
 def _woven(problem: Problem) -> bool:
@@ -157,4 +158,4 @@ def _woven(problem: Problem) -> bool:
 
 
 def _values(config: Config) -> tuple[int, ...]:
-    return (int(config["strip_bytes"]),)
+    return tuple(int(config[name]) for name in ("strip_bytes", "part_bytes") if name in config)

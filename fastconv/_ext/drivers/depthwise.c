@@ -20,7 +20,8 @@
  * Of a volume, all planes of a band are copied amid zeros, once for all taps of the axes before that meet them.
  *
  * Strips of a band of rows take v[0] bytes. A channel that is copied amid zeros is one call (kernels/picture.c), where
- * sums are floats and y is dense. Transposed layers of stride 2 have a file of their own, depthwise_phases.c.
+ * sums are floats and y is dense. Transposed layers of stride 2 have a file of their own, depthwise_phases.c, and so have
+ * those of 16-bit floats, depthwise_halves.c.
  *
  * One unit of work is (image, channel, position along the axes before, band of rows, and, where there
  * are few of these, piece of the columns), on one thread. With dilated rows, every l-th row of a
@@ -32,9 +33,12 @@
 #include "depthwise.h"
 #include "phase.h"
 
+static int is_half(const fc_problem *p) { return p->x_dtype == FC_F16 || p->x_dtype == FC_BF16; }
+
 static int64_t workspace_bytes(const fc_problem *p, const fc_config *config,
                                const fc_kernels *kernels, int64_t threads)
 {
+    if (is_half(p)) return fc_depthwise_halves_bytes(p, config, kernels, threads);
     if (p->input_dilation[p->dims - 1] > 1) return fc_depthwise_phases_bytes(p, config, kernels, threads);
     /* which of these a call uses depends on its strides */
     int64_t most = 0;
@@ -81,14 +85,12 @@ static void sweep(const fc_depthwise_job *j, fc_depthwise_block *block, const ch
     const int line = s->taps == 1 && s->r == 1 && s->v == 1 && s->column >= 0 && s->s > 1 &&
                      block->columns >= s->kernel->lanes &&
                      s->kernel->lanes % (s->step * s->unit) == 0;
-    const int64_t most = line ? 1 : block->columns > 2 * s->kernel->lanes ? s->kernel->wide_rows : FC_DEPTHWISE_ROWS;
     const int finished = !j->epilogue->residual && !j->epilogue->activation;
+    const int64_t most = line ? 1 : scratch || !finished ? FC_DEPTHWISE_ROWS : rows;
     for (int64_t phase = 0; phase < fc_min(s->l, rows); phase++)
         for (int64_t o = phase; o < rows; o += block->rows * s->l) {
             char *const y = j->y + (at + o * y_row) * s->y_bytes;
-            /* one row by itself has few sums at a time: the last two blocks share it */
-            const int64_t left = fc_ceil_div(rows - o, s->l);
-            block->rows = left == most + 1 ? fc_ceil_div(left, 2) : fc_min(most, left);
+            block->rows = fc_min(most, fc_ceil_div(rows - o, s->l));
             block->x = (const void *const *)(x + o * s->u);
             block->y = scratch ? scratch : y;
             block->ldy = scratch ? block->columns : s->l * y_row;
@@ -347,6 +349,10 @@ static void run(const fc_problem *p, const fc_config *config, const fc_kernels *
                 const void *x, const void *packed, const fc_epilogue *epilogue, void *y,
                 void *workspace, int64_t threads)
 {
+    if (is_half(p)) {
+        fc_depthwise_halves_run(p, config, kernels, x, packed, epilogue, y, workspace, threads);
+        return;
+    }
     if (p->input_dilation[p->dims - 1] > 1) {
         fc_depthwise_phases_run(p, config, kernels, x, packed, epilogue, y, workspace, threads);
         return;

@@ -97,4 +97,9 @@ int64_t fc_depthwise_phases_bytes(const fc_problem *p, const fc_config *config, 
 void fc_depthwise_phases_run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *x,
                              const void *packed, const fc_epilogue *epilogue, void *y, void *workspace, int64_t threads);
 
+/* The same of floats of 16 bits, without input dilation; see depthwise_halves.c. */
+int64_t fc_depthwise_halves_bytes(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads);
+void fc_depthwise_halves_run(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, const void *x,
+                             const void *packed, const fc_epilogue *epilogue, void *y, void *workspace, int64_t threads);
+
 #endif
