@@ -44,6 +44,7 @@ ORDER = {
     6: ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0)),
 }
 LAYER = "conv2d f32 n1 c64 h56 w56 k64 r3 s3 p1 prepared"
+BF16 = "x:bf16 w:bf16 y:bf16"
 
 
 def bfloat16(v: Array) -> Array:
@@ -385,15 +386,78 @@ def test_residues_meet_part_of_the_taps() -> None:
     assert many is not None and "65 residues" in many
 
 
+# ---- amx_split of few channels, which are channels under each tap of a row
+
+#: Odd channels, and those of two lines; strides, padding wider than x, groups, residues of rows.
+JOINED = (
+    "conv2d f32 n2 c3 h11 w20 k17 r7 s7 p3 u2", "conv2d f32 n1 c1 h9 w40 k20 r3 s11 p1",
+    "conv1d f32 n1 c4 w90 k33 s9 p4 u4", "conv2d f32 n1 c20 h5 w12 k18 r2 s3 p0:1,2 g2",
+    "conv2d f32 n1 c31 h4 w9 k5 r2 s2", "conv2d f32 n1 c12 h8 w8 k16 r4 s4 u4",
+    "conv2d f32 n1 c5 h2 w1 k3 r3 s5 p2,4", "conv3d f32 n1 c3 d3 h4 w7 k4 t2 r3 s3 p1",
+    "conv2d f32 n1 c6 h5 w17 k18 r3 s4 p1:2 e2,1 flip", "conv2d f32 n1 c17 h6 w20 k16 r3 s2 l2,1",
+    "conv2d f32 n1 c16 h3 w34 k2 r1 s2 p0,1 u1,3",
+)  # fmt: skip
+
+
+def joined(text: str) -> tuple[Problem, list[Config]]:
+    problem, configs = offered(text)
+    return problem, [config for config in configs if "join" in config]
+
+
+@pytest.mark.parametrize("text", JOINED)
+def test_taps_of_a_row_are_channels(text: str, every_thread: None) -> None:
+    """In units and blocks of any size, on each instruction set: to the bit what any other is."""
+    problem, configs = joined(text)
+    assert configs
+    x, w, _ = arrays(problem)
+    for config, more in itertools.product(
+        configs, ({"cache_bytes": 1}, {"cache_bytes": 9000}, {"most": 5}, {})
+    ):
+        first = execute(problem, config, x, w, **more)
+        check(problem, first, solved(text), EMULATED.error_bound(problem, {**config, **more}))
+        for threads, isa in itertools.product((1, 3), core.isas()):
+            y = execute(problem.on(threads), config, x, w, isa=isa, **more)
+            np.testing.assert_array_equal(y, first)
+
+
+@pytest.mark.parametrize("kind", ["huge range", "denormal", "nan", "inf", "zeros"])
+@pytest.mark.parametrize("text", JOINED)
+def test_sums_of_few_channels_in_doubt_are_made_anew(text: str, kind: str) -> None:
+    problem, (config, *_) = joined(f"{text} fast")
+    rng = np.random.default_rng(len(text))
+    x, w = (special(rng, kind, "f32", shape) for shape in (problem.x_shape, problem.w_shape))
+    if kind in ("nan", "inf"):  # weights that are not finite go elsewhere
+        w = special(rng, "normal", "f32", problem.w_shape)
+    bias = rng.standard_normal(problem.filters).astype(np.float32)
+    plan = EMULATED.plan(problem, config, this_machine())
+    y = np.full(problem.y_shape, 77, np.float32)
+    plan(x, plan.pack_stored(w), bias, y)
+    bound = EMULATED.error_bound(problem, config) + epsilon(problem)
+    check(problem, y, oracle(problem, x, w, bias), bound)
+
+
+def test_which_layers_of_few_channels_tiles_take() -> None:
+    """Those in 16 bits; their taps become channels where that halves the tiles."""
+    solver, machine = BY_NAME["amx_split"], this_machine()
+    first = "conv2d f32 n1 c3 h224 w224 k64 r7 s7 p3 u2"
+    narrow = Problem.parse(f"{first} {BF16}")
+    assert "3" in (solver.why_not(Problem.parse(first)) or "")
+    assert solver.why_not(narrow) == core.amx_absent()
+    assert all("join" in config for config in solver.configs(narrow, machine))
+    for text in ("c16 h20 w20 k16 r3 s3 p1", "c3 h20 w20 k16 r3 s1", "c3 h20 w20 k16 r3 s3 l2"):
+        other = Problem.parse(f"conv2d f32 n1 {text} {BF16}")
+        assert not any("join" in config for config in solver.configs(other, machine))
+
+
 # ---- amx_split of what is stored in 16 bits
 
-BF16 = "x:bf16 w:bf16 y:bf16"
 STORED = (
     f"conv2d f32 n1 c64 h9 w12 k40 r3 s3 p1 {BF16}", f"conv2d f32 n2 c33 h5 w7 k17 r1 s1 {BF16}",
     f"conv2d f32 n1 c64 h13 w39 k20 r3 s3 p1 u2 {BF16}",
     f"conv2d f32 n1 c40 h7 w40 k5 r3 s3 p2 u3 l2 {BF16}",
     f"conv1d f32 n1 c34 w200 k16 s3 p1 g2 {BF16}", f"conv2d f32 n1 c32 h1 w1 k16 r3 s3 p1 {BF16}",
     f"conv2d f32 n1 c40 h6 w19 k18 r3 s4 p1:2 e2 flip {BF16}",
+    f"conv2d f32 n2 c3 h17 w23 k20 r5 s5 p2 u2 {BF16}", f"conv2d f32 n1 c18 h6 w9 k6 r1 s1 {BF16}",
 )  # fmt: skip
 FLOAT16 = tuple(text.replace("bf16", "f16") for text in STORED)
 
@@ -460,7 +524,10 @@ def test_blocks_of_16_bits_do_not_change_a_bit(text: str, every_thread: None) ->
 
 
 @pytest.mark.parametrize("layout", ["NC*", "N*C"])
-@pytest.mark.parametrize("text", [t for t in STORED + FLOAT16 if " c64 " in t or " c33 " in t])
+@pytest.mark.parametrize(
+    "text",
+    [t for t in STORED + FLOAT16 if any(c in t for c in (" c64 ", " c33 ", " c3 ", " c18 "))],
+)
 @pytest.mark.parametrize("kind", ["normal", "huge range", "denormal", "zeros", "inf"])
 def test_hardware_rounds_as_conversions_do(text: str, kind: str, layout: str) -> None:
     """Bit for bit, biases that are subnormal or not finite too."""
@@ -532,6 +599,7 @@ LAST = (
     "conv2d f32 n1 c33 h13 w39 k20 r3 s3 p1 u2 N*C", "conv2d f32 n1 c96 h3 w50 k64 r1 s1 u2 N*C",
     "conv2d f32 n1 c40 h3 w90 k5 r1 s3 p0,40 l40 N*C", "conv1d f32 n1 c34 w300 k48 s3 p1 g2 N*C",
     "conv3d f32 n1 c32 d3 h4 w5 k16 t3 r3 s3 p1 N*C", "conv2d f32 n1 c32 h1 w1 k16 r3 s3 p1 N*C",
+    "conv2d f32 n1 c7 h6 w40 k18 r3 s4 p1:2 u1,2 N*C",
 )  # fmt: skip
 
 

@@ -740,6 +740,7 @@ typedef struct {
     void (*split_across[2])(int64_t count, const void *a, const void *b, int64_t step, int64_t parts, char *y, int64_t y_part,
                             fc_amx_range *seen);
     void (*join)(int64_t count, const uint16_t *x, int64_t step, int64_t channels, int64_t x_c, char *y, fc_amx_range *seen);
+    void (*weave)(int64_t count, int64_t channels, const void *x, int64_t step, int64_t x_c, int64_t bytes, void *y);
     void (*join_across)(int64_t count, const uint16_t *a, const uint16_t *b, int64_t step, char *y, fc_amx_range *seen);
     int (*store)(const fc_amx_sums_f32 *sums, float *y);
     int (*narrow[2])(const fc_amx_sums_f32 *sums, uint16_t *y);

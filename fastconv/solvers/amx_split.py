@@ -10,8 +10,8 @@ from typing import ClassVar
 from fastconv._accuracy import SUM_BLOCK, allowed_error, epsilon
 from fastconv._ext import core
 from fastconv._machine import Machine
-from fastconv._plan import Plan
-from fastconv._problem import Problem
+from fastconv._plan import HALVES, Plan
+from fastconv._problem import Problem, once
 from fastconv._solver import Config, Solver
 from fastconv.solvers._amx import (
     CHANNELS,
@@ -77,7 +77,7 @@ class AmxSplit(Solver):
         if self.emulated:
             return None
         channels = problem.channels // problem.groups
-        if channels < CHANNELS:
+        if channels < CHANNELS and _stored(problem) not in HALVES:
             return f"a tile has {CHANNELS} channels, a group of this problem {channels}"
         return core.amx_absent()
 
@@ -89,16 +89,24 @@ class AmxSplit(Solver):
         # samples of 1x1 layers that lie as tiles have them are not worth more of a cache
         lies = problem.layout == "N*C" and math.prod(problem.kernel) == 1
         size = machine.l2 // (8 if lies else 2)
-        found = _configs(tuple(products), size)
-        if len(found) > 1:
-            allowed = allowed_error(problem)
-            most = [c for c in found[:-1] if self.error_bound(problem, c) <= allowed]
-            found = [*most, found[-1]]
-        return [{"isa": core.isa(), **c} for c in found] if self.emulated else found
+        if not self.emulated:
+            return self._allowed(problem, _configs(tuple(products), size, _joins(problem)))
+        found = self._allowed(problem, _configs(tuple(products), size, False))
+        if _may_join(problem):
+            found = [*found, *self._allowed(problem, _configs(tuple(products), size, True))]
+        return [{"isa": core.isa(), **c} for c in found]
+
+    def _allowed(self, problem: Problem, found: Sequence[Config]) -> Sequence[Config]:
+        if len(found) == 1:
+            return found
+        allowed = allowed_error(problem)
+        most = [c for c in found[:-1] if self.error_bound(problem, c) <= allowed]
+        return [*most, found[-1]]
 
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         threads = min(useful_threads(problem), machine.cores)
-        return _ESTIMATES[int(config["products"])].seconds(problem.geometry, machine, threads)
+        of = _ESTIMATES[int(config["products"])]
+        return of.seconds(_laid_out(problem, config).geometry, machine, threads)
 
     def workspace(self, problem: Problem, config: Config) -> int:
         isa = str(config.get("isa", core.isa()))
@@ -110,7 +118,8 @@ class AmxSplit(Solver):
         products = int(config["products"])
         exact = (products, _stored(problem)) == (4, "f16")
         of = _ESTIMATES[products]
-        return of.error_bound(problem.geometry, config, epsilon(problem), exact)
+        geometry = _laid_out(problem, config).geometry
+        return of.error_bound(geometry, config, epsilon(problem), exact)
 
     def reads_stored(self, problem: Problem) -> bool:
         return problem.x_dtype == "f16" or _stored(problem) == "bf16"
@@ -125,17 +134,45 @@ class AmxSplit(Solver):
         if not self.writes_stored(problem):
             return DriverPlan(problem, self, config, "amx_split", values)
         # between blocks of layers sums lie in y
-        rounds = _ESTIMATES[int(config["products"])].is_one_block(problem.geometry, config)
+        of = _ESTIMATES[int(config["products"])]
+        rounds = of.is_one_block(_laid_out(problem, config).geometry, config)
         return HalvesPlan(problem, self, config, "amx_split", values, rounds)
 
     def _values(self, problem: Problem, config: Config) -> tuple[int, ...]:
         own = (int(config[name]) for name in ("products", "most", "cache_bytes"))
-        return (*own, int(self.emulated), int(problem.layout == "N*C"))
+        return (*own, int(self.emulated), int(problem.layout == "N*C"), int("join" in config))
 
 
 @functools.cache
-def _configs(products: tuple[int, ...], size: int) -> Sequence[Config]:
-    return [{"products": n, "most": _MOST, "cache_bytes": size} for n in products]
+def _configs(products: tuple[int, ...], size: int, join: bool) -> Sequence[Config]:
+    way: Config = {"join": 1} if join else {}
+    return [{"products": n, "most": _MOST, "cache_bytes": size, **way} for n in products]
+
+
+def _may_join(problem: Problem) -> bool:
+    """Whether few channels' samples under a row of the kernel can be the channels of a tile."""
+    dense = problem.dilation[-1] == problem.input_dilation[-1] == 1
+    return dense and problem.kernel[-1] > 1 and problem.channels // problem.groups < CHANNELS
+
+
+def _joins(problem: Problem) -> bool:
+    """Whether they are, as that takes half of the tiles or less."""
+    channels, taps = problem.channels // problem.groups, problem.kernel[-1]
+    return _may_join(problem) and 2 * -(-channels * taps // CHANNELS) <= taps
+
+
+@once
+def _joined(problem: Problem) -> Problem:
+    return problem.replace(
+        channels=problem.channels * problem.kernel[-1], kernel=(*problem.kernel[:-1], 1),
+        size=(*problem.size[:-1], problem.out[-1]), padding=(*problem.padding[:-1], (0, 0)),
+        stride=(*problem.stride[:-1], 1), layout="strided",
+    )  # fmt: skip
+
+
+def _laid_out(problem: Problem, config: Config) -> Problem:
+    """The problem that tiles solve."""
+    return _joined(problem) if "join" in config else problem
 
 
 def _stored(problem: Problem) -> str:

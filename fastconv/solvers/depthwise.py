@@ -122,9 +122,7 @@ class Depthwise(Polyphase):
     def workspace_dense(self, problem: Problem, config: Config) -> int:
         # a residual or an activation wants y in float32
         wide = 4 * math.prod(problem.y_shape) if _rounds(problem) else 0
-        return wide + driver_bytes(
-            problem, self, "depthwise", str(config["isa"]), _values(config)
-        )
+        return wide + driver_bytes(problem, self, "depthwise", str(config["isa"]), _values(config))
 
     def error_bound(self, problem: Problem, config: Config) -> float:
         # one running sum; Higham, section 3.1

@@ -11,6 +11,9 @@
  *         split their samples
  *         for pair of tiles of filters, for pair of tiles of positions: y (+)= sums of the block's steps
  *
+ * Of few channels a line is the samples of all channels under all taps of a row of the kernel: with channels side by side, a
+ * row of x has these side by side, too.
+ *
  * x and y may be stored in 16 bits: x in bfloat16 is one part as it is, and in float16 two; y has one block of layers, and
  * neither a residual nor an activation.
  *
@@ -23,7 +26,7 @@
  * Else at most 2^-126 is lost by each operation, and by each operand times the other; limit is 2^24 times all that.
  *
  * Settings: v[0] products of parts, v[1] most products of tiles in a sum before it is added to y, v[2] bytes of samples of a
- * unit, v[3] whether the emulation is used, v[4] whether channels lie side by side.
+ * unit, v[3] whether the emulation is used, v[4] whether channels lie side by side, v[5] whether columns are joined.
  * Packed: amx_statistics of filters; weights [filter][channel][tap] as they are; per group, pair of tiles of filters, layer
  * and tap, tiles [part][tile].
  *
@@ -52,6 +55,7 @@ typedef struct {
     int64_t tiles; /* of positions */
     char *samples;
     fc_amx_run *runs;
+    char *row;            /* of joined samples */
     float *sums, *limits; /* limits of its filters, if any sum may be wrong */
     int limited;
     fc_amx_range seen;
@@ -73,80 +77,7 @@ static float float_of(uint32_t bits)
 
 static float smallest(const fc_amx_range *seen) { return float_of(seen->least + 1); }
 
-/* ---- samples ---------------------------------------------------------------------------------*/
-
-static void clear(const amx_geometry *s, char *to, int64_t count)
-{
-    for (int64_t part = 0; part < s->parts && count > 0; part++) memset(to + part * s->x_part, 0, (size_t)(count * LINE));
-}
-
-/* A plane: `channels` of them, those of x, in a phase of rows and columns. */
-static void fill_plane(const amx_geometry *s, unit *q, const void *x, int64_t channels, int64_t row_phase,
-                       int64_t column_phase, char *to)
-{
-    const fc_problem *p = s->p;
-    const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : p->x_s[s->row];
-    const amx_plane in = plane_of(s, &q->at, row_phase, column_phase);
-    clear(s, to, in.top * s->pitch);
-    for (int64_t i = in.top; i < in.bottom; i++) {
-        char *const line = to + i * s->pitch * LINE;
-        clear(s, line, in.from);
-        const int64_t at = (in.origin + i * s->u) * x_row + (in.left + in.from * s->v) * p->x_s[s->column];
-        if (p->x_dtype == FC_BF16)
-            s->tiles->join(in.end - in.from, (const uint16_t *)x + at, step, channels, p->x_c, line + in.from * LINE, &q->seen);
-        else
-            s->tiles->split[p->x_dtype == FC_F16](in.end - in.from, (const char *)x + at * fc_dtype_bytes(p->x_dtype), step,
-                                                  channels, p->x_c, s->parts, line + in.from * LINE, s->x_part, &q->seen);
-        clear(s, line + in.end * LINE, s->pitch - in.end);
-    }
-    clear(s, to + in.bottom * s->pitch * LINE, s->plane - in.bottom * s->pitch);
-}
-
-/* A plane of every pair of channels, as they lie. */
-static void fill_across(const amx_geometry *s, unit *q, const void *x, int64_t channels, char *to)
-{
-    const fc_problem *p = s->p;
-    const int64_t step = s->v * p->x_s[s->column], x_row = s->row < 0 ? 0 : p->x_s[s->row];
-    const amx_plane in = plane_of(s, &q->at, 0, 0);
-    int64_t rows = in.bottom - in.top, count = in.end - in.from;
-    const int whole = count == s->pitch && rows == q->at.rows;
-    if (whole && s->u * x_row == count * step) count *= rows, rows = 1; /* one run */
-    const int64_t at = (in.origin + in.top * s->u) * x_row + (in.left + in.from * s->v) * p->x_s[s->column];
-    for (int64_t pair = 0; pair < SIDE; pair++, to += s->x_row) {
-        const int64_t c = 2 * pair;
-        for (int64_t part = 0; part < s->parts && !(whole && c < channels); part++)
-            memset(to + part * s->x_part, 0, (size_t)s->x_row);
-        for (int64_t part = 0; part < s->parts && whole; part++)
-            memset(to + part * s->x_part + q->at.rows * s->pitch * 4, 0, (size_t)(s->x_row - q->at.rows * s->pitch * 4));
-        for (int64_t i = 0; i < rows && c < channels; i++) {
-            const int64_t even = at + c * p->x_c + i * s->u * x_row, odd = even + p->x_c;
-            char *const row = to + ((in.top + i) * s->pitch + in.from) * 4;
-            const char *const a = (const char *)x + even * fc_dtype_bytes(p->x_dtype);
-            const char *const b = c + 1 < channels ? (const char *)x + odd * fc_dtype_bytes(p->x_dtype) : NULL;
-            if (p->x_dtype == FC_BF16)
-                s->tiles->join_across(count, (const uint16_t *)a, (const uint16_t *)b, step, row, &q->seen);
-            else
-                s->tiles->split_across[p->x_dtype == FC_F16](count, a, b, step, s->parts, row, s->x_part, &q->seen);
-        }
-    }
-}
-
-/* One layer, the `index`th of a block. */
-static void fill_layer(const job *j, unit *q, int64_t layer, int64_t index, int64_t x_at)
-{
-    const amx_geometry *s = j->s;
-    const fc_problem *p = s->p;
-    const int64_t c = layer % s->channel_tiles * FC_AMX_CHANNELS;
-    const int64_t at = q->at.n * p->x_n + (q->at.g * p->c + c) * p->x_c + x_at;
-    const char *const x = (const char *)j->x + at * fc_dtype_bytes(p->x_dtype);
-    if (s->across) {
-        fill_across(s, q, x, fc_min(FC_AMX_CHANNELS, p->c - c), q->samples + index * s->plane * LINE);
-        return;
-    }
-    for (int64_t f = 0; f < s->row_phases * s->column_phases; f++)
-        fill_plane(s, q, x, fc_min(FC_AMX_CHANNELS, p->c - c), f / s->column_phases, f % s->column_phases,
-                   q->samples + (f * s->depth + index) * s->plane * LINE);
-}
+/* ---- sums in doubt ---------------------------------------------------------------------------*/
 
 static double sample(const job *j, int64_t at)
 {
@@ -155,6 +86,16 @@ static double sample(const job *j, int64_t at)
     float v;
     j->s->kernels->halves_f32->widen[0]((const uint16_t *)j->x + at, 1, &v);
     return v;
+}
+
+/* Where channel c of a column lies in a row of x, if it does: a joined one is a tap of that output. */
+static int channel_of(const amx_geometry *s, int64_t column, int64_t c, int64_t *at)
+{
+    const fc_problem *p = s->of ? s->of : s->p;
+    const int64_t channel = s->of ? c % p->c : c;
+    const int64_t source = s->of ? fc_source(p, s->column, column * p->stride[s->column] + c / p->c) : column;
+    *at = source * p->x_s[s->column] + channel * p->x_c;
+    return source >= 0;
 }
 
 /* One output, in row r and column c of y, from the products that are there. */
@@ -168,14 +109,14 @@ static double exactly(const job *j, const unit *q, int64_t filter, int64_t r, in
     for (int64_t o = 0; o < s->outer_taps; o++) {
         int64_t x_at;
         if (!outer_at(s, q->at.outer, o, &x_at)) continue;
-        x_at += q->at.n * p->x_n + q->at.g * p->c * p->x_c;
+        x_at += q->at.n * p->x_n + q->at.g * (s->of ? s->of->c : p->c) * p->x_c;
         for (int64_t t = 0; t < s->taps; t++) {
             const int64_t row = s->row < 0 ? 0 : fc_source(p, s->row, r * s->u + t / s->width * s->l);
             const int64_t column = fc_source(p, s->column, c * s->v + t % s->width * s->m);
             if (row < 0 || column < 0) continue;
-            const int64_t at = x_at + row * x_row + column * p->x_s[s->column];
-            for (int64_t h = 0; h < p->c; h++)
-                sum += sample(j, at + h * p->x_c) * w[(h * s->outer_taps + o) * s->taps + t];
+            const int64_t at = x_at + row * x_row;
+            for (int64_t h = 0, from; h < p->c; h++)
+                if (channel_of(s, column, h, &from)) sum += sample(j, at + from) * w[(h * s->outer_taps + o) * s->taps + t];
         }
     }
     return sum;
@@ -314,7 +255,8 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     const int64_t pairs = fc_min(fc_ceil_div(s->filter_tiles, 2) - first, s->part);
     q.runs = (fc_amx_run *)(q.samples + s->x_bytes);
     q.limits = (float *)(q.samples + s->x_bytes + s->run_bytes);
-    q.sums = (float *)(q.samples + s->x_bytes + s->run_bytes + s->limit_bytes);
+    q.row = q.samples + s->x_bytes + s->run_bytes + s->limit_bytes;
+    q.sums = (float *)(q.row + s->join_bytes);
     q.tiles = fc_ceil_div((q.at.rows - 1) * s->pitch + q.at.columns, SIDE);
     for (int64_t f = 0; f < s->row_residues; f++) find_runs(s, &q.at, f, PAIR, q.runs + f * s->runs);
     int64_t x_at, end = 0; /* of the layers that meet samples */
@@ -326,7 +268,7 @@ static void run_unit(void *context, int64_t index, int64_t slot)
     for (int64_t layer = 0, count; layer < fc_max(end, 1); layer += fc_max(count, 1)) {
         for (count = 0; count < s->depth && layer + count < end; count++) {
             if (!outer_at(s, outer, (layer + count) / s->channel_tiles, &x_at)) break;
-            fill_layer(j, &q, layer + count, count, x_at);
+            fc_amx_fill(s, &q.at, j->x, layer + count, count, x_at, q.samples, q.row, &q.seen);
         }
         if (!count && end) continue;
         const int last = layer + count >= end;

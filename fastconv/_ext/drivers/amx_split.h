@@ -15,6 +15,8 @@ typedef struct {
  * stored in turn. */
 typedef struct {
     const fc_problem *p;
+    fc_problem joined;                                   /* p, where taps along columns count as channels ... */
+    const fc_problem *of;                                /* ... of this, whose x and w they are of; else NULL */
     const fc_kernels *kernels;
     const fc_amx *tiles;
     int64_t row, column, outer;                          /* axes, the first -1 if there is one; number of those before */
@@ -31,6 +33,7 @@ typedef struct {
     int64_t pitch, plane, x_part, x_row;                 /* columns; positions of a plane; bytes */
     int across;                                          /* of tiles (kernels/amx.c) */
     int64_t runs;                                        /* of a residue of rows, at most */
+    int64_t join_bytes;                                  /* of a row of samples that are joined */
     int64_t x_bytes, run_bytes, limit_bytes, slot_bytes, offset_bytes, raw_at, tiles_at, filter_bytes;
 } amx_geometry;
 
@@ -46,6 +49,13 @@ void fc_amx_pack(const fc_problem *p, const fc_config *config, const fc_kernels 
 
 /* Offset in w of a tap: one of those of the axes before, and one of the last two. */
 int64_t fc_amx_tap(const amx_geometry *s, int64_t outer_tap, int64_t tap);
+
+/* Offset in w of a channel, which may be a tap along columns and a channel under that. */
+static inline int64_t channel_at(const amx_geometry *s, int64_t c)
+{
+    if (!s->of) return c * s->p->w_c;
+    return c / s->of->c * s->of->w_s[s->column] + c % s->of->c * s->of->w_c;
+}
 
 /* Where taps along an axis, those of a residue, read positions of the padded samples. */
 static inline fc_residue taps_of(const fc_problem *p, int64_t d, int64_t residue)
@@ -149,6 +159,10 @@ static inline amx_plane plane_of(const amx_geometry *s, const amx_unit *u, int64
     inside(u->columns + s->reach_columns, in.left, s->v, s->in_columns, &in.from, &in.end);
     return in;
 }
+
+/* A layer of a unit, the `index`th of a block, whose samples begin x_at elements on in x; `row` is room for a row that is joined. */
+void fc_amx_fill(const amx_geometry *s, const amx_unit *at, const void *x, int64_t layer, int64_t index, int64_t x_at,
+                 char *samples, char *row, fc_amx_range *seen);
 
 /* Offsets of the steps of a block: of each residue layers, and taps in each. */
 static inline void find_offsets(const amx_geometry *s, int64_t *offset)

@@ -120,9 +120,31 @@ void fc_amx_lay_out(const fc_problem *p, const fc_kernels *kernels, int64_t thre
     s->filter_bytes = s->taps * s->parts * FC_AMX_TILE; /* of a tile of filters in a layer */
 }
 
+/* Samples under the taps of a row become channels of the output that they meet. */
+static fc_problem join_columns(const fc_problem *p)
+{
+    fc_problem q = *p;
+    const int64_t d = p->dims - 1;
+    q.c = p->c * p->ker[d];
+    q.in[d] = p->out[d];
+    q.ker[d] = q.stride[d] = q.dilation[d] = 1;
+    q.pad[d] = 0;
+    return q;
+}
+
 void fc_amx_plan(const fc_problem *p, const fc_config *config, const fc_kernels *kernels, int64_t threads, amx_geometry *s)
 {
-    fc_amx_lay_out(p, kernels, threads, config->v[0], FC_AMX_CHANNELS, config->v[1], config->v[2], !config->v[4], s);
+    const fc_problem joined = join_columns(p), *const q = config->v[5] ? &joined : p;
+    const int across = !config->v[4] && !config->v[5];
+    fc_amx_lay_out(q, kernels, threads, config->v[0], FC_AMX_CHANNELS, config->v[1], config->v[2], across, s);
+    if (config->v[5]) {
+        s->joined = joined;
+        s->p = &s->joined, s->of = p;
+        const int64_t columns = (s->unit_columns - 1) * p->stride[s->column] + p->ker[s->column];
+        s->join_bytes = fc_round_up(columns * p->c * fc_dtype_bytes(p->x_dtype), FC_ALIGN) + 2 * LINE; /* woven by lines */
+        s->slot_bytes += s->join_bytes;
+    }
+    p = s->p;
     s->raw_at = fc_round_up(p->g * p->k * (int64_t)sizeof(amx_statistics), FC_ALIGN);
     const int64_t raw = p->g * p->k * p->c * s->outer_taps * s->taps * (int64_t)sizeof(float);
     s->tiles_at = s->raw_at + fc_round_up(raw, FC_ALIGN);
@@ -160,7 +182,7 @@ static void describe(const packing *a, int64_t filter)
     for (int64_t c = 0; c < p->c; c++)
         for (int64_t o = 0; o < s->outer_taps; o++)
             for (int64_t t = 0; t < s->taps; t++) {
-                const float v = a->w[filter * p->w_k + c * p->w_c + fc_amx_tap(s, o, t)];
+                const float v = a->w[filter * p->w_k + channel_at(s, c) + fc_amx_tap(s, o, t)];
                 *raw++ = v;
                 total += fabsf(v);
                 if (v != 0) least = fmin(least, fabsf(v));
@@ -180,13 +202,13 @@ static void pack_tap(const packing *a, int64_t g, int64_t pair, int64_t layer, i
     const fc_problem *const p = s->p;
     const int64_t first = pair * PAIR, count = fc_min(PAIR, p->k - first), tiles = fc_min(2, s->filter_tiles - 2 * pair);
     const int64_t from = layer % s->channel_tiles * FC_AMX_CHANNELS, some = fc_min(FC_AMX_CHANNELS, p->c - from);
-    const float *const w = a->w + fc_amx_tap(s, layer / s->channel_tiles, tap) + (g * p->k + first) * p->w_k + from * p->w_c;
+    const float *const w = a->w + fc_amx_tap(s, layer / s->channel_tiles, tap) + (g * p->k + first) * p->w_k;
     for (int64_t i = 0; i < tiles * SIDE; i++) { /* rows are pairs of channels; across, filters */
         float even[SIDE] = {0}, odd[SIDE] = {0};
         for (int64_t n = 0; n < SIDE; n++) {
             const int64_t k = s->across ? i : i / SIDE * SIDE + n, c = 2 * (s->across ? n : i % SIDE);
-            if (k < count && c < some) even[n] = w[k * p->w_k + c * p->w_c];
-            if (k < count && c + 1 < some) odd[n] = w[k * p->w_k + (c + 1) * p->w_c];
+            if (k < count && c < some) even[n] = w[k * p->w_k + channel_at(s, from + c)];
+            if (k < count && c + 1 < some) odd[n] = w[k * p->w_k + channel_at(s, from + c + 1)];
         }
         s->tiles->split_pairs(even, odd, s->parts, to + i * LINE, tiles * FC_AMX_TILE);
     }

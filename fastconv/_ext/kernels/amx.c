@@ -497,8 +497,11 @@ FC_INLINE void join_lines(int64_t count, const uint16_t *x, int64_t step, int64_
 {
     for (int64_t at = 0; at < count; at++) {
         halves v = {0};
-        if (channels == 2 * SIDE) memcpy(&v, x + at * step, ROW);
-        else memcpy(&v, x + at * step, (size_t)channels * 2);
+#if defined(FC_ISA_avx512)
+        v = (halves)_mm512_maskz_loadu_epi16((__mmask32)(UINT32_MAX >> (2 * SIDE - channels)), x + at * step);
+#else
+        memcpy(&v, x + at * step, (size_t)channels * 2);
+#endif
         take_in_halves(&v, seen);
         memcpy(y + at * ROW, &v, ROW);
     }
@@ -816,7 +819,55 @@ static int narrow_f16(const fc_amx_sums_f32 *t, uint16_t *y)
     return 0;
 }
 
+/* ---- channels side by side -------------------------------------------------------------------*/
+
+/* A few channels, one by one. */
+FC_INLINE void weave_words(int64_t count, const int64_t channels, const uint32_t *x, int64_t step, int64_t x_c, uint32_t *restrict y)
+{
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < channels; c++) y[i * channels + c] = x[i * step + c * x_c];
+}
+
+FC_INLINE void weave_halves(int64_t count, const int64_t channels, const uint16_t *x, int64_t step, int64_t x_c,
+                            uint16_t *restrict y)
+{
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < channels; c++) y[i * channels + c] = x[i * step + c * x_c];
+}
+
+/* Up to 32 channels of each sample, written as one or two whole lines: the next sample's write over what is not the sample's. */
+FC_INLINE void weave_turned(int64_t count, int64_t channels, const char *x, int64_t step, int64_t x_c, int64_t bytes, char *y)
+{
+    const int64_t each = 4 / bytes, lines = channels > SIDE * each ? 2 : 1; /* channels of a word */
+    for (int64_t at = 0; at < count; at += SIDE) {
+        const int64_t some = fc_min(SIDE, count - at);
+        line words[2 * SIDE] ALIGNED = {{0}}, rows[2][SIDE] ALIGNED;
+        for (int64_t c = 0; c < channels; c += each) {
+            const char *const from = x + (c * x_c + at * step) * bytes;
+            if (each == 1) take_floats(some, (const float *)from, step, (float *)&words[c]);
+            else join_pair(some, (const uint16_t *)from, c + 1 < channels ? (const uint16_t *)from + x_c : NULL, step, &words[c / 2]);
+        }
+        for (int64_t n = 0; n < lines; n++) turn(words + n * SIDE, rows[n]);
+        for (int64_t i = 0; i < some; i++)
+            for (int64_t n = 0; n < lines; n++) memcpy(y + (at + i) * channels * bytes + n * ROW, rows[n] + i, ROW);
+    }
+}
+
+static void weave(int64_t count, int64_t channels, const void *x, int64_t step, int64_t x_c, int64_t bytes, void *y)
+{
+    enum { FEW = 4 };
+    if (step == channels && (x_c == 1 || channels == 1)) memcpy(y, x, (size_t)(count * channels * bytes));
+    else if (bytes == 4 && step == 1 && channels == 3) weave_words(count, 3, x, 1, x_c, y);
+    else if (bytes == 2 && step == 1 && channels == 3) weave_halves(count, 3, x, 1, x_c, y);
+    else if (bytes == 4 && channels <= FEW) weave_words(count, channels, x, step, x_c, y);
+    else if (bytes == 2 && channels <= FEW) weave_halves(count, channels, x, step, x_c, y);
+    else if (bytes == 4 && step == 1) weave_turned(count, channels, x, 1, x_c, 4, y);
+    else if (bytes == 4) weave_turned(count, channels, x, step, x_c, 4, y);
+    else if (step == 1) weave_turned(count, channels, x, 1, x_c, 2, y);
+    else weave_turned(count, channels, x, step, x_c, 2, y);
+}
+
 const fc_amx FC_NAME(fc_amx_bf16) = {
     sum_emulated, sum_hardware, enter, leave, split_pairs, {split_floats, split_halves},
-    {split_floats_across, split_halves_across}, join, join_across, store, {narrow_f16, narrow_bf16},
+    {split_floats_across, split_halves_across}, join, weave, join_across, store, {narrow_f16, narrow_bf16},
 };
