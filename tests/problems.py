@@ -387,6 +387,14 @@ DTYPES = (
     "conv2d i32 n2 c2 h14 w30 k2 r5 s5 g2 p3:1,0:2 u3,1 constant=-5 x:i8 w:i8 y:i16",
     "conv2d u32 n1 c4 h7 w7 k4 r3 s3 g4 p9,70 u1,2 x:i8 w:u8 y:i8 strided",
     "conv2d u8 n1 c3 h9 w9 k3 r3 s3 g3 p1",
+    # lanes of channels, the last not full; planes around 64 samples, and bands of rows; kernels
+    # with code of their own and without; results of all sizes; samples that no window sees
+    "conv2d i32 n2 c37 h9 w13 k37 r3 s3 g37 p1 constant=131 x:u8 w:i8 y:u8 threads2",
+    "conv2d i32 n1 c16 h8 w8 k16 r5 s5 g16 p2 u2 constant=-5 x:i8 w:i8 y:i8",
+    "conv2d u32 n2 c18 h12 w7 k18 r4 s6 g18 p0:3,2:1 u3,1 x:i8 w:u8 y:i16 strided threads2",
+    "conv2d i32 n1 c33 h40 w63 k33 r5 s2 g33 u2,1 x:u8 w:u8 strided threads3",
+    "conv2d i32 n1 c17 h6 w11 k17 r3 s3 g17 p0,1 u4,2 constant=7 x:i8 w:u8 y:u8 strided",
+    "conv2d i32 n1 c20 h3 w59 k20 r3 s5 g20 p1,2 x:u8 w:i8",
     # tiles of 64 channels, 16 filters and 16 pixels: one, more; both signs of both; padding that is
     # not 0; strides, dilation, an axis before the last two; rows that are one; every y
     "conv2d i32 n1 c64 h4 w4 k16 r1 s1 x:u8 w:i8",

@@ -551,13 +551,13 @@ typedef struct {
  * quads: byte i of to[j] is x[i][j*step], for j < count; then `flip` is exclusively or'ed to to[j].
  * cut: y[j] = sums[j] modulo 2^(8 bytes), for j < count.
  * quantize: y[j] = sums[j] * scale, in float, rounded to even, plus zero, at least and at most what `to`, U8 or I8, holds.
- * quantize_each: the same, with a scale of each. */
+ * quantize_lanes: the same, with a scale of each of so many lanes as a vector of 32-bit words has, in turn. */
 typedef struct {
     void (*join)(fc_dtype of, const void *x, const void *y, int64_t step, int64_t count, int64_t zero, void *to);
     void (*quads)(const void *const *x, int64_t step, int64_t count, uint32_t flip, void *to);
     void (*cut)(int64_t bytes, const void *sums, int64_t count, void *y);
     void (*quantize)(fc_dtype to, const void *sums, int64_t count, float scale, int64_t zero, void *y);
-    void (*quantize_each)(fc_dtype to, const void *sums, int64_t count, const float *scale, int64_t zero, void *y);
+    void (*quantize_lanes)(fc_dtype to, const void *sums, int64_t count, const float *scale, int64_t zero, void *y);
 } fc_pairs;
 
 /* Winograd's F(2x2, 3x3) of integers two by two, as fc_pairs joins them: lanes are tiles, points i*4 + j lie `ld` apart.
@@ -663,20 +663,38 @@ typedef struct {
 
 /* Bytes of a row four by four; the formula is in kernels/quad_rows.c. Of outputs `down` rows of x apart, whose windows begin
  * 1 or 2 samples apart: strides[0] and [1]. A tile has rows of x of `line` + 4 quads samples; w has down (rows - 1) rows of
- * zeros before and after the r of each plane. Where planes lie side by side in rows of x, each element of w, and `start`, is
- * one a lane. */
+ * zeros before and after the r of each plane. */
 typedef struct {
     int64_t planes, r, quads, down;
     const uint8_t *x;
     int64_t plane, ldx;
-    const uint32_t *w, *start;
+    const uint32_t *w;
+    uint32_t start;
     uint32_t *y; /* [rows][line / stride] */
 } fc_quad_rows_block;
 typedef struct {
-    int64_t rows, line, lanes;
-    /* by whether planes lie side by side, and by stride less 1; [1]: w has signs and x has none; [0] the reverse */
-    void (*run[2][2][2])(const fc_quad_rows_block *);
+    int64_t rows, line;
+    void (*run[2][2])(const fc_quad_rows_block *); /* by stride less 1; [1]: w has signs and x has none; [0] the reverse */
 } fc_quad_rows;
+
+/* The same of `lanes` channels at once, whose bytes of a sample lie side by side; the formula is in kernels/quad_lanes.c. `run` makes
+ * `rows` rows of outputs.
+ * turn_in: to[place[i] + c] = x[c*x_c + i], or'ed exclusively with flip, for i < count and c < channels, and more for other c < lanes.
+ * turn_out: y[c*y_k + i] = x[i*lanes + c], elements of 1, 2 or 4 bytes; 64 samples beyond the last may be read. */
+typedef struct {
+    int64_t r, quads, u, v, columns; /* kernel rows, quads of its columns; strides; outputs of a row */
+    const uint8_t *x;
+    int64_t ldx;
+    const uint32_t *w, *start;
+    uint32_t *y;
+} fc_quad_lanes_block;
+typedef struct {
+    int64_t lanes, rows;
+    void (*turn_in)(int64_t channels, int64_t count, const uint8_t *x, int64_t x_c, uint8_t flip, const int32_t *place,
+                    uint8_t *to);
+    void (*run[2])(const fc_quad_lanes_block *); /* [1]: w has signs and x has none; [0] the reverse */
+    void (*turn_out)(int64_t bytes, int64_t channels, int64_t count, const void *x, void *y, int64_t y_k);
+} fc_quad_lanes;
 
 /* Sums of products of tiles by AMX, or by C that does what it is documented to do; the formulas are in kernels/amx.c. A
  * tile is 16 rows of 64 bytes: x has a row a pixel, 32 channels of it; w a row a pair of channels, those of 16 filters;

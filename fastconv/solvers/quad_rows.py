@@ -1,4 +1,7 @@
-"""quad_rows: pictures of bytes, four neighbours of a row an instruction, exact in 32 bits."""
+"""quad_rows: pictures of bytes, four neighbours of a row an instruction, exact in 32 bits.
+
+Of depthwise layers whose planes are small, vectors are of channels.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,16 @@ from fastconv._solver import Config, Solver
 from fastconv.solvers._driver import DriverPlan, driver_bytes, useful_threads
 from fastconv.solvers._joined import BYTES, why_no_bytes
 
-#: Rows of a tile of outputs, and samples that each begins at; bytes that rows are rounded up to.
-_ROWS, _LINE, _PITCH = 4, 64, 16
+#: Rows of a tile of outputs, and samples that each begins at.
+_ROWS, _LINE = 4, 64
 
 #: Measured 1e9 products a second of one core in full tiles (Emerald Rapids).
 _RATE = 250.0
+
+#: Most samples under a row of outputs for that: MOST of drivers/quad_lanes.c; seconds that a sample
+#: takes to turn, an output to be stored, a vector of four taps, and a channel (3x3 and 5x5 layers).
+_MOST = 64
+_TURN, _OUTPUT, _QUAD, _CHANNEL = 0.12e-9, 0.18e-9, 0.032e-9, 7e-9
 
 #: Seconds: a tile's sums made what is stored; a row of a filter's stored; a row and a byte copied;
 #: a weight packed.
@@ -26,7 +34,7 @@ _TILE, _STORED, _ROW, _BYTE, _PACK = 40e-9, 4e-9, 2e-9, 0.02e-9, 5e-9
 
 class QuadRows(Solver):
     name = "quad_rows"
-    revision = 2
+    revision = 3
     exact = True
     paper = "Intel, Lower Numerical Precision Deep Learning Inference and Training, 2018"
 
@@ -53,16 +61,15 @@ class QuadRows(Solver):
     def cost(self, problem: Problem, config: Config, machine: Machine) -> float:
         (rows, columns), (r, s), (u, v) = problem.out, problem.kernel, problem.stride
         channels, wide = problem.channels // problem.groups, _LINE // v
-        # narrow channels lie side by side: cut_of of the driver
-        beside, width = 1, -(-((columns - 1) * v + s) // _PITCH) * _PITCH
-        if problem.channels == problem.filters == problem.groups:
-            while beside < problem.groups and 2 * beside * width <= _LINE:
-                beside *= 2
-        tiles = -(-problem.filters // beside) * -(-rows // _ROWS) * -(-columns // wide)
-        products = channels * (r + u * (_ROWS - 1)) * -(-s // 4) * 4 * _ROWS * wide
-        work = tiles * (products * 1e-9 / _RATE + _TILE)
-        work += problem.filters * rows * _STORED
-        work += problem.channels * (problem.padded[0] * _ROW + math.prod(problem.padded) * _BYTE)
+        if _lanes_are_channels(problem):
+            each = rows * columns * (_OUTPUT + r * -(-s // 4) * _QUAD)
+            work = problem.channels * (math.prod(problem.size) * _TURN + each + _CHANNEL)
+        else:
+            tiles = problem.filters * -(-rows // _ROWS) * -(-columns // wide)
+            products = channels * (r + u * (_ROWS - 1)) * -(-s // 4) * 4 * _ROWS * wide
+            work = tiles * (products * 1e-9 / _RATE + _TILE) + problem.filters * rows * _STORED
+            padded = problem.padded
+            work += problem.channels * (padded[0] * _ROW + math.prod(padded) * _BYTE)
         work *= problem.batch
         threads = min(useful_threads(problem), machine.cores)
         pack = 0.0 if problem.prepared else 1e-6 + math.prod(problem.w_shape) * _PACK
@@ -79,3 +86,9 @@ class QuadRows(Solver):
 
     def _values(self, problem: Problem) -> tuple[int, ...]:
         return (int(problem.w_dtype == "i8"),)
+
+
+def _lanes_are_channels(problem: Problem) -> bool:
+    """`fc_quad_lanes_fit` of the driver."""
+    wide = (problem.out[1] - 1) * problem.stride[1] + problem.kernel[1]
+    return problem.channels == problem.filters == problem.groups > 1 and wide <= _MOST

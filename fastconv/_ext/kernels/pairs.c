@@ -101,12 +101,29 @@ static void quantize(fc_dtype of, const void *sums, int64_t count, float scale, 
     for (int64_t j = 0; j < count; j++) to[j] = quantized(from[j], scale, r);
 }
 
-static void quantize_each(fc_dtype of, const void *sums, int64_t count, const float *scale, int64_t zero, void *y)
+typedef int32_t vec_sums __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+typedef float vec_scales __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+typedef uint8_t vec_narrow __attribute__((vector_size(VEC_BYTES / 4), aligned(1), may_alias));
+
+FC_INLINE vec_scales either(vec_sums is, vec_scales a, vec_scales b)
 {
-    const int32_t *restrict const from = sums;
-    uint8_t *restrict const to = y;
-    const range r = range_of(of, zero);
-    for (int64_t j = 0; j < count; j++) to[j] = quantized(from[j], scale[j], r);
+    return (vec_scales)((is & (vec_sums)a) | (~is & (vec_sums)b));
 }
 
-const fc_pairs FC_NAME(fc_pairs_i32) = {join, quads, cut, quantize, quantize_each};
+/* As `quantized`, which GCC does not see to be the same for all lanes of a vector. */
+static void quantize_lanes(fc_dtype of, const void *sums, int64_t count, const float *scale, int64_t zero, void *y)
+{
+    enum { LANES = VEC_BYTES / 4 };
+    const range r = range_of(of, zero);
+    const vec_scales each = *(const vec_scales *)scale, low = r.low - (vec_scales){0}, high = r.high - (vec_scales){0};
+    const int32_t *from = sums;
+    uint8_t *to = y;
+    for (int64_t j = 0; j < count; j += LANES) {
+        vec_scales v = __builtin_convertvector(*(const vec_sums *)(from + j), vec_scales) * each;
+        v = either(v > low, v, low);
+        v = either(v < high, v, high) + 0x1.8p23f;
+        *(vec_narrow *)(to + j) = __builtin_convertvector((vec_sums)v - r.back, vec_narrow);
+    }
+}
+
+const fc_pairs FC_NAME(fc_pairs_i32) = {join, quads, cut, quantize, quantize_lanes};

@@ -6,10 +6,8 @@
  * zeros before and after these are what outputs above and below it take. A tile of 4 x 4 vectors, 8 loads (x in halves of two
  * lines) and 4 weights for 16 products.
  *
- * Narrow planes lie side by side in rows of x, and each has weights of its own in the lanes that are its outputs'.
- *
  * x   plane t, row i begins at t*plane + i*ldx
- * w   [planes][r + 2 down (ROWS - 1)][quads], four bytes each; side by side, each a vector
+ * w   [planes][r + 2 down (ROWS - 1)][quads], four bytes each
  */
 #include "quads.h"
 
@@ -17,34 +15,26 @@
 #define PHASES 4
 #define LANES ((int)(VEC_BYTES / 4))
 
-FC_INLINE vec_words weights(const int beside, const uint32_t *w, int64_t i)
-{
-    vec_words each;
-    if (!beside) return (vec_words){0} + w[i];
-    __builtin_memcpy(&each, w + i * LANES, VEC_BYTES);
-    return each;
-}
-
-FC_INLINE void tile(const int beside, const int stride, const int w_signed, const fc_quad_rows_block *b)
+FC_INLINE void tile(const int stride, const int w_signed, const fc_quad_rows_block *b)
 {
     typedef int32_t index __attribute__((vector_size(VEC_BYTES)));
     vec_words sums[ROWS][PHASES];
 #pragma GCC unroll 4
     for (int j = 0; j < ROWS; j++)
 #pragma GCC unroll 4
-        for (int f = 0; f < PHASES; f += stride) sums[j][f] = weights(beside, b->start, 0);
-    const int64_t quads = b->quads, down = b->down, each = beside ? LANES : 1;
+        for (int f = 0; f < PHASES; f += stride) sums[j][f] = (vec_words){0} + b->start;
+    const int64_t quads = b->quads, down = b->down;
     const uint32_t *w = b->w;
-    for (int64_t t = 0; t < b->planes; t++, w += (ROWS - 1) * down * quads * each) {
+    for (int64_t t = 0; t < b->planes; t++, w += (ROWS - 1) * down * quads) {
         const uint8_t *row = b->x + t * b->plane;
-        for (int64_t i = 0; i < b->r + (ROWS - 1) * down; i++, row += b->ldx, w += quads * each)
+        for (int64_t i = 0; i < b->r + (ROWS - 1) * down; i++, row += b->ldx, w += quads)
             for (int64_t q = 0; q < quads; q++) {
                 vec_words x[PHASES];
 #pragma GCC unroll 4
                 for (int f = 0; f < PHASES; f += stride) __builtin_memcpy(&x[f], row + 4 * q + f, VEC_BYTES);
 #pragma GCC unroll 4
                 for (int j = 0; j < ROWS; j++) {
-                    const vec_words weight = weights(beside, w, (ROWS - 1 - j) * down * quads + q);
+                    const vec_words weight = (vec_words){0} + w[(ROWS - 1 - j) * down * quads + q];
 #pragma GCC unroll 4
                     for (int f = 0; f < PHASES; f += stride) {
                         sums[j][f] = w_signed ? add_products(sums[j][f], x[f], weight)
@@ -73,17 +63,11 @@ FC_INLINE void tile(const int beside, const int stride, const int w_signed, cons
     }
 }
 
-static void x_signed(const fc_quad_rows_block *b) { tile(0, 1, 0, b); }
-static void w_signed(const fc_quad_rows_block *b) { tile(0, 1, 1, b); }
-static void x_signed_2(const fc_quad_rows_block *b) { tile(0, 2, 0, b); }
-static void w_signed_2(const fc_quad_rows_block *b) { tile(0, 2, 1, b); }
-static void x_signed_beside(const fc_quad_rows_block *b) { tile(1, 1, 0, b); }
-static void w_signed_beside(const fc_quad_rows_block *b) { tile(1, 1, 1, b); }
-static void x_signed_beside_2(const fc_quad_rows_block *b) { tile(1, 2, 0, b); }
-static void w_signed_beside_2(const fc_quad_rows_block *b) { tile(1, 2, 1, b); }
+static void x_signed(const fc_quad_rows_block *b) { tile(1, 0, b); }
+static void w_signed(const fc_quad_rows_block *b) { tile(1, 1, b); }
+static void x_signed_2(const fc_quad_rows_block *b) { tile(2, 0, b); }
+static void w_signed_2(const fc_quad_rows_block *b) { tile(2, 1, b); }
 
 const fc_quad_rows FC_NAME(fc_quad_rows_i32) = {
-    ROWS, PHASES * LANES, LANES,
-    {{{x_signed, w_signed}, {x_signed_2, w_signed_2}},
-     {{x_signed_beside, w_signed_beside}, {x_signed_beside_2, w_signed_beside_2}}},
+    ROWS, PHASES * LANES, {{x_signed, w_signed}, {x_signed_2, w_signed_2}},
 };
