@@ -8,9 +8,8 @@
  * w   [r][quads], each `lanes` times four bytes
  * y   [row][column][lanes], rows in whole tiles of ROWS
  */
-#include <string.h>
-
 #include "quads.h"
+#include "turn.h"
 
 typedef enum { LANES = VEC_BYTES / 4, ROWS = 4 } tile_sizes;
 
@@ -133,21 +132,49 @@ static void turn_in(int64_t channels, int64_t count, const uint8_t *x, int64_t x
 #endif
 }
 
-static void turn_out(int64_t bytes, int64_t channels, int64_t count, const void *from, void *to, int64_t y_k)
-{
-    const char *const x = from;
-    char *const y = to;
 #if VEC_BYTES == 64
-    for (int64_t at = 0; at < count && bytes == 1; at += VEC_BYTES) {
+static void turn_bytes(int64_t channels, int64_t count, const uint8_t *x, uint8_t *y, int64_t y_k)
+{
+    for (int64_t at = 0; at < count; at += VEC_BYTES) {
         vec_bytes r[LANES];
         for (int i = 0; i < VEC_BYTES; i++) memcpy((char *)&r[i % LANES] + i / LANES * LANES, x + (at + i) * LANES, LANES);
         turn_quarters(r);
-        for (int c = 0; c < channels; c++) put(fc_min(VEC_BYTES, count - at), r[c], (uint8_t *)y + c * y_k + at);
+        for (int c = 0; c < channels; c++) put(fc_min(VEC_BYTES, count - at), r[c], y + c * y_k + at);
     }
-    if (bytes == 1) return;
-#endif
+}
+
+static void turn_words(int64_t channels, int64_t count, const uint32_t *x, uint32_t *y, int64_t y_k)
+{
+    for (int64_t at = 0; at < count; at += SIDE) {
+        line r[SIDE];
+        turn(x + at * LANES, r);
+        const fc_mask mask = fc_lanes(4, 0, count - at);
+        for (int c = 0; c < channels; c++) fc_store_part(4, mask, y + c * y_k + at, (fc_raw)r[c]);
+    }
+}
+#else
+static void turn_bytes(int64_t channels, int64_t count, const uint8_t *x, uint8_t *y, int64_t y_k)
+{
     for (int64_t c = 0; c < channels; c++)
-        for (int64_t i = 0; i < count; i++) memcpy(y + (c * y_k + i) * bytes, x + (i * LANES + c) * bytes, (size_t)bytes);
+        for (int64_t i = 0; i < count; i++) y[c * y_k + i] = x[i * LANES + c];
+}
+
+static void turn_words(int64_t channels, int64_t count, const uint32_t *x, uint32_t *y, int64_t y_k)
+{
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t i = 0; i < count; i++) y[c * y_k + i] = x[i * LANES + c];
+}
+#endif
+
+static void turn_out(int64_t bytes, int64_t channels, int64_t count, const void *x, void *y, int64_t y_k)
+{
+    const uint16_t *const from = x;
+    uint16_t *const to = y;
+    if (bytes == 1) turn_bytes(channels, count, x, y, y_k);
+    else if (bytes == 4) turn_words(channels, count, x, y, y_k);
+    else
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t i = 0; i < count; i++) to[c * y_k + i] = from[i * LANES + c];
 }
 
 const fc_quad_lanes FC_NAME(fc_quad_lanes_i32) = {LANES, ROWS, turn_in, {x_signed, w_signed}, turn_out};
