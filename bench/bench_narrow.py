@@ -26,11 +26,12 @@ LAYERS = {
     "1x1.256to64@56": (256, 56, 64, 1, 1),
     "dw3x3.128@56": (128, 56, 128, 3, 128),
     "dw3x3.512@14": (512, 14, 512, 3, 512),
+    "dw3x3.1024@7": (1024, 7, 1024, 3, 1024),
 }
 #: Of uint8 by uint8 and by int8.
 OPERATORS = ("conv_integer", "qlinear_conv")
 
-HALVES = ("layer", "picture", "fir")
+HALVES = ("layer", "first", "few", "depthwise", "picture", "fir")
 
 #: Seconds that one row is timed for.
 BUDGET = 4.0
@@ -97,18 +98,21 @@ def halves(name: str, dtype: str, threads: int) -> tuple[Work, Work]:
 
     half = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     rng = np.random.default_rng(0)
-    shapes = {
-        "layer": ((1, 64, 56, 56), (64, 64, 3, 3)),
-        "picture": ((1080, 1920), (5, 5)),
-        "fir": ((1_000_000,), (64,)),
+    shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, int]]] = {
+        "layer": ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}),
+        "first": ((1, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
+        "few": ((1, 16, 112, 112), (96, 16, 1, 1), {}),
+        "depthwise": ((1, 144, 56, 56), (144, 1, 3, 3), {"padding": 1, "groups": 144}),
+        "picture": ((1080, 1920), (5, 5), {}),
+        "fir": ((1_000_000,), (64,), {}),
     }
-    x, w = (rng.standard_normal(s).astype(half) for s in shapes[name])
+    *sizes, how = shapes[name]
+    x, w = (rng.standard_normal(s).astype(half) for s in sizes)
     wide = w.astype(np.float32)
-    if name == "layer":
-        plan = fastconv.plan(fastconv.conv2d, x, w, padding=1, threads=threads)
-        other = fastconv.plan(
-            fastconv.conv2d, (x.shape, np.float32), wide, padding=1, threads=threads
-        )
+    if x.ndim == 4:
+        plan = fastconv.plan(fastconv.conv2d, x, w, threads=threads, **how)
+        given = (x.shape, np.float32)
+        other = fastconv.plan(fastconv.conv2d, given, wide, threads=threads, **how)
         return lambda: plan(x), lambda: other(x.astype(np.float32)).astype(half)
     call = signal.convolve
     return (
