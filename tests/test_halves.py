@@ -11,6 +11,9 @@ from problems import Array
 
 import fastconv
 from fastconv._ext import core
+from fastconv._machine import this_machine
+from fastconv._problem import Problem, numpy_dtype
+from fastconv.solvers import BY_NAME
 
 HALVES = (np.float16, ml_dtypes.bfloat16)
 
@@ -109,6 +112,33 @@ def test_layers_are_float32_rounded_once(dtype: Any) -> None:
         fastconv.conv2d(odd, w, bias, **how).tobytes()
         == fastconv.conv2d(x, w, bias, **how).tobytes()
     )
+
+
+@pytest.mark.parametrize("part_bytes", [1, 3000, 9000])
+@pytest.mark.parametrize("text", [
+    "conv2d f32 n2 c7 h9 w13 k7 r3 s3 g7 p1 x:bf16 w:bf16 y:bf16",
+    "conv2d f32 n1 c5 h8 w20 k10 r5 s2 g5 p2:0,1 u2,1 x:f16 w:f16 y:f16",
+    "conv1d f32 n3 c4 w300 k4 s9 g4 p4 x:bf16 w:bf16",
+    "conv3d f32 n1 c3 d4 h5 w6 k3 t2 r3 s3 g3 p1 x:f16 w:f16 y:f16",
+])  # fmt: skip
+def test_parts_of_depthwise_layers(text: str, part_bytes: int, every_thread: None) -> None:
+    """Of any size, on any number of threads, wherever x and y lie: to the bit what one gives."""
+    problem, solver, machine = Problem.parse(text), BY_NAME["depthwise"], this_machine()
+    rng = np.random.default_rng(len(text))
+    x = rng.standard_normal(problem.x_shape).astype(numpy_dtype(problem.x_dtype))
+    w = rng.standard_normal(problem.w_shape).astype(numpy_dtype(problem.w_dtype))
+    bias = rng.standard_normal(problem.filters).astype(np.float32)
+    for config in solver.configs(problem, machine):
+        ys = []
+        for threads, size, step in ((1, 2**30, 1), (1, part_bytes, 1), (3, part_bytes, 2)):
+            plan = solver.plan(problem.on(threads), {**config, "part_bytes": size}, machine)
+            apart = np.zeros((*x.shape[:-1], x.shape[-1] * step), x.dtype)[..., ::step]
+            apart[...] = x
+            y = np.full((*problem.y_shape[:-1], problem.y_shape[-1] * step), 77, plan.y_dtype)
+            y = y[..., ::step]
+            plan(apart, plan.pack_stored(w), bias, y)
+            ys.append(y.copy())
+        assert ys[1].tobytes() == ys[0].tobytes() == ys[2].tobytes()
 
 
 def test_float16_of_the_other_byte_order() -> None:

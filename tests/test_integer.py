@@ -134,21 +134,20 @@ def test_zero_points_of_filters_that_are_alike_are_one(zero: int) -> None:
     assert np.shape(nn._zero_points("w_zero_point", [0, 0, 1], np.dtype(np.int8), 3)) == (3,)
 
 
-@pytest.mark.parametrize("width", [5, 12, 25, 40])
+@pytest.mark.parametrize("channels, width", [(7, 5), (37, 12), (37, 40), (7, 90)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_quantised_depthwise_layers(width: int, stride: int) -> None:
-    """Each channel by its own scale, those that lie side by side, too."""
+def test_quantised_depthwise_layers(channels: int, width: int, stride: int) -> None:
+    """Each channel by its own scale, those that are lanes of a vector, too."""
     rng = np.random.default_rng(width)
-    x, w = whole(rng, (2, 7, 9, width), np.uint8), whole(rng, (7, 1, 3, 3), np.int8)
-    scale, bias = rng.uniform(0.001, 0.02, 7).astype(np.float32), whole(rng, 7, np.int8)
+    x, w = whole(rng, (2, channels, 9, width), np.uint8), whole(rng, (channels, 1, 3, 3), np.int8)
+    scale = rng.uniform(0.001, 0.02, channels).astype(np.float32)
+    bias, zeros = whole(rng, channels, np.int8), np.zeros(channels, np.int8)
     wide = bias.astype(np.int32)
-    geometry = {"stride": stride, "padding": 1, "groups": 7}
+    geometry = {"stride": stride, "padding": 1, "groups": channels}
     for method in ("auto", "naive", *(() if core.quads_absent() else ("quad_rows",))):
-        y = nn.qlinear_conv(
-            x, 0.5, 9, w, scale, np.zeros(7, np.int8), 0.25, 3, wide, **geometry, method=method
-        )
+        y = nn.qlinear_conv(x, 0.5, 9, w, scale, zeros, 0.25, 3, wide, **geometry, method=method)
         total = nn.conv_integer(x, w, 9, 0, **geometry, method="naive") + wide[:, None, None]
-        factor = (np.float32(0.5) * scale / np.float32(0.25)).reshape(7, 1, 1)
+        factor = (np.float32(0.5) * scale / np.float32(0.25)).reshape(channels, 1, 1)
         expected = np.rint(total.astype(np.float32) * factor) + 3
         np.testing.assert_array_equal(y, np.clip(expected, 0, 255), method)
 
