@@ -396,6 +396,8 @@ DTYPES = (
     "conv2d i32 n1 c17 h6 w11 k17 r3 s3 g17 p0,1 u4,2 constant=7 x:i8 w:u8 y:u8 strided",
     "conv2d i32 n1 c20 h3 w59 k20 r3 s5 g20 p1,2 x:u8 w:i8",
     "conv2d i32 n1 c20 h12 w7 k20 r2 s4 g20 u3,2 x:u8 w:i8 y:u8",
+    "conv2d i32 n1 c19 h10 w12 k19 r7 s7 g19 p3 constant=9 x:u8 w:i8 y:u8",
+    "conv2d i32 n1 c17 h15 w14 k17 r7 s7 g17 p3 u2 x:i8 w:i8",
     # tiles of 64 channels, 16 filters and 16 pixels: one, more; both signs of both; padding that is
     # not 0; strides, dilation, an axis before the last two; rows that are one; every y
     "conv2d i32 n1 c64 h4 w4 k16 r1 s1 x:u8 w:i8",

@@ -67,6 +67,8 @@ FC_INLINE void any_rows(const int w_signed, const fc_quad_lanes_block *b)
     else if (b->r == 3 && b->quads == 1 && b->u == 2) rows(3, 1, 2, w_signed, b);
     else if (b->r == 5 && b->quads == 2 && b->u == 1) rows(5, 2, 1, w_signed, b);
     else if (b->r == 5 && b->quads == 2 && b->u == 2) rows(5, 2, 2, w_signed, b);
+    else if (b->r == 7 && b->quads == 2 && b->u == 1) rows(7, 2, 1, w_signed, b);
+    else if (b->r == 7 && b->quads == 2 && b->u == 2) rows(7, 2, 2, w_signed, b);
     else rows(b->r, b->quads, b->u, w_signed, b);
 }
 
