@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -340,37 +341,45 @@ RESIDUES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("text", RESIDUES)
-def test_residues_are_woven(text: str, every_thread: None) -> None:
-    """On each instruction set, in units and blocks of any size: to the bit what any other is."""
-    problem, configs = offered(text)
+def differ_in_no_bit(text: str, configs: list[Config], settings: Sequence[dict[str, int]]) -> None:
+    """Units and blocks of any size, numbers of threads, instruction sets; and results are right."""
+    problem = Problem.parse(text)
     x, w, _ = arrays(problem)
-    for config, more in itertools.product(
-        configs, ({"cache_bytes": 1}, {"cache_bytes": 20000}, {"most": 5}, {})
-    ):
-        bound = EMULATED.error_bound(problem, {**config, **more})
+    for config, more in itertools.product(configs, settings):
         first = execute(problem, config, x, w, **more)
-        check(problem, first, solved(text), bound)
+        check(problem, first, solved(text), EMULATED.error_bound(problem, {**config, **more}))
         for threads, isa in itertools.product((1, 3), core.isas()):
             y = execute(problem.on(threads), config, x, w, isa=isa, **more)
             np.testing.assert_array_equal(y, first)
+
+
+def are_made_anew(problem: Problem, configs: Sequence[Config], kind: str) -> None:
+    """Sums of data that leave some of them in doubt."""
+    rng = np.random.default_rng(len(str(problem)))
+    x, w = (special(rng, kind, "f32", shape) for shape in (problem.x_shape, problem.w_shape))
+    if kind in ("nan", "inf"):  # weights that are not finite go elsewhere
+        w = special(rng, "normal", "f32", problem.w_shape)
+    bias = rng.standard_normal(problem.filters).astype(np.float32)
+    for config in configs:
+        plan = EMULATED.plan(problem, config, this_machine())
+        y = np.full(problem.y_shape, 77, np.float32)
+        plan(x, plan.pack_stored(w), bias, y)
+        bound = EMULATED.error_bound(problem, config) + epsilon(problem)
+        check(problem, y, oracle(problem, x, w, bias), bound)
+
+
+@pytest.mark.parametrize("text", RESIDUES)
+def test_residues_are_woven(text: str, every_thread: None) -> None:
+    _, configs = offered(text)
+    settings = ({"cache_bytes": 1}, {"cache_bytes": 20000}, {"most": 5}, {})
+    differ_in_no_bit(text, configs, settings)
 
 
 @pytest.mark.parametrize("kind", ["huge range", "denormal", "nan", "inf", "zeros"])
 @pytest.mark.parametrize("text", RESIDUES)
 def test_residues_in_doubt_are_made_anew(text: str, kind: str) -> None:
     problem, (config, *_) = offered(f"{text} fast")
-    rng = np.random.default_rng(len(text))
-    x, w = (special(rng, kind, "f32", shape) for shape in (problem.x_shape, problem.w_shape))
-    if kind in ("nan", "inf"):  # weights that are not finite go elsewhere
-        w = special(rng, "normal", "f32", problem.w_shape)
-    bias = rng.standard_normal(problem.filters).astype(np.float32)
-    for own in (config, {**config, "cache_bytes": 1}):
-        plan = EMULATED.plan(problem, own, this_machine())
-        y = np.full(problem.y_shape, 77, np.float32)
-        plan(x, plan.pack_stored(w), bias, y)
-        bound = EMULATED.error_bound(problem, own) + epsilon(problem)
-        check(problem, y, oracle(problem, x, w, bias), bound)
+    are_made_anew(problem, (config, {**config, "cache_bytes": 1}), kind)
 
 
 def test_residues_meet_part_of_the_taps() -> None:
@@ -406,34 +415,17 @@ def joined(text: str) -> tuple[Problem, list[Config]]:
 
 @pytest.mark.parametrize("text", JOINED)
 def test_taps_of_a_row_are_channels(text: str, every_thread: None) -> None:
-    """In units and blocks of any size, on each instruction set: to the bit what any other is."""
-    problem, configs = joined(text)
+    _, configs = joined(text)
     assert configs
-    x, w, _ = arrays(problem)
-    for config, more in itertools.product(
-        configs, ({"cache_bytes": 1}, {"cache_bytes": 9000}, {"most": 5}, {})
-    ):
-        first = execute(problem, config, x, w, **more)
-        check(problem, first, solved(text), EMULATED.error_bound(problem, {**config, **more}))
-        for threads, isa in itertools.product((1, 3), core.isas()):
-            y = execute(problem.on(threads), config, x, w, isa=isa, **more)
-            np.testing.assert_array_equal(y, first)
+    settings = ({"cache_bytes": 1}, {"cache_bytes": 9000}, {"most": 5}, {})
+    differ_in_no_bit(text, configs, settings)
 
 
 @pytest.mark.parametrize("kind", ["huge range", "denormal", "nan", "inf", "zeros"])
 @pytest.mark.parametrize("text", JOINED)
 def test_sums_of_few_channels_in_doubt_are_made_anew(text: str, kind: str) -> None:
     problem, (config, *_) = joined(f"{text} fast")
-    rng = np.random.default_rng(len(text))
-    x, w = (special(rng, kind, "f32", shape) for shape in (problem.x_shape, problem.w_shape))
-    if kind in ("nan", "inf"):  # weights that are not finite go elsewhere
-        w = special(rng, "normal", "f32", problem.w_shape)
-    bias = rng.standard_normal(problem.filters).astype(np.float32)
-    plan = EMULATED.plan(problem, config, this_machine())
-    y = np.full(problem.y_shape, 77, np.float32)
-    plan(x, plan.pack_stored(w), bias, y)
-    bound = EMULATED.error_bound(problem, config) + epsilon(problem)
-    check(problem, y, oracle(problem, x, w, bias), bound)
+    are_made_anew(problem, (config,), kind)
 
 
 def test_which_layers_of_few_channels_tiles_take() -> None:

@@ -711,6 +711,8 @@ typedef struct {
  * split_across: y[part][i] = the parts of a[i*step] and b[i*step], 0 where b is NULL, as a pair, for i < count.
  *     Both [0] of float, and [1] of float16, of whose samples other than 0 none counts as larger than the least there is.
  * join, join_across: these of samples that are bfloat16, in one part, as they are.
+ * weave: y[i*channels + c] = x[i*step + c*x_c], elements of 2 or 4 bytes, for i < count and c < channels < 32. Up to 128 bytes
+ *     beyond the last may be written.
  * store: y[filter*y_k + run.to + i*step] = sum of filter and pixel run.first + i of a block for i < run.count, plus what is
  *     there where `accumulate`. If there are limits and any sum is not finite, or not above its filter's limit in size, 1 is
  *     returned, else the bias is added. Sums may be turned in place.

